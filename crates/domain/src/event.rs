@@ -1,0 +1,184 @@
+//! What can happen to a job, one value per event of the contract's table (§2).
+//!
+//! An event here has no place in a log yet: its position is given when it is appended.
+
+use crate::{ClientId, EventId, JobId, TemplateId, Timestamp, ValuePropositionId};
+
+/// One thing that happened to one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Whose event it is.
+    pub job_id: JobId,
+    /// The job's client; foreign publishers may leave it out.
+    pub client_id: Option<ClientId>,
+    /// When it happened, by its publisher's clock.
+    pub timestamp: Timestamp,
+    /// The attempt that it belongs to, 1-based; none for what happens outside an attempt
+    /// (queued, cancel requested) and for foreign events.
+    pub attempt: Option<u32>,
+    /// What makes its append idempotent.
+    pub event_id: EventId,
+    /// Whether it was concluded from Triton's answer rather than told by a publisher.
+    pub derived: bool,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// `job:queued`
+    Queued {
+        /// When it was accepted.
+        queued_at: Timestamp,
+        /// What it will be generated from.
+        value_proposition_id: Option<ValuePropositionId>,
+    },
+    /// `job:started`, once per job.
+    Started {
+        /// When the first attempt began.
+        started_at: Timestamp,
+    },
+    /// `job:progress`
+    Progress {
+        /// Share of the templates that are done, 0–100.
+        progress: u8,
+        /// Templates done.
+        completed_templates: u32,
+        /// Templates planned.
+        total_templates: u32,
+        /// A line for people.
+        message: Option<String>,
+    },
+    /// `job:template_completed`
+    TemplateCompleted {
+        /// The stored template.
+        template_id: TemplateId,
+        /// Its place in the plan, 1-based.
+        template_index: u32,
+        /// Templates planned.
+        total_templates: u32,
+        /// The template's name.
+        name: String,
+        /// As on the wire; foreign publishers may use categories of their own.
+        category: String,
+        /// As on the wire.
+        target_audience: String,
+    },
+    /// `job:template_failed`
+    TemplateFailed {
+        /// Its place in the plan, 1-based.
+        template_index: u32,
+        /// Templates planned.
+        total_templates: u32,
+        /// Why, in words.
+        error_message: String,
+    },
+    /// `job:retrying`: the event's own `attempt` has ended and the job waits for another.
+    Retrying {
+        /// Attempts that a job gets.
+        max_attempts: u32,
+        /// Not before this moment.
+        retry_at: Timestamp,
+        /// Why the attempt ended.
+        reason: RetryReason,
+        /// More of why.
+        error_message: Option<String>,
+    },
+    /// `job:cancel_requested`
+    CancelRequested {
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// `job:completed`
+    Completed {
+        /// What was made.
+        template_ids: Vec<TemplateId>,
+        /// How many; foreign publishers send the number without the list.
+        template_count: u64,
+        /// From the first start to the end; derived by the fold when absent.
+        generation_duration_ms: Option<u64>,
+        /// When it ended; the event's timestamp when absent on the wire.
+        completed_at: Timestamp,
+    },
+    /// `job:failed`
+    Failed {
+        /// Why, in words.
+        error_message: String,
+        /// From the first start to the end; derived by the fold when absent.
+        generation_duration_ms: Option<u64>,
+        /// When it ended.
+        completed_at: Timestamp,
+    },
+    /// `job:cancelled`
+    Cancelled {
+        /// What was made before.
+        template_ids: Vec<TemplateId>,
+        /// When it ended.
+        completed_at: Timestamp,
+    },
+    /// Any other `event_type`: passed on to watchers, never changes a job's state.
+    Other {
+        /// The `event_type` as it came.
+        event_type: String,
+    },
+}
+
+/// Why an attempt ended without ending its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// The attempt failed.
+    Error,
+    /// Its worker fell silent and the lease ran out.
+    LeaseExpired,
+    /// Its worker was asked to stop; this attempt does not count.
+    Shutdown,
+}
+
+impl RetryReason {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::LeaseExpired => "lease_expired",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl EventKind {
+    /// The `event_type` on the wire.
+    pub fn event_type(&self) -> &str {
+        match self {
+            Self::Queued { .. } => "job:queued",
+            Self::Started { .. } => "job:started",
+            Self::Progress { .. } => "job:progress",
+            Self::TemplateCompleted { .. } => "job:template_completed",
+            Self::TemplateFailed { .. } => "job:template_failed",
+            Self::Retrying { .. } => "job:retrying",
+            Self::CancelRequested { .. } => "job:cancel_requested",
+            Self::Completed { .. } => "job:completed",
+            Self::Failed { .. } => "job:failed",
+            Self::Cancelled { .. } => "job:cancelled",
+            Self::Other { event_type } => event_type,
+        }
+    }
+
+    /// Whether a job ends with it.
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::Failed { .. } | Self::Cancelled { .. }
+        )
+    }
+
+    /// Whether a later event of the same type makes it worthless to a watcher that lags.
+    pub fn is_superseded_by_later(&self) -> bool {
+        matches!(self, Self::Progress { .. })
+    }
+
+    /// Whether the cap on a job's events may refuse it: lifecycle events are never refused.
+    pub fn is_expendable(&self) -> bool {
+        matches!(self, Self::Progress { .. } | Self::Other { .. })
+    }
+}

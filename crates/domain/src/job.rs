@@ -1,0 +1,332 @@
+//! A job as the fold of its log, and the one function that may change it: [`Job::apply`].
+//!
+//! Nothing outside this file can put a job into a state that its events do not lead to. A job
+//! has at most one terminal event and it is the last (I2): `apply` refuses everything after it.
+
+use std::ops::Deref;
+
+use crate::{ClientId, Epoch, Event, EventKind, JobId, Position, RetryReason, TemplateId};
+use crate::{Timestamp, ValuePropositionId};
+
+/// Events after which a job takes no more progress and no more unknown types; lifecycle events
+/// are always taken.
+pub const MAX_EVENTS_PER_JOB: u64 = 1000;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobStatus {
+    /// Waits for a worker.
+    Pending,
+    /// A worker is at it.
+    Running,
+    /// Ended with at least one template.
+    Completed,
+    /// Ended without any.
+    Failed,
+    /// Ended because somebody asked.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status with that name on the wire.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+
+    /// Whether nothing can follow.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Everything known of a job. Readable everywhere, changed only by [`Job::apply`]; the fields are
+/// public so that a store can write them down and [`Job::restore`] them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its id.
+    pub id: JobId,
+    /// The log's incarnation and the last event folded in; sequence 0 before the first.
+    pub position: Position,
+    /// Whether our own Triton created it. If so, only its log may change it: events that foreign
+    /// programs publish for it are not taken.
+    pub own: bool,
+    /// Whose it is.
+    pub client_id: Option<ClientId>,
+    /// What it is generated from.
+    pub value_proposition_id: Option<ValuePropositionId>,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// 0–100.
+    pub progress: u8,
+    /// The latest attempt that an event told of, 1-based; 0 before the first.
+    pub attempt: u32,
+    /// Events of an earlier attempt are stale.
+    pub least_attempt: u32,
+    /// Whether somebody asked for its end.
+    pub cancel_requested: bool,
+    /// Why it failed, or why its latest attempt did.
+    pub error_message: Option<String>,
+    /// When it was accepted.
+    pub created_at: Option<Timestamp>,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// The latest event's time; never goes back.
+    pub updated_at: Option<Timestamp>,
+    /// From the first start to the end.
+    pub generation_duration_ms: Option<u64>,
+    /// Templates done so far, in the order of their events.
+    pub template_ids: Vec<TemplateId>,
+    /// How many; differs from the list's length only when a foreign publisher sent a bare number.
+    pub template_count: u64,
+}
+
+/// The fold of a job's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job(Record);
+
+/// What [`Job::apply`] did with a legal event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It was folded in.
+    Applied,
+    /// Its position is already behind the fold: nothing changed.
+    Duplicate,
+    /// Events between the fold and it are missing: nothing changed; read the log.
+    Gap,
+}
+
+/// Why an event cannot follow. Nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// The job has ended.
+    #[error("the job has ended as {}", .0.as_str())]
+    Ended(JobStatus),
+    /// Only the first event may say that a job was queued.
+    #[error("the job is queued already")]
+    AlreadyQueued,
+    /// A job starts once; later attempts begin with a progress event.
+    #[error("the job has started already")]
+    AlreadyStarted,
+    /// It was asked for already.
+    #[error("the job's cancellation was requested already")]
+    AlreadyCancelRequested,
+    /// An earlier attempt's event, or one of an attempt that has ended.
+    #[error("attempt {attempt} is over, the job is at {least}")]
+    StaleAttempt {
+        /// The event's.
+        attempt: u32,
+        /// The least that is taken.
+        least: u32,
+    },
+    /// The job has had [`MAX_EVENTS_PER_JOB`] events.
+    #[error("the job has had its {MAX_EVENTS_PER_JOB} events: only lifecycle events are taken now")]
+    TooManyEvents,
+}
+
+impl Deref for Job {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl Job {
+    /// A job before its first event. `own` says that our Triton creates it.
+    pub fn unborn(id: JobId, epoch: Epoch, own: bool) -> Self {
+        Self(Record {
+            id,
+            position: Position { epoch, sequence: 0 },
+            own,
+            client_id: None,
+            value_proposition_id: None,
+            status: JobStatus::Pending,
+            progress: 0,
+            attempt: 0,
+            least_attempt: 0,
+            cancel_requested: false,
+            error_message: None,
+            created_at: None,
+            started_at: None,
+            completed_at: None,
+            updated_at: None,
+            generation_duration_ms: None,
+            template_ids: Vec::new(),
+            template_count: 0,
+        })
+    }
+
+    /// A job as a store wrote it down.
+    pub fn restore(record: Record) -> Self {
+        Self(record)
+    }
+
+    /// Begins a new incarnation of the log over the same state, for a store that lost the old one.
+    #[must_use]
+    pub fn reincarnate(&self, epoch: Epoch) -> Self {
+        let mut job = self.clone();
+        job.0.position = Position { epoch, sequence: 0 };
+        job
+    }
+
+    /// Folds the event at `position` in.
+    ///
+    /// `position` must be of this job's epoch. A sequence at or below the fold's is a
+    /// [`Applied::Duplicate`], one that leaves some out a [`Applied::Gap`].
+    ///
+    /// # Errors
+    /// When the event cannot follow what the job has been through. Nothing changed then.
+    pub fn apply(&mut self, position: Position, event: &Event) -> Result<Applied, Illegal> {
+        debug_assert_eq!(self.position.epoch, position.epoch, "compare epochs first");
+        if position.sequence <= self.position.sequence {
+            return Ok(Applied::Duplicate);
+        }
+        if position.sequence > self.position.sequence + 1 {
+            return Ok(Applied::Gap);
+        }
+        self.check(event)?;
+        self.0.position = position;
+        self.fold(event);
+        Ok(Applied::Applied)
+    }
+
+    /// Whether the event may come next.
+    ///
+    /// # Errors
+    /// As [`Job::apply`].
+    pub fn check(&self, event: &Event) -> Result<(), Illegal> {
+        if self.status.is_terminal() {
+            return Err(Illegal::Ended(self.status));
+        }
+        if let Some(attempt) = event.attempt
+            && attempt < self.least_attempt
+        {
+            return Err(Illegal::StaleAttempt {
+                attempt,
+                least: self.least_attempt,
+            });
+        }
+        match &event.kind {
+            EventKind::Queued { .. } if self.updated_at.is_some() => Err(Illegal::AlreadyQueued),
+            EventKind::Started { .. } if self.started_at.is_some() => Err(Illegal::AlreadyStarted),
+            EventKind::CancelRequested { .. } if self.cancel_requested => {
+                Err(Illegal::AlreadyCancelRequested)
+            }
+            kind if kind.is_expendable() && self.position.sequence >= MAX_EVENTS_PER_JOB => {
+                Err(Illegal::TooManyEvents)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fold(&mut self, event: &Event) {
+        let job = &mut self.0;
+        job.updated_at = job.updated_at.max(Some(event.timestamp));
+        if job.client_id.is_none() {
+            job.client_id.clone_from(&event.client_id);
+        }
+        if let Some(attempt) = event.attempt {
+            job.attempt = job.attempt.max(attempt);
+            job.least_attempt = job.least_attempt.max(attempt);
+        }
+        match &event.kind {
+            EventKind::Queued {
+                queued_at,
+                value_proposition_id,
+            } => {
+                job.created_at = Some(*queued_at);
+                job.value_proposition_id.clone_from(value_proposition_id);
+            }
+            EventKind::Started { started_at } => {
+                job.status = JobStatus::Running;
+                job.started_at = Some(*started_at);
+            }
+            EventKind::Progress { progress, .. } => {
+                job.status = JobStatus::Running;
+                job.progress = (*progress).min(100);
+            }
+            EventKind::TemplateCompleted { template_id, .. } => {
+                job.status = JobStatus::Running;
+                if !job.template_ids.contains(template_id) {
+                    job.template_ids.push(template_id.clone());
+                    job.template_count = job.template_ids.len() as u64;
+                }
+            }
+            EventKind::TemplateFailed { .. } => job.status = JobStatus::Running,
+            EventKind::Retrying {
+                reason,
+                error_message,
+                ..
+            } => {
+                job.status = JobStatus::Pending;
+                job.error_message.clone_from(error_message);
+                // An attempt that a shutdown cut short does not count: its number comes again,
+                // under another lease token.
+                if *reason != RetryReason::Shutdown {
+                    job.least_attempt = job.attempt + 1;
+                }
+            }
+            EventKind::CancelRequested { .. } => job.cancel_requested = true,
+            EventKind::Completed {
+                template_ids,
+                template_count,
+                generation_duration_ms,
+                completed_at,
+            } => {
+                job.progress = 100;
+                job.error_message = None;
+                job.template_ids.clone_from(template_ids);
+                job.template_count = *template_count;
+                job.end(JobStatus::Completed, *completed_at, *generation_duration_ms);
+            }
+            EventKind::Failed {
+                error_message,
+                generation_duration_ms,
+                completed_at,
+            } => {
+                job.error_message = Some(error_message.clone());
+                job.end(JobStatus::Failed, *completed_at, *generation_duration_ms);
+            }
+            EventKind::Cancelled {
+                template_ids,
+                completed_at,
+            } => {
+                job.template_ids.clone_from(template_ids);
+                job.template_count = template_ids.len() as u64;
+                job.end(JobStatus::Cancelled, *completed_at, None);
+            }
+            EventKind::Other { .. } => {}
+        }
+    }
+}
+
+impl Record {
+    fn end(&mut self, status: JobStatus, at: Timestamp, duration_ms: Option<u64>) {
+        self.status = status;
+        self.completed_at = Some(at);
+        self.generation_duration_ms =
+            duration_ms.or_else(|| self.started_at.map(|started| at.millis_since(started)));
+    }
+}

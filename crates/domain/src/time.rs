@@ -1,0 +1,34 @@
+//! A moment in UTC. The domain never asks what time it is: callers hand moments in.
+
+/// Microseconds since 1970-01-01T00:00:00Z, as fine as Python's `datetime`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Milliseconds since the Unix epoch, rounded down.
+    pub const fn as_millis(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Whole milliseconds from `earlier` to this moment; 0 when it is not earlier.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        let micros = self.0.saturating_sub(earlier.0);
+        if micros < 0 { 0 } else { micros as u64 / 1000 }
+    }
+
+    /// This moment moved by milliseconds, saturating.
+    #[must_use]
+    pub const fn plus_millis(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis.saturating_mul(1000)))
+    }
+}

@@ -1,0 +1,203 @@
+//! The log of each job, and the announcements that something was appended to one.
+//!
+//! ```text
+//!   publish(commit) ──► one atomic step: duplicate? ended? fence? place?
+//!                         └─► append · state · record · queue entry · cached result
+//!                               └─► announce ─ ─ ─ (may be lost) ─ ─ ─► subscribe() ─► Message
+//!   read(job, after) ──► state and events of one and the same moment
+//! ```
+//!
+//! The log is the truth; an announcement is a hint that it is worth reading again.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::{EventId, Job, JobId, LeaseToken, Position};
+use futures::stream::BoxStream;
+use std::time::Duration;
+
+use crate::Result;
+
+/// One event on its way into its job's log, with all that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The fold *after* the event. `job.position` is the event's place: the log must stand right
+    /// before it. At sequence 1 the log must not exist, but see `replaces`.
+    pub job: Job,
+    /// The event: one JSON object, UTF-8, without a line break.
+    pub line: Bytes,
+    /// What makes the append idempotent within its job.
+    pub event_id: EventId,
+    /// Who may do this.
+    pub fence: Fence,
+    /// What becomes of the job's queue entry.
+    pub effect: QueueEffect,
+    /// Whether subscribers are told. Not for a foreign event, which its publisher announced.
+    pub announce: bool,
+    /// The log's end as the caller saw it, when `job.position` begins another incarnation of a log
+    /// that lost its tail: if the log still stands exactly there, it is replaced.
+    pub replaces: Option<Position>,
+}
+
+/// Who may append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fence {
+    /// Anybody: derived events, requests to cancel.
+    Open,
+    /// Anybody, but only for a job that the catalogue has no record of and whose log, if there is
+    /// one, is not an own job's: what a foreign program announced.
+    Foreign,
+    /// Only the holder of the job's lease, and only while it has not run out by the store's clock.
+    Held(LeaseToken),
+    /// Anybody, but only when that lease is still the job's and has run out by the store's clock.
+    Expired(LeaseToken),
+    /// Anybody, but only while nobody holds the job: it is queued, or in no queue at all.
+    Unclaimed,
+}
+
+/// What an append does to its job's queue entry, in the same step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueEffect {
+    /// Nothing.
+    Keep,
+    /// Ends the lease and makes the job claimable again.
+    Requeue {
+        /// From now on, by the store's clock.
+        after: Duration,
+        /// Whether the attempt that ended counts: if not, its number is given out again.
+        counts: bool,
+    },
+    /// Ends the lease and takes the job out of the queue. Does nothing when it isn't in one.
+    Remove,
+}
+
+/// What became of a [`Commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the log, at `commit.job.position`.
+    Appended,
+    /// An event with that id was there already, at this place. Nothing changed.
+    Duplicate(Position),
+    /// The log stands elsewhere (none: there is no log). Nothing changed: read, fold, try again.
+    Conflict(Option<Position>),
+    /// The log has its terminal event. Nothing changed.
+    Ended,
+    /// The fence refuses. Nothing changed.
+    Fenced,
+}
+
+/// One event of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the log's incarnation.
+    pub sequence: u64,
+    /// The bytes that were appended.
+    pub line: Bytes,
+}
+
+/// A job's log as it stood at one moment.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The fold of the whole log, trimmed events included; `job.position` is its last event.
+    pub job: Job,
+    /// Sequence of the oldest event that is still kept; greater than `job.position.sequence` when
+    /// none is.
+    pub oldest: u64,
+    /// The kept events after the one asked for, oldest first, without gaps. Shorter than what there
+    /// is when the limit of the call cut it.
+    pub entries: Vec<Entry>,
+}
+
+/// What a subscription yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// The subscription begins, or something may have been missed: read again whatever you watch.
+    Lapsed,
+    /// Somebody announced these bytes. Nothing about them is to be trusted.
+    Message(Bytes),
+}
+
+/// A subscription's signals; it ends only when the adapter is shut down.
+pub type Signals = BoxStream<'static, Signal>;
+
+/// How long what was acknowledged lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As long as this process.
+    Process,
+    /// As long as the store's own data; the operator chooses its class.
+    Store,
+}
+
+/// What a backend promises beyond the laws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarantees {
+    /// Whether everything that belongs to a commit happens in one atomic step with it. If not,
+    /// what comes after the append may be missing after a crash, and is repaired from the log.
+    pub atomic_commit: bool,
+    /// Whether other processes see the same logs and announcements.
+    pub shared: bool,
+    /// How long what was acknowledged lives.
+    pub durability: Durability,
+}
+
+/// Logs of jobs and their announcements.
+///
+/// # Laws
+/// - **append_is_compare_and_set**: `publish` MUST append only where `commit.job.position` is the
+///   place right after the log's end, in the log's epoch; else it MUST answer `Conflict` with the
+///   log's end and change nothing. Of concurrent commits for one place exactly one is `Appended`.
+/// - **sequences_have_no_gaps**: the events of an epoch MUST be 1..n in the order of their appends,
+///   and never change.
+/// - **event_id_is_appended_once**: a commit whose `event_id` is in the log MUST be answered with
+///   `Duplicate` and the first one's place, whatever its other fields say, at least until 256 later
+///   events. This is checked before all else, for a time-out may hide a success.
+/// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`.
+/// - **fence_is_checked_in_the_step**: `Foreign`, `Held`, `Expired` and `Unclaimed` MUST be checked in the
+///   same atomic step as the append, against the store's clock; a commit that is `Fenced` MUST
+///   change nothing, queue entry included.
+/// - **announce_follows_append**: whoever receives an announcement and then calls `read` MUST find
+///   the event. The bytes announced MUST be the bytes appended.
+/// - **announcements_keep_their_order**: announcements of one job MUST arrive in the order of their
+///   appends. They may be lost, and may be repeated.
+/// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
+///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
+///   the log lives; trimming MUST NOT change the state.
+/// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
+/// - **replacing_begins_an_epoch**: a commit at sequence 1 with `replaces` MUST replace a log that
+///   stands exactly there, and no other; the old events MUST be gone in the same step.
+/// - **subscription_starts_with_lapsed**: `subscribe` MUST NOT wait for the backend; its first
+///   signal, and the first after every interruption or overflow, MUST be `Lapsed`, sent once
+///   messages flow. A message published after `Lapsed` was received MUST arrive or be followed by
+///   another `Lapsed`.
+/// - **effects_belong_to_the_append**: with `atomic_commit`, whoever sees the event in the log MUST
+///   see the queue effect, the catalogue's job record (own jobs) and, for a terminal event, the
+///   cached result.
+///
+/// All methods are cancel-safe in the sense that a dropped call was either carried out wholly or
+/// not at all; the caller learns which by calling again with the same `event_id`.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// What this backend promises beyond the laws.
+    fn guarantees(&self) -> Guarantees;
+
+    /// Appends one event, does what belongs to it, announces it.
+    ///
+    /// # Errors
+    /// When nothing is known of the outcome (retry with the same `event_id`), or there is no room.
+    async fn publish(&self, commit: Commit) -> Result<Published>;
+
+    /// The job's state and its kept events after sequence `after`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>>;
+
+    /// Everything that anybody announces from now on, for all jobs. Reconnects by itself for ever.
+    fn subscribe(&self) -> Signals;
+
+    /// Whether the backend answers now.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<()>;
+}

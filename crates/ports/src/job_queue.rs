@@ -1,0 +1,111 @@
+//! The queue that workers claim jobs from. Ending, requeueing and giving back are no methods here:
+//! they are the [`QueueEffect`](crate::QueueEffect) of the event that says so.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_domain::{Job, JobId, LeaseToken};
+
+use crate::{Commit, Result};
+
+/// A job that one worker holds for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job_id: JobId,
+    /// Which attempt this is, from 1: the attempts that counted, plus one.
+    pub attempt: u32,
+    /// Fences every write of this attempt.
+    pub token: LeaseToken,
+}
+
+/// A new job.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Its first event, `job:queued`, at sequence 1, with an `Open` fence and `Keep`.
+    pub commit: Commit,
+    /// What makes the submission idempotent, if the caller asked for that.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A caller's promise that two submissions with the same key are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Caller and key; any text.
+    pub key: String,
+    /// Digest of what was asked for.
+    pub digest: String,
+    /// How long the key is remembered.
+    pub lifetime: Duration,
+}
+
+/// What became of a [`Submission`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// The job is queued.
+    New,
+    /// The same key and digest came before: this is their job. Nothing changed.
+    Existing(JobId),
+    /// The same key came before with another digest. Nothing changed.
+    KeyReused,
+}
+
+/// Claimable jobs.
+///
+/// # Laws
+/// - **submission_is_one_step**: `submit` MUST store log, record, queue entry and idempotency key
+///   in one atomic step, and announce the event after it. Submitting the same commit twice (same
+///   job id and event id) MUST answer `New` and leave one job.
+/// - **same_key_same_job**: of concurrent submissions with one key and digest exactly one is `New`.
+/// - **one_holder**: at one moment, by the store's clock, a job MUST have at most one lease.
+/// - **claim_in_order**: `claim` MUST take the job that has been claimable longest.
+/// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
+/// - **lease_runs_out**: a lease that isn't renewed within its duration MUST show in `expired`, and
+///   only there: the job isn't claimable until an event with `Fence::Expired` requeues it.
+/// - **renewal_needs_the_lease**: `renew` MUST extend only a lease that is the job's own and has not
+///   run out; else it MUST answer false and change nothing.
+/// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that
+///   counts.
+/// - **restore_only_from_nothing**: `restore` MUST succeed only if the store knows nothing of the
+///   job: no log, no queue entry, no record. It then holds the lease again, for `duration`, and the
+///   record.
+#[async_trait]
+pub trait JobQueue: Send + Sync {
+    /// Accepts a new job.
+    ///
+    /// # Errors
+    /// When the store is out of reach, has no room, or a quota is used up.
+    async fn submit(&self, submission: Submission) -> Result<Submitted>;
+
+    /// Takes the next job, if any is due, for `duration`. `worker` is for people who look.
+    ///
+    /// Not cancel-safe: a claim whose answer is dropped runs out by itself.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>>;
+
+    /// Keeps the job for another `duration` from now. False: the lease is lost, stop at once.
+    ///
+    /// # Errors
+    /// When the store is out of reach; the lease may yet run out.
+    async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool>;
+
+    /// Leases that have run out, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn expired(&self, limit: usize) -> Result<Vec<Lease>>;
+
+    /// How long until the next job becomes claimable: zero if one is, none if the queue is empty.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn next_due(&self) -> Result<Option<Duration>>;
+
+    /// Puts back what a store that lost everything has forgotten of a job that still runs here.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool>;
+}

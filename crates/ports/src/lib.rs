@@ -1,0 +1,25 @@
+//! What the services need from outside, one file per port. The trait docs are laws: each MUST has a
+//! test of the same name in `conch-conformance`, and every adapter runs them.
+//!
+//! Never in here: the name of a technology, an encoding, a policy.
+
+mod catalogue;
+mod error;
+mod event_bus;
+mod job_queue;
+mod result_cache;
+mod template_generator;
+mod triton_gateway;
+
+pub use catalogue::{
+    Catalogue, ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use event_bus::{
+    Commit, Durability, Entry, EventBus, Fence, Guarantees, Log, Published, QueueEffect, Signal,
+    Signals,
+};
+pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
+pub use result_cache::ResultCache;
+pub use template_generator::{Brief, TemplateGenerator};
+pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};

@@ -1,0 +1,37 @@
+//! Results of jobs that have ended, where whoever asks afterwards gets them in a millisecond.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::JobId;
+
+use crate::Result;
+
+/// Encoded job objects by job id, each gone after `RESULT_TTL_SECONDS`.
+///
+/// # Laws
+/// - **gives_back_what_was_put**: `get` after `put` MUST give the same bytes, until the time is over.
+/// - **results_expire**: a result MUST be gone after its time, whatever else happens.
+/// - **foreign_blobs_are_only_bytes**: whatever another program wrote under the key MUST come back as
+///   it is, or as `None` where it is no string; never as an error.
+/// - **commit_caches_the_result**: after a commit of a terminal event on the same backend, `get` MUST
+///   answer the encoded fold. (With `atomic_commit`.)
+#[async_trait]
+pub trait ResultCache: Send + Sync {
+    /// The bytes kept for the job. They may come from any program: check them.
+    ///
+    /// # Errors
+    /// When the cache is out of reach.
+    async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>>;
+
+    /// Keeps the encoded job object of a job that has ended.
+    ///
+    /// # Errors
+    /// When the cache is out of reach or has no room.
+    async fn put(&self, job_id: &JobId, result: Bytes) -> Result<()>;
+
+    /// Whether the cache answers now.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<()>;
+}

@@ -1,0 +1,41 @@
+//! Whatever composes a template from what a client says of itself.
+
+use async_trait::async_trait;
+use conch_domain::{Client, JobId, PlanItem, TemplateDraft, ValueProposition};
+
+use crate::Result;
+
+/// What one template is made from.
+#[derive(Debug, Clone)]
+pub struct Brief {
+    /// The job, for logs.
+    pub job_id: JobId,
+    /// Whom it is for.
+    pub client: Client,
+    /// What it argues from.
+    pub value_proposition: ValueProposition,
+    /// Which template of the plan.
+    pub item: PlanItem,
+    /// Its place in the plan, 1-based.
+    pub index: u32,
+    /// Templates in the plan.
+    pub total: u32,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// Composes templates.
+///
+/// # Laws
+/// - **drafts_are_valid**: a draft that is returned MUST pass `TemplateDraft::check` and be of the
+///   brief's category and audience.
+/// - **dropping_stops**: dropping the future MUST stop the work, and leave no process and no task.
+/// - **ends_by_itself**: the future MUST end within a bound that the adapter's settings name.
+#[async_trait]
+pub trait TemplateGenerator: Send + Sync {
+    /// Composes one template. Cancel-safe: dropping it stops the work.
+    ///
+    /// # Errors
+    /// When this template can't be made now; `is_retryable` says whether another try may help.
+    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft>;
+}

@@ -1,0 +1,357 @@
+//! Events as JSON lines. Our own are written field by field; foreign ones keep every field they came
+//! with and get those that they lack.
+
+use bytes::Bytes;
+use conch_domain::{
+    ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobStatus, RetryReason, TemplateId,
+    Timestamp,
+};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::fields::{self, Object};
+use crate::{Invalid, time, to_bytes};
+
+/// Largest event that is read, in bytes. One over it is dropped: no honest event comes near.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
+/// The version that our own events carry.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Writes an event of ours as one line. `job` is the fold after it: its position and status are the
+/// event's.
+pub fn encode(event: &Event, job: &Job) -> Bytes {
+    let mut o = Map::new();
+    put(&mut o, "event_type", event.kind.event_type());
+    put(&mut o, "timestamp", time::format(event.timestamp));
+    put(&mut o, "job_id", event.job_id.as_str());
+    put(
+        &mut o,
+        "client_id",
+        event.client_id.as_ref().map(ClientId::as_str),
+    );
+    put(&mut o, "status", job.status.as_str());
+    put_kind(&mut o, &event.kind, job);
+    put(&mut o, "sequence", job.position.sequence);
+    put(&mut o, "epoch", job.position.epoch.to_string());
+    if let Some(attempt) = event.attempt {
+        put(&mut o, "attempt", attempt);
+    }
+    put(&mut o, "event_id", event.event_id.as_str());
+    put(&mut o, "schema_version", SCHEMA_VERSION);
+    if event.derived {
+        put(&mut o, "derived", true);
+    }
+    to_bytes(&o)
+}
+
+fn put(object: &mut Object, name: &str, value: impl Into<Value>) {
+    object.insert(name.to_owned(), value.into());
+}
+
+fn ids(template_ids: &[TemplateId]) -> Value {
+    template_ids.iter().map(TemplateId::as_str).collect()
+}
+
+fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
+    match kind {
+        EventKind::Queued {
+            queued_at,
+            value_proposition_id,
+        } => {
+            put(o, "queued_at", time::format(*queued_at));
+            put(
+                o,
+                "value_proposition_id",
+                value_proposition_id
+                    .as_ref()
+                    .map(conch_domain::ValuePropositionId::as_str),
+            );
+        }
+        EventKind::Started { started_at } => put(o, "started_at", time::format(*started_at)),
+        EventKind::Progress {
+            progress,
+            completed_templates,
+            total_templates,
+            message,
+        } => {
+            put(o, "progress", *progress);
+            put(o, "completed_templates", *completed_templates);
+            put(o, "total_templates", *total_templates);
+            if let Some(message) = message {
+                put(o, "message", message.as_str());
+            }
+        }
+        EventKind::TemplateCompleted {
+            template_id,
+            template_index,
+            total_templates,
+            name,
+            category,
+            target_audience,
+        } => {
+            put(o, "template_id", template_id.as_str());
+            put(o, "template_index", *template_index);
+            put(o, "total_templates", *total_templates);
+            put(o, "name", name.as_str());
+            put(o, "category", category.as_str());
+            put(o, "target_audience", target_audience.as_str());
+        }
+        EventKind::TemplateFailed {
+            template_index,
+            total_templates,
+            error_message,
+        } => {
+            put(o, "template_index", *template_index);
+            put(o, "total_templates", *total_templates);
+            put(o, "error_message", error_message.as_str());
+        }
+        EventKind::Retrying {
+            max_attempts,
+            retry_at,
+            reason,
+            error_message,
+        } => {
+            put(o, "max_attempts", *max_attempts);
+            put(o, "retry_at", time::format(*retry_at));
+            put(o, "reason", reason.as_str());
+            if let Some(message) = error_message {
+                put(o, "error_message", message.as_str());
+            }
+        }
+        EventKind::CancelRequested { reason } => {
+            if let Some(reason) = reason {
+                put(o, "reason", reason.as_str());
+            }
+        }
+        EventKind::Completed {
+            template_ids,
+            template_count,
+            completed_at,
+            ..
+        } => {
+            put(o, "template_ids", ids(template_ids));
+            put(o, "template_count", *template_count);
+            put(o, "generation_duration_ms", job.generation_duration_ms);
+            put(o, "completed_at", time::format(*completed_at));
+        }
+        EventKind::Failed {
+            error_message,
+            completed_at,
+            ..
+        } => {
+            put(o, "error_message", error_message.as_str());
+            put(o, "generation_duration_ms", job.generation_duration_ms);
+            put(o, "completed_at", time::format(*completed_at));
+        }
+        EventKind::Cancelled {
+            template_ids,
+            completed_at,
+        } => {
+            put(o, "template_ids", ids(template_ids));
+            put(o, "completed_at", time::format(*completed_at));
+        }
+        EventKind::Other { .. } => {}
+    }
+}
+
+/// An event as it came from a channel or a log.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// What it says. Its `event_id` is its own, or the digest of its bytes.
+    pub event: Event,
+    /// Its number, if its publisher knows of numbers.
+    pub sequence: Option<u64>,
+    /// Its log's incarnation, likewise.
+    pub epoch: Option<Epoch>,
+    fields: Object,
+}
+
+/// Reads an event of any publisher. `received_at` stands in for a timestamp that is missing or is
+/// none.
+///
+/// # Errors
+/// When the bytes are too many, no JSON object, or lack a usable `event_type` or `job_id`.
+pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        return Err(Invalid::new(format!(
+            "{} bytes are more than an event may have ({MAX_EVENT_BYTES})",
+            bytes.len()
+        )));
+    }
+    let fields: Object = serde_json::from_slice(bytes)
+        .map_err(|e| Invalid::new(format!("not a JSON object: {e}")))?;
+    let event_type = fields::text(&fields, "event_type")
+        .filter(|t| (1..=128).contains(&t.len()))
+        .ok_or_else(|| Invalid::new("no usable event_type"))?;
+    let job_id = fields::text(&fields, "job_id")
+        .ok_or_else(|| Invalid::new("no job_id"))
+        .and_then(|id| JobId::parse(id).map_err(|e| Invalid::new(e.to_string())))?;
+    let timestamp = fields::moment(&fields, "timestamp").unwrap_or(received_at);
+    let event_id = fields::text(&fields, "event_id")
+        .and_then(|id| EventId::parse(id).ok())
+        .unwrap_or_else(|| digest(bytes));
+    let event = Event {
+        client_id: fields::text(&fields, "client_id").and_then(|id| ClientId::parse(id).ok()),
+        timestamp,
+        attempt: fields::small(&fields, "attempt"),
+        event_id,
+        derived: fields.get("derived") == Some(&Value::Bool(true)),
+        kind: kind(event_type, &fields, timestamp),
+        job_id,
+    };
+    Ok(Incoming {
+        sequence: fields::number(&fields, "sequence"),
+        epoch: fields::text(&fields, "epoch").and_then(|e| e.parse().ok()),
+        event,
+        fields,
+    })
+}
+
+fn digest(bytes: &[u8]) -> EventId {
+    let hex = Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |hex, byte| {
+            hex + &format!("{byte:02x}")
+        });
+    EventId::parse(&hex).expect("64 hexadecimal digits are an id")
+}
+
+fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventKind {
+    let string = |name: &str| fields::text(o, name).map(str::to_owned);
+    let moment = |name: &str| fields::moment(o, name).unwrap_or(timestamp);
+    let error = || string("error_message").or_else(|| string("error"));
+    let total = fields::small(o, "total_templates").unwrap_or(0);
+
+    match event_type {
+        "job:queued" => EventKind::Queued {
+            queued_at: moment("queued_at"),
+            value_proposition_id: fields::text(o, "value_proposition_id")
+                .and_then(|id| id.parse().ok()),
+        },
+        "job:started" => EventKind::Started {
+            started_at: moment("started_at"),
+        },
+        "job:progress" => EventKind::Progress {
+            progress: fields::number(o, "progress").unwrap_or(0).min(100) as u8,
+            completed_templates: fields::small(o, "completed_templates").unwrap_or(0),
+            total_templates: total,
+            message: string("message"),
+        },
+        "job:template_completed" => {
+            let Some(template_id) = fields::text(o, "template_id").and_then(|id| id.parse().ok())
+            else {
+                return EventKind::Other {
+                    event_type: event_type.to_owned(),
+                };
+            };
+            EventKind::TemplateCompleted {
+                template_id,
+                template_index: fields::small(o, "template_index").unwrap_or(0),
+                total_templates: total,
+                name: string("name").unwrap_or_default(),
+                category: string("category").unwrap_or_default(),
+                target_audience: string("target_audience").unwrap_or_default(),
+            }
+        }
+        "job:template_failed" => EventKind::TemplateFailed {
+            template_index: fields::small(o, "template_index").unwrap_or(0),
+            total_templates: total,
+            error_message: error().unwrap_or_default(),
+        },
+        "job:retrying" => EventKind::Retrying {
+            max_attempts: fields::small(o, "max_attempts").unwrap_or(0),
+            retry_at: moment("retry_at"),
+            reason: match fields::text(o, "reason") {
+                Some("lease_expired") => RetryReason::LeaseExpired,
+                Some("shutdown") => RetryReason::Shutdown,
+                _ => RetryReason::Error,
+            },
+            error_message: error(),
+        },
+        "job:cancel_requested" => EventKind::CancelRequested {
+            reason: string("reason"),
+        },
+        "job:completed" => {
+            let template_ids = fields::template_ids(o).unwrap_or_default();
+            EventKind::Completed {
+                template_count: fields::number(o, "template_count")
+                    .unwrap_or(template_ids.len() as u64),
+                template_ids,
+                generation_duration_ms: fields::number(o, "generation_duration_ms"),
+                completed_at: moment("completed_at"),
+            }
+        }
+        "job:failed" => EventKind::Failed {
+            error_message: error().unwrap_or_else(|| "no reason was given".to_owned()),
+            generation_duration_ms: fields::number(o, "generation_duration_ms"),
+            completed_at: moment("completed_at"),
+        },
+        "job:cancelled" => EventKind::Cancelled {
+            template_ids: fields::template_ids(o).unwrap_or_default(),
+            completed_at: moment("completed_at"),
+        },
+        other => EventKind::Other {
+            event_type: other.to_owned(),
+        },
+    }
+}
+
+impl Incoming {
+    /// The line under which a foreign event is kept and streamed: every field as it came, and those
+    /// that it lacks. `job` is the fold after it. A number of its publisher's own is replaced.
+    pub fn adopt(&self, job: &Job) -> Bytes {
+        let mut o = self.fields.clone();
+        for (name, value) in [
+            ("timestamp", json!(time::format(self.event.timestamp))),
+            ("status", json!(job.status.as_str())),
+        ] {
+            if o.get(name).is_none_or(Value::is_null) {
+                o.insert(name.to_owned(), value);
+            }
+        }
+        if self.event.kind.is_terminal() {
+            for (name, value) in [
+                ("generation_duration_ms", json!(job.generation_duration_ms)),
+                ("completed_at", json!(job.completed_at.map(time::format))),
+            ] {
+                if o.get(name).is_none_or(Value::is_null) {
+                    o.insert(name.to_owned(), value);
+                }
+            }
+        }
+        put(&mut o, "sequence", job.position.sequence);
+        put(&mut o, "epoch", job.position.epoch.to_string());
+        to_bytes(&o)
+    }
+}
+
+/// As much of an event as a fan-out needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Whether a later event of its type makes it worthless to a watcher that lags.
+    pub superseded_by_later: bool,
+    /// How its job ended, if it did.
+    pub end: Option<JobStatus>,
+}
+
+/// Looks at a line that came out of a log. What can't be read is an event of an unknown type.
+pub fn glance(line: &[u8]) -> Glance {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        event_type: std::borrow::Cow<'a, str>,
+    }
+    let event_type = serde_json::from_slice::<Head<'_>>(line)
+        .map(|head| head.event_type)
+        .unwrap_or_default();
+    Glance {
+        superseded_by_later: event_type == "job:progress",
+        end: match &*event_type {
+            "job:completed" => Some(JobStatus::Completed),
+            "job:failed" => Some(JobStatus::Failed),
+            "job:cancelled" => Some(JobStatus::Cancelled),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,54 @@
+//! Reading fields of a JSON object that a program of any age wrote: what is absent, null or of the
+//! wrong type is absent.
+
+use conch_domain::{Metadata, TemplateId, Timestamp};
+use serde_json::{Map, Value};
+
+pub(crate) type Object = Map<String, Value>;
+
+pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+/// A whole number, also when written as `12.0` or `"12"`.
+pub(crate) fn number(object: &Object, name: &str) -> Option<u64> {
+    match object.get(name)? {
+        Value::Number(n) => n.as_u64().or_else(|| {
+            let float = n.as_f64()?;
+            (0.0..1e15).contains(&float).then_some(float as u64)
+        }),
+        Value::String(s) => s.parse().ok(),
+        _ => None,
+    }
+}
+
+pub(crate) fn small(object: &Object, name: &str) -> Option<u32> {
+    number(object, name)?.try_into().ok()
+}
+
+pub(crate) fn moment(object: &Object, name: &str) -> Option<Timestamp> {
+    crate::time::parse(text(object, name)?)
+}
+
+/// The template ids of a list, those that are none left out.
+pub(crate) fn template_ids(object: &Object) -> Option<Vec<TemplateId>> {
+    let list = object.get("template_ids")?.as_array()?;
+    Some(
+        list.iter()
+            .filter_map(|id| TemplateId::parse(id.as_str()?).ok())
+            .collect(),
+    )
+}
+
+/// An object of the caller's own; `{}` when absent.
+pub(crate) fn metadata(value: Option<&Value>) -> Metadata {
+    match value {
+        Some(value @ Value::Object(_)) => Metadata::from_json(value.to_string()),
+        _ => Metadata::default(),
+    }
+}
+
+/// The object as a value, for writing.
+pub(crate) fn metadata_value(metadata: &Metadata) -> Value {
+    serde_json::from_str(metadata.as_json()).unwrap_or_else(|_| Value::Object(Map::new()))
+}

@@ -1,0 +1,157 @@
+//! Records as a store keeps them: the public JSON object, and for a job the fold's inner fields
+//! beside it. What is encoded here decodes to an equal value.
+
+use bytes::Bytes;
+use conch_domain::{Client, ClientId, Job, Template, TemplateId, Timestamp, ValueProposition};
+use serde_json::{Value, json};
+
+use crate::fields::{self, Object, metadata, metadata_value};
+use crate::{Invalid, job, template, time, to_bytes};
+
+/// Where a job's inner fields stand.
+const FOLD: &str = "_fold";
+
+/// A job with all that its fold knows.
+pub fn encode_job(job: &Job) -> Bytes {
+    let mut object = job::object(job);
+    object.insert(
+        FOLD.to_owned(),
+        json!({
+            "position": job.position.to_string(),
+            "own": job.own,
+            "least_attempt": job.least_attempt,
+        }),
+    );
+    to_bytes(&object)
+}
+
+/// Reads what [`encode_job`] wrote.
+///
+/// # Errors
+/// When it is something else.
+pub fn decode_job(bytes: &[u8]) -> Result<Job, Invalid> {
+    let object = parse(bytes)?;
+    let mut record = job::from_object(&object)?;
+    let fold = object
+        .get(FOLD)
+        .and_then(Value::as_object)
+        .ok_or_else(|| Invalid::new("a job object, but not a job record"))?;
+    record.position = fields::text(fold, "position")
+        .and_then(|p| p.parse().ok())
+        .ok_or_else(|| Invalid::new("a job record without a position"))?;
+    record.own = fold.get("own") == Some(&Value::Bool(true));
+    record.least_attempt = fields::small(fold, "least_attempt").unwrap_or(record.attempt);
+    Ok(Job::restore(record))
+}
+
+fn parse(bytes: &[u8]) -> Result<Object, Invalid> {
+    serde_json::from_slice(bytes).map_err(|e| Invalid::new(format!("not a JSON object: {e}")))
+}
+
+/// A client as everybody sees it.
+pub fn encode_client(client: &Client) -> Bytes {
+    to_bytes(&client_object(client))
+}
+
+pub(crate) fn client_object(client: &Client) -> Value {
+    json!({
+        "id": client.id.as_str(),
+        "name": client.name,
+        "industry": client.industry,
+        "meta_data": metadata_value(&client.meta_data),
+        "created_at": time::format(client.created_at),
+        "updated_at": time::format(client.updated_at),
+    })
+}
+
+/// Reads a client object.
+///
+/// # Errors
+/// When it lacks a usable id, name or time.
+pub fn decode_client(bytes: &[u8]) -> Result<Client, Invalid> {
+    let o = parse(bytes)?;
+    let created_at = created_at(&o)?;
+    Ok(Client {
+        id: id(&o, "id")?,
+        name: string(&o, "name")?,
+        industry: fields::text(&o, "industry").map(str::to_owned),
+        meta_data: metadata(o.get("meta_data")),
+        created_at,
+        updated_at: fields::moment(&o, "updated_at").unwrap_or(created_at),
+    })
+}
+
+/// A value proposition as everybody sees it.
+pub fn encode_value_proposition(value_proposition: &ValueProposition) -> Bytes {
+    to_bytes(&value_proposition_object(value_proposition))
+}
+
+pub(crate) fn value_proposition_object(value_proposition: &ValueProposition) -> Value {
+    json!({
+        "id": value_proposition.id.as_str(),
+        "client_id": value_proposition.client_id.as_str(),
+        "content": value_proposition.content,
+        "is_active": value_proposition.is_active,
+        "meta_data": metadata_value(&value_proposition.meta_data),
+        "created_at": time::format(value_proposition.created_at),
+        "updated_at": time::format(value_proposition.updated_at),
+    })
+}
+
+/// Reads a value proposition object.
+///
+/// # Errors
+/// When it lacks a usable id, content or time.
+pub fn decode_value_proposition(bytes: &[u8]) -> Result<ValueProposition, Invalid> {
+    let o = parse(bytes)?;
+    let created_at = created_at(&o)?;
+    Ok(ValueProposition {
+        id: id(&o, "id")?,
+        client_id: id::<ClientId>(&o, "client_id")?,
+        content: string(&o, "content")?,
+        is_active: o.get("is_active") != Some(&Value::Bool(false)),
+        meta_data: metadata(o.get("meta_data")),
+        created_at,
+        updated_at: fields::moment(&o, "updated_at").unwrap_or(created_at),
+    })
+}
+
+/// A template as everybody sees it.
+pub fn encode_template(template: &Template) -> Bytes {
+    to_bytes(&template::object(template))
+}
+
+/// Reads a template object.
+///
+/// # Errors
+/// When it lacks what a stored template has, or breaks a rule of the contract.
+pub fn decode_template(bytes: &[u8]) -> Result<Template, Invalid> {
+    let o = parse(bytes)?;
+    let created_at = created_at(&o)?;
+    Ok(Template {
+        id: id::<TemplateId>(&o, "id")?,
+        job_id: id(&o, "job_id")?,
+        client_id: id(&o, "client_id")?,
+        index: fields::small(&o, "template_index")
+            .ok_or_else(|| Invalid::new("no template_index"))?,
+        created_at,
+        updated_at: fields::moment(&o, "updated_at").unwrap_or(created_at),
+        draft: template::draft(&Value::Object(o))?,
+    })
+}
+
+fn id<T: std::str::FromStr>(o: &Object, name: &str) -> Result<T, Invalid> {
+    fields::text(o, name)
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| Invalid::new(format!("no usable {name}")))
+}
+
+fn string(o: &Object, name: &str) -> Result<String, Invalid> {
+    fields::text(o, name)
+        .map(str::to_owned)
+        .ok_or_else(|| Invalid::new(format!("no {name}")))
+}
+
+fn created_at(o: &Object) -> Result<Timestamp, Invalid> {
+    fields::moment(o, "created_at").ok_or_else(|| Invalid::new("no usable created_at"))
+}

@@ -1,0 +1,42 @@
+//! `job:snapshot`: the whole job object as an event, where a watcher can't be given its history.
+
+use bytes::Bytes;
+use conch_domain::{Job, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{job, time, to_bytes};
+
+/// Why a snapshot is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason<'a> {
+    /// The stream begins here; nothing that the watcher had seen was lost.
+    Beginning,
+    /// What the watcher asked for can't be honoured: it asked for this cursor.
+    Reset(&'a str),
+    /// The record itself is gone; the watcher asked for this cursor.
+    RecordLost(&'a str),
+}
+
+/// Writes the line. Its SSE id is the position of `job`.
+pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
+    let (reset, requested, error_code) = match reason {
+        Reason::Beginning => (false, None, None),
+        Reason::Reset(cursor) => (true, Some(cursor), None),
+        Reason::RecordLost(cursor) => (true, Some(cursor), Some("record-lost")),
+    };
+    let mut object = serde_json::Map::new();
+    object.insert("event_type".to_owned(), json!("job:snapshot"));
+    object.insert("timestamp".to_owned(), json!(time::format(now)));
+    object.append(&mut job::object(job));
+    object.insert("reset".to_owned(), Value::Bool(reset));
+    if let Some(cursor) = requested {
+        object.insert("requested".to_owned(), json!(cursor));
+    }
+    if let Some(code) = error_code {
+        object.insert("error_code".to_owned(), json!(code));
+    } else {
+        object.insert("sequence".to_owned(), json!(job.position.sequence));
+        object.insert("epoch".to_owned(), json!(job.position.epoch.to_string()));
+    }
+    to_bytes(&object)
+}
