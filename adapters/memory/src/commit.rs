@@ -1,0 +1,167 @@
+//! The one step that appends an event: every check first, then the append and all that belongs to
+//! it, then the announcement. Nothing is changed before the last check has passed.
+
+use std::collections::{HashMap, VecDeque};
+
+use conch_domain::{Job, Position, Timestamp};
+use conch_ports::{Commit, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Result};
+use conch_wire::{job, record};
+use tokio::time::Instant;
+
+use crate::store::{JobLog, JobRow, Store};
+
+/// Event ids that a log remembers at least: the port asks for the last 256 and the one before.
+const EVENT_IDS: usize = 257;
+
+impl Store {
+    pub(crate) fn commit(&mut self, commit: Commit, now: Instant) -> Result<Published> {
+        self.sweep(now);
+        if let Some(refusal) = self.refuses(&commit, now)? {
+            return Ok(refusal);
+        }
+        let job_id = commit.job.id.clone();
+        let position = commit.job.position;
+        self.append(&commit, now);
+        if commit.job.own {
+            self.put_job_record(&commit.job, now);
+        }
+        self.apply_effect(&commit, now);
+        if commit.job.status.is_terminal() {
+            self.cache_result(&job_id, job::encode(&commit.job), now);
+        }
+        if commit.announce {
+            self.feed.announce(&job_id, position.sequence, commit.line);
+        }
+        Ok(Published::Appended)
+    }
+
+    fn refuses(&self, commit: &Commit, now: Instant) -> Result<Option<Published>> {
+        let job_id = &commit.job.id;
+        let log = self.data.logs.get(job_id, now);
+        if let Some(place) = log.and_then(|log| log.place_of(commit)) {
+            return Ok(Some(Published::Duplicate(place)));
+        }
+        if log.is_some_and(|log| log.ended) {
+            return Ok(Some(Published::Ended));
+        }
+        let queue = &self.data.queue;
+        let passes = match &commit.fence {
+            Fence::Open => true,
+            Fence::Foreign => {
+                !self.data.jobs.contains(job_id, now) && log.is_none_or(|log| !log.own)
+            }
+            Fence::Held(token) => queue.lease_end(job_id, token).is_some_and(|end| end > now),
+            Fence::Expired(token) => queue.lease_end(job_id, token).is_some_and(|end| end <= now),
+            Fence::Unclaimed => !queue.is_leased(job_id),
+        };
+        if !passes {
+            return Ok(Some(Published::Fenced));
+        }
+        let place = commit.job.position;
+        let fits = match (log, commit.replaces) {
+            (None, None) => place.sequence == 1,
+            (None, Some(_)) => false,
+            (Some(log), None) => place == log.end.next(),
+            (Some(log), Some(seen)) => {
+                seen == log.end && place.sequence == 1 && place.epoch != log.end.epoch
+            }
+        };
+        if !fits {
+            return Ok(Some(Published::Conflict(log.map(|log| log.end))));
+        }
+        if log.is_none() && self.data.logs.len() >= self.settings.max_logs {
+            return Err(Error::new(
+                ErrorKind::OutOfSpace,
+                "event_bus.publish",
+                "the store in memory holds as many logs as it may (max_logs)",
+            ));
+        }
+        Ok(None)
+    }
+
+    fn append(&mut self, commit: &Commit, now: Instant) {
+        let job = &commit.job;
+        let history_limit = self.settings.history_limit;
+        let logs = &mut self.data.logs;
+        let mut log = match logs.remove(&job.id) {
+            Some(log) if commit.replaces.is_none() && job.position == log.end.next() => log,
+            // There is none, it has run out, or the commit replaces it.
+            _ => JobLog::new(job),
+        };
+        log.state = record::encode_job(job);
+        log.end = job.position;
+        log.ended = job.status.is_terminal();
+        log.entries.push_back(Entry {
+            sequence: job.position.sequence,
+            line: commit.line.clone(),
+        });
+        while log.entries.len() > history_limit {
+            log.entries.pop_front();
+        }
+        log.event_ids.push_back(commit.event_id.clone());
+        log.sequences
+            .insert(commit.event_id.clone(), job.position.sequence);
+        while log.event_ids.len() > history_limit.max(EVENT_IDS) {
+            if let Some(oldest) = log.event_ids.pop_front() {
+                log.sequences.remove(&oldest);
+            }
+        }
+        let lifetime = if log.ended {
+            self.settings.ended_log_ttl
+        } else {
+            self.settings.unfinished_ttl
+        };
+        logs.insert(job.id.clone(), log, now + lifetime);
+    }
+
+    /// Writes the catalogue's record of an own job.
+    pub(crate) fn put_job_record(&mut self, job: &Job, now: Instant) {
+        let row = JobRow {
+            client_id: job.client_id.clone(),
+            status: job.status,
+            updated_at: job.updated_at,
+        };
+        // Lists order by creation; a job that never told of its own comes last.
+        let created_at = job.created_at.unwrap_or(Timestamp::from_micros(0));
+        let bytes = record::encode_job(job);
+        self.data
+            .jobs
+            .put(job.id.clone(), created_at, row, bytes, now);
+    }
+
+    fn apply_effect(&mut self, commit: &Commit, now: Instant) {
+        let queue = &mut self.data.queue;
+        let job_id = &commit.job.id;
+        match commit.effect {
+            QueueEffect::Keep => queue.keep_until(job_id, now + self.settings.unfinished_ttl),
+            QueueEffect::Requeue { after, counts } => {
+                queue.requeue(job_id, now + after, counts);
+                queue.keep_until(job_id, now + after + self.settings.unfinished_ttl);
+            }
+            QueueEffect::Remove => queue.remove(job_id),
+        }
+    }
+}
+
+impl JobLog {
+    fn new(job: &Job) -> Self {
+        Self {
+            state: bytes::Bytes::new(),
+            own: job.own,
+            end: job.position,
+            ended: false,
+            entries: VecDeque::new(),
+            event_ids: VecDeque::new(),
+            sequences: HashMap::new(),
+        }
+    }
+
+    /// Where the commit's event is, if it was appended before.
+    pub(crate) fn place_of(&self, commit: &Commit) -> Option<Position> {
+        let sequence = *self.sequences.get(&commit.event_id)?;
+        Some(Position {
+            epoch: self.end.epoch,
+            sequence,
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Faults on demand: what a network, a publisher or a restart does to a store, when a test says so.
+//!
+//! Nothing here happens by itself, and nothing here breaks a law of a port: announcements may be
+//! lost and repeated, a call may fail after it took effect, a store without persistence may forget.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use conch_domain::{Job, JobId, Position, Timestamp};
+use conch_ports::{Error, ErrorKind};
+use conch_wire::{event, record};
+
+use crate::Memory;
+use crate::store::{Data, JobLog};
+
+/// When a planned failure strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Nothing was done.
+    Before,
+    /// Everything was done; only the answer is lost.
+    After,
+}
+
+/// Failures to come, and how often each operation was called.
+#[derive(Default)]
+pub(crate) struct Plan {
+    failures: HashMap<&'static str, VecDeque<(When, ErrorKind)>>,
+    calls: HashMap<&'static str, u64>,
+}
+
+impl Plan {
+    /// Counts a call and says whether it fails.
+    pub(crate) fn take(&mut self, operation: &'static str) -> Option<(When, ErrorKind)> {
+        *self.calls.entry(operation).or_default() += 1;
+        self.failures.get_mut(operation)?.pop_front()
+    }
+}
+
+pub(crate) fn planned(kind: ErrorKind, operation: &'static str) -> Error {
+    Error::new(kind, operation, "the store in memory was told to fail")
+}
+
+/// Makes one [`Memory`] misbehave. Operations are named `port.method`: `event_bus.publish`,
+/// `job_queue.claim`, `catalogue.put_template`, as in [`Error::operation`].
+#[derive(Debug, Clone)]
+pub struct Faults {
+    memory: Memory,
+}
+
+impl Faults {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory }
+    }
+
+    /// Loses the announcement of every event for which `chosen` says so, by job and sequence, until
+    /// [`Faults::lose_no_announcements`]. The events are appended as always.
+    pub fn lose_announcements(&self, chosen: impl Fn(&JobId, u64) -> bool + Send + 'static) {
+        self.memory.lock().feed.loses = Some(Box::new(chosen));
+    }
+
+    /// Announces everything again.
+    pub fn lose_no_announcements(&self) {
+        self.memory.lock().feed.loses = None;
+    }
+
+    /// Keeps announcements back, at most as many as a subscriber's queue holds (the oldest go first).
+    pub fn hold_announcements(&self) {
+        self.memory.lock().feed.hold();
+    }
+
+    /// Sends what was kept back, in order, and keeps nothing back any more.
+    pub fn release_announcements(&self) {
+        self.memory.lock().feed.release();
+    }
+
+    /// Sends each later announcement this many times more.
+    pub fn repeat_announcements(&self, times: usize) {
+        self.memory.lock().feed.repeats = times;
+    }
+
+    /// Publishes bytes as a foreign program would: straight to the subscribers, past every log.
+    pub fn announce_raw(&self, bytes: impl Into<Bytes>) {
+        self.memory.lock().feed.announce_raw(bytes.into());
+    }
+
+    /// Makes the next `calls` calls of an operation fail, after failures that are planned already.
+    pub fn fail_next(&self, operation: &'static str, calls: usize, kind: ErrorKind, when: When) {
+        let mut store = self.memory.lock();
+        let planned = store.plan.failures.entry(operation).or_default();
+        planned.extend(std::iter::repeat_n((when, kind), calls));
+    }
+
+    /// Forgets every planned failure.
+    pub fn fail_no_more(&self) {
+        self.memory.lock().plan.failures.clear();
+    }
+
+    /// How often the operation was called, failures included.
+    pub fn calls(&self, operation: &str) -> u64 {
+        let store = self.memory.lock();
+        store.plan.calls.get(operation).copied().unwrap_or(0)
+    }
+
+    /// Cuts all subscribers off: what is announced from now on doesn't reach them.
+    pub fn disconnect_subscribers(&self) {
+        self.memory.lock().feed.disconnect();
+    }
+
+    /// Ends [`Faults::disconnect_subscribers`]; each subscriber is told that it may have missed some.
+    pub fn reconnect_subscribers(&self) {
+        self.memory.lock().feed.reconnect();
+    }
+
+    /// A short cut: off and on again.
+    pub fn interrupt_subscription(&self) {
+        let mut store = self.memory.lock();
+        store.feed.disconnect();
+        store.feed.reconnect();
+    }
+
+    /// Forgets everything and interrupts the subscribers: a store without persistence that restarted.
+    pub fn wipe(&self) {
+        let mut store = self.memory.lock();
+        store.data = Data::new(&store.settings);
+        store.feed.disconnect();
+        store.feed.reconnect();
+    }
+
+    /// Takes the last `count` events off a job's log, and their effect off its state: a store that
+    /// failed over to a copy that lagged. Record, queue and cached result stay. False, and nothing
+    /// is changed, when the log isn't whole: then the state before them can't be told.
+    pub fn cut_log(&self, job_id: &JobId, count: usize) -> bool {
+        let mut store = self.memory.lock();
+        let now = tokio::time::Instant::now();
+        let until = now + store.settings.unfinished_ttl;
+        let logs = &mut store.data.logs;
+        let cut = logs
+            .get(job_id, now)
+            .and_then(|log| log.without_last(count));
+        let Some(log) = cut else {
+            return false;
+        };
+        if log.entries.is_empty() {
+            logs.remove(job_id);
+        } else {
+            logs.insert(job_id.clone(), log, until);
+        }
+        true
+    }
+}
+
+impl JobLog {
+    /// This log without its last events; none when it was trimmed or begins in mid-life.
+    fn without_last(&self, count: usize) -> Option<Self> {
+        if self.entries.front().is_none_or(|first| first.sequence != 1) {
+            return None;
+        }
+        let left = self.entries.len().saturating_sub(count);
+        let mut log = Self {
+            state: Bytes::new(),
+            own: self.own,
+            end: Position {
+                sequence: left as u64,
+                ..self.end
+            },
+            ended: false,
+            entries: self.entries.iter().take(left).cloned().collect(),
+            event_ids: self.event_ids.iter().take(left).cloned().collect(),
+            sequences: self.sequences.clone(),
+        };
+        log.sequences.retain(|_, sequence| *sequence <= left as u64);
+        let whole = record::decode_job(&self.state).ok()?;
+        let mut job = Job::unborn(whole.id.clone(), log.end.epoch, log.own);
+        for entry in &log.entries {
+            let event = event::decode(&entry.line, Timestamp::from_micros(0))
+                .ok()?
+                .event;
+            let position = Position {
+                sequence: entry.sequence,
+                ..log.end
+            };
+            job.apply(position, &event).ok()?;
+        }
+        log.ended = job.status.is_terminal();
+        log.state = record::encode_job(&job);
+        Some(log)
+    }
+}

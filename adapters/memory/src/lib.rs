@@ -1,0 +1,102 @@
+//! Every store port in memory: [`EventBus`], [`ResultCache`], [`JobQueue`] and [`Catalogue`] over one
+//! store behind one lock, so that a commit with all that belongs to it is one atomic step. For the
+//! program that runs everything in one process, and for tests.
+//!
+//! Honest: jobs, records, templates and results are kept as bytes that pass through `conch-wire`
+//! both ways; nothing comes back that a store outside the process could not have given back. Time is
+//! tokio's, so a test on paused time moves it. [`Faults`] does on demand what a network does by itself.
+//!
+//! Never in here: a lock held across an await, a background task, anything without a bound, a fault
+//! that nobody asked for.
+
+mod bus;
+mod cache;
+mod catalogue;
+mod commit;
+mod expiring;
+mod faults;
+mod feed;
+mod queue;
+mod scripted_triton;
+mod settings;
+mod shelf;
+mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache};
+use tokio::time::Instant;
+
+pub use faults::{Faults, When};
+pub use scripted_triton::ScriptedTriton;
+pub use settings::Settings;
+
+use store::Store;
+
+/// A handle to a store in memory; clones share it. It implements each of the store ports.
+#[derive(Clone)]
+pub struct Memory {
+    store: Arc<Mutex<Store>>,
+}
+
+impl Memory {
+    fn new(settings: Settings) -> Self {
+        Self {
+            store: Arc::new(Mutex::new(Store::new(settings))),
+        }
+    }
+
+    /// The logs and announcements.
+    pub fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.clone())
+    }
+
+    /// The cached results.
+    pub fn cache(&self) -> Arc<dyn ResultCache> {
+        Arc::new(self.clone())
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> Arc<dyn JobQueue> {
+        Arc::new(self.clone())
+    }
+
+    /// The records.
+    pub fn catalogue(&self) -> Arc<dyn Catalogue> {
+        Arc::new(self.clone())
+    }
+
+    /// What makes this store misbehave.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.clone())
+    }
+
+    /// The store; a panic of a test's own predicate while it was locked left it whole.
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One operation as one atomic step, with the faults that are planned for it.
+    fn step<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&mut Store, Instant) -> Result<T>,
+    ) -> Result<T> {
+        let mut store = self.lock();
+        let failure = store.plan.take(operation);
+        if let Some((When::Before, kind)) = failure {
+            return Err(faults::planned(kind, operation));
+        }
+        let answer = body(&mut store, Instant::now());
+        if let Some((When::After, kind)) = failure {
+            return Err(faults::planned(kind, operation));
+        }
+        answer
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}

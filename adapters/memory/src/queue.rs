@@ -1,0 +1,308 @@
+//! [`JobQueue`]: what waits, what is held, and until when.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_domain::{Job, JobId, LeaseToken};
+use conch_ports::{
+    Commit, Error, ErrorKind, Fence, JobQueue, Lease, Published, QueueEffect, Result, Submission,
+    Submitted,
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::Memory;
+use crate::expiring::Expiring;
+use crate::store::{self, Store};
+
+/// Every unfinished own job, either claimable from some moment on or held until some moment.
+#[derive(Default)]
+pub(crate) struct Queue {
+    entries: Expiring<JobId, Entry>,
+    /// By the moment since which each is claimable, then by arrival.
+    waiting: BTreeSet<(Instant, u64, JobId)>,
+    /// By the end of each lease.
+    leased: BTreeSet<(Instant, JobId)>,
+    arrivals: u64,
+}
+
+struct Entry {
+    /// Attempts that ended and counted.
+    counted: u32,
+    place: Place,
+}
+
+enum Place {
+    Waiting { due: Instant, arrival: u64 },
+    Leased { token: LeaseToken, end: Instant },
+}
+
+impl Queue {
+    fn entry(&self, job_id: &JobId) -> Option<&Entry> {
+        // The entry's own end is the sweep's business: a moment too late does no harm.
+        self.entries.peek(job_id)
+    }
+
+    /// When the lease ends or ended, if it is the job's.
+    pub(crate) fn lease_end(&self, job_id: &JobId, token: &LeaseToken) -> Option<Instant> {
+        match &self.entry(job_id)?.place {
+            Place::Leased { token: held, end } if held == token => Some(*end),
+            _ => None,
+        }
+    }
+
+    /// Whether anybody holds the job, a lease that ran out and wasn't dealt with included.
+    pub(crate) fn is_leased(&self, job_id: &JobId) -> bool {
+        matches!(
+            self.entry(job_id),
+            Some(Entry {
+                place: Place::Leased { .. },
+                ..
+            })
+        )
+    }
+
+    fn enqueue(&mut self, job_id: JobId, counted: u32, due: Instant, until: Instant) {
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        self.waiting.insert((due, arrival, job_id.clone()));
+        let place = Place::Waiting { due, arrival };
+        self.entries.insert(job_id, Entry { counted, place }, until);
+    }
+
+    fn hold(
+        &mut self,
+        job_id: JobId,
+        counted: u32,
+        token: LeaseToken,
+        end: Instant,
+        until: Instant,
+    ) {
+        self.leased.insert((end, job_id.clone()));
+        let place = Place::Leased { token, end };
+        self.entries.insert(job_id, Entry { counted, place }, until);
+    }
+
+    /// Makes a job that is in the queue claimable from `due` on.
+    pub(crate) fn requeue(&mut self, job_id: &JobId, due: Instant, counts: bool) {
+        if let Some(entry) = self.take(job_id) {
+            let ended = counts && matches!(entry.place, Place::Leased { .. });
+            self.enqueue(job_id.clone(), entry.counted + u32::from(ended), due, due);
+        }
+    }
+
+    pub(crate) fn keep_until(&mut self, job_id: &JobId, until: Instant) {
+        self.entries.keep_until(job_id, until);
+    }
+
+    pub(crate) fn remove(&mut self, job_id: &JobId) {
+        drop(self.take(job_id));
+    }
+
+    fn take(&mut self, job_id: &JobId) -> Option<Entry> {
+        let entry = self.entries.remove(job_id)?;
+        self.unlist(job_id, &entry);
+        Some(entry)
+    }
+
+    fn unlist(&mut self, job_id: &JobId, entry: &Entry) {
+        match entry.place {
+            Place::Waiting { due, arrival } => {
+                self.waiting.remove(&(due, arrival, job_id.clone()));
+            }
+            Place::Leased { end, .. } => {
+                self.leased.remove(&(end, job_id.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        for (job_id, entry) in self.entries.sweep(now) {
+            self.unlist(&job_id, &entry);
+        }
+    }
+}
+
+impl Store {
+    fn submit(&mut self, submission: Submission, now: Instant) -> Result<Submitted> {
+        const OPERATION: &str = "job_queue.submit";
+        let Submission {
+            commit,
+            idempotency,
+        } = submission;
+        let refused = |message: &str| Err(Error::new(ErrorKind::Refused, OPERATION, message));
+        if !begins_a_job(&commit) {
+            return refused(
+                "a submission is the first event of an own job, open, keeping the queue",
+            );
+        }
+        self.sweep(now);
+        let job_id = commit.job.id.clone();
+        if let Some(asked) = &idempotency
+            && let Some(known) = self.data.submissions.get(&asked.key, now)
+        {
+            return Ok(if known.digest != asked.digest {
+                Submitted::KeyReused
+            } else if known.job_id == job_id {
+                Submitted::New
+            } else {
+                Submitted::Existing(known.job_id.clone())
+            });
+        }
+        if let Some(log) = self.data.logs.get(&job_id, now)
+            && log.place_of(&commit).is_some()
+        {
+            return Ok(Submitted::New);
+        }
+        if self.data.queue.entries.len() >= self.settings.max_queued {
+            let message = "as many jobs wait or run as may (max_queued)";
+            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
+        }
+        if self.data.jobs.len() >= self.settings.max_jobs {
+            let message = "there are as many job records as may be (max_jobs)";
+            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
+        }
+        if self.data.jobs.contains(&job_id, now) || self.data.logs.get(&job_id, now).is_some() {
+            return refused("a job with this id exists");
+        }
+        match self.commit(commit, now)? {
+            Published::Appended => {}
+            other => return refused(&format!("the log answers {other:?}")),
+        }
+        let until = now + self.settings.unfinished_ttl;
+        self.data.queue.enqueue(job_id.clone(), 0, now, until);
+        if let Some(asked) = idempotency {
+            let submissions = &mut self.data.submissions;
+            let digest = asked.digest;
+            let kept = store::Submitted { digest, job_id };
+            submissions.insert(asked.key, kept, now + asked.lifetime);
+            if submissions.len() > self.settings.max_idempotency_keys {
+                submissions.remove_soonest();
+            }
+        }
+        Ok(Submitted::New)
+    }
+
+    fn claim(&mut self, duration: Duration, now: Instant) -> Option<Lease> {
+        self.sweep(now);
+        let queue = &mut self.data.queue;
+        let (due, _, job_id) = queue.waiting.first()?.clone();
+        if due > now {
+            return None;
+        }
+        let counted = queue.take(&job_id)?.counted;
+        let token = LeaseToken::from_uuid(Uuid::now_v7());
+        let end = now + duration;
+        let until = end + self.settings.unfinished_ttl;
+        queue.hold(job_id.clone(), counted, token.clone(), end, until);
+        Some(Lease {
+            job_id,
+            attempt: counted + 1,
+            token,
+        })
+    }
+
+    fn renew(&mut self, lease: &Lease, duration: Duration, now: Instant) -> bool {
+        let queue = &mut self.data.queue;
+        if queue
+            .lease_end(&lease.job_id, &lease.token)
+            .is_none_or(|end| end <= now)
+        {
+            return false;
+        }
+        let Some(entry) = queue.take(&lease.job_id) else {
+            return false;
+        };
+        let end = now + duration;
+        let until = end + self.settings.unfinished_ttl;
+        queue.hold(
+            lease.job_id.clone(),
+            entry.counted,
+            lease.token.clone(),
+            end,
+            until,
+        );
+        true
+    }
+
+    fn restore(&mut self, lease: &Lease, job: &Job, duration: Duration, now: Instant) -> bool {
+        self.sweep(now);
+        let id = &lease.job_id;
+        let data = &mut self.data;
+        if data.logs.get(id, now).is_some()
+            || data.queue.entry(id).is_some()
+            || data.jobs.contains(id, now)
+        {
+            return false;
+        }
+        let end = now + duration;
+        let until = end + self.settings.unfinished_ttl;
+        let counted = lease.attempt.saturating_sub(1);
+        data.queue
+            .hold(id.clone(), counted, lease.token.clone(), end, until);
+        self.put_job_record(job, now);
+        true
+    }
+}
+
+fn begins_a_job(commit: &Commit) -> bool {
+    commit.job.own
+        && commit.job.position.sequence == 1
+        && commit.fence == Fence::Open
+        && commit.effect == QueueEffect::Keep
+        && commit.replaces.is_none()
+}
+
+#[async_trait]
+impl JobQueue for Memory {
+    async fn submit(&self, submission: Submission) -> Result<Submitted> {
+        self.step("job_queue.submit", |store, now| {
+            store.submit(submission, now)
+        })
+    }
+
+    async fn claim(&self, _worker: &str, duration: Duration) -> Result<Option<Lease>> {
+        self.step("job_queue.claim", |store, now| {
+            Ok(store.claim(duration, now))
+        })
+    }
+
+    async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
+        self.step("job_queue.renew", |store, now| {
+            Ok(store.renew(lease, duration, now))
+        })
+    }
+
+    async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
+        self.step("job_queue.expired", |store, now| {
+            let queue = &store.data.queue;
+            let ended = queue.leased.iter().take_while(|(end, _)| *end <= now);
+            let lease = |(_, job_id): &(Instant, JobId)| match queue.entry(job_id)? {
+                Entry {
+                    counted,
+                    place: Place::Leased { token, .. },
+                } => Some(Lease {
+                    job_id: job_id.clone(),
+                    attempt: counted + 1,
+                    token: token.clone(),
+                }),
+                _ => None,
+            };
+            Ok(ended.filter_map(lease).take(limit).collect())
+        })
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.step("job_queue.next_due", |store, now| {
+            let first = store.data.queue.waiting.first();
+            Ok(first.map(|(due, _, _)| due.saturating_duration_since(now)))
+        })
+    }
+
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        self.step("job_queue.restore", |store, now| {
+            Ok(store.restore(lease, job, duration, now))
+        })
+    }
+}

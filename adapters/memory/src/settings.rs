@@ -1,0 +1,67 @@
+//! How much is kept, and for how long.
+
+use std::time::Duration;
+
+use crate::Memory;
+
+/// Bounds of a store in memory. Nothing in it grows past them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Events kept per job.
+    pub history_limit: usize,
+    /// How long a cached result lives.
+    pub result_ttl: Duration,
+    /// How long the log of a job that has ended lives, from its end on.
+    pub ended_log_ttl: Duration,
+    /// How long an unfinished job's log and queue entry live after their last change.
+    pub unfinished_ttl: Duration,
+    /// How long catalogue records live after their last change; none: for ever.
+    pub retention: Option<Duration>,
+    /// Announcements that a subscriber may lag behind; beyond it misses some and gets
+    /// [`Signal::Lapsed`](conch_ports::Signal::Lapsed).
+    pub subscriber_queue: usize,
+    /// Logs at once. A new one beyond it is refused as out of space.
+    pub max_logs: usize,
+    /// Cached results at once. The one that would go next makes room.
+    pub max_results: usize,
+    /// Remembered idempotency keys at once. The one that would go next makes room.
+    pub max_idempotency_keys: usize,
+    /// Jobs that wait or run at once. A submission beyond it is refused by quota.
+    pub max_queued: usize,
+    /// Client records.
+    pub max_clients: usize,
+    /// Value propositions per client.
+    pub max_value_propositions_per_client: usize,
+    /// Job records. A submission beyond it is refused by quota.
+    pub max_jobs: usize,
+    /// Template records.
+    pub max_templates: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            history_limit: 100,
+            result_ttl: Duration::from_hours(1),
+            ended_log_ttl: Duration::from_hours(1),
+            unfinished_ttl: Duration::from_hours(7 * 24),
+            retention: None,
+            subscriber_queue: 1024,
+            max_logs: 50_000,
+            max_results: 50_000,
+            max_idempotency_keys: 50_000,
+            max_queued: 10_000,
+            max_clients: 10_000,
+            max_value_propositions_per_client: 100,
+            max_jobs: 100_000,
+            max_templates: 200_000,
+        }
+    }
+}
+
+impl Settings {
+    /// An empty store. Clones of it are handles to the same one.
+    pub fn build(self) -> Memory {
+        Memory::new(self)
+    }
+}

@@ -1,0 +1,138 @@
+//! What the store holds. Each field is changed only by the port whose file bears its name, and by
+//! `commit`.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use conch_domain::{
+    Audience, Category, ClientId, EventId, JobId, JobStatus, Position, TemplateId, Timestamp,
+    ValuePropositionId,
+};
+use conch_ports::{Entry, Error, ErrorKind};
+use tokio::time::Instant;
+
+use crate::Settings;
+use crate::expiring::Expiring;
+use crate::faults::Plan;
+use crate::feed::Feed;
+use crate::queue::Queue;
+use crate::shelf::Shelf;
+
+pub(crate) struct Store {
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+    pub(crate) feed: Feed,
+    pub(crate) data: Data,
+}
+
+/// What a store that forgets everything forgets.
+pub(crate) struct Data {
+    pub(crate) logs: Expiring<JobId, JobLog>,
+    pub(crate) results: Expiring<JobId, Bytes>,
+    pub(crate) queue: Queue,
+    pub(crate) submissions: Expiring<String, Submitted>,
+    pub(crate) clients: Shelf<ClientId, Option<String>>,
+    pub(crate) value_propositions: Shelf<ValuePropositionId, ClientId>,
+    pub(crate) jobs: Shelf<JobId, JobRow>,
+    pub(crate) templates: Shelf<TemplateId, TemplateRow>,
+    /// The templates of each job by their place in its plan.
+    pub(crate) places: HashMap<JobId, BTreeMap<u32, TemplateId>>,
+}
+
+/// One job's log with its state beside it.
+pub(crate) struct JobLog {
+    /// The fold of all events, trimmed ones included, as its record.
+    pub(crate) state: Bytes,
+    pub(crate) own: bool,
+    pub(crate) end: Position,
+    pub(crate) ended: bool,
+    /// The newest events, without gaps; the last one is at `end`.
+    pub(crate) entries: VecDeque<Entry>,
+    /// The newest event ids, in the order of their events; the last one is at `end`.
+    pub(crate) event_ids: VecDeque<EventId>,
+    /// The same ids with their sequences.
+    pub(crate) sequences: HashMap<EventId, u64>,
+}
+
+/// What an idempotency key stands for.
+pub(crate) struct Submitted {
+    pub(crate) digest: String,
+    pub(crate) job_id: JobId,
+}
+
+pub(crate) struct JobRow {
+    pub(crate) client_id: Option<ClientId>,
+    pub(crate) status: JobStatus,
+    pub(crate) updated_at: Option<Timestamp>,
+}
+
+pub(crate) struct TemplateRow {
+    pub(crate) client_id: ClientId,
+    pub(crate) job_id: JobId,
+    pub(crate) index: u32,
+    pub(crate) category: Category,
+    pub(crate) target_audience: Audience,
+}
+
+impl Store {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            plan: Plan::default(),
+            feed: Feed::new(settings.subscriber_queue),
+            data: Data::new(&settings),
+            settings,
+        }
+    }
+
+    /// Removes a bounded part of what has run out. Every write begins with it.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        let data = &mut self.data;
+        for (job_id, _) in data.logs.sweep(now) {
+            data.queue.remove(&job_id);
+        }
+        data.results.sweep(now);
+        data.queue.sweep(now);
+        data.submissions.sweep(now);
+        data.clients.sweep(now);
+        data.value_propositions.sweep(now);
+        data.jobs.sweep(now);
+        for (id, row) in data.templates.sweep(now) {
+            if let Some(places) = data.places.get_mut(&row.job_id) {
+                // The place may have been taken anew since this one ran out.
+                if places.get(&row.index) == Some(&id) {
+                    places.remove(&row.index);
+                }
+                if places.is_empty() {
+                    data.places.remove(&row.job_id);
+                }
+            }
+        }
+    }
+}
+
+impl Data {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            logs: Expiring::default(),
+            results: Expiring::default(),
+            queue: Queue::default(),
+            submissions: Expiring::default(),
+            clients: Shelf::new(settings.retention),
+            value_propositions: Shelf::new(settings.retention),
+            jobs: Shelf::new(settings.retention),
+            templates: Shelf::new(settings.retention),
+            places: HashMap::new(),
+        }
+    }
+}
+
+/// What this store wrote doesn't read back: a defect, never an input.
+pub(crate) fn corrupt(operation: &'static str) -> impl Fn(conch_wire::Invalid) -> Error {
+    move |invalid| {
+        Error::new(
+            ErrorKind::Internal,
+            operation,
+            format!("a record in memory doesn't read back: {invalid}"),
+        )
+    }
+}

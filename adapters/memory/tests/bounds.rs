@@ -1,0 +1,316 @@
+//! What the store in memory promises beyond the laws: its bounds, and faults on demand.
+
+mod subject;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use conch_conformance::build::{self, Script};
+use conch_memory::{Memory, ScriptedTriton, Settings, When};
+use conch_ports::{
+    Commit, Document, ErrorKind, EventBus, Fence, JobFilter, JobQueue, Lease, Paging, Published,
+    Requested, Result, ResultCache, Signal, Signals, TritonGateway,
+};
+use futures::{FutureExt, StreamExt};
+
+async fn publish_all(memory: &Memory, commits: impl IntoIterator<Item = Commit>) {
+    for commit in commits {
+        let answer = memory.publish(commit).await.expect("the store answers");
+        assert_eq!(answer, Published::Appended);
+    }
+}
+
+/// What a subscriber has to read right now.
+fn waiting(signals: &mut Signals) -> Vec<Signal> {
+    std::iter::from_fn(|| signals.next().now_or_never().flatten()).collect()
+}
+
+fn message(commit: &Commit) -> Signal {
+    Signal::Message(commit.line.clone())
+}
+
+fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
+    answer.expect_err("it must fail").kind()
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_trimmed_exactly() {
+    let memory = Settings {
+        history_limit: 5,
+        ..Settings::default()
+    }
+    .build();
+    let mut script = Script::foreign();
+    publish_all(&memory, [script.queued()]).await;
+    for n in 0..20 {
+        publish_all(&memory, [script.progress(n)]).await;
+    }
+    let log = memory
+        .read(script.id(), 0, 100)
+        .await
+        .unwrap()
+        .expect("it has a log");
+    assert_eq!((log.oldest, log.entries.len()), (17, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_collection_is_bounded() {
+    let settings = Settings {
+        max_logs: 3,
+        max_results: 2,
+        max_queued: 1,
+        max_clients: 1,
+        max_value_propositions_per_client: 1,
+        max_idempotency_keys: 1,
+        ..Settings::default()
+    };
+    let memory = settings.build();
+    let catalogue = memory.catalogue();
+    memory.submit(Script::own().submission()).await.unwrap();
+    let refused = memory.submit(Script::own().submission()).await;
+    assert_eq!(kind(refused), ErrorKind::QuotaExceeded);
+
+    let client = build::client("x", 1);
+    catalogue.create_client(&client).await.unwrap();
+    let another = catalogue.create_client(&build::client("x", 2)).await;
+    assert_eq!(kind(another), ErrorKind::QuotaExceeded);
+    let first = build::value_proposition(&client.id, 1);
+    assert!(catalogue.add_value_proposition(&first).await.unwrap());
+    let second = build::value_proposition(&client.id, 2);
+    let second = catalogue.add_value_proposition(&second).await;
+    assert_eq!(kind(second), ErrorKind::QuotaExceeded);
+
+    for _ in 0..2 {
+        publish_all(&memory, [Script::foreign().queued()]).await;
+    }
+    let fourth = memory.publish(Script::foreign().queued()).await;
+    assert_eq!(kind(fourth), ErrorKind::OutOfSpace);
+
+    let ids = [build::job_id(), build::job_id(), build::job_id()];
+    for id in &ids {
+        memory.put(id, Bytes::from_static(b"{}")).await.unwrap();
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert_eq!(
+        memory.get(&ids[0]).await.unwrap(),
+        None,
+        "the oldest makes room"
+    );
+    assert!(memory.get(&ids[2]).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unfinished_or_old_runs_out() {
+    let day = Duration::from_hours(24);
+    let settings = Settings {
+        unfinished_ttl: day,
+        retention: Some(2 * day),
+        max_logs: 1,
+        ..Settings::default()
+    };
+    let memory = settings.build();
+    let mut script = Script::own();
+    memory.submit(script.submission()).await.unwrap();
+    tokio::time::advance(day / 2).await;
+    publish_all(&memory, [script.progress(1)]).await;
+    tokio::time::advance(day / 2).await;
+    assert!(
+        memory.read(script.id(), 0, 1).await.unwrap().is_some(),
+        "an append keeps it"
+    );
+    tokio::time::advance(day).await;
+    assert!(memory.read(script.id(), 0, 1).await.unwrap().is_none());
+    // Its room is free again, and nobody claims a job without a log.
+    publish_all(&memory, [Script::foreign().queued()]).await;
+    assert_eq!(memory.claim("w", day).await.unwrap(), None);
+    let catalogue = memory.catalogue();
+    assert!(
+        catalogue.job(script.id()).await.unwrap().is_some(),
+        "the record stays"
+    );
+    tokio::time::advance(day).await;
+    assert_eq!(
+        catalogue.job(script.id()).await.unwrap(),
+        None,
+        "for its own time"
+    );
+    let all = Paging {
+        page: 1,
+        page_size: 10,
+    };
+    assert_eq!(
+        catalogue
+            .jobs(&JobFilter::default(), all)
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn announcements_are_lost_held_and_repeated() {
+    let memory = subject::memory();
+    let faults = memory.faults();
+    let mut signals = memory.subscribe();
+    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    let mut script = Script::foreign();
+    let commits = [
+        script.queued(),
+        script.started(),
+        script.progress(1),
+        script.progress(2),
+    ];
+
+    faults.lose_announcements(|_, sequence| sequence == 2);
+    publish_all(&memory, commits[..2].iter().cloned()).await;
+    assert_eq!(waiting(&mut signals), [message(&commits[0])]);
+    faults.lose_no_announcements();
+
+    faults.hold_announcements();
+    publish_all(&memory, commits[2..].iter().cloned()).await;
+    assert_eq!(waiting(&mut signals), []);
+    faults.release_announcements();
+    assert_eq!(
+        waiting(&mut signals),
+        [message(&commits[2]), message(&commits[3])]
+    );
+
+    faults.repeat_announcements(2);
+    faults.announce_raw(&b"not json"[..]);
+    let raw = Signal::Message(Bytes::from_static(b"not json"));
+    assert_eq!(
+        waiting(&mut signals),
+        [raw.clone(), raw.clone(), raw.clone()]
+    );
+    faults.repeat_announcements(0);
+
+    faults.disconnect_subscribers();
+    faults.announce_raw(&b"lost"[..]);
+    faults.reconnect_subscribers();
+    faults.announce_raw(&b"not json"[..]);
+    assert_eq!(waiting(&mut signals), [Signal::Lapsed, raw]);
+    let log = memory
+        .read(script.id(), 0, 10)
+        .await
+        .unwrap()
+        .expect("it has a log");
+    assert_eq!(log.entries.len(), 4, "the log has them all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_fails_before_or_after_its_effect() {
+    let memory = subject::memory();
+    let faults = memory.faults();
+    let mut script = Script::foreign();
+    let commit = script.queued();
+    faults.fail_next("event_bus.publish", 1, ErrorKind::Unavailable, When::Before);
+    faults.fail_next("event_bus.publish", 1, ErrorKind::Timeout, When::After);
+    assert_eq!(
+        kind(memory.publish(commit.clone()).await),
+        ErrorKind::Unavailable
+    );
+    assert!(
+        memory.read(script.id(), 0, 1).await.unwrap().is_none(),
+        "nothing was done"
+    );
+    assert_eq!(
+        kind(memory.publish(commit.clone()).await),
+        ErrorKind::Timeout
+    );
+    let place = commit.job.position;
+    let answer = memory.publish(commit).await.unwrap();
+    assert_eq!(
+        answer,
+        Published::Duplicate(place),
+        "the time-out hid a success"
+    );
+    assert_eq!(faults.calls("event_bus.publish"), 3);
+    assert_eq!(faults.calls("job_queue.claim"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_loses_its_tail_and_a_store_everything() {
+    let memory = subject::memory();
+    let faults = memory.faults();
+    let mut script = Script::own();
+    publish_all(
+        &memory,
+        [script.queued(), script.started(), script.progress(10)],
+    )
+    .await;
+    let (there, tail) = (script.clone(), [script.progress(20), script.completed()]);
+    publish_all(&memory, tail.clone()).await;
+    assert!(faults.cut_log(script.id(), 2));
+    let log = memory
+        .read(script.id(), 0, 10)
+        .await
+        .unwrap()
+        .expect("its head is left");
+    assert_eq!((&log.job, log.entries.len()), (there.job(), 3));
+    publish_all(&memory, tail).await;
+    assert!(faults.cut_log(script.id(), 9), "all of it");
+    assert!(memory.read(script.id(), 0, 10).await.unwrap().is_none());
+    assert!(!faults.cut_log(script.id(), 1), "there is nothing to cut");
+
+    let mut signals = memory.subscribe();
+    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    faults.wipe();
+    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    assert_eq!(memory.catalogue().job(script.id()).await.unwrap(), None);
+    assert_eq!(memory.get(script.id()).await.unwrap(), None);
+    let lease = Lease {
+        job_id: script.id().clone(),
+        attempt: 1,
+        token: build::token(),
+    };
+    assert!(
+        memory
+            .restore(&lease, there.job(), Duration::from_secs(1))
+            .await
+            .unwrap()
+    );
+    let mut again = Script::of(there.job().reincarnate(build::epoch()));
+    let first = Commit {
+        fence: Fence::Held(lease.token),
+        ..again.progress(30)
+    };
+    publish_all(&memory, [first]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scripted_triton_answers_fails_and_hangs() {
+    let triton = ScriptedTriton::new();
+    let script = Script::own();
+    assert_eq!(triton.job(script.id()).await.unwrap(), None);
+    triton.set_job(script.job().clone());
+    assert_eq!(
+        triton.job(script.id()).await.unwrap().as_ref(),
+        Some(script.job())
+    );
+
+    let new = conch_ports::NewJob {
+        client_id: build::client_id(),
+        value_proposition_id: None,
+        idempotency_key: None,
+    };
+    let unknown = triton.submit(new.clone()).await.unwrap();
+    assert!(matches!(unknown, Requested::NotFound(_)));
+    triton.set_client(new.client_id.clone(), Document::from_json("{}"));
+    assert!(matches!(
+        triton.submit(new.clone()).await.unwrap(),
+        Requested::Accepted(_)
+    ));
+    assert_eq!(triton.submitted(), [new.clone(), new]);
+
+    triton.fail(ErrorKind::BadResponse);
+    assert_eq!(kind(triton.job(script.id()).await), ErrorKind::BadResponse);
+    triton.hang();
+    let mut hanging = triton.job(script.id());
+    assert!(futures::poll!(hanging.as_mut()).is_pending());
+    triton.heal();
+    assert!(hanging.await.unwrap().is_some());
+    assert_eq!(triton.calls("job"), 4);
+    assert_eq!(triton.calls("submit"), 2);
+    assert_eq!(triton.total_calls(), 6);
+}

@@ -1,0 +1,302 @@
+//! Proves the conformance suite: an adapter with a planted fault breaks the law that forbids it.
+
+mod broken;
+#[path = "../subject/mod.rs"]
+mod subject;
+
+use std::panic::AssertUnwindSafe;
+
+use conch_conformance::LAWS;
+use futures::FutureExt;
+
+use broken::Broken;
+
+/// What is wrong with an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// None: the wrapper itself breaks nothing.
+    Honest,
+    AnnounceBeforeAppend,
+    AnnounceOtherBytes,
+    AnnounceFenced,
+    LoseOrder,
+    LapseInSilence,
+    OverflowInSilence,
+    ForgetHeldFence,
+    ForgetExpiredFence,
+    ForgetForeignFence,
+    AppendAnywhere,
+    AppendDuplicates,
+    FenceBeforeEventId,
+    AppendAfterTheEnd,
+    RenumberOnRead,
+    TrimTheState,
+    EmptyLogForNone,
+    ReplaceAnyLog,
+    KeepQueueEntry,
+    CacheNothing,
+    CacheForEver,
+    CacheOnlyJson,
+    LoseAField,
+    LoseCatalogueRecord,
+    ClaimForTwo,
+    ClaimNewestFirst,
+    RequeueAtOnce,
+    LeaseNeverExpires,
+    RenewAnything,
+    AttemptsStay,
+    RestoreAlways,
+    ForgetKeys,
+    RefuseResubmission,
+    IgnoreFilters,
+    PagesRepeat,
+    AdoptOrphans,
+    TemplatesUnfenced,
+    ReplaceTemplates,
+    ClaimsToBeShared,
+}
+
+/// Every fault with the law that must find it, as `port::law`, and what that says.
+const FOUND_BY: &[(Fault, &str, &str)] = &[
+    (
+        Fault::AnnounceBeforeAppend,
+        "event_bus::announce_follows_append",
+        "before it was appended",
+    ),
+    (
+        Fault::AnnounceOtherBytes,
+        "event_bus::announce_follows_append",
+        "other bytes were announced",
+    ),
+    (
+        Fault::AnnounceFenced,
+        "event_bus::announce_follows_append",
+        "a fenced event was announced",
+    ),
+    (
+        Fault::LoseOrder,
+        "event_bus::announcements_keep_their_order",
+        "heard in this order",
+    ),
+    (
+        Fault::LapseInSilence,
+        "event_bus::subscription_starts_with_lapsed",
+        "Lapsed after an interruption",
+    ),
+    (
+        Fault::OverflowInSilence,
+        "event_bus::subscription_starts_with_lapsed",
+        "lost in silence",
+    ),
+    (
+        Fault::ForgetHeldFence,
+        "event_bus::fence_is_checked_in_the_step",
+        "Held(",
+    ),
+    (
+        Fault::ForgetExpiredFence,
+        "event_bus::fence_is_checked_in_the_step",
+        "Expired(",
+    ),
+    (
+        Fault::ForgetForeignFence,
+        "event_bus::fence_is_checked_in_the_step",
+        "Foreign with",
+    ),
+    (
+        Fault::AppendAnywhere,
+        "event_bus::append_is_compare_and_set",
+        "a place left out",
+    ),
+    (
+        Fault::AppendDuplicates,
+        "event_bus::event_id_is_appended_once",
+        "[Appended, Appended",
+    ),
+    (
+        Fault::FenceBeforeEventId,
+        "event_bus::event_id_is_appended_once",
+        "fence before id",
+    ),
+    (
+        Fault::AppendAfterTheEnd,
+        "event_bus::nothing_follows_the_end",
+        "the next place",
+    ),
+    (
+        Fault::RenumberOnRead,
+        "event_bus::sequences_have_no_gaps",
+        "not what was appended",
+    ),
+    (
+        Fault::TrimTheState,
+        "event_bus::read_is_one_moment",
+        "the state isn't the fold",
+    ),
+    (
+        Fault::EmptyLogForNone,
+        "event_bus::a_lost_log_is_absent",
+        "is_none()",
+    ),
+    (
+        Fault::ReplaceAnyLog,
+        "event_bus::replacing_begins_an_epoch",
+        "replaces Some",
+    ),
+    (
+        Fault::KeepQueueEntry,
+        "event_bus::effects_belong_to_the_append",
+        "the lease has ended",
+    ),
+    (
+        Fault::ClaimsToBeShared,
+        "event_bus::shared_means_shared",
+        "the declaration is wrong",
+    ),
+    (
+        Fault::CacheNothing,
+        "result_cache::commit_caches_the_result",
+        "left: None",
+    ),
+    (
+        Fault::CacheNothing,
+        "result_cache::gives_back_what_was_put",
+        "left: None",
+    ),
+    (
+        Fault::CacheForEver,
+        "result_cache::results_expire",
+        "outlived its time",
+    ),
+    (
+        Fault::CacheOnlyJson,
+        "result_cache::foreign_blobs_are_only_bytes",
+        "left: None",
+    ),
+    (
+        Fault::LoseAField,
+        "catalogue::reads_what_was_written",
+        "meta_data",
+    ),
+    (
+        Fault::LoseCatalogueRecord,
+        "catalogue::job_records_follow_the_log",
+        "left: None",
+    ),
+    (
+        Fault::ClaimForTwo,
+        "job_queue::one_holder",
+        "claimed twice or never",
+    ),
+    (
+        Fault::ClaimNewestFirst,
+        "job_queue::claim_in_order",
+        "claimed out of order",
+    ),
+    (
+        Fault::RequeueAtOnce,
+        "job_queue::requeued_not_before_its_time",
+        "claimed before its time",
+    ),
+    (
+        Fault::LeaseNeverExpires,
+        "job_queue::lease_runs_out",
+        "oldest first",
+    ),
+    (
+        Fault::RenewAnything,
+        "job_queue::renewal_needs_the_lease",
+        "another token",
+    ),
+    (
+        Fault::AttemptsStay,
+        "job_queue::attempts_count_up",
+        "after Error",
+    ),
+    (
+        Fault::RestoreAlways,
+        "job_queue::restore_only_from_nothing",
+        "it waits here",
+    ),
+    (Fault::ForgetKeys, "job_queue::same_key_same_job", "New"),
+    (
+        Fault::RefuseResubmission,
+        "job_queue::submission_is_one_step",
+        "a hidden success",
+    ),
+    (
+        Fault::IgnoreFilters,
+        "catalogue::filters_intersect",
+        "pending",
+    ),
+    (
+        Fault::PagesRepeat,
+        "catalogue::pages_are_newest_first",
+        "by pages of",
+    ),
+    (
+        Fault::AdoptOrphans,
+        "catalogue::value_propositions_need_their_client",
+        "add_value_proposition",
+    ),
+    (
+        Fault::TemplatesUnfenced,
+        "catalogue::templates_are_fenced",
+        "right: Fenced",
+    ),
+    (
+        Fault::ReplaceTemplates,
+        "catalogue::one_template_per_place",
+        "right: Taken",
+    ),
+];
+
+/// What the law says of an adapter with the fault; nothing when it holds.
+async fn complaint(law: &str, fault: Fault) -> Option<String> {
+    let (port, name) = law.split_once("::").expect("port::law");
+    let law = LAWS.iter().find(|law| (law.port, law.name) == (port, name));
+    let law = law.unwrap_or_else(|| panic!("there is no law {port}::{name}"));
+    let broken = Broken::new(fault);
+    let panic = AssertUnwindSafe((law.check)(&broken))
+        .catch_unwind()
+        .await
+        .err()?;
+    Some(match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().expect("a panic says why")).to_owned(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_planted_fault_breaks_its_law() {
+    let mut missed = Vec::new();
+    for (fault, law, says) in FOUND_BY {
+        match complaint(law, *fault).await {
+            Some(text) if text.contains(says) => {}
+            other => missed.push((fault, law, says, other)),
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not found, or for another reason: {missed:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wrapper_itself_breaks_no_law() {
+    for law in LAWS {
+        let name = format!("{}::{}", law.port, law.name);
+        assert_eq!(complaint(&name, Fault::Honest).await, None, "{name}");
+    }
+}
+
+/// No law is unproven.
+#[test]
+fn every_law_has_a_fault_that_breaks_it() {
+    let unproven: Vec<_> = LAWS
+        .iter()
+        .map(|law| format!("{}::{}", law.port, law.name))
+        .filter(|law| !FOUND_BY.iter().any(|(_, by, _)| by == law))
+        .collect();
+    assert_eq!(unproven, Vec::<String>::new());
+}

@@ -1,0 +1,91 @@
+//! A store in memory as the conformance suite sees it.
+
+// Each test program uses its part of this.
+#![allow(dead_code, unreachable_pub)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_conformance::{ForeignBlob, Limits, Subject};
+use conch_domain::JobId;
+use conch_memory::{Memory, Settings};
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+
+pub const LIMITS: Limits = Limits {
+    history_limit: 24,
+    result_ttl: Duration::from_secs(2),
+    ended_log_ttl: Duration::from_secs(2),
+};
+
+pub fn memory() -> Memory {
+    let settings = Settings {
+        history_limit: LIMITS.history_limit,
+        result_ttl: LIMITS.result_ttl,
+        ended_log_ttl: LIMITS.ended_log_ttl,
+        subscriber_queue: 128,
+        ..Settings::default()
+    };
+    settings.build()
+}
+
+pub struct InMemory {
+    memory: Memory,
+    /// Whether time is moved; else it is waited for.
+    paused: bool,
+}
+
+impl InMemory {
+    pub fn new(paused: bool) -> Self {
+        Self {
+            memory: memory(),
+            paused,
+        }
+    }
+}
+
+#[async_trait]
+impl Subject for InMemory {
+    fn bus(&self) -> Arc<dyn EventBus> {
+        self.memory.bus()
+    }
+
+    fn cache(&self) -> Arc<dyn ResultCache> {
+        self.memory.cache()
+    }
+
+    fn queue(&self) -> Arc<dyn JobQueue> {
+        self.memory.queue()
+    }
+
+    fn catalogue(&self) -> Arc<dyn Catalogue> {
+        self.memory.catalogue()
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    async fn advance(&self, by: Duration) {
+        if self.paused {
+            tokio::time::advance(by).await;
+        } else {
+            tokio::time::sleep(by).await;
+        }
+    }
+
+    async fn interrupt_subscription(&self) {
+        self.memory.faults().interrupt_subscription();
+    }
+
+    async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {
+        match blob {
+            ForeignBlob::Bytes(bytes) => self.memory.cache().put(job_id, bytes).await.is_ok(),
+            ForeignBlob::NotAString => false,
+        }
+    }
+}

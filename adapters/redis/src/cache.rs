@@ -1,0 +1,67 @@
+//! Cached results: plain strings with a time to live, under the key that other programs know. They
+//! may be in a Redis of their own. Never looks into the bytes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::JobId;
+use conch_ports::{Result, ResultCache};
+
+use crate::connection::{Connections, failed};
+use crate::keys::Keys;
+
+/// Results under `<prefix>:job:result:<job>`.
+pub(crate) struct Cache {
+    connections: Connections,
+    keys: Keys,
+    ttl: Duration,
+}
+
+impl Cache {
+    pub(crate) fn new(connections: Connections, keys: Keys, ttl: Duration) -> Self {
+        Self {
+            connections,
+            keys,
+            ttl,
+        }
+    }
+}
+
+#[async_trait]
+impl ResultCache for Cache {
+    async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>> {
+        const OPERATION: &str = "result_cache.get";
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.result(job_id));
+        match self
+            .connections
+            .try_run::<Option<Vec<u8>>>(OPERATION, &command)
+            .await?
+        {
+            Ok(bytes) => Ok(bytes.map(Bytes::from)),
+            // Somebody else's list or hash under this name: no result.
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+            Err(error) => Err(failed(OPERATION, error)),
+        }
+    }
+
+    async fn put(&self, job_id: &JobId, result: Bytes) -> Result<()> {
+        let mut command = redis::cmd("SET");
+        command
+            .arg(self.keys.result(job_id))
+            .arg(&result[..])
+            .arg("PX")
+            .arg(millis(self.ttl));
+        self.connections.run("result_cache.put", &command).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.connections.ping("result_cache.ping").await
+    }
+}
+
+/// As Redis takes a time to live; never zero, which it refuses.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,334 @@
+//! The catalogue: a hash per record and sorted sets that list them. A list reads its indexes and its
+//! page in one script, so no page repeats or leaves out a record; it never walks over all keys.
+
+use async_trait::async_trait;
+use conch_domain::{
+    Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
+    ValuePropositionId,
+};
+use conch_ports::{
+    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Result,
+    TemplateFilter,
+};
+use conch_wire::{Invalid, record};
+use redis::Value;
+
+use crate::cache::millis;
+use crate::log::{Redis, bytes, unexpected};
+use crate::records::{Record, micros};
+
+/// Most value propositions of one client that are listed.
+const VALUE_PROPOSITIONS_MAX: i64 = 10_000;
+/// How often a record that others change at the same time is read and written again.
+const TRIES: usize = 8;
+/// A job's places outlive its templates by this, so that the first one stays as long as it is there.
+const PLACES_GRACE: std::time::Duration = std::time::Duration::from_hours(48);
+
+/// Which records, in which order.
+struct Query {
+    indexes: Vec<String>,
+    prefix: String,
+    changed_since: Option<Timestamp>,
+    offset: u64,
+    /// Negative: all.
+    size: i64,
+}
+
+/// What became of a record.
+#[derive(PartialEq)]
+enum Put {
+    Stored,
+    Absent,
+    Changed,
+}
+
+impl Redis {
+    async fn body(&self, operation: &'static str, key: &str) -> Result<Option<Vec<u8>>> {
+        let mut command = redis::cmd("HGET");
+        command.arg(key).arg("body");
+        self.connections.run(operation, &command).await
+    }
+
+    async fn record<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        decode: impl Fn(&[u8]) -> Result<T, Invalid>,
+    ) -> Result<Option<T>> {
+        self.body(operation, key)
+            .await?
+            .map(|body| decoded(operation, &body, &decode))
+            .transpose()
+    }
+
+    /// `needs` must be there; `replaces` is the body that this one takes the place of.
+    async fn put(
+        &self,
+        operation: &'static str,
+        record: &Record,
+        needs: Option<&str>,
+        replaces: &[u8],
+    ) -> Result<Put> {
+        let mut call = self.scripts.put.prepare_invoke();
+        call.key(&record.key)
+            .key(self.keys.retention())
+            .key(needs.unwrap_or(&record.key))
+            .arg(u8::from(needs.is_some()))
+            .arg(replaces);
+        record.append_to(&mut call, self.settings.retention);
+        let answer: String = self.connections.script(operation, &call).await?;
+        match answer.as_str() {
+            "stored" => Ok(Put::Stored),
+            "absent" => Ok(Put::Absent),
+            "changed" => Ok(Put::Changed),
+            _ => Err(unexpected(operation)),
+        }
+    }
+
+    async fn list<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        decode: impl Fn(&[u8]) -> Result<T, Invalid>,
+    ) -> Result<Page<T>> {
+        let mut call = self.scripts.list.prepare_invoke();
+        call.key(self.keys.retention())
+            .key(self.keys.jobs_by_update());
+        for index in &query.indexes {
+            call.key(index);
+        }
+        let since = query
+            .changed_since
+            .map(|since| since.as_micros().to_string());
+        call.arg(query.offset)
+            .arg(query.size)
+            .arg(&query.prefix)
+            .arg(since.unwrap_or_default())
+            .arg(self.settings.retention.map_or(0, micros));
+        let answer: Vec<Value> = self.connections.script(operation, &call).await?;
+        let mut parts = answer.into_iter();
+        let Some(Value::Int(total)) = parts.next() else {
+            return Err(unexpected(operation));
+        };
+        let items = parts
+            .map(|body| decoded(operation, &bytes(operation, body)?, &decode))
+            .collect::<Result<_>>()?;
+        Ok(Page {
+            total: u64::try_from(total).unwrap_or(0),
+            items,
+        })
+    }
+}
+
+fn decoded<T>(
+    operation: &'static str,
+    body: &[u8],
+    decode: &impl Fn(&[u8]) -> Result<T, Invalid>,
+) -> Result<T> {
+    decode(body).map_err(|error| unexpected(operation).with_source(error))
+}
+
+fn page(indexes: Vec<String>, prefix: String, paging: Paging) -> Query {
+    Query {
+        indexes,
+        prefix,
+        changed_since: None,
+        offset: paging.offset(),
+        size: i64::from(paging.page_size),
+    }
+}
+
+#[async_trait]
+impl Catalogue for Redis {
+    async fn create_client(&self, client: &Client) -> Result<()> {
+        let record = Record::of_client(&self.keys, client);
+        self.put("catalogue.create_client", &record, None, b"")
+            .await?;
+        Ok(())
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>> {
+        let key = self.keys.client(id);
+        self.record("catalogue.client", &key, record::decode_client)
+            .await
+    }
+
+    async fn clients(&self, filter: &ClientFilter, paging: Paging) -> Result<Page<Client>> {
+        let index = match &filter.industry {
+            Some(industry) => self.keys.clients_in(industry),
+            None => self.keys.clients(),
+        };
+        let query = page(vec![index], self.keys.client_of(""), paging);
+        self.list("catalogue.clients", query, record::decode_client)
+            .await
+    }
+
+    async fn add_value_proposition(&self, value_proposition: &ValueProposition) -> Result<bool> {
+        let record = Record::of_value_proposition(&self.keys, value_proposition);
+        let client = self.keys.client(&value_proposition.client_id);
+        let put = self
+            .put(
+                "catalogue.add_value_proposition",
+                &record,
+                Some(&client),
+                b"",
+            )
+            .await?;
+        Ok(put == Put::Stored)
+    }
+
+    async fn value_proposition(&self, id: &ValuePropositionId) -> Result<Option<ValueProposition>> {
+        let key = self.keys.value_proposition(id);
+        self.record(
+            "catalogue.value_proposition",
+            &key,
+            record::decode_value_proposition,
+        )
+        .await
+    }
+
+    async fn value_propositions(
+        &self,
+        client_id: &ClientId,
+    ) -> Result<Option<Vec<ValueProposition>>> {
+        const OPERATION: &str = "catalogue.value_propositions";
+        let query = Query {
+            indexes: vec![self.keys.value_propositions(client_id)],
+            prefix: self.keys.value_proposition_of(""),
+            changed_since: None,
+            offset: 0,
+            size: VALUE_PROPOSITIONS_MAX,
+        };
+        let found = self
+            .list(OPERATION, query, record::decode_value_proposition)
+            .await?;
+        // Only an empty list leaves open whether the client is there.
+        if found.items.is_empty() {
+            let client = self.keys.client(client_id);
+            if self.body(OPERATION, &client).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found.items))
+    }
+
+    async fn set_value_proposition_active(
+        &self,
+        client_id: &ClientId,
+        id: &ValuePropositionId,
+        is_active: bool,
+        now: Timestamp,
+    ) -> Result<Option<ValueProposition>> {
+        const OPERATION: &str = "catalogue.set_value_proposition_active";
+        let key = self.keys.value_proposition(id);
+        for _ in 0..TRIES {
+            let Some(before) = self.body(OPERATION, &key).await? else {
+                return Ok(None);
+            };
+            let mut value = decoded(OPERATION, &before, &record::decode_value_proposition)?;
+            if value.client_id != *client_id {
+                return Ok(None);
+            }
+            value.is_active = is_active;
+            value.updated_at = value.updated_at.max(now);
+            let record = Record::of_value_proposition(&self.keys, &value);
+            if self.put(OPERATION, &record, None, &before).await? == Put::Stored {
+                return Ok(Some(value));
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            OPERATION,
+            "the value proposition is changed by too many at once: try again",
+        ))
+    }
+
+    async fn job(&self, id: &JobId) -> Result<Option<Job>> {
+        let key = self.keys.job(id);
+        self.record("catalogue.job", &key, record::decode_job).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
+        let index = self.keys.jobs(filter.client_id.as_ref(), filter.status);
+        let query = Query {
+            changed_since: filter.updated_since,
+            ..page(vec![index], self.keys.job_of(""), paging)
+        };
+        self.list("catalogue.jobs", query, record::decode_job).await
+    }
+
+    async fn put_template(&self, template: &Template, lease: &Lease) -> Result<PutTemplate> {
+        const OPERATION: &str = "catalogue.put_template";
+        if template.job_id != lease.job_id {
+            return Ok(PutTemplate::Fenced);
+        }
+        let record = Record::of_template(&self.keys, template);
+        let places_ttl = self
+            .settings
+            .retention
+            .map(|time| millis(time + PLACES_GRACE));
+        let mut call = self.scripts.put_template.prepare_invoke();
+        call.key(&record.key)
+            .key(self.keys.retention())
+            .key(self.keys.places(&lease.job_id))
+            .key(self.keys.entry(&lease.job_id))
+            .key(self.keys.leases())
+            .arg(lease.job_id.as_str())
+            .arg(lease.token.as_str())
+            .arg(template.index)
+            .arg(self.keys.template_of(""))
+            .arg(places_ttl.unwrap_or(0));
+        record.append_to(&mut call, self.settings.retention);
+        let answer: Vec<Vec<u8>> = self.connections.script(OPERATION, &call).await?;
+        let words: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
+        match words[..] {
+            [b"stored"] => Ok(PutTemplate::Stored),
+            [b"fenced"] => Ok(PutTemplate::Fenced),
+            [b"taken", body] => decoded(OPERATION, body, &record::decode_template)
+                .map(|template| PutTemplate::Taken(Box::new(template))),
+            _ => Err(unexpected(OPERATION)),
+        }
+    }
+
+    async fn template(&self, id: &TemplateId) -> Result<Option<Template>> {
+        let key = self.keys.template(id);
+        self.record("catalogue.template", &key, record::decode_template)
+            .await
+    }
+
+    async fn templates_of(&self, job_id: &JobId) -> Result<Vec<Template>> {
+        const OPERATION: &str = "catalogue.templates_of";
+        let mut call = self.scripts.plan.prepare_invoke();
+        call.key(self.keys.places(job_id))
+            .arg(self.keys.template_of(""));
+        let bodies: Vec<Vec<u8>> = self.connections.script(OPERATION, &call).await?;
+        bodies
+            .iter()
+            .map(|body| decoded(OPERATION, body, &record::decode_template))
+            .collect()
+    }
+
+    async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {
+        let keys = &self.keys;
+        let mut indexes: Vec<String> = [
+            filter
+                .client_id
+                .as_ref()
+                .map(|id| keys.templates_of_client(id)),
+            filter.job_id.as_ref().map(|id| keys.templates_of_job(id)),
+            filter.category.map(|category| keys.templates_in(category)),
+            filter
+                .target_audience
+                .map(|audience| keys.templates_for(audience)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if indexes.is_empty() {
+            indexes.push(keys.templates());
+        }
+        let query = page(indexes, keys.template_of(""), paging);
+        self.list("catalogue.templates", query, record::decode_template)
+            .await
+    }
+}

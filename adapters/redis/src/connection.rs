@@ -1,0 +1,226 @@
+//! Connections: the pool for commands, a dedicated one for a subscription, and what their errors
+//! mean to a caller. Every wait in here has a limit. Never logs an address: it may hold a password.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use conch_ports::{Error, ErrorKind, Result};
+use deadpool_redis::{Connection, Hook, Manager, Pool, PoolError, Runtime, TimeoutType};
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, RedisError,
+    ScriptInvocation, ServerErrorKind,
+};
+
+use crate::settings::Settings;
+
+/// A peer that vanished is given up after about this much silence, by the kernel.
+const DEAD_PEER: Duration = Duration::from_secs(10);
+
+/// A pool of connections to one Redis. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    pool: Pool,
+    client: Client,
+    connect_timeout: Duration,
+}
+
+impl Connections {
+    /// `publishes` says whether events go through it, for the line that operators look for.
+    pub(crate) fn new(address: ConnectionInfo, settings: &Settings, publishes: bool) -> Self {
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(
+                TcpKeepalive::new()
+                    .with_time(DEAD_PEER)
+                    .with_interval(DEAD_PEER / 4)
+                    .with_retries(3),
+            )
+            .set_user_timeout(DEAD_PEER);
+        let address = address.set_tcp_settings(tcp);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(settings.connect_timeout))
+            .set_response_timeout(Some(settings.response_timeout));
+        let client = Client::open(address.clone()).expect("a parsed address makes a client");
+        let manager =
+            Manager::new_with_config(address, config).expect("a parsed address makes a manager");
+        let connected = Arc::new(AtomicBool::new(false));
+        let on_connect = Hook::sync_fn(move |_, _| {
+            if publishes && !connected.swap(true, Ordering::Relaxed) {
+                tracing::info!("Event publisher connected to Redis");
+            }
+            Ok(())
+        });
+        let limit = Some(settings.connect_timeout);
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_size)
+            .wait_timeout(limit)
+            .create_timeout(limit)
+            .recycle_timeout(limit)
+            .runtime(Runtime::Tokio1)
+            .post_create(on_connect)
+            .build()
+            .expect("timeouts have their runtime");
+        Self {
+            pool,
+            client,
+            connect_timeout: settings.connect_timeout,
+        }
+    }
+
+    async fn checkout(&self, operation: &'static str) -> Result<Connection> {
+        self.pool
+            .get()
+            .await
+            .map_err(|error| unreachable(operation, error))
+    }
+
+    /// Runs one command.
+    pub(crate) async fn run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T> {
+        self.try_run(operation, command)
+            .await?
+            .map_err(|error| failed(operation, error))
+    }
+
+    /// Runs one command whose refusal the caller wants to look at.
+    pub(crate) async fn try_run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<redis::RedisResult<T>> {
+        let mut connection = self.checkout(operation).await?;
+        Ok(command.query_async(&mut connection).await)
+    }
+
+    /// Runs a script by its digest, and loads it where Redis has forgotten it.
+    pub(crate) async fn script<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        let mut connection = self.checkout(operation).await?;
+        script
+            .invoke_async(&mut connection)
+            .await
+            .map_err(|error| failed(operation, error))
+    }
+
+    /// Whether Redis answers.
+    pub(crate) async fn ping(&self, operation: &'static str) -> Result<()> {
+        let answer: String = self.run(operation, &redis::cmd("PING")).await?;
+        if answer == "PONG" {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::BadResponse,
+                operation,
+                "Redis answered PING with something else",
+            ))
+        }
+    }
+
+    /// A connection of its own that receives what is published on `channels`.
+    pub(crate) async fn subscription(
+        &self,
+        operation: &'static str,
+        channels: &[String],
+    ) -> Result<redis::aio::PubSub> {
+        let subscribe = async {
+            let mut connection = self.client.get_async_pubsub().await?;
+            connection.subscribe(channels).await?;
+            Ok::<_, RedisError>(connection)
+        };
+        // The library itself waits without a limit here, for the connection as for the answer.
+        match tokio::time::timeout(self.connect_timeout, subscribe).await {
+            Ok(connection) => connection.map_err(|error| failed(operation, error)),
+            Err(elapsed) => Err(Error::new(
+                ErrorKind::Timeout,
+                operation,
+                "Redis did not confirm the subscription in time",
+            )
+            .with_source(elapsed)),
+        }
+    }
+}
+
+fn unreachable(operation: &'static str, error: PoolError) -> Error {
+    let error = match error {
+        PoolError::Backend(error) if !error.is_timeout() => failed(operation, error),
+        PoolError::Timeout(TimeoutType::Wait) => Error::new(
+            ErrorKind::Timeout,
+            operation,
+            "all connections to Redis are busy: is it slow, or the pool too small?",
+        )
+        .with_source(error),
+        _ => Error::new(
+            ErrorKind::Unavailable,
+            operation,
+            "no connection to Redis in time: is it up, and the network between?",
+        )
+        .with_source(error),
+    };
+    count(error)
+}
+
+/// What an error of the driver means to the caller of a port.
+pub(crate) fn failed(operation: &'static str, error: RedisError) -> Error {
+    use redis::ErrorKind as Driver;
+    let (kind, message) = match (error.kind(), error.code()) {
+        _ if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time"),
+        (_, Some("OOM")) => (
+            ErrorKind::OutOfSpace,
+            "Redis is out of memory: raise its maxmemory or free some",
+        ),
+        (_, Some("MISCONF")) => (
+            ErrorKind::OutOfSpace,
+            "Redis cannot save to its disk and takes no writes: see its log",
+        ),
+        (Driver::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => (
+            ErrorKind::Refused,
+            "Redis refuses this user: check the password and its ACL",
+        ),
+        (_, Some("BUSY")) => (ErrorKind::Unavailable, "Redis is busy with a long script"),
+        (Driver::Io | Driver::ClusterConnectionNotFound, _) => (
+            ErrorKind::Unavailable,
+            "Redis is out of reach or closed the connection",
+        ),
+        (
+            Driver::Server(
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown,
+            ),
+            _,
+        ) => (
+            ErrorKind::Unavailable,
+            "Redis is not ready: it loads its data, or is no primary",
+        ),
+        (_, Some("WRONGTYPE")) => (
+            ErrorKind::BadResponse,
+            "a key of ours is of another type: does another program use this prefix?",
+        ),
+        (Driver::InvalidClientConfig, _) => (ErrorKind::Refused, "the driver refuses its settings"),
+        _ => (
+            ErrorKind::BadResponse,
+            "Redis answered something unexpected",
+        ),
+    };
+    count(Error::new(kind, operation, message).with_source(error))
+}
+
+fn count(error: Error) -> Error {
+    metrics::counter!(
+        "conch_redis_errors_total",
+        "operation" => error.operation(),
+        "kind" => format!("{:?}", error.kind()),
+    )
+    .increment(1);
+    error
+}

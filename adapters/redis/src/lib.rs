@@ -1,0 +1,20 @@
+//! Every store port on Redis 7: the logs with their announcements, the cached results, the queue and
+//! the catalogue. [`Settings::build`] makes them all; it does not wait for Redis.
+//!
+//! Whatever must happen in one step is one Lua script (`src/lua`): it looks at everything first,
+//! writes after, and publishes last, because a script that fails keeps what it has written.
+//!
+//! Never in here: what an event means. Scripts compare places, ids and leases; the fold comes in
+//! with the commit.
+
+mod cache;
+mod catalogue;
+mod connection;
+mod keys;
+mod log;
+mod queue;
+mod records;
+mod settings;
+mod subscribe;
+
+pub use settings::{InvalidSettings, Settings, Stores};

@@ -1,0 +1,290 @@
+//! The logs: a stream of events and a hash with the fold per job, appended by one script with all
+//! that belongs to the append. `lua/append.lua` reads a commit in the order written here.
+//!
+//! Redis publishes inside the script, after the writes, so announcements have the order of appends.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::{JobId, Position};
+use conch_ports::{
+    Commit, Durability, Entry, Error, ErrorKind, EventBus, Fence, Guarantees, Log, Published,
+    QueueEffect, Result, Signals,
+};
+use conch_wire::{job, record};
+use redis::{Script, ScriptInvocation, Value};
+
+use crate::cache::millis;
+use crate::connection::Connections;
+use crate::keys::Keys;
+use crate::records::{Record, micros};
+use crate::settings::Settings;
+use crate::subscribe;
+
+/// Logs, queue and catalogue in one Redis.
+pub(crate) struct Redis {
+    pub(crate) connections: Connections,
+    pub(crate) keys: Keys,
+    pub(crate) settings: Settings,
+    pub(crate) scripts: Scripts,
+}
+
+/// All scripts, with their digests worked out once.
+pub(crate) struct Scripts {
+    publish: Script,
+    read: Script,
+    pub(crate) submit: Script,
+    pub(crate) claim: Script,
+    pub(crate) renew: Script,
+    pub(crate) expired: Script,
+    pub(crate) next_due: Script,
+    pub(crate) restore: Script,
+    pub(crate) put: Script,
+    pub(crate) put_template: Script,
+    pub(crate) list: Script,
+    pub(crate) plan: Script,
+}
+
+/// A script from the parts that it is made of.
+macro_rules! script {
+    ($($part:literal),+) => {
+        Script::new(concat!($(include_str!(concat!("lua/", $part, ".lua")), "\n"),+))
+    };
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            publish: script!("prelude", "record", "append", "publish"),
+            read: script!("read"),
+            submit: script!("prelude", "record", "append", "submit"),
+            claim: script!("prelude", "claim"),
+            renew: script!("prelude", "renew"),
+            expired: script!("prelude", "expired"),
+            next_due: script!("prelude", "next_due"),
+            restore: script!("prelude", "record", "restore"),
+            put: script!("prelude", "record", "put"),
+            put_template: script!("prelude", "record", "put_template"),
+            list: script!("prelude", "record", "list"),
+            plan: script!("plan"),
+        }
+    }
+}
+
+impl Redis {
+    pub(crate) fn new(connections: Connections, keys: Keys, settings: Settings) -> Self {
+        Self {
+            connections,
+            keys,
+            settings,
+            scripts: Scripts::new(),
+        }
+    }
+
+    /// A commit as `read_commit` takes it. `extra_key` is the script's own; what the script takes
+    /// beyond the commit is appended by the caller.
+    pub(crate) fn commit<'a>(
+        &self,
+        script: &'a Script,
+        commit: &Commit,
+        extra_key: &str,
+    ) -> ScriptInvocation<'a> {
+        let (keys, settings, job) = (&self.keys, &self.settings, &commit.job);
+        let ended = job.status.is_terminal();
+        let ttl = if ended {
+            settings.finished_ttl()
+        } else {
+            settings.unfinished_ttl
+        };
+        let (fence, token) = match &commit.fence {
+            Fence::Open => ("open", ""),
+            Fence::Foreign => ("foreign", ""),
+            Fence::Held(token) => ("held", token.as_str()),
+            Fence::Expired(token) => ("expired", token.as_str()),
+            Fence::Unclaimed => ("unclaimed", ""),
+        };
+        let (effect, after, counts) = match commit.effect {
+            QueueEffect::Keep => ("keep", 0, false),
+            QueueEffect::Requeue { after, counts } => ("requeue", micros(after), counts),
+            QueueEffect::Remove => ("remove", 0, false),
+        };
+        let (replaces_epoch, replaces_sequence) = commit.replaces.map_or_else(
+            || (String::new(), String::new()),
+            |end| (end.epoch.to_string(), end.sequence.to_string()),
+        );
+        let (every_job, one_job) = if commit.announce {
+            (keys.every_job(), keys.one_job(&job.id))
+        } else {
+            (String::new(), String::new())
+        };
+        let cached = if ended && settings.cache_url.is_none() {
+            job::encode(job)
+        } else {
+            Bytes::new()
+        };
+
+        let mut call = script.prepare_invoke();
+        call.key(keys.log(&job.id))
+            .key(keys.state(&job.id))
+            .key(keys.seen(&job.id))
+            .key(keys.entry(&job.id))
+            .key(keys.ready())
+            .key(keys.leases())
+            .key(keys.result(&job.id))
+            .key(keys.job(&job.id))
+            .key(keys.retention())
+            .key(extra_key);
+        call.arg(job.id.as_str())
+            .arg(&commit.line[..])
+            .arg(commit.event_id.as_str())
+            .arg(job.position.epoch.to_string())
+            .arg(job.position.sequence)
+            .arg(replaces_epoch)
+            .arg(replaces_sequence)
+            .arg(fence)
+            .arg(token)
+            .arg(effect)
+            .arg(after)
+            .arg(u8::from(counts))
+            .arg(u8::from(ended))
+            .arg(&record::encode_job(job)[..])
+            .arg(&cached[..])
+            .arg(millis(settings.result_ttl))
+            .arg(settings.history_limit)
+            .arg(millis(ttl))
+            .arg(millis(settings.unfinished_ttl))
+            .arg(every_job)
+            .arg(one_job)
+            .arg(u8::from(job.own));
+        if job.own {
+            let record = Record::of_job(keys, job).without_body();
+            record.append_to(&mut call, settings.retention);
+        }
+        call
+    }
+}
+
+#[async_trait]
+impl EventBus for Redis {
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            // No script reaches into another Redis.
+            atomic_commit: self.settings.cache_url.is_none(),
+            shared: true,
+            durability: Durability::Store,
+        }
+    }
+
+    async fn publish(&self, commit: Commit) -> Result<Published> {
+        const OPERATION: &str = "event_bus.publish";
+        // The extra key is unused here, and has to be some key.
+        let unused = self.keys.state(&commit.job.id);
+        let call = self.commit(&self.scripts.publish, &commit, &unused);
+        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let published = outcome(OPERATION, &answer)?;
+        if published == Published::Appended {
+            log_published(&commit);
+        }
+        Ok(published)
+    }
+
+    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
+        const OPERATION: &str = "event_bus.read";
+        let mut call = self.scripts.read.prepare_invoke();
+        call.key(self.keys.log(job_id))
+            .key(self.keys.state(job_id))
+            .arg(after)
+            .arg(limit.min(self.settings.history_limit));
+        let answer: Option<Vec<Vec<u8>>> = self.connections.script(OPERATION, &call).await?;
+        answer.map(|parts| log(OPERATION, parts)).transpose()
+    }
+
+    fn subscribe(&self) -> Signals {
+        subscribe::signals(self.connections.clone(), &self.keys, &self.settings)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.connections.ping("event_bus.ping").await
+    }
+}
+
+/// The line that operators look for.
+pub(crate) fn log_published(commit: &Commit) {
+    let job = &commit.job;
+    tracing::info!(
+        job.id = %job.id,
+        job.sequence = job.position.sequence,
+        "Published event '{}' for job {}",
+        event_type(&commit.line),
+        job.id,
+    );
+}
+
+fn event_type(line: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        event_type: String,
+    }
+    serde_json::from_slice::<Line>(line).map_or_else(|_| "unknown".to_owned(), |l| l.event_type)
+}
+
+/// What a script says became of a commit.
+pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Published> {
+    let position = |epoch: &str, sequence: &str| {
+        format!("{epoch}-{sequence}")
+            .parse::<Position>()
+            .map_err(|error| unexpected(operation).with_source(error))
+    };
+    let words: Vec<&str> = answer.iter().map(String::as_str).collect();
+    Ok(match words[..] {
+        ["appended"] => Published::Appended,
+        ["duplicate", epoch, sequence] => Published::Duplicate(position(epoch, sequence)?),
+        ["conflict"] => Published::Conflict(None),
+        ["conflict", epoch, sequence] => Published::Conflict(Some(position(epoch, sequence)?)),
+        ["ended"] => Published::Ended,
+        ["fenced"] => Published::Fenced,
+        _ => return Err(unexpected(operation)),
+    })
+}
+
+fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
+    let mut parts = parts.into_iter();
+    let (Some(fold), Some(oldest)) = (parts.next(), parts.next()) else {
+        return Err(unexpected(operation));
+    };
+    let mut entries = Vec::with_capacity(parts.len() / 2);
+    while let (Some(sequence), Some(line)) = (parts.next(), parts.next()) {
+        entries.push(Entry {
+            sequence: number(operation, &sequence)?,
+            line: line.into(),
+        });
+    }
+    Ok(Log {
+        job: record::decode_job(&fold).map_err(|error| unexpected(operation).with_source(error))?,
+        oldest: number(operation, &oldest)?,
+        entries,
+    })
+}
+
+fn number(operation: &'static str, text: &[u8]) -> Result<u64> {
+    str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| unexpected(operation))
+}
+
+/// Something under a key of ours that we did not write.
+pub(crate) fn unexpected(operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::BadResponse,
+        operation,
+        "a key of ours holds something else: does another program use this prefix?",
+    )
+}
+
+/// The answer's text, where a script answers words and bodies mixed.
+pub(crate) fn bytes(operation: &'static str, value: Value) -> Result<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        _ => Err(unexpected(operation)),
+    }
+}

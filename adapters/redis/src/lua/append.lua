@@ -1,0 +1,148 @@
+-- An append to a job's log, in three parts: `refusal` looks and changes nothing, `append` writes,
+-- `announce` publishes. `read_commit` names what comes in.
+
+-- Event ids are remembered for this many events.
+local REMEMBERED = 512
+
+local function read_commit()
+  local c = {
+    log = KEYS[1], state = KEYS[2], seen = KEYS[3],
+    entry = KEYS[4], ready = KEYS[5], leases = KEYS[6],
+    result = KEYS[7],
+    job_id = ARGV[1], line = ARGV[2], event_id = ARGV[3],
+    epoch = ARGV[4], sequence = tonumber(ARGV[5]),
+    replaces_epoch = ARGV[6], replaces_sequence = ARGV[7],
+    fence = ARGV[8], token = ARGV[9],
+    effect = ARGV[10], after = tonumber(ARGV[11]), counts = ARGV[12] == '1',
+    ended = ARGV[13] == '1', fold = ARGV[14],
+    cached = ARGV[15], result_ttl = ARGV[16],
+    history = ARGV[17], ttl = ARGV[18], queue_ttl = ARGV[19],
+    every_job = ARGV[20], one_job = ARGV[21],
+  }
+  c.own = ARGV[22] == '1'
+  c.job = KEYS[8]
+  if c.own then
+    c.record = record_from(c.job, KEYS[9], 11, 23)
+    c.record.body = c.fold
+  end
+  return c
+end
+
+local function fenced(c, at)
+  if c.fence == 'open' then
+    return false
+  end
+  if c.fence == 'foreign' then
+    return redis.call('EXISTS', c.job) == 1 or redis.call('HGET', c.state, 'own') == '1'
+  end
+  local token = redis.call('HGET', c.entry, 'token')
+  if c.fence == 'unclaimed' then
+    return token ~= false
+  end
+  if token ~= c.token then
+    return true
+  end
+  local ends = tonumber(redis.call('ZSCORE', c.leases, c.job_id))
+  local runs = ends ~= nil and ends > at
+  if c.fence == 'held' then
+    return not runs
+  end
+  return runs
+end
+
+-- Nothing if the commit may be appended.
+local function refusal(c, at)
+  expect(c.log, 'stream')
+  expect(c.state, 'hash')
+  expect(c.seen, 'zset')
+  expect(c.entry, 'hash')
+  expect(c.ready, 'zset')
+  expect(c.leases, 'zset')
+  if c.record then
+    expect_record(c.record)
+  end
+
+  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended')
+  local epoch, sequence, ended = state[1], state[2], state[3]
+  if epoch then
+    local place = redis.call('ZSCORE', c.seen, c.event_id)
+    if place then
+      return { 'duplicate', epoch, place }
+    end
+    if ended == '1' then
+      return { 'ended' }
+    end
+  end
+  if fenced(c, at) then
+    return { 'fenced' }
+  end
+  if not epoch then
+    c.begins = true
+    if c.sequence == 1 and c.replaces_epoch == '' then
+      return nil
+    end
+    return { 'conflict' }
+  end
+  -- Another epoch, or the old log's cursors would fit the new one.
+  if c.sequence == 1 and c.epoch ~= epoch
+    and c.replaces_epoch == epoch and c.replaces_sequence == sequence then
+    c.begins = true
+    return nil
+  end
+  if c.epoch == epoch and c.sequence == tonumber(sequence) + 1 then
+    return nil
+  end
+  return { 'conflict', epoch, sequence }
+end
+
+local function queue_effect(c, at)
+  if c.effect == 'requeue' then
+    if c.counts then
+      redis.call('HINCRBY', c.entry, 'attempts', 1)
+    else
+      redis.call('HSETNX', c.entry, 'attempts', 0)
+    end
+    redis.call('HDEL', c.entry, 'token', 'worker')
+    redis.call('ZREM', c.leases, c.job_id)
+    redis.call('ZADD', c.ready, at + c.after, c.job_id)
+    redis.call('PEXPIRE', c.ready, c.queue_ttl)
+  elseif c.effect == 'remove' then
+    redis.call('DEL', c.entry)
+    redis.call('ZREM', c.leases, c.job_id)
+    redis.call('ZREM', c.ready, c.job_id)
+  end
+  redis.call('PEXPIRE', c.entry, c.queue_ttl)
+  redis.call('PEXPIRE', c.leases, c.queue_ttl)
+end
+
+local function append(c, at)
+  -- First a command that Redis refuses when it is out of memory: once a script has written
+  -- anything, `DEL` included, Redis lets all the rest through.
+  redis.call('HSET', c.state, 'epoch', c.epoch)
+  if c.begins then
+    redis.call('DEL', c.log, c.state, c.seen)
+  end
+  redis.call('XADD', c.log, 'MAXLEN', '=', c.history, ARGV[5] .. '-0',
+    'line', c.line, 'event_id', c.event_id)
+  redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', ARGV[5],
+    'ended', c.ended and '1' or '0', 'own', c.own and '1' or '0', 'fold', c.fold)
+  redis.call('ZADD', c.seen, ARGV[5], c.event_id)
+  redis.call('ZREMRANGEBYRANK', c.seen, 0, -(REMEMBERED + 1))
+  redis.call('PEXPIRE', c.log, c.ttl)
+  redis.call('PEXPIRE', c.state, c.ttl)
+  redis.call('PEXPIRE', c.seen, c.ttl)
+  queue_effect(c, at)
+  if c.record then
+    put_record(c.record, at)
+  end
+  if c.cached ~= '' then
+    redis.call('SET', c.result, c.cached, 'PX', c.result_ttl)
+  end
+end
+
+local function announce(c)
+  if c.every_job ~= '' then
+    redis.call('PUBLISH', c.every_job, c.line)
+    redis.call('PUBLISH', c.one_job, c.line)
+  end
+end

@@ -1,0 +1,16 @@
+-- A job's templates in the order of its plan. KEYS: places. ARGV: record prefix. Answers bodies.
+
+local flat = redis.call('HGETALL', KEYS[1])
+local places = {}
+for i = 1, #flat, 2 do
+  places[#places + 1] = { tonumber(flat[i]), flat[i + 1] }
+end
+table.sort(places, function(a, b) return a[1] < b[1] end)
+local answer = {}
+for _, place in ipairs(places) do
+  local body = redis.call('HGET', ARGV[1] .. place[2], 'body')
+  if body then
+    answer[#answer + 1] = body
+  end
+end
+return answer

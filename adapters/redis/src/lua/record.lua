@@ -1,0 +1,82 @@
+-- Records of the catalogue. One is a hash: `body` (JSON), `member` (its id) and `indexes` (the
+-- sorted sets that list it, separated by blanks). Where a retention is set, `expiry` orders records
+-- by the end of theirs; every write and list takes out what is due, with its index entries.
+
+local function drop_record(key)
+  local found = redis.call('HMGET', key, 'member', 'indexes')
+  if found[1] and found[2] then
+    for index in string.gmatch(found[2], '%S+') do
+      redis.call('ZREM', index, found[1])
+    end
+  end
+  redis.call('DEL', key)
+end
+
+-- At most a hundred at a time, so that no call is slow.
+local function purge(expiry, at)
+  local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', at, 'LIMIT', 0, 100)
+  for _, key in ipairs(due) do
+    drop_record(key)
+    redis.call('ZREM', expiry, key)
+  end
+end
+
+-- r: key, expiry, indexes {key, …}
+local function expect_record(r)
+  expect(r.key, 'hash')
+  expect(r.expiry, 'zset')
+  for _, index in ipairs(r.indexes) do
+    expect(index, 'zset')
+  end
+end
+
+-- r: key, expiry, indexes, scores, member, body, retention (microseconds, 0: for ever),
+-- touches (records that this one needs: their retention begins anew)
+local function put_record(r, at)
+  local listed = {}
+  for position, index in ipairs(r.indexes) do
+    listed[index] = true
+    redis.call('ZADD', index, r.scores[position], r.member)
+  end
+  local before = redis.call('HGET', r.key, 'indexes')
+  if before then
+    for index in string.gmatch(before, '%S+') do
+      if not listed[index] then
+        redis.call('ZREM', index, r.member)
+      end
+    end
+  end
+  redis.call('HSET', r.key, 'body', r.body, 'member', r.member,
+    'indexes', table.concat(r.indexes, ' '))
+  if r.retention > 0 then
+    redis.call('ZADD', r.expiry, at + r.retention, r.key)
+    for _, key in ipairs(r.touches) do
+      redis.call('ZADD', r.expiry, 'XX', at + r.retention, key)
+    end
+    purge(r.expiry, at)
+  end
+end
+
+-- Reads a record's indexes from KEYS and its numbers and text from ARGV, both from these places on.
+-- ARGV: member, body, retention, number of indexes, their scores, touches.
+local function record_from(key, expiry, key_from, argument_from)
+  local r = {
+    key = key,
+    expiry = expiry,
+    member = ARGV[argument_from],
+    body = ARGV[argument_from + 1],
+    retention = tonumber(ARGV[argument_from + 2]),
+    indexes = {},
+    scores = {},
+    touches = {},
+  }
+  local count = tonumber(ARGV[argument_from + 3])
+  for i = 1, count do
+    r.indexes[i] = KEYS[key_from + i - 1]
+    r.scores[i] = ARGV[argument_from + 3 + i]
+  end
+  for i = argument_from + 4 + count, #ARGV do
+    r.touches[#r.touches + 1] = ARGV[i]
+  end
+  return r
+end

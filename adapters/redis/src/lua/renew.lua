@@ -1,0 +1,13 @@
+-- A lease for another while, if it is still the caller's and runs.
+-- KEYS: entry, leases. ARGV: job, token, duration, queue TTL. Answers 1 or 0.
+
+local at = now()
+local token = redis.call('HGET', KEYS[1], 'token')
+local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]))
+if token ~= ARGV[2] or not ends or ends <= at then
+  return 0
+end
+redis.call('ZADD', KEYS[2], at + tonumber(ARGV[3]), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return 1

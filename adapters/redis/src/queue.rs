@@ -1,0 +1,146 @@
+//! The queue: sorted sets of claimable and of held jobs, and a hash per job with its attempts and
+//! token. Every moment in here is Redis's own, so workers' clocks don't matter.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_domain::{Job, JobId, LeaseToken};
+use conch_ports::{Error, ErrorKind, JobQueue, Lease, Published, Result, Submission, Submitted};
+
+use crate::cache::millis;
+use crate::log::{Redis, log_published, outcome, unexpected};
+use crate::records::{Record, micros};
+
+#[async_trait]
+impl JobQueue for Redis {
+    async fn submit(&self, submission: Submission) -> Result<Submitted> {
+        const OPERATION: &str = "job_queue.submit";
+        let Submission {
+            commit,
+            idempotency,
+        } = submission;
+        let key = idempotency.as_ref().map_or_else(
+            // No key was given; the script wants the name of some hash.
+            || self.keys.state(&commit.job.id),
+            |idempotency| self.keys.idempotency(&idempotency.key),
+        );
+        let mut call = self.commit(&self.scripts.submit, &commit, &key);
+        match &idempotency {
+            Some(idempotency) => call
+                .arg(&idempotency.digest)
+                .arg(millis(idempotency.lifetime)),
+            None => call.arg("").arg(""),
+        };
+        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let words: Vec<&str> = answer.iter().map(String::as_str).collect();
+        match words[..] {
+            ["new"] => {
+                log_published(&commit);
+                Ok(Submitted::New)
+            }
+            ["existing", id] => JobId::parse(id)
+                .map(Submitted::Existing)
+                .map_err(|error| unexpected(OPERATION).with_source(error)),
+            ["reused"] => Ok(Submitted::KeyReused),
+            _ => Err(match outcome(OPERATION, &answer)? {
+                Published::Conflict(_) | Published::Ended => Error::new(
+                    ErrorKind::Refused,
+                    OPERATION,
+                    "a job with this id has a log already: submit under a new id",
+                ),
+                _ => Error::new(
+                    ErrorKind::Internal,
+                    OPERATION,
+                    "a submission must have an open fence",
+                ),
+            }),
+        }
+    }
+
+    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
+        const OPERATION: &str = "job_queue.claim";
+        let token = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let token = LeaseToken::from_uuid(token);
+        let mut call = self.scripts.claim.prepare_invoke();
+        call.key(self.keys.ready())
+            .key(self.keys.leases())
+            .arg(self.keys.entry_of(""))
+            .arg(self.keys.state_of(""))
+            .arg(self.keys.job_of(""))
+            .arg(token.as_str())
+            .arg(worker)
+            .arg(micros(duration))
+            .arg(millis(self.settings.unfinished_ttl.max(duration)));
+        let answer: Option<(String, u32)> = self.connections.script(OPERATION, &call).await?;
+        answer
+            .map(|(id, attempt)| lease(OPERATION, &id, attempt, token.as_str()))
+            .transpose()
+    }
+
+    async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
+        let mut call = self.scripts.renew.prepare_invoke();
+        call.key(self.keys.entry(&lease.job_id))
+            .key(self.keys.leases())
+            .arg(lease.job_id.as_str())
+            .arg(lease.token.as_str())
+            .arg(micros(duration))
+            .arg(millis(self.settings.unfinished_ttl.max(duration)));
+        self.connections.script("job_queue.renew", &call).await
+    }
+
+    async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
+        const OPERATION: &str = "job_queue.expired";
+        let mut call = self.scripts.expired.prepare_invoke();
+        call.key(self.keys.leases())
+            .arg(self.keys.entry_of(""))
+            .arg(self.keys.state_of(""))
+            .arg(limit.min(1000));
+        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        answer
+            .chunks_exact(3)
+            .map(|found| {
+                let attempt = found[1].parse().map_err(|_| unexpected(OPERATION))?;
+                lease(OPERATION, &found[0], attempt, &found[2])
+            })
+            .collect()
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        let mut call = self.scripts.next_due.prepare_invoke();
+        call.key(self.keys.ready());
+        let wait: Option<u64> = self.connections.script("job_queue.next_due", &call).await?;
+        Ok(wait.map(Duration::from_micros))
+    }
+
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        let record = Record::of_job(&self.keys, job);
+        let mut call = self.scripts.restore.prepare_invoke();
+        call.key(self.keys.log(&job.id))
+            .key(self.keys.state(&job.id))
+            .key(self.keys.entry(&job.id))
+            .key(self.keys.ready())
+            .key(self.keys.leases())
+            .key(&record.key)
+            .key(self.keys.retention());
+        call.arg(lease.job_id.as_str())
+            .arg(lease.token.as_str())
+            .arg("restored")
+            .arg(lease.attempt.saturating_sub(1))
+            .arg(micros(duration))
+            .arg(millis(self.settings.unfinished_ttl.max(duration)))
+            .arg(u8::from(job.own));
+        record.append_to(&mut call, self.settings.retention);
+        self.connections.script("job_queue.restore", &call).await
+    }
+}
+
+fn lease(operation: &'static str, id: &str, attempt: u32, token: &str) -> Result<Lease> {
+    match (JobId::parse(id), LeaseToken::parse(token)) {
+        (Ok(job_id), Ok(token)) => Ok(Lease {
+            job_id,
+            attempt,
+            token,
+        }),
+        _ => Err(unexpected(operation)),
+    }
+}

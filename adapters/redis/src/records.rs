@@ -1,0 +1,127 @@
+//! A record of the catalogue on its way into a script: where it stands, which indexes list it, and
+//! with which scores. `lua/record.lua` reads it in the same order. Never decides what is in it.
+
+use std::time::Duration;
+
+use conch_domain::{Client, Job, Template, Timestamp, ValueProposition};
+use conch_wire::record;
+use redis::ScriptInvocation;
+
+use crate::keys::Keys;
+
+/// A record and its index entries.
+pub(crate) struct Record {
+    pub(crate) key: String,
+    member: String,
+    body: Vec<u8>,
+    indexes: Vec<(String, i64)>,
+    /// Records that this one needs: their retention begins anew with it.
+    touches: Vec<String>,
+}
+
+/// What orders a list: ascending is newest first, and ties are by id.
+fn newest_first(created_at: Timestamp) -> i64 {
+    created_at.as_micros().saturating_neg()
+}
+
+impl Record {
+    pub(crate) fn of_client(keys: &Keys, client: &Client) -> Self {
+        let score = newest_first(client.created_at);
+        let mut indexes = vec![(keys.clients(), score)];
+        if let Some(industry) = &client.industry {
+            indexes.push((keys.clients_in(industry), score));
+        }
+        Self {
+            key: keys.client(&client.id),
+            member: client.id.to_string(),
+            body: record::encode_client(client).into(),
+            indexes,
+            touches: Vec::new(),
+        }
+    }
+
+    pub(crate) fn of_value_proposition(keys: &Keys, value: &ValueProposition) -> Self {
+        let score = newest_first(value.created_at);
+        Self {
+            key: keys.value_proposition(&value.id),
+            member: value.id.to_string(),
+            body: record::encode_value_proposition(value).into(),
+            indexes: vec![(keys.value_propositions(&value.client_id), score)],
+            touches: vec![keys.client(&value.client_id)],
+        }
+    }
+
+    pub(crate) fn of_job(keys: &Keys, job: &Job) -> Self {
+        let score = newest_first(job.created_at.unwrap_or(Timestamp::from_micros(0)));
+        let client = job.client_id.as_ref();
+        let mut indexes = vec![
+            (keys.jobs(None, None), score),
+            (keys.jobs(None, Some(job.status)), score),
+        ];
+        if client.is_some() {
+            indexes.push((keys.jobs(client, None), score));
+            indexes.push((keys.jobs(client, Some(job.status)), score));
+        }
+        if let Some(updated_at) = job.updated_at {
+            indexes.push((keys.jobs_by_update(), updated_at.as_micros()));
+        }
+        let value_proposition = job.value_proposition_id.as_ref();
+        let touches = client
+            .map(|id| keys.client(id))
+            .into_iter()
+            .chain(value_proposition.map(|id| keys.value_proposition(id)));
+        Self {
+            key: keys.job(&job.id),
+            member: job.id.to_string(),
+            body: record::encode_job(job).into(),
+            indexes,
+            touches: touches.collect(),
+        }
+    }
+
+    pub(crate) fn of_template(keys: &Keys, template: &Template) -> Self {
+        let score = newest_first(template.created_at);
+        let indexes = [
+            keys.templates(),
+            keys.templates_of_client(&template.client_id),
+            keys.templates_of_job(&template.job_id),
+            keys.templates_in(template.draft.category),
+            keys.templates_for(template.draft.target_audience),
+        ];
+        Self {
+            key: keys.template(&template.id),
+            member: template.id.to_string(),
+            body: record::encode_template(template).into(),
+            indexes: indexes.into_iter().map(|index| (index, score)).collect(),
+            touches: vec![keys.job(&template.job_id)],
+        }
+    }
+
+    /// The body goes another way.
+    pub(crate) fn without_body(self) -> Self {
+        Self {
+            body: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Appends the indexes to the script's keys and all else to its arguments.
+    pub(crate) fn append_to(&self, script: &mut ScriptInvocation<'_>, retention: Option<Duration>) {
+        script
+            .arg(&self.member)
+            .arg(&self.body[..])
+            .arg(retention.map_or(0, micros))
+            .arg(self.indexes.len());
+        for (index, score) in &self.indexes {
+            script.key(index).arg(score);
+        }
+        for key in &self.touches {
+            script.arg(key);
+        }
+    }
+}
+
+/// As the scripts count time.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

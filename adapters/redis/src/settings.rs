@@ -1,0 +1,250 @@
+//! What the adapter takes, checked before anything is built. Never prints a URL: it may hold a
+//! password.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use redis::{ConnectionInfo, IntoConnectionInfo};
+
+use crate::cache::Cache;
+use crate::connection::Connections;
+use crate::keys::Keys;
+use crate::log::Redis;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// What the adapter takes. [`Settings::new`] has the contract's defaults.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where Redis is: `redis://`, `rediss://` (TLS) or `redis+unix://`. May hold a password.
+    pub url: String,
+    /// Where cached results are, when that is another Redis. Commits then cache nothing.
+    pub cache_url: Option<String>,
+    /// What every key and channel begins with.
+    pub prefix: String,
+    /// Events kept per job, at least 1.
+    pub history_limit: usize,
+    /// How long a cached result lives.
+    pub result_ttl: Duration,
+    /// How long a record of the catalogue is kept after its last change; none: for ever.
+    pub retention: Option<Duration>,
+    /// How long an unfinished log, its queue entry and its lease live without an append.
+    pub unfinished_ttl: Duration,
+    /// How long a log lives after its terminal event.
+    pub finished_ttl: Duration,
+    /// Most connections at once, the subscription's not counted.
+    pub pool_size: usize,
+    /// How long to wait for a connection, new or from the pool.
+    pub connect_timeout: Duration,
+    /// How long to wait for an answer.
+    pub response_timeout: Duration,
+    /// How often the subscription is tried through the real path.
+    pub probe_interval: Duration,
+    /// How long such a try, or a subscription's start, may take.
+    pub probe_timeout: Duration,
+    /// Longest pause between two tries to subscribe again, before jitter doubles it at most.
+    pub backoff_cap: Duration,
+}
+
+/// A setting that cannot work. Says which and why, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {reason}")]
+pub struct InvalidSettings {
+    setting: &'static str,
+    reason: &'static str,
+}
+
+impl InvalidSettings {
+    /// The field of [`Settings`] that is wrong.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// What is wrong with it, in words.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// Every store port.
+#[derive(Clone)]
+pub struct Stores {
+    /// The logs and their announcements.
+    pub bus: Arc<dyn EventBus>,
+    /// The results of jobs that have ended.
+    pub cache: Arc<dyn ResultCache>,
+    /// The claimable jobs.
+    pub queue: Arc<dyn JobQueue>,
+    /// The records.
+    pub catalogue: Arc<dyn Catalogue>,
+}
+
+impl Settings {
+    /// Redis at `url`, and defaults for all else.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            cache_url: None,
+            prefix: "triton".to_owned(),
+            history_limit: 100,
+            result_ttl: Duration::from_hours(1),
+            retention: None,
+            // A job lives a day at most; the second day is for whoever looks afterwards.
+            unfinished_ttl: 2 * DAY,
+            finished_ttl: DAY,
+            pool_size: 16,
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(2),
+            probe_interval: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(3),
+            backoff_cap: Duration::from_secs(2),
+        }
+    }
+
+    /// Makes the ports. Connects to nothing yet: the process must start while Redis is down.
+    ///
+    /// # Errors
+    /// When a setting cannot work.
+    pub fn build(self) -> Result<Stores, InvalidSettings> {
+        self.check()?;
+        let keys = Keys::new(&self.prefix);
+        let main = Connections::new(address("url", &self.url)?, &self, true);
+        let cache = match &self.cache_url {
+            Some(url) => Connections::new(address("cache_url", url)?, &self, false),
+            None => main.clone(),
+        };
+        let cache = Arc::new(Cache::new(cache, keys.clone(), self.result_ttl));
+        let redis = Arc::new(Redis::new(main, keys, self));
+        Ok(Stores {
+            bus: redis.clone(),
+            cache,
+            queue: redis.clone(),
+            catalogue: redis,
+        })
+    }
+
+    fn check(&self) -> Result<(), InvalidSettings> {
+        let require = |holds: bool, setting, reason| {
+            if holds {
+                Ok(())
+            } else {
+                Err(InvalidSettings { setting, reason })
+            }
+        };
+        // Braces make a hash tag, which keeps all keys on one node of a cluster.
+        let in_prefix = |b: u8| b.is_ascii_alphanumeric() || b"_-.:{}".contains(&b);
+        require(
+            (1..=64).contains(&self.prefix.len()) && self.prefix.bytes().all(in_prefix),
+            "prefix",
+            "must be 1 to 64 characters of A-Z a-z 0-9 _ - . : { }",
+        )?;
+        require(
+            (1..=1_000_000).contains(&self.history_limit),
+            "history_limit",
+            "must be 1 to 1000000",
+        )?;
+        require(
+            (1..=512).contains(&self.pool_size),
+            "pool_size",
+            "must be 1 to 512",
+        )?;
+        let times = [
+            ("result_ttl", self.result_ttl),
+            ("retention", self.retention.unwrap_or(DAY)),
+            ("unfinished_ttl", self.unfinished_ttl),
+            ("finished_ttl", self.finished_ttl),
+            ("connect_timeout", self.connect_timeout),
+            ("response_timeout", self.response_timeout),
+            ("probe_interval", self.probe_interval),
+            ("probe_timeout", self.probe_timeout),
+            ("backoff_cap", self.backoff_cap),
+        ];
+        for (setting, time) in times {
+            require(
+                time >= Duration::from_millis(1) && time <= 36_500 * DAY,
+                setting,
+                "must be at least a millisecond and at most a hundred years",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Finished logs outlive the cached result, so that a stream can always be resumed while the
+    /// lookup still answers.
+    pub(crate) fn finished_ttl(&self) -> Duration {
+        self.finished_ttl.max(self.result_ttl)
+    }
+}
+
+fn address(setting: &'static str, url: &str) -> Result<ConnectionInfo, InvalidSettings> {
+    url.into_connection_info().map_err(|_| InvalidSettings {
+        setting,
+        reason: "must be redis://[user:password@]host[:port][/database], rediss://… for TLS, or redis+unix:///path",
+    })
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &"<redacted>")
+            .field("cache_url", &self.cache_url.as_ref().map(|_| "<redacted>"))
+            .field("prefix", &self.prefix)
+            .field("history_limit", &self.history_limit)
+            .field("result_ttl", &self.result_ttl)
+            .field("retention", &self.retention)
+            .field("unfinished_ttl", &self.unfinished_ttl)
+            .field("finished_ttl", &self.finished_ttl)
+            .field("pool_size", &self.pool_size)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("response_timeout", &self.response_timeout)
+            .field("probe_interval", &self.probe_interval)
+            .field("probe_timeout", &self.probe_timeout)
+            .field("backoff_cap", &self.backoff_cap)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_setting_that_cannot_work_is_named_without_its_value() {
+        type Change = fn(&mut Settings);
+        let rows: [(&str, Change); 8] = [
+            ("url", |s| s.url = "http://u:hunter2@x".into()),
+            ("url", |s| s.url = "redis://u:hunter2@x:99999/0".into()),
+            ("cache_url", |s| s.cache_url = Some("hunter2".into())),
+            ("prefix", |s| s.prefix = "hunter2 ".into()),
+            ("prefix", |s| s.prefix = String::new()),
+            ("history_limit", |s| s.history_limit = 0),
+            ("result_ttl", |s| s.result_ttl = Duration::ZERO),
+            ("retention", |s| s.retention = Some(Duration::ZERO)),
+        ];
+        for (setting, change) in rows {
+            let mut settings = Settings::new("redis://:hunter2@127.0.0.1:1/0");
+            change(&mut settings);
+            let debug = format!("{settings:?}");
+            let error = settings.build().expect_err(setting);
+            assert_eq!(error.setting(), setting);
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("hunter2"), "{text}");
+            assert!(setting == "prefix" || !debug.contains("hunter2"), "{debug}");
+        }
+    }
+
+    #[tokio::test]
+    async fn building_needs_no_redis() {
+        Settings::new("redis://127.0.0.1:1/0")
+            .build()
+            .expect("nothing is connected yet");
+    }
+}

@@ -1,0 +1,90 @@
+//! Every law of the store ports, against a redis-server of each test's own.
+
+// The other test of this crate uses more of it.
+#[allow(dead_code)]
+#[path = "redis/server.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
+use conch_domain::JobId;
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_redis::{Settings, Stores};
+use server::Server;
+
+const LIMITS: Limits = Limits {
+    history_limit: 32,
+    result_ttl: Duration::from_secs(1),
+    ended_log_ttl: Duration::from_secs(1),
+};
+
+struct OnRedis {
+    server: Server,
+    stores: Stores,
+}
+
+fn settings(server: &Server) -> Settings {
+    let mut settings = server.settings();
+    settings.history_limit = LIMITS.history_limit;
+    settings.result_ttl = LIMITS.result_ttl;
+    settings.finished_ttl = LIMITS.ended_log_ttl;
+    settings
+}
+
+#[allow(clippy::unused_async)] // the suite awaits it
+async fn fresh() -> OnRedis {
+    let server = Server::start();
+    let stores = settings(&server).build().expect("good settings");
+    OnRedis { server, stores }
+}
+
+#[async_trait]
+impl Subject for OnRedis {
+    fn bus(&self) -> Arc<dyn EventBus> {
+        self.stores.bus.clone()
+    }
+
+    fn cache(&self) -> Arc<dyn ResultCache> {
+        self.stores.cache.clone()
+    }
+
+    fn queue(&self) -> Arc<dyn JobQueue> {
+        self.stores.queue.clone()
+    }
+
+    fn catalogue(&self) -> Arc<dyn Catalogue> {
+        self.stores.catalogue.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        Some(settings(&self.server).build().expect("good settings").bus)
+    }
+
+    async fn advance(&self, by: Duration) {
+        tokio::time::sleep(by).await;
+    }
+
+    async fn interrupt_subscription(&self) {
+        let _: u64 = self.server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+
+    async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {
+        let key = format!("triton:job:result:{job_id}");
+        match blob {
+            ForeignBlob::Bytes(bytes) => self.server.set(&key, &bytes),
+            ForeignBlob::NotAString => {
+                let _: u64 = self.server.run(&["LPUSH", &key, "x"]);
+            }
+        }
+        true
+    }
+}
+
+conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }

@@ -1,0 +1,184 @@
+//! What a caller is told when Redis is away, full, or holds something else.
+
+use std::time::{Duration, Instant};
+
+use conch_ports::{ErrorKind, Published, Signal};
+use futures::StreamExt;
+
+use crate::jobs::{commit, completed, job_id, progress, queued, submission, unborn};
+use crate::server::Server;
+
+#[tokio::test]
+async fn a_redis_that_is_down_is_unavailable_and_found_again() {
+    let mut server = Server::start();
+    let bus = server.stores().bus;
+    bus.ping().await.unwrap();
+    server.kill();
+    let error = bus.ping().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.operation(), "event_bus.ping");
+    assert!(error.is_retryable());
+    server.restart();
+    bus.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_a_timeout_within_the_limit() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.response_timeout = Duration::from_millis(200);
+    settings.connect_timeout = Duration::from_millis(200);
+    let stores = settings.build().unwrap();
+    stores.bus.ping().await.unwrap();
+    server.signal("STOP");
+    let begun = Instant::now();
+    let error = stores.bus.read(&job_id("j-1"), 0, 1).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+        "{error}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.signal("CONT");
+    stores.bus.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_when_redis_has_forgotten_them() {
+    let mut server = Server::start();
+    let stores = server.stores();
+    let first = commit(&unborn("j-1"), queued());
+    stores.bus.publish(first.clone()).await.unwrap();
+    let _: String = server.run(&["SCRIPT", "FLUSH"]);
+    let second = commit(&first.job, progress(1));
+    assert_eq!(
+        stores.bus.publish(second).await.unwrap(),
+        Published::Appended
+    );
+    server.restart();
+    assert!(
+        stores
+            .bus
+            .read(&job_id("j-1"), 0, 1)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        stores.bus.publish(first).await.unwrap(),
+        Published::Appended
+    );
+}
+
+#[tokio::test]
+async fn a_full_redis_is_out_of_space_and_still_tells_and_reads() {
+    let server = Server::start();
+    let stores = server.stores();
+    let first = commit(&unborn("j-1"), queued());
+    stores.bus.publish(first.clone()).await.unwrap();
+    let mut signals = stores.bus.subscribe();
+    assert_eq!(signals.next().await, Some(Signal::Lapsed));
+
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    let error = stores
+        .bus
+        .publish(commit(&first.job, progress(1)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
+    let error = stores.queue.submit(submission("j-2")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
+    let error = stores
+        .cache
+        .put(&job_id("j-1"), "{}".into())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
+    let log = stores
+        .bus
+        .read(&job_id("j-1"), 0, 10)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(log.job, first.job, "nothing was half written");
+    assert!(
+        stores
+            .catalogue
+            .job(&job_id("j-2"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let _: u64 = server.run(&["PUBLISH", "triton:jobs:all", "x"]);
+    assert_eq!(signals.next().await, Some(Signal::Message("x".into())));
+
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    let again = stores
+        .bus
+        .publish(commit(&first.job, progress(1)))
+        .await
+        .unwrap();
+    assert_eq!(again, Published::Appended);
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_found_before_anything_is_written() {
+    let keys = [
+        "triton:log:j-1",
+        "triton:state:j-1",
+        "triton:seen:j-1",
+        "triton:queue:entry:j-1",
+        "triton:queue:ready",
+        "triton:queue:leases",
+        "triton:catalogue:job:j-1",
+        "triton:catalogue:retention",
+        "triton:catalogue:jobs",
+        "triton:catalogue:jobs:client:c-1:status:pending",
+        "triton:catalogue:jobs:updated",
+    ];
+    let server = Server::start();
+    let stores = server.stores();
+    for key in keys {
+        let _: String = server.run(&["SET", key, "somebody else's"]);
+        let errors = [
+            stores
+                .bus
+                .publish(commit(&unborn("j-1"), queued()))
+                .await
+                .unwrap_err(),
+            stores.queue.submit(submission("j-1")).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::BadResponse, "{key}: {error}");
+            assert!(error.to_string().contains("another type"), "{key}: {error}");
+        }
+        assert_eq!(server.run::<Vec<String>>(&["KEYS", "*"]), [key]);
+        let _: i64 = server.run(&["DEL", key]);
+    }
+    assert!(
+        stores
+            .bus
+            .publish(commit(&unborn("j-1"), completed()))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_never_shown() {
+    let server = Server::start();
+    let _: String = server.run(&[
+        "ACL", "SETUSER", "conch", "on", ">right", "~*", "&*", "+@all",
+    ]);
+    let mut settings = server.settings();
+    settings.url = format!("redis://conch:hunter2@127.0.0.1:{}/0", server.port);
+    let error = settings.build().unwrap().bus.ping().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(
+        !format!("{error} {error:?}").contains("hunter2"),
+        "{error:?}"
+    );
+}

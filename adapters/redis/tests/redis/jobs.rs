@@ -1,0 +1,171 @@
+//! Jobs, events and records to try the stores with.
+
+use bytes::Bytes;
+use conch_domain::{
+    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
+    LeaseToken, Metadata, Position, Template, TemplateDraft, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
+};
+use conch_ports::{Commit, Fence, QueueEffect, Submission};
+
+pub(crate) const EPOCH: [u8; 4] = [0x5f, 0x3a, 0x9c, 0x1e];
+
+pub(crate) fn job_id(text: &str) -> JobId {
+    JobId::parse(text).expect("a job id")
+}
+
+pub(crate) fn client_id(text: &str) -> ClientId {
+    ClientId::parse(text).expect("a client id")
+}
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(1_764_000_000_000_000 + second * 1_000_000)
+}
+
+pub(crate) fn unborn(id: &str) -> Job {
+    Job::unborn(job_id(id), Epoch::from_random(EPOCH), true)
+}
+
+pub(crate) fn queued() -> EventKind {
+    EventKind::Queued {
+        queued_at: at(0),
+        value_proposition_id: None,
+    }
+}
+
+pub(crate) fn progress(progress: u8) -> EventKind {
+    EventKind::Progress {
+        progress,
+        completed_templates: 0,
+        total_templates: 7,
+        message: None,
+    }
+}
+
+pub(crate) fn completed() -> EventKind {
+    EventKind::Completed {
+        template_ids: vec![TemplateId::parse("t-1").expect("an id")],
+        template_count: 1,
+        generation_duration_ms: Some(10),
+        completed_at: at(9),
+    }
+}
+
+/// What follows `job`: an open commit of client `c-1`, its event id made from its place.
+pub(crate) fn commit(job: &Job, kind: EventKind) -> Commit {
+    let next = job.position.next();
+    let event_id = EventId::parse(&format!("e-{}-{}", next.epoch, next.sequence));
+    let event = Event {
+        job_id: job.id.clone(),
+        client_id: Some(client_id("c-1")),
+        timestamp: at(next.sequence as i64),
+        attempt: None,
+        event_id: event_id.expect("an event id"),
+        derived: false,
+        kind,
+    };
+    let mut job = job.clone();
+    job.apply(next, &event).expect("a legal event");
+    Commit {
+        line: line(&event, &job),
+        event_id: event.event_id,
+        job,
+        fence: Fence::Open,
+        effect: QueueEffect::Keep,
+        announce: true,
+        replaces: None,
+    }
+}
+
+fn line(event: &Event, job: &Job) -> Bytes {
+    conch_wire::event::encode(event, job)
+}
+
+pub(crate) fn submission(id: &str) -> Submission {
+    Submission {
+        commit: commit(&unborn(id), queued()),
+        idempotency: None,
+    }
+}
+
+pub(crate) fn held(commit: Commit, token: &LeaseToken) -> Commit {
+    Commit {
+        fence: Fence::Held(token.clone()),
+        ..commit
+    }
+}
+
+pub(crate) fn position(epoch: [u8; 4], sequence: u64) -> Position {
+    Position {
+        epoch: Epoch::from_random(epoch),
+        sequence,
+    }
+}
+
+pub(crate) fn client(id: &str, industry: Option<&str>, second: i64) -> Client {
+    Client {
+        id: client_id(id),
+        name: format!("Client {id}"),
+        industry: industry.map(str::to_owned),
+        meta_data: Metadata::default(),
+        created_at: at(second),
+        updated_at: at(second),
+    }
+}
+
+pub(crate) fn value_proposition(id: &str, client: &str, second: i64) -> ValueProposition {
+    ValueProposition {
+        id: ValuePropositionId::parse(id).expect("an id"),
+        client_id: client_id(client),
+        content: "We save everybody a lot of money.".to_owned(),
+        is_active: true,
+        meta_data: Metadata::from_json(r#"{"z":1.25,"a":[]}"#),
+        created_at: at(second),
+        updated_at: at(second),
+    }
+}
+
+pub(crate) fn template(id: &str, job: &str, index: u32, category: Category) -> Template {
+    let widget = |i: u32| Widget {
+        id: format!("w-{i}"),
+        widget_type: "kpi-card".to_owned(),
+        title: format!("Widget {i}"),
+        description: String::new(),
+        position: WidgetPosition {
+            row: i,
+            col: 1,
+            row_span: 1,
+            col_span: 12,
+        },
+        analytics_question: "How much?".to_owned(),
+        query_type: "aggregate".to_owned(),
+        metrics: vec!["savings".to_owned()],
+        more_requirements: Metadata::default(),
+        chart_type: None,
+        config: Metadata::default(),
+        data: Metadata::default(),
+    };
+    let color = || "#102030".to_owned();
+    Template {
+        id: TemplateId::parse(id).expect("an id"),
+        job_id: job_id(job),
+        client_id: client_id("c-1"),
+        index,
+        draft: TemplateDraft {
+            name: format!("Template {id}"),
+            description: "A dashboard.".to_owned(),
+            category,
+            target_audience: Audience::MedicalManagement,
+            key_features: vec!["one".into(), "two".into(), "three".into()],
+            widgets: (1..=6).map(widget).collect(),
+            visual_style: VisualStyle {
+                colors: [color(), color(), color(), color(), color()],
+                font_family: "Inter".to_owned(),
+                layout: Layout::Balanced,
+            },
+            meta_data: Metadata::default(),
+        },
+        created_at: at(i64::from(index)),
+        updated_at: at(i64::from(index)),
+    }
+}

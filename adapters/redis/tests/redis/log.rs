@@ -1,0 +1,353 @@
+//! Logs, announcements and cached results as redis-cli and other programs see them.
+
+use conch_domain::EventId;
+use conch_ports::{Commit, Fence, Published};
+use futures::StreamExt;
+
+use crate::jobs::{commit, completed, job_id, position, progress, queued, submission, unborn};
+use crate::server::Server;
+
+#[tokio::test]
+async fn both_channels_carry_the_bytes_that_were_appended() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let mut listener = server.listen(&["triton:jobs:all", "triton:jobs:j-1"]).await;
+
+    let commit = commit(&unborn("j-1"), queued());
+    let line = commit.line.clone();
+    assert_eq!(bus.publish(commit).await.unwrap(), Published::Appended);
+
+    let mut heard = listener.on_message();
+    for channel in ["triton:jobs:all", "triton:jobs:j-1"] {
+        let message = heard.next().await.unwrap();
+        assert_eq!(message.get_channel_name(), channel);
+        assert_eq!(message.get_payload_bytes(), &line[..]);
+    }
+    let log = bus.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
+    assert_eq!(log.entries[0].line, line);
+}
+
+#[tokio::test]
+async fn what_is_not_announced_is_appended_silently() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let mut listener = server.listen(&["triton:jobs:all"]).await;
+
+    let silent = Commit {
+        announce: false,
+        ..commit(&unborn("j-1"), queued())
+    };
+    let job = silent.job.clone();
+    bus.publish(silent).await.unwrap();
+    let loud = commit(&job, progress(10));
+    let line = loud.line.clone();
+    bus.publish(loud).await.unwrap();
+
+    let message = listener.on_message().next().await.unwrap();
+    assert_eq!(
+        message.get_payload_bytes(),
+        &line[..],
+        "the first one was silent"
+    );
+}
+
+#[tokio::test]
+async fn the_result_is_a_plain_string_with_a_time_to_live() {
+    let server = Server::start();
+    let stores = server.stores();
+    let first = commit(&unborn("j-1"), queued());
+    stores.bus.publish(first.clone()).await.unwrap();
+    assert!(!server.run::<bool>(&["EXISTS", "triton:job:result:j-1"]));
+
+    let last = commit(&first.job, completed());
+    let result = conch_wire::job::encode(&last.job);
+    stores.bus.publish(last).await.unwrap();
+
+    let keys: Vec<String> = server.run(&["KEYS", "triton:job:result:*"]);
+    assert_eq!(keys, ["triton:job:result:j-1"]);
+    let blob: Vec<u8> = server.run(&["GET", "triton:job:result:j-1"]);
+    assert_eq!(blob, result);
+    let ttl: i64 = server.run(&["TTL", "triton:job:result:j-1"]);
+    assert!((3590..=3600).contains(&ttl), "{ttl}");
+    let cached = stores.cache.get(&job_id("j-1")).await.unwrap();
+    assert_eq!(cached.unwrap(), result);
+}
+
+#[tokio::test]
+async fn with_a_cache_elsewhere_a_commit_caches_nothing() {
+    let (server, other) = (Server::start(), Server::start());
+    let mut settings = server.settings();
+    settings.cache_url = Some(other.url());
+    let stores = settings.build().unwrap();
+    assert!(!stores.bus.guarantees().atomic_commit);
+
+    let first = commit(&unborn("j-1"), queued());
+    stores.bus.publish(first.clone()).await.unwrap();
+    stores
+        .bus
+        .publish(commit(&first.job, completed()))
+        .await
+        .unwrap();
+    for redis in [&server, &other] {
+        assert!(!redis.run::<bool>(&["EXISTS", "triton:job:result:j-1"]));
+    }
+
+    stores.cache.put(&job_id("j-1"), "{}".into()).await.unwrap();
+    assert_eq!(other.run::<String>(&["GET", "triton:job:result:j-1"]), "{}");
+    let ttl: i64 = other.run(&["TTL", "triton:job:result:j-1"]);
+    assert!(ttl > 3590, "{ttl}");
+    assert!(!server.run::<bool>(&["EXISTS", "triton:job:result:j-1"]));
+}
+
+#[tokio::test]
+async fn another_type_under_the_result_key_is_no_result() {
+    let server = Server::start();
+    let cache = server.stores().cache;
+    let _: i64 = server.run(&["LPUSH", "triton:job:result:j-1", "x"]);
+    assert_eq!(cache.get(&job_id("j-1")).await.unwrap(), None);
+    let _: String = server.run(&["SET", "triton:job:result:j-2", "\u{fffd} not JSON"]);
+    let foreign = cache.get(&job_id("j-2")).await.unwrap().unwrap();
+    assert_eq!(foreign, "\u{fffd} not JSON", "bytes come as they are");
+}
+
+/// Keys that serve the moment; the rest is the catalogue.
+fn serving_keys(server: &Server) -> Vec<(String, i64)> {
+    server
+        .run::<Vec<String>>(&["KEYS", "*"])
+        .into_iter()
+        .filter(|key| !key.starts_with("triton:catalogue:"))
+        .map(|key| {
+            let ttl = server.run(&["TTL", &key]);
+            (key, ttl)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_serving_key_has_a_time_to_live_from_its_creation() {
+    let server = Server::start();
+    let stores = server.stores();
+    let minute = std::time::Duration::from_mins(1);
+
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let mut keyed = submission("j-2");
+    keyed.idempotency = Some(conch_ports::Idempotency {
+        key: "caller k".into(),
+        digest: "d".into(),
+        lifetime: minute,
+    });
+    stores.queue.submit(keyed).await.unwrap();
+    // Log, state, ids and entry of each, the ready set and the caller's key.
+    assert_eq!(
+        serving_keys(&server).len(),
+        10,
+        "{:?}",
+        serving_keys(&server)
+    );
+    stores.queue.claim("w", minute).await.unwrap().unwrap();
+    let running = commit(&submission("j-1").commit.job, progress(1));
+    stores.bus.publish(running.clone()).await.unwrap();
+    for (key, ttl) in serving_keys(&server) {
+        assert!(ttl > 0 && ttl <= 48 * 3600, "{key} has {ttl}");
+    }
+
+    stores
+        .bus
+        .publish(commit(&running.job, completed()))
+        .await
+        .unwrap();
+    for (key, ttl) in serving_keys(&server) {
+        let limit = if key.ends_with("log:j-1") { 24 } else { 48 };
+        assert!(ttl > 0 && ttl <= limit * 3600, "{key} has {ttl}");
+    }
+}
+
+#[tokio::test]
+async fn history_is_trimmed_exactly_and_the_state_stays_whole() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.history_limit = 3;
+    let bus = settings.build().unwrap().bus;
+    let mut job = unborn("j-1");
+    for n in 0..10 {
+        let next = commit(&job, progress(n));
+        job = next.job.clone();
+        assert_eq!(bus.publish(next).await.unwrap(), Published::Appended);
+    }
+    assert_eq!(server.run::<u64>(&["XLEN", "triton:log:j-1"]), 3);
+    let log = bus.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
+    assert_eq!(log.job, job);
+    assert_eq!(log.oldest, 8);
+    let sequences: Vec<u64> = log.entries.iter().map(|entry| entry.sequence).collect();
+    assert_eq!(sequences, [8, 9, 10]);
+    let cut = bus.read(&job_id("j-1"), 8, 1).await.unwrap().unwrap();
+    assert_eq!((cut.entries[0].sequence, cut.entries.len()), (9, 1));
+    let none = bus
+        .read(&job_id("j-1"), u64::MAX, 10)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(none.entries.is_empty());
+
+    let _: i64 = server.run(&["DEL", "triton:log:j-1"]);
+    let evicted = bus.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
+    assert_eq!(
+        (evicted.oldest, evicted.entries.len()),
+        (11, 0),
+        "nothing is kept"
+    );
+}
+
+#[tokio::test]
+async fn an_event_id_is_known_for_256_events_and_forgotten_some_day() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let first = commit(&unborn("j-1"), queued());
+    bus.publish(first.clone()).await.unwrap();
+    let mut job = first.job.clone();
+    for _ in 0..256 {
+        let next = commit(&job, progress(1));
+        job = next.job.clone();
+        bus.publish(next).await.unwrap();
+    }
+    // Whatever else it says: a fence that would refuse, a place that would conflict.
+    let again = Commit {
+        fence: Fence::Held(conch_domain::LeaseToken::parse("stale").unwrap()),
+        ..first.clone()
+    };
+    let published = bus.publish(again).await.unwrap();
+    assert_eq!(published, Published::Duplicate(first.job.position));
+
+    for _ in 0..300 {
+        let next = commit(&job, progress(1));
+        job = next.job.clone();
+        bus.publish(next).await.unwrap();
+    }
+    assert_eq!(
+        server.run::<u64>(&["ZCARD", "triton:seen:j-1"]),
+        512,
+        "bounded"
+    );
+}
+
+#[tokio::test]
+async fn of_several_reasons_to_refuse_the_first_is_told() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let id = |text: &str| EventId::parse(text).unwrap();
+    let stale = || Fence::Held(conch_domain::LeaseToken::parse("stale").unwrap());
+    let first = commit(&unborn("j-1"), queued());
+    bus.publish(first.clone()).await.unwrap();
+    let second = commit(&first.job, progress(1));
+
+    // The place conflicts and the fence refuses.
+    let mut gap = commit(&second.job, progress(2));
+    assert_eq!(
+        bus.publish(gap.clone()).await.unwrap(),
+        Published::Conflict(Some(first.job.position))
+    );
+    gap.fence = stale();
+    assert_eq!(bus.publish(gap.clone()).await.unwrap(), Published::Fenced);
+
+    bus.publish(commit(&first.job, completed())).await.unwrap();
+    assert_eq!(bus.publish(gap).await.unwrap(), Published::Ended);
+    let replacing = Commit {
+        replaces: Some(position(crate::jobs::EPOCH, 2)),
+        event_id: id("other"),
+        ..commit(&unborn("j-1"), queued())
+    };
+    assert_eq!(bus.publish(replacing).await.unwrap(), Published::Ended);
+    let nowhere = commit(&commit(&unborn("j-9"), queued()).job, progress(1));
+    assert_eq!(
+        bus.publish(nowhere).await.unwrap(),
+        Published::Conflict(None)
+    );
+}
+
+#[tokio::test]
+async fn replacing_takes_exactly_the_log_that_was_seen() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let first = commit(&unborn("j-1"), queued());
+    let second = commit(&first.job, progress(1));
+    for commit in [&first, &second] {
+        bus.publish(commit.clone()).await.unwrap();
+    }
+    let epoch = conch_domain::Epoch::from_random([1, 2, 3, 4]);
+    let mut replacing = commit(&second.job.reincarnate(epoch), progress(2));
+    replacing.replaces = Some(first.job.position);
+    assert_eq!(
+        bus.publish(replacing.clone()).await.unwrap(),
+        Published::Conflict(Some(second.job.position)),
+        "the log went on"
+    );
+    replacing.replaces = Some(second.job.position);
+    assert_eq!(
+        bus.publish(replacing.clone()).await.unwrap(),
+        Published::Appended
+    );
+    let log = bus.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
+    assert_eq!(log.job, replacing.job);
+    assert_eq!(
+        (log.oldest, log.entries.len()),
+        (1, 1),
+        "the old events are gone"
+    );
+    assert_eq!(
+        bus.publish(replacing.clone()).await.unwrap(),
+        Published::Duplicate(replacing.job.position)
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_event_never_gets_into_an_own_job() {
+    let server = Server::start();
+    let stores = server.stores();
+    let foreign = |commit: Commit| Commit {
+        fence: Fence::Foreign,
+        ..commit
+    };
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let forged = foreign(commit(&submission("j-1").commit.job, completed()));
+    assert_eq!(
+        stores.bus.publish(forged.clone()).await.unwrap(),
+        Published::Fenced
+    );
+    // The log is lost, the record is there.
+    let _: i64 = server.run(&["DEL", "triton:state:j-1"]);
+    assert_eq!(
+        stores.bus.publish(forged.clone()).await.unwrap(),
+        Published::Fenced
+    );
+
+    let stranger = conch_domain::Job::unborn(job_id("j-2"), "00000001".parse().unwrap(), false);
+    let first = foreign(commit(&stranger, progress(5)));
+    assert_eq!(
+        stores.bus.publish(first.clone()).await.unwrap(),
+        Published::Appended
+    );
+    let next = foreign(commit(&first.job, completed()));
+    assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
+    assert!(
+        stores
+            .catalogue
+            .job(&job_id("j-2"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(stores.cache.get(&job_id("j-2")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn two_prefixes_in_one_redis_know_nothing_of_each_other() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.prefix = "other".into();
+    let (ours, theirs) = (server.stores(), settings.build().unwrap());
+    theirs.queue.submit(submission("j-1")).await.unwrap();
+    assert!(ours.bus.read(&job_id("j-1"), 0, 1).await.unwrap().is_none());
+    assert!(ours.queue.next_due().await.unwrap().is_none());
+    let keys: Vec<String> = server.run(&["KEYS", "*"]);
+    assert!(keys.iter().all(|key| key.starts_with("other:")), "{keys:?}");
+}

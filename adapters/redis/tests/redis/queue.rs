@@ -1,0 +1,221 @@
+//! The queue where Redis's clock and keys matter.
+
+use std::time::Duration;
+
+use conch_ports::{
+    Commit, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Submission, Submitted,
+};
+use tokio::time::timeout;
+
+use crate::jobs::{commit, completed, held, job_id, progress, submission};
+use crate::server::Server;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn keyed(id: &str, digest: &str) -> Submission {
+    Submission {
+        idempotency: Some(Idempotency {
+            key: "tenant\r\n key with {anything}".into(),
+            digest: digest.into(),
+            lifetime: MINUTE,
+        }),
+        ..submission(id)
+    }
+}
+
+async fn first_expired(queue: &dyn JobQueue) -> Lease {
+    timeout(Duration::from_secs(10), async {
+        loop {
+            if let Some(lease) = queue.expired(10).await.unwrap().pop() {
+                return lease;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .expect("the lease runs out")
+}
+
+#[tokio::test]
+async fn a_submission_is_log_record_entry_and_key_in_one() {
+    let server = Server::start();
+    let stores = server.stores();
+    assert_eq!(
+        stores.queue.submit(keyed("j-1", "d")).await.unwrap(),
+        Submitted::New
+    );
+    assert_eq!(
+        stores.queue.submit(keyed("j-1", "d")).await.unwrap(),
+        Submitted::New
+    );
+    let existing = stores.queue.submit(keyed("j-2", "d")).await.unwrap();
+    assert_eq!(existing, Submitted::Existing(job_id("j-1")));
+    assert_eq!(
+        stores.queue.submit(keyed("j-3", "other")).await.unwrap(),
+        Submitted::KeyReused
+    );
+    assert_eq!(server.run::<u64>(&["ZCARD", "triton:queue:ready"]), 1);
+    let record = stores.catalogue.job(&job_id("j-1")).await.unwrap();
+    assert_eq!(record, Some(keyed("j-1", "d").commit.job));
+    for id in ["j-2", "j-3"] {
+        assert!(stores.catalogue.job(&job_id(id)).await.unwrap().is_none());
+        assert!(stores.bus.read(&job_id(id), 0, 1).await.unwrap().is_none());
+    }
+    let keys: Vec<String> = server.run(&["KEYS", "triton:idempotency:*"]);
+    let ttl: i64 = server.run(&["PTTL", &keys[0]]);
+    assert!((1..=60_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_concurrent_submissions_with_one_key_one_is_new() {
+    let server = Server::start();
+    let queue = server.stores().queue;
+    let calls = (0..24).map(|n| {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.submit(keyed(&format!("j-{n}"), "d")).await.unwrap() })
+    });
+    let answers = futures::future::join_all(calls).await;
+    let new = answers.iter().filter(|a| matches!(a, Ok(Submitted::New)));
+    assert_eq!(new.count(), 1);
+    assert_eq!(server.run::<u64>(&["ZCARD", "triton:queue:ready"]), 1);
+}
+
+#[tokio::test]
+async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
+    let server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let queued = submission("j-1").commit.job;
+    let lease = stores.queue.claim("w-1", MINUTE).await.unwrap().unwrap();
+    assert_eq!((&lease.job_id, lease.attempt), (&job_id("j-1"), 1));
+    assert_eq!(stores.queue.claim("w-2", MINUTE).await.unwrap(), None);
+    assert_eq!(
+        server.run::<String>(&["HGET", "triton:queue:entry:j-1", "worker"]),
+        "w-1"
+    );
+
+    let unclaimed = Commit {
+        fence: Fence::Unclaimed,
+        ..commit(&queued, progress(1))
+    };
+    assert_eq!(
+        stores.bus.publish(unclaimed).await.unwrap(),
+        Published::Fenced
+    );
+    let mut reaped = commit(&queued, progress(1));
+    reaped.fence = Fence::Expired(lease.token.clone());
+    reaped.effect = QueueEffect::Requeue {
+        after: Duration::ZERO,
+        counts: true,
+    };
+    assert_eq!(
+        stores.bus.publish(reaped.clone()).await.unwrap(),
+        Published::Fenced
+    );
+
+    // A renewal to almost nothing: now it runs out.
+    assert!(
+        stores
+            .queue
+            .renew(&lease, Duration::from_micros(1))
+            .await
+            .unwrap()
+    );
+    assert_eq!(first_expired(&*stores.queue).await, lease);
+    assert!(!stores.queue.renew(&lease, MINUTE).await.unwrap());
+    assert_eq!(
+        stores.queue.claim("w-2", MINUTE).await.unwrap(),
+        None,
+        "not yet requeued"
+    );
+    let zombie = held(commit(&queued, progress(2)), &lease.token);
+    assert_eq!(stores.bus.publish(zombie).await.unwrap(), Published::Fenced);
+    assert_eq!(
+        stores.bus.publish(reaped).await.unwrap(),
+        Published::Appended
+    );
+    assert!(stores.queue.expired(10).await.unwrap().is_empty());
+
+    let second = stores.queue.claim("w-2", MINUTE).await.unwrap().unwrap();
+    assert_eq!(second.attempt, 2);
+    assert_ne!(second.token, lease.token);
+}
+
+#[tokio::test]
+async fn an_attempt_that_does_not_count_is_given_out_again_in_its_time() {
+    let server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    let mut back = held(
+        commit(&submission("j-1").commit.job, progress(1)),
+        &lease.token,
+    );
+    back.effect = QueueEffect::Requeue {
+        after: Duration::from_mins(10),
+        counts: false,
+    };
+    let job = back.job.clone();
+    assert_eq!(stores.bus.publish(back).await.unwrap(), Published::Appended);
+    assert_eq!(stores.queue.claim("w", MINUTE).await.unwrap(), None);
+    let due = stores.queue.next_due().await.unwrap().unwrap();
+    assert!(
+        due > Duration::from_secs(590) && due <= Duration::from_mins(10),
+        "{due:?}"
+    );
+
+    let mut now = commit(&job, progress(2));
+    now.fence = Fence::Unclaimed;
+    now.effect = QueueEffect::Requeue {
+        after: Duration::ZERO,
+        counts: false,
+    };
+    stores.bus.publish(now).await.unwrap();
+    assert_eq!(stores.queue.next_due().await.unwrap(), Some(Duration::ZERO));
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    assert_eq!(lease.attempt, 1);
+}
+
+#[tokio::test]
+async fn a_job_that_ended_in_the_queue_is_cleaned_out() {
+    let server = Server::start();
+    let stores = server.stores();
+    for id in ["j-1", "j-2", "j-3"] {
+        stores.queue.submit(submission(id)).await.unwrap();
+    }
+    // Ended by somebody who knows nothing of the queue; and lost altogether.
+    stores
+        .bus
+        .publish(commit(&submission("j-1").commit.job, completed()))
+        .await
+        .unwrap();
+    let _: i64 = server.run(&["DEL", "triton:state:j-2", "triton:catalogue:job:j-2"]);
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    assert_eq!(lease.job_id, job_id("j-3"));
+    assert_eq!(stores.queue.next_due().await.unwrap(), None);
+    for id in ["j-1", "j-2"] {
+        let entry = format!("triton:queue:entry:{id}");
+        assert!(!server.run::<bool>(&["EXISTS", &entry]));
+    }
+}
+
+#[tokio::test]
+async fn restoring_needs_a_redis_that_knows_nothing() {
+    let mut server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let job = submission("j-1").commit.job;
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    assert!(!stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
+    server.restart();
+    assert!(stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
+    assert!(!stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
+    assert_eq!(
+        stores.catalogue.job(&job_id("j-1")).await.unwrap(),
+        Some(job.clone())
+    );
+    assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
+    let epoch = "00000002".parse().unwrap();
+    let next = held(commit(&job.reincarnate(epoch), progress(1)), &lease.token);
+    assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
+}

@@ -1,0 +1,130 @@
+//! The subscription under everything that can happen to its connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use conch_ports::{Signal, Signals};
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use crate::jobs::{commit, queued, unborn};
+use crate::server::Server;
+
+async fn next(signals: &mut Signals) -> Signal {
+    timeout(Duration::from_secs(20), signals.next())
+        .await
+        .expect("a signal in time")
+        .expect("a subscription never ends")
+}
+
+async fn publishes(server: &Server, signals: &mut Signals, text: &'static str) {
+    let receivers: u64 = server.run(&["PUBLISH", "triton:jobs:all", text]);
+    assert_eq!(receivers, 1);
+    let message = Signal::Message(Bytes::from_static(text.as_bytes()));
+    assert_eq!(next(signals).await, message);
+}
+
+#[tokio::test]
+async fn it_begins_with_lapsed_and_then_passes_on_whatever_is_said() {
+    let server = Server::start();
+    let bus = server.stores().bus;
+    let mut signals = bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    publishes(&server, &mut signals, "not even JSON").await;
+    let commit = commit(&unborn("j-1"), queued());
+    let line = commit.line.clone();
+    bus.publish(commit).await.unwrap();
+    assert_eq!(next(&mut signals).await, Signal::Message(line));
+}
+
+#[tokio::test]
+async fn it_waits_for_a_redis_that_is_not_up_yet() {
+    let mut server = Server::start();
+    server.kill();
+    let mut signals = server.stores().bus.subscribe();
+    let early = timeout(Duration::from_millis(200), signals.next()).await;
+    assert!(
+        early.is_err(),
+        "no Lapsed while no message flows: {early:?}"
+    );
+    server.restart();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    publishes(&server, &mut signals, "a").await;
+}
+
+#[tokio::test]
+async fn a_killed_connection_is_replaced_and_lapsed() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    for text in ["a", "b", "c"] {
+        let killed: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        assert_eq!(killed, 1);
+        assert_eq!(next(&mut signals).await, Signal::Lapsed);
+        publishes(&server, &mut signals, text).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_redis_is_found_again_and_lapsed() {
+    let mut server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    server.restart();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    publishes(&server, &mut signals, "a").await;
+}
+
+#[tokio::test]
+async fn a_silent_subscription_is_noticed_by_the_probe() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    // The socket stays up and confirms what it is sent, but nothing comes any more.
+    server.signal("STOP");
+    let quiet = timeout(Duration::from_secs(1), signals.next()).await;
+    assert!(quiet.is_err());
+    server.signal("CONT");
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+}
+
+#[tokio::test]
+async fn a_probe_that_redis_refuses_ends_in_lapsed_though_the_connection_is_up() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    // The subscription's socket is fine and PING is answered; only publishing fails.
+    let _: String = server.run(&["ACL", "SETUSER", "default", "-publish"]);
+    let quiet = timeout(Duration::from_secs(1), signals.next()).await;
+    assert!(quiet.is_err());
+    let _: String = server.run(&["ACL", "SETUSER", "default", "+publish"]);
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    publishes(&server, &mut signals, "a").await;
+}
+
+#[tokio::test]
+async fn a_message_of_more_than_a_mebibyte_is_dropped_alone() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    let long = "x".repeat(1024 * 1024 + 1);
+    let _: u64 = server.run(&["PUBLISH", "triton:jobs:all", &long]);
+    publishes(&server, &mut signals, "short").await;
+}
+
+#[tokio::test]
+async fn dropping_the_stream_ends_its_connection() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    let subscribers = || server.run::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+    assert_eq!(subscribers().lines().count(), 1);
+    drop(signals);
+    timeout(Duration::from_secs(10), async {
+        while subscribers().lines().count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the connection ends");
+}

@@ -1,0 +1,387 @@
+//! The port's methods, each a call or two, and what their answers mean.
+//!
+//! Never in here: retries and addresses (`transport`), or the shape of lists (`protocol`).
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::{ClientId, Job, JobId, JobStatus, TemplateId, Timestamp};
+use conch_ports::{
+    Cancelled, ClientFilter, Document, Error, ErrorKind, JobFilter, NewJob, Page, Paging,
+    Requested, Result, TemplateFilter, TritonGateway,
+};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::protocol::{self, Fields, Item, List};
+use crate::transport::{Answer, Call, Transport};
+
+/// Templates that are asked for at once when a job doesn't list its own.
+const TEMPLATE_PAGE: u32 = 100;
+/// Most pages of them.
+const TEMPLATE_PAGES: u32 = 10;
+
+pub(crate) struct Gateway {
+    transport: Transport,
+}
+
+/// A page of templates makes its job's ids; these are what puts them in the plan's order.
+struct Made {
+    place: (u64, i64),
+    id: TemplateId,
+}
+
+impl Answer<'_> {
+    fn code(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The answer, or the error that its status stands for.
+    fn expect_success(self) -> Result<Self> {
+        if self.status.is_success() {
+            Ok(self)
+        } else {
+            Err(self.context.unexpected(self.status, &self.body))
+        }
+    }
+
+    /// The answer, or none when Triton says that there is no such thing. A 404 in another language
+    /// than JSON comes from something that isn't Triton.
+    fn unless_not_found(self) -> Result<Option<Self>> {
+        if self.code() != 404 {
+            return self.expect_success().map(Some);
+        }
+        self.check_not_found()?;
+        Ok(None)
+    }
+
+    fn check_not_found(&self) -> Result<()> {
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        protocol::object(&self.body)
+            .map_err(|wrong| self.context.garbage(&format!("404 with {wrong}")))
+    }
+
+    fn item(&self) -> Result<Item> {
+        Item::parse(&self.body).map_err(|wrong| self.context.garbage(&wrong))
+    }
+
+    fn list(&self, name: &str) -> Result<List> {
+        List::parse(&self.body, name).map_err(|wrong| self.context.garbage(&wrong))
+    }
+
+    fn document_of(&self, id: &str) -> Result<Document> {
+        let item = self.item()?;
+        if item.id() == id {
+            Ok(item.into_document())
+        } else {
+            Err(self.context.garbage("a record of another id"))
+        }
+    }
+}
+
+fn paged(mut call: Call<'_>, paging: Paging) -> Call<'_> {
+    call.query.push(("page", paging.page.to_string()));
+    call.query.push(("page_size", paging.page_size.to_string()));
+    call
+}
+
+fn documents(page: Page<Item>) -> Page<Document> {
+    Page {
+        total: page.total,
+        items: page.items.into_iter().map(Item::into_document).collect(),
+    }
+}
+
+/// Whether a field has that value; nothing wanted means that any will do.
+fn is(fields: &Fields, name: &str, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| fields.text(name) == Some(wanted))
+}
+
+impl Gateway {
+    pub(crate) fn new(transport: Transport) -> Self {
+        Self { transport }
+    }
+
+    async fn read(&self, call: &Call<'_>) -> Result<Answer<'_>> {
+        self.transport.read(call, self.transport.deadline()).await
+    }
+
+    /// A job that ended without a list of its templates gets it from Triton's templates.
+    async fn complete(
+        &self,
+        operation: &'static str,
+        mut job: Job,
+        answer: &Answer<'_>,
+        deadline: Instant,
+    ) -> Result<Job> {
+        let listed = answer.item()?.fields.has_list("template_ids");
+        let asks = match job.status {
+            JobStatus::Completed => job.template_ids.is_empty(),
+            JobStatus::Cancelled => !listed,
+            JobStatus::Pending | JobStatus::Running | JobStatus::Failed => false,
+        };
+        if asks {
+            let ids = self.templates_made_by(operation, &job.id, deadline).await?;
+            let mut record = (*job).clone();
+            record.template_count = record.template_count.max(ids.len() as u64);
+            record.template_ids = ids;
+            job = Job::restore(record);
+        }
+        if job.status == JobStatus::Completed && job.template_count == 0 {
+            return Err(answer.context.garbage("a completed job without templates"));
+        }
+        Ok(job)
+    }
+
+    async fn templates_made_by(
+        &self,
+        operation: &'static str,
+        job_id: &JobId,
+        deadline: Instant,
+    ) -> Result<Vec<TemplateId>> {
+        let mut made: Vec<Made> = Vec::new();
+        for page in 1..=TEMPLATE_PAGES {
+            let paging = Paging {
+                page,
+                page_size: TEMPLATE_PAGE,
+            };
+            let mut call = Call::get(operation, &["templates", ""]);
+            call.query.push(("job_id", job_id.to_string()));
+            let call = paged(call, paging);
+            let answer = self
+                .transport
+                .read(&call, deadline)
+                .await?
+                .expect_success()?;
+            let list = answer.list("templates")?;
+            let whole = matches!(list, List::Bare(_));
+            let all = Paging {
+                page: 1,
+                page_size: u32::MAX,
+            };
+            let page = list.page(all, |t| is(t, "job_id", Some(job_id.as_str())));
+            let before = made.len();
+            for item in &page.items {
+                let id = TemplateId::parse(item.id())
+                    .map_err(|e| answer.context.garbage(&e.to_string()))?;
+                if !made.iter().any(|m| m.id == id) {
+                    let index = item.fields.number("template_index").unwrap_or(u64::MAX);
+                    let place = (index, item.fields.moment("created_at"));
+                    made.push(Made { place, id });
+                }
+            }
+            // A page that brings nothing new is the last, whatever `total` says.
+            if whole || made.len() as u64 >= page.total || made.len() == before {
+                break;
+            }
+        }
+        made.sort_by_key(|m| m.place);
+        Ok(made.into_iter().map(|m| m.id).collect())
+    }
+}
+
+#[async_trait]
+impl TritonGateway for Gateway {
+    async fn health(&self) -> Result<()> {
+        let call = Call::get("triton_gateway.health", &["health"]);
+        let answer = self.read(&call).await?.expect_success()?;
+        protocol::object(&answer.body).map_err(|wrong| answer.context.garbage(&wrong))
+    }
+
+    async fn create_client(&self, body: Document) -> Result<Document> {
+        let call = Call::post(
+            "triton_gateway.create_client",
+            &["clients", ""],
+            body.as_json().clone(),
+        );
+        let answer = self.transport.write(&call).await?.expect_success()?;
+        Ok(answer.item()?.into_document())
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Document>> {
+        let call = Call::get("triton_gateway.client", &["clients", id.as_str()]);
+        let answer = self.read(&call).await?.unless_not_found()?;
+        answer.map(|a| a.document_of(id.as_str())).transpose()
+    }
+
+    async fn clients(&self, filter: &ClientFilter, paging: Paging) -> Result<Page<Document>> {
+        let mut call = Call::get("triton_gateway.clients", &["clients", ""]);
+        let industry = filter.industry.as_deref();
+        call.query
+            .extend(industry.map(|i| ("industry", i.to_owned())));
+        let answer = self.read(&paged(call, paging)).await?.expect_success()?;
+        let page = answer
+            .list("clients")?
+            .page(paging, |c| is(c, "industry", industry));
+        Ok(documents(page))
+    }
+
+    async fn create_value_proposition(
+        &self,
+        client_id: &ClientId,
+        body: Document,
+    ) -> Result<Option<Document>> {
+        let call = Call::post(
+            "triton_gateway.create_value_proposition",
+            &["clients", client_id.as_str(), "value-propositions"],
+            body.as_json().clone(),
+        );
+        let answer = self.transport.write(&call).await?.unless_not_found()?;
+        answer.map(|a| Ok(a.item()?.into_document())).transpose()
+    }
+
+    async fn value_propositions(&self, client_id: &ClientId) -> Result<Option<Vec<Document>>> {
+        let call = Call::get(
+            "triton_gateway.value_propositions",
+            &["clients", client_id.as_str(), "value-propositions"],
+        );
+        let Some(answer) = self.read(&call).await?.unless_not_found()? else {
+            return Ok(None);
+        };
+        let all = Paging {
+            page: 1,
+            page_size: u32::MAX,
+        };
+        let page = answer.list("value_propositions")?.page(all, |v| {
+            v.text("client_id")
+                .is_none_or(|id| id == client_id.as_str())
+        });
+        Ok(Some(documents(page).items))
+    }
+
+    async fn submit(&self, job: NewJob) -> Result<Requested> {
+        const OPERATION: &str = "triton_gateway.submit";
+        let mut body = json!({ "client_id": job.client_id.as_str() });
+        if let Some(id) = &job.value_proposition_id {
+            body["value_proposition_id"] = json!(id.as_str());
+        }
+        let mut call = Call::post(OPERATION, &["jobs", ""], Bytes::from(body.to_string()));
+        if let Some(key) = &job.idempotency_key {
+            let key = HeaderValue::from_str(key).map_err(|e| {
+                let what = "the Idempotency-Key can't be sent on: use visible ASCII";
+                Error::new(ErrorKind::Refused, OPERATION, what).with_source(e)
+            })?;
+            call.idempotency_key = Some(key);
+        }
+        let answer = self.transport.write(&call).await?;
+        match answer.code() {
+            200..=202 => {
+                let accepted = conch_wire::job::decode_any(&answer.body)
+                    .map_err(|e| answer.context.garbage(&e.to_string()))?;
+                if accepted
+                    .client_id
+                    .as_ref()
+                    .is_some_and(|id| *id != job.client_id)
+                {
+                    return Err(answer.context.garbage("a job of another client"));
+                }
+                Ok(Requested::Accepted(Box::new(accepted)))
+            }
+            404 => {
+                answer.check_not_found()?;
+                let detail = protocol::detail(&answer.body);
+                Ok(Requested::NotFound(detail.unwrap_or_else(|| {
+                    "no such client, or it has no active value proposition".to_owned()
+                })))
+            }
+            422 if protocol::problem_code(&answer.body).as_deref()
+                == Some("idempotency-key-reused") =>
+            {
+                Ok(Requested::KeyReused)
+            }
+            _ => Err(answer.context.unexpected(answer.status, &answer.body)),
+        }
+    }
+
+    async fn job(&self, id: &JobId) -> Result<Option<Job>> {
+        const OPERATION: &str = "triton_gateway.job";
+        let deadline = self.transport.deadline();
+        let call = Call::get(OPERATION, &["jobs", id.as_str()]);
+        let answer = self.transport.read(&call, deadline).await?;
+        let Some(answer) = answer.unless_not_found()? else {
+            return Ok(None);
+        };
+        let job = conch_wire::job::decode(&answer.body, id)
+            .map_err(|e| answer.context.garbage(&e.to_string()))?;
+        self.complete(OPERATION, job, &answer, deadline)
+            .await
+            .map(Some)
+    }
+
+    async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
+        let mut call = Call::get("triton_gateway.jobs", &["jobs", ""]);
+        let client_id = filter.client_id.as_ref().map(ClientId::as_str);
+        let status = filter.status.map(JobStatus::as_str);
+        let since = filter.updated_since;
+        let query = &mut call.query;
+        query.extend(client_id.map(|id| ("client_id", id.to_owned())));
+        query.extend(status.map(|s| ("status", s.to_owned())));
+        query.extend(since.map(|at| ("updated_since", conch_wire::time::format(at))));
+        let answer = self.read(&paged(call, paging)).await?.expect_success()?;
+        let page = answer.list("jobs")?.page(paging, |j| {
+            // A job that doesn't say when it changed is not left out.
+            let changed = j
+                .text("updated_at")
+                .map_or(i64::MAX, |_| j.moment("updated_at"));
+            is(j, "client_id", client_id)
+                && is(j, "status", status)
+                && since.map_or(i64::MIN, Timestamp::as_micros) <= changed
+        });
+        let decode = |item: &Item| {
+            conch_wire::job::decode_any(&item.text)
+                .map_err(|e| answer.context.garbage(&e.to_string()))
+        };
+        Ok(Page {
+            total: page.total,
+            items: page.items.iter().map(decode).collect::<Result<_>>()?,
+        })
+    }
+
+    async fn cancel(&self, id: &JobId) -> Result<Cancelled> {
+        let call = Call {
+            method: Method::DELETE,
+            ..Call::get("triton_gateway.cancel", &["jobs", id.as_str()])
+        };
+        let answer = self.transport.write(&call).await?;
+        match answer.code() {
+            200 | 202 | 204 => Ok(Cancelled::Requested),
+            // The Python service says 400 to a late cancel, ours 409.
+            400 | 409 => Ok(Cancelled::AlreadyEnded),
+            404 => answer.check_not_found().map(|()| Cancelled::NotFound),
+            _ => Err(answer.context.unexpected(answer.status, &answer.body)),
+        }
+    }
+
+    async fn template(&self, id: &TemplateId) -> Result<Option<Document>> {
+        let call = Call::get("triton_gateway.template", &["templates", id.as_str()]);
+        let answer = self.read(&call).await?.unless_not_found()?;
+        answer.map(|a| a.document_of(id.as_str())).transpose()
+    }
+
+    async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Document>> {
+        let mut call = Call::get("triton_gateway.templates", &["templates", ""]);
+        let wanted = [
+            ("client_id", filter.client_id.as_ref().map(ClientId::as_str)),
+            ("job_id", filter.job_id.as_ref().map(JobId::as_str)),
+            (
+                "category",
+                filter.category.map(conch_domain::Category::as_str),
+            ),
+            (
+                "target_audience",
+                filter.target_audience.map(conch_domain::Audience::as_str),
+            ),
+        ];
+        for (name, value) in wanted {
+            call.query.extend(value.map(|v| (name, v.to_owned())));
+        }
+        let answer = self.read(&paged(call, paging)).await?.expect_success()?;
+        let page = answer.list("templates")?.page(paging, |t| {
+            wanted.iter().all(|(name, value)| is(t, name, *value))
+        });
+        Ok(documents(page))
+    }
+}

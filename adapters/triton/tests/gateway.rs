@@ -1,0 +1,458 @@
+//! The laws of `TritonGateway` and both dialects, against real servers on free ports.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use conch_domain::{JobId, JobStatus, Timestamp};
+use conch_ports::{
+    Cancelled, ClientFilter, ErrorKind, JobFilter, NewJob, Paging, Requested, TemplateFilter,
+    TritonGateway,
+};
+use conch_triton::{Settings, Token};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+const FIRST: Paging = Paging {
+    page: 1,
+    page_size: 20,
+};
+
+/// A Triton that answers as the test says and remembers what it was asked.
+struct Stub {
+    address: String,
+    asked: Arc<Mutex<Vec<(String, axum::http::HeaderMap)>>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Stub {
+    async fn start(
+        answer: impl Fn(&str) -> Response<Body> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let router = Router::new().fallback(move |request: Request| {
+            let line = format!("{} {}", request.method(), request.uri());
+            seen.lock()
+                .unwrap()
+                .push((line.clone(), request.headers().clone()));
+            let answer = answer(&line);
+            async move { answer }
+        });
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            address,
+            asked,
+            server,
+        }
+    }
+
+    fn gateway(&self) -> Arc<dyn TritonGateway> {
+        build(settings(&self.address))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(line, _)| line.clone())
+            .collect()
+    }
+}
+
+fn settings(addresses: &str) -> Settings {
+    let mut settings = Settings::new(addresses).unwrap();
+    settings.backoff = Duration::from_millis(5);
+    settings
+}
+
+fn build(settings: Settings) -> Arc<dyn TritonGateway> {
+    // A second one in the same process is refused, which is fine.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    settings.build().unwrap()
+}
+
+fn json(status: u16, body: &str) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+async fn refused_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn j1() -> JobId {
+    "j1".parse().unwrap()
+}
+
+fn new_job() -> NewJob {
+    NewJob {
+        client_id: "c1".parse().unwrap(),
+        value_proposition_id: None,
+        idempotency_key: Some("key-1".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn reads_are_retried() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let tries = count.clone();
+    let stub = Stub::start(move |_| match tries.fetch_add(1, SeqCst) {
+        0 | 1 => json(503, "{}"),
+        _ => json(200, r#"{"id":"j1","status":"running"}"#),
+    })
+    .await;
+    let job = stub.gateway().job(&j1()).await.unwrap().unwrap();
+    assert_eq!((job.status, count.load(SeqCst)), (JobStatus::Running, 3));
+
+    count.store(0, SeqCst);
+    let error = stub.gateway().submit(new_job()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), count.load(SeqCst)),
+        (ErrorKind::Unavailable, 1)
+    );
+    count.store(0, SeqCst);
+    assert!(stub.gateway().cancel(&j1()).await.is_err());
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn other_addresses_are_asked_in_turn() {
+    let down = refused_address().await;
+    let stub = Stub::start(|_| json(201, r#"{"id":"j1","status":"pending"}"#)).await;
+    let both = build(settings(&format!("{down},{}", stub.address)));
+    assert!(both.job(&j1()).await.unwrap().is_some());
+    // Nothing was sent to the first, so a submission may go to the second.
+    assert!(matches!(
+        both.submit(new_job()).await.unwrap(),
+        Requested::Accepted(_)
+    ));
+
+    let broken = Stub::start(|_| json(503, "{}")).await;
+    let both = build(settings(&format!("{},{}", broken.address, stub.address)));
+    assert!(both.job(&j1()).await.unwrap().is_some());
+    let before = stub.lines().len();
+    assert_eq!(
+        both.submit(new_job()).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(stub.lines().len(), before, "a submission was repeated");
+
+    let error = build(settings(&down)).job(&j1()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(&down), "{error}");
+    assert!(error.to_string().contains("TRITON_BASE_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn ends_in_time() {
+    // Accepts and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
+    settings.try_timeout = Duration::from_millis(150);
+    settings.call_timeout = Duration::from_millis(400);
+    let gateway = build(settings);
+    let start = Instant::now();
+    assert_eq!(
+        gateway.job(&j1()).await.unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    assert_eq!(
+        gateway.submit(new_job()).await.unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn fails_fast_when_down() {
+    let stub = Stub::start(|line| {
+        if line.contains("health") {
+            json(404, "{}")
+        } else {
+            json(503, "{}")
+        }
+    })
+    .await;
+    let mut settings = settings(&stub.address);
+    settings.breaker_failures = 3;
+    settings.breaker_cool_down = Duration::from_mins(1);
+    let gateway = build(settings);
+    for _ in 0..5 {
+        assert_eq!(
+            gateway.health().await.unwrap_err().kind(),
+            ErrorKind::Refused
+        );
+    }
+    assert!(gateway.job(&j1()).await.is_err());
+    assert_eq!(
+        stub.lines().len(),
+        5 + 3,
+        "4xx are no failures, three 503 are"
+    );
+    let error = gateway.job(&j1()).await.unwrap_err();
+    assert!(error.to_string().contains("left alone"), "{error}");
+    assert_eq!(stub.lines().len(), 8);
+}
+
+#[tokio::test]
+async fn speaks_both_dialects() {
+    let stub = Stub::start(|line| match line {
+        "GET /jobs/j1" => json(200, r#"{"id":"j1","client_id":"c1","status":"completed",
+            "created_at":"2025-12-01T08:55:49.123456","completed_at":"2025-12-01T08:57:49.123456"}"#),
+        l if l.starts_with("GET /templates/?job_id=j1") => json(200, r#"[
+            {"id":"t2","job_id":"j1","created_at":"2025-12-01T08:57:00"},
+            {"id":"t1","job_id":"j1","created_at":"2025-12-01T08:56:00"},
+            {"id":"t9","job_id":"other","created_at":"2025-12-01T08:50:00"}]"#),
+        l if l.starts_with("GET /clients/?") => json(200, r#"[
+            {"id":"a","industry":"x","created_at":"2025-01-01T00:00:00"},
+            {"id":"b","industry":"y","created_at":"2025-01-03T00:00:00"},
+            {"id":"c","industry":"x","created_at":"2025-01-02T00:00:00","more":1.50}]"#),
+        l if l.starts_with("GET /jobs/?") => json(200,
+            r#"{"total":41,"page":2,"page_size":20,"jobs":[{"job_id":"k","status":"running"}]}"#),
+        l if l.starts_with("GET /templates/?") => json(200,
+            r#"{"total":1,"page":1,"page_size":20,"templates":[{"id":"t1"}]}"#),
+        "GET /clients/c1/value-propositions" => json(200, r#"[{"id":"v1","client_id":"c1"}]"#),
+        "DELETE /jobs/late" => json(400, r#"{"detail":"Job already finished"}"#),
+        "DELETE /jobs/ended" => json(409, "{}"),
+        "DELETE /jobs/running" => Response::builder().status(204).body(Body::empty()).unwrap(),
+        _ => json(404, r#"{"detail":"Not found"}"#),
+    })
+    .await;
+    let gateway = stub.gateway();
+    let job = gateway.job(&j1()).await.unwrap().unwrap();
+    let ids: Vec<_> = job
+        .template_ids
+        .iter()
+        .map(conch_domain::TemplateId::as_str)
+        .collect();
+    assert_eq!((ids, job.template_count), (vec!["t1", "t2"], 2));
+    assert_eq!(
+        conch_wire::time::format(job.created_at.unwrap()),
+        "2025-12-01T08:55:49.123456Z"
+    );
+
+    let filter = ClientFilter {
+        industry: Some("x".to_owned()),
+    };
+    let page = gateway
+        .clients(
+            &filter,
+            Paging {
+                page: 2,
+                page_size: 1,
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!((page.total, page.items.len()), (2, 1));
+    assert!(page.items[0].as_json().starts_with(br#"{"id":"a""#));
+    let page = gateway
+        .clients(
+            &filter,
+            Paging {
+                page: 1,
+                page_size: 1,
+            },
+        )
+        .await
+        .unwrap();
+    assert!(
+        page.items[0].as_json().ends_with(br#""more":1.50}"#),
+        "passed on as it came"
+    );
+
+    let since = Some(Timestamp::from_micros(0));
+    let filter = JobFilter {
+        client_id: None,
+        status: Some(JobStatus::Running),
+        updated_since: since,
+    };
+    let page = gateway
+        .jobs(
+            &filter,
+            Paging {
+                page: 2,
+                page_size: 20,
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!((page.total, page.items[0].id.as_str()), (41, "k"));
+    assert_eq!(
+        stub.lines().last().unwrap(),
+        "GET /jobs/?status=running\
+        &updated_since=1970-01-01T00%3A00%3A00.000000Z&page=2&page_size=20"
+    );
+    let page = gateway
+        .templates(&TemplateFilter::default(), FIRST)
+        .await
+        .unwrap();
+    assert_eq!(page.total, 1);
+    let c1 = "c1".parse().unwrap();
+    assert_eq!(
+        gateway
+            .value_propositions(&c1)
+            .await
+            .unwrap()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(gateway.client(&c1).await.unwrap(), None);
+
+    for (id, expected) in [
+        ("late", Cancelled::AlreadyEnded),
+        ("ended", Cancelled::AlreadyEnded),
+        ("running", Cancelled::Requested),
+        ("nobody", Cancelled::NotFound),
+    ] {
+        assert_eq!(
+            gateway.cancel(&id.parse().unwrap()).await.unwrap(),
+            expected,
+            "{id}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn submissions_are_understood() {
+    for (status, body, expected) in [
+        (
+            201,
+            r#"{"id":"j1","status":"pending","client_id":"c1"}"#,
+            "accepted",
+        ),
+        (202, r#"{"job_id":"j1","status":"pending"}"#, "accepted"),
+        (
+            404,
+            r#"{"detail":"no active value proposition"}"#,
+            "no active value proposition",
+        ),
+        (422, r#"{"code":"idempotency-key-reused"}"#, "reused"),
+        (422, r#"{"detail":[{"loc":["body"]}]}"#, "Refused loc"),
+        (401, r#"{"detail":"no"}"#, "Refused TRITON_TOKEN"),
+        (429, r#"{"detail":"slow down"}"#, "QuotaExceeded slow down"),
+        (500, "{}", "BadResponse"),
+        (
+            201,
+            r#"{"id":"j1","status":"pending","client_id":"c2"}"#,
+            "BadResponse",
+        ),
+        (404, "<html>", "BadResponse"),
+    ] {
+        let stub = Stub::start(move |_| json(status, body)).await;
+        let mut settings = settings(&stub.address);
+        settings.token = Some(Token::parse("s3cret").unwrap());
+        let shown = match build(settings).submit(new_job()).await {
+            Ok(Requested::Accepted(job)) if job.id == j1() => "accepted".to_owned(),
+            Ok(Requested::NotFound(detail)) => detail,
+            Ok(Requested::KeyReused) => "reused".to_owned(),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => format!("{:?} {error}", error.kind()),
+        };
+        assert!(
+            expected.split(' ').all(|word| shown.contains(word)),
+            "{status} {body}: {shown}"
+        );
+        let asked = stub.asked.lock().unwrap();
+        assert_eq!((asked.len(), asked[0].0.as_str()), (1, "POST /jobs/"));
+        assert_eq!(asked[0].1["idempotency-key"], "key-1");
+        assert_eq!(asked[0].1["authorization"], "Bearer s3cret");
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_bad_response() {
+    let redirect = || {
+        Response::builder()
+            .status(307)
+            .header("location", "/x")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let endless = || {
+        let chunk = || Ok::<_, std::io::Error>(axum::body::Bytes::from(vec![b' '; 65536]));
+        json(200, "").map(|_| Body::from_stream(futures::stream::repeat_with(chunk)))
+    };
+    let rows: Vec<(&str, Box<dyn Fn() -> Response<Body> + Send + Sync>)> = vec![
+        ("html", Box::new(|| json(200, "<html>hello</html>"))),
+        ("cut JSON", Box::new(|| json(200, r#"{"id":"j1","sta"#))),
+        ("empty", Box::new(|| json(200, ""))),
+        (
+            "another job",
+            Box::new(|| json(200, r#"{"id":"j2","status":"running"}"#)),
+        ),
+        ("no status", Box::new(|| json(200, r#"{"id":"j1"}"#))),
+        ("array", Box::new(|| json(200, "[]"))),
+        (
+            "completed without templates",
+            Box::new(|| {
+                json(
+                    200,
+                    r#"{"id":"j1","status":"completed","total":0,"templates":[]}"#,
+                )
+            }),
+        ),
+        ("500", Box::new(|| json(500, "{}"))),
+        ("html 404", Box::new(|| json(404, "<html>nginx</html>"))),
+        ("redirect", Box::new(redirect)),
+        ("endless", Box::new(endless)),
+    ];
+    for (name, answer) in rows {
+        let answer = Arc::new(answer);
+        let stub = Stub::start(move |_| answer()).await;
+        let mut settings = settings(&stub.address);
+        settings.response_limit = 1024 * 1024;
+        let error = build(settings).job(&j1()).await.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{name}: {error}");
+        assert!(error.to_string().contains(&stub.address), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn broken_http_is_bad_response() {
+    for bytes in [
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"id\"",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                tokio::io::AsyncReadExt::read(&mut socket, &mut request)
+                    .await
+                    .ok();
+                socket.write_all(bytes.as_bytes()).await.ok();
+            }
+        });
+        let error = build(settings(&address)).job(&j1()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadResponse, "{bytes}: {error}");
+        server.abort();
+    }
+}

@@ -1,0 +1,98 @@
+//! As much of Redis's protocol as a foreign publisher needs: commands out, a reply in.
+//!
+//! A blocking connection of its own, so that no client library stands between a publish and its
+//! time stamp. It must never be used by anything but this bench.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// No command of ours takes this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection to Redis.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).context("connecting to redis")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Sends a command in one write and doesn't wait for its reply.
+    pub(crate) fn send(&mut self, command: &[&[u8]]) -> Result<()> {
+        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+        for word in command {
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.stream
+            .get_mut()
+            .write_all(&bytes)
+            .context("writing to redis")
+    }
+
+    /// Reads one reply as text: a status, a number or a string; an absent value is `None`.
+    pub(crate) fn reply(&mut self) -> Result<Option<String>> {
+        let mut line = String::new();
+        self.stream
+            .read_line(&mut line)
+            .context("reading from redis")?;
+        let line = line.trim_end();
+        match line.split_at_checked(1) {
+            Some(("+" | ":", rest)) => Ok(Some(rest.to_owned())),
+            Some(("$", "-1")) => Ok(None),
+            Some(("$", length)) => {
+                let length: usize = length.parse().context("a length from redis")?;
+                let mut bytes = vec![0; length + 2];
+                self.stream
+                    .read_exact(&mut bytes)
+                    .context("reading from redis")?;
+                bytes.truncate(length);
+                Ok(Some(String::from_utf8(bytes).context("text from redis")?))
+            }
+            Some(("-", error)) => bail!("redis answered an error: {error}"),
+            _ => bail!("redis answered {line:?}, which isn't understood here"),
+        }
+    }
+
+    /// Sends a command and reads its reply.
+    pub(crate) fn call(&mut self, command: &[&[u8]]) -> Result<Option<String>> {
+        self.send(command)?;
+        self.reply()
+    }
+
+    /// Publishes and answers how many subscriptions it reached.
+    pub(crate) fn publish(&mut self, channel: &str, payload: &[u8]) -> Result<u64> {
+        let reached = self.call(&[b"PUBLISH", channel.as_bytes(), payload])?;
+        reached
+            .context("PUBLISH has a reply")?
+            .parse()
+            .context("PUBLISH answers a number")
+    }
+
+    /// How many commands the server has carried out since it started.
+    pub(crate) fn commands_processed(&mut self) -> Result<u64> {
+        let info = self
+            .call(&[b"INFO", b"stats"])?
+            .context("INFO has a reply")?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.context("INFO has no total_commands_processed")?
+            .trim()
+            .parse()
+            .context("a number")
+    }
+}

@@ -1,0 +1,334 @@
+//! Ready-made clients, templates, jobs and commits, for tests of anything that speaks the ports.
+//!
+//! Never in here: an assertion, a clock. Times are made up and go forward by a second per event.
+
+use bytes::Bytes;
+use conch_domain::{
+    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
+    LeaseToken, Metadata, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
+};
+use conch_ports::{Commit, Fence, Idempotency, Lease, QueueEffect, Submission};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The moment at which every script begins: 2026-01-01T00:00:00Z.
+pub const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// A job id that nobody has used.
+pub fn job_id() -> JobId {
+    JobId::from_uuid(Uuid::now_v7())
+}
+
+/// A client id that nobody has used.
+pub fn client_id() -> ClientId {
+    ClientId::from_uuid(Uuid::now_v7())
+}
+
+/// An event id that nobody has used.
+pub fn event_id() -> EventId {
+    EventId::from_uuid(Uuid::now_v7())
+}
+
+/// A template id that nobody has used.
+pub fn template_id() -> TemplateId {
+    TemplateId::from_uuid(Uuid::now_v7())
+}
+
+/// A token that no store has given out.
+pub fn token() -> LeaseToken {
+    LeaseToken::from_uuid(Uuid::now_v7())
+}
+
+/// An epoch that no log has had.
+pub fn epoch() -> Epoch {
+    let random = Uuid::now_v7().into_bytes();
+    Epoch::from_random([random[12], random[13], random[14], random[15]])
+}
+
+/// A client of an industry, made `seconds` after the beginning.
+pub fn client(industry: &str, seconds: i64) -> Client {
+    let created_at = BEGINNING.plus_millis(seconds * 1000);
+    Client {
+        id: client_id(),
+        name: "Nereid Health \u{1f41a}".to_owned(),
+        industry: Some(industry.to_owned()),
+        meta_data: Metadata::from_json(r#"{"region":"coast","beds":120}"#),
+        created_at,
+        updated_at: created_at,
+    }
+}
+
+/// An active value proposition of a client, made `seconds` after the beginning.
+pub fn value_proposition(client_id: &ClientId, seconds: i64) -> ValueProposition {
+    let created_at = BEGINNING.plus_millis(seconds * 1000);
+    ValueProposition {
+        id: ValuePropositionId::from_uuid(Uuid::now_v7()),
+        client_id: client_id.clone(),
+        content: "We cut readmissions by a fifth, and \"show\" it.".to_owned(),
+        is_active: true,
+        meta_data: Metadata::default(),
+        created_at,
+        updated_at: created_at,
+    }
+}
+
+/// A draft that meets every rule.
+pub fn draft(category: Category, target_audience: Audience) -> TemplateDraft {
+    let widget = |n: u32| Widget {
+        id: format!("w{n}"),
+        widget_type: "kpi-card".to_owned(),
+        title: format!("Readmissions {n}"),
+        description: "How many came back".to_owned(),
+        position: WidgetPosition {
+            row: n,
+            col: 1,
+            row_span: 1,
+            col_span: 12,
+        },
+        analytics_question: "How many came back?".to_owned(),
+        query_type: "aggregate".to_owned(),
+        metrics: vec!["readmission_rate".to_owned()],
+        more_requirements: Metadata::default(),
+        chart_type: None,
+        config: Metadata::default(),
+        data: Metadata::default(),
+    };
+    TemplateDraft {
+        name: format!("{} for {}", category.as_str(), target_audience.as_str()),
+        description: "What it saves".to_owned(),
+        category,
+        target_audience,
+        key_features: ["Savings", "Trend", "Peers"].map(str::to_owned).to_vec(),
+        widgets: (1..=6).map(widget).collect(),
+        visual_style: VisualStyle {
+            colors: ["#102030", "#405060", "#708090", "#ffffff", "#000000"].map(str::to_owned),
+            font_family: "Inter, sans-serif".to_owned(),
+            layout: Layout::Balanced,
+        },
+        meta_data: Metadata::default(),
+    }
+}
+
+/// A template of a job at a place of its plan, made `index` seconds after the beginning.
+pub fn template(job: &Job, index: u32) -> Template {
+    let created_at = BEGINNING.plus_millis(i64::from(index) * 1000);
+    Template {
+        id: template_id(),
+        job_id: job.id.clone(),
+        client_id: job.client_id.clone().unwrap_or_else(client_id),
+        index,
+        draft: draft(Category::RoiFocused, Audience::Broker),
+        created_at,
+        updated_at: created_at,
+    }
+}
+
+/// An idempotency key that is remembered for an hour.
+pub fn idempotency(key: &str, digest: &str) -> Idempotency {
+    Idempotency {
+        key: key.to_owned(),
+        digest: digest.to_owned(),
+        lifetime: Duration::from_hours(1),
+    }
+}
+
+/// Writes one job's story: each method folds the next event in and gives the commit that appends it.
+///
+/// A clone tells another story from the same point on: that is how conflicts are made. The commits
+/// carry an open fence, keep the queue entry and are announced; change that by their fields.
+#[derive(Debug, Clone)]
+pub struct Script {
+    job: Job,
+    attempt: Option<u32>,
+    fence: Fence,
+}
+
+impl Script {
+    /// A job of our own Triton, before its first event.
+    pub fn own() -> Self {
+        Self::of(Job::unborn(job_id(), epoch(), true))
+    }
+
+    /// A job that a foreign program announced, before its first event.
+    pub fn foreign() -> Self {
+        Self::of(Job::unborn(job_id(), epoch(), false))
+    }
+
+    /// A story that goes on from a job.
+    pub fn of(job: Job) -> Self {
+        Self {
+            job,
+            attempt: None,
+            fence: Fence::Open,
+        }
+    }
+
+    /// The fold so far.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &JobId {
+        &self.job.id
+    }
+
+    /// From here on the events are those of an attempt, fenced by its lease.
+    pub fn hold(&mut self, lease: &Lease) {
+        self.attempt = Some(lease.attempt);
+        self.fence = Fence::Held(lease.token.clone());
+    }
+
+    /// The next event.
+    ///
+    /// # Panics
+    /// When the event can't follow what the job has been through.
+    pub fn then(&mut self, kind: EventKind) -> Commit {
+        let position = self.job.position.next();
+        let event = Event {
+            job_id: self.job.id.clone(),
+            client_id: self.job.client_id.clone().or_else(|| Some(client_id())),
+            timestamp: self.now(),
+            attempt: self.attempt,
+            event_id: event_id(),
+            derived: false,
+            kind,
+        };
+        self.job
+            .apply(position, &event)
+            .expect("the script tells a legal story");
+        Commit {
+            line: conch_wire::event::encode(&event, &self.job),
+            job: self.job.clone(),
+            event_id: event.event_id,
+            fence: self.fence.clone(),
+            effect: QueueEffect::Keep,
+            announce: true,
+            replaces: None,
+        }
+    }
+
+    /// The moment of the next event.
+    pub fn now(&self) -> Timestamp {
+        self.job
+            .updated_at
+            .map_or(BEGINNING, |latest| latest.plus_millis(1000))
+    }
+
+    /// `job:queued`
+    pub fn queued(&mut self) -> Commit {
+        self.then(EventKind::Queued {
+            queued_at: self.now(),
+            value_proposition_id: None,
+        })
+    }
+
+    /// `job:queued` as a submission without an idempotency key.
+    pub fn submission(&mut self) -> Submission {
+        Submission {
+            commit: self.queued(),
+            idempotency: None,
+        }
+    }
+
+    /// `job:started`
+    pub fn started(&mut self) -> Commit {
+        self.then(EventKind::Started {
+            started_at: self.now(),
+        })
+    }
+
+    /// `job:progress`
+    pub fn progress(&mut self, progress: u8) -> Commit {
+        self.then(EventKind::Progress {
+            progress,
+            completed_templates: u32::from(progress) * 7 / 100,
+            total_templates: 7,
+            message: Some(format!("{progress} % \u{2713}")),
+        })
+    }
+
+    /// `job:template_completed`
+    pub fn template_completed(&mut self, template: &Template) -> Commit {
+        self.then(EventKind::TemplateCompleted {
+            template_id: template.id.clone(),
+            template_index: template.index,
+            total_templates: 7,
+            name: template.draft.name.clone(),
+            category: template.draft.category.as_str().to_owned(),
+            target_audience: template.draft.target_audience.as_str().to_owned(),
+        })
+    }
+
+    /// `job:retrying`, which also ends the attempt and requeues the job.
+    pub fn retrying(&mut self, reason: RetryReason, after: Duration) -> Commit {
+        let mut commit = self.then(EventKind::Retrying {
+            max_attempts: 3,
+            retry_at: self.now(),
+            reason,
+            error_message: None,
+        });
+        self.attempt = None;
+        self.fence = Fence::Open;
+        commit.effect = QueueEffect::Requeue {
+            after,
+            counts: reason != RetryReason::Shutdown,
+        };
+        commit
+    }
+
+    /// `job:completed` with what was made, which also takes the job out of the queue.
+    pub fn completed(&mut self) -> Commit {
+        let template_ids = self.job.template_ids.clone();
+        self.end(EventKind::Completed {
+            template_count: template_ids.len() as u64,
+            template_ids,
+            generation_duration_ms: None,
+            completed_at: self.now(),
+        })
+    }
+
+    /// `job:failed`, which also takes the job out of the queue.
+    pub fn failed(&mut self) -> Commit {
+        self.end(EventKind::Failed {
+            error_message: "no template could be made".to_owned(),
+            generation_duration_ms: None,
+            completed_at: self.now(),
+        })
+    }
+
+    /// `job:cancelled`, which also takes the job out of the queue.
+    pub fn cancelled(&mut self) -> Commit {
+        self.end(EventKind::Cancelled {
+            template_ids: self.job.template_ids.clone(),
+            completed_at: self.now(),
+        })
+    }
+
+    fn end(&mut self, kind: EventKind) -> Commit {
+        Commit {
+            effect: QueueEffect::Remove,
+            ..self.then(kind)
+        }
+    }
+
+    /// Goes on in another incarnation of the log, which replaces the one that stands where this
+    /// script does. Gives its first commit, a progress.
+    pub fn reincarnated(&mut self) -> Commit {
+        let seen = self.job.position;
+        self.job = self.job.reincarnate(epoch());
+        Commit {
+            replaces: Some(seen),
+            ..self.progress(self.job.progress)
+        }
+    }
+}
+
+/// The bytes of a foreign publisher that knows only the old fields: a naive timestamp, no number.
+pub fn foreign_line(job_id: &JobId, event_type: &str, status: &str) -> Bytes {
+    format!(
+        r#"{{"event_type":"{event_type}","timestamp":"2025-12-01T08:55:49.123456","job_id":"{job_id}","client_id":"c-1","status":"{status}"}}"#
+    )
+    .into()
+}

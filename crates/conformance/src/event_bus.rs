@@ -1,0 +1,17 @@
+//! The laws of [`EventBus`](conch_ports::EventBus).
+
+mod announcing;
+mod appending;
+mod fencing;
+mod reading;
+
+pub use announcing::{
+    announce_follows_append, announcements_keep_their_order, effects_belong_to_the_append,
+    shared_means_shared, subscription_starts_with_lapsed,
+};
+pub use appending::{
+    append_is_compare_and_set, event_id_is_appended_once, nothing_follows_the_end,
+    replacing_begins_an_epoch, sequences_have_no_gaps,
+};
+pub use fencing::fence_is_checked_in_the_step;
+pub use reading::{a_lost_log_is_absent, read_is_one_moment};

@@ -1,0 +1,318 @@
+//! Laws of where and how often an event is appended.
+
+use std::sync::Arc;
+
+use conch_domain::{Job, Position};
+use conch_ports::{Commit, EventBus, Fence, Published};
+
+use crate::Subject;
+use crate::build::{self, Script};
+use crate::observe::{fold, log_of, parts, position_in, publish_all};
+
+/// Publishes all at the same time and gives the answers.
+async fn publish_at_once(bus: &Arc<dyn EventBus>, commits: Vec<Commit>) -> Vec<Published> {
+    let publish = |commit| {
+        let bus = Arc::clone(bus);
+        tokio::spawn(async move { bus.publish(commit).await.expect("the store answers") })
+    };
+    let tasks: Vec<_> = commits.into_iter().map(publish).collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("publishing doesn't panic"));
+    }
+    answers
+}
+
+fn count(answers: &[Published], wanted: Published) -> usize {
+    answers.iter().filter(|answer| **answer == wanted).count()
+}
+
+/// Only right after the log's end, in its epoch; of 16 at once exactly one.
+pub async fn append_is_compare_and_set(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut script = Script::foreign();
+    let mut early = script.clone();
+    early.queued();
+    let answer = bus.publish(early.started()).await.unwrap();
+    assert_eq!(answer, Published::Conflict(None), "no log begins at 2");
+
+    publish_all(&*bus, [script.queued()]).await;
+    let end = Some(script.job().position);
+    let before = parts(log_of(&*bus, script.id()).await);
+
+    let mut ahead = script.clone();
+    ahead.started();
+    let elsewhere = Script::of(script.job().reincarnate(build::epoch()));
+    let mut begins_anew = elsewhere.clone();
+    let mut goes_on = elsewhere;
+    goes_on.progress(1);
+    let refused = [
+        ("a place left out", ahead.progress(10)),
+        ("another epoch's beginning", begins_anew.progress(1)),
+        ("another epoch's next place", goes_on.progress(2)),
+    ];
+    for (what, commit) in refused {
+        assert_eq!(
+            bus.publish(commit).await.unwrap(),
+            Published::Conflict(end),
+            "{what}"
+        );
+    }
+    assert_eq!(
+        parts(log_of(&*bus, script.id()).await),
+        before,
+        "a conflict changed something"
+    );
+
+    let rivals = (0..16).map(|n| script.clone().progress(n)).collect();
+    let answers = publish_at_once(&bus, rivals).await;
+    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    let now_at = end.map(Position::next);
+    assert_eq!(
+        count(&answers, Published::Conflict(now_at)),
+        15,
+        "{answers:?}"
+    );
+    assert_eq!(log_of(&*bus, script.id()).await.entries.len(), 2);
+}
+
+/// 1..n in the order of the appends, the very bytes, and unchanged by what follows. Also when four
+/// writers at once append by read, fold and try again.
+pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
+    const WRITERS: u8 = 4;
+    let bus = subject.bus();
+    let total = subject.limits().history_limit.min(20);
+    let mut script = Script::foreign();
+    let mut appended = Vec::new();
+    publish_all(&*bus, [script.queued()]).await;
+    let first = log_of(&*bus, script.id()).await.entries;
+
+    let each = (total - 1) / usize::from(WRITERS);
+    let write = |writer: u8| {
+        let (bus, id) = (subject.bus(), script.id().clone());
+        tokio::spawn(async move {
+            let mut lines = Vec::new();
+            while lines.len() < each {
+                let mut script = Script::of(log_of(&*bus, &id).await.job);
+                let commit = script.progress(writer);
+                let (place, line) = (commit.job.position, commit.line.clone());
+                tokio::task::yield_now().await;
+                match bus.publish(commit).await.expect("the store answers") {
+                    Published::Appended => lines.push((place.sequence, line)),
+                    Published::Conflict(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            lines
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    for writer in writers {
+        appended.extend(writer.await.expect("writing doesn't panic"));
+    }
+    appended.sort_by_key(|(sequence, _)| *sequence);
+
+    let log = log_of(&*bus, script.id()).await;
+    let epoch = script.job().position.epoch;
+    assert_eq!(log.entries[0], first[0], "an event changed");
+    assert_eq!(log.entries.len(), 1 + appended.len());
+    for (entry, (sequence, line)) in log.entries[1..].iter().zip(&appended) {
+        assert_eq!(
+            (entry.sequence, &entry.line),
+            (*sequence, line),
+            "not what was appended"
+        );
+    }
+    for (n, entry) in (1..).zip(&log.entries) {
+        let place = Position { epoch, sequence: n };
+        assert_eq!(entry.sequence, n, "a gap");
+        assert_eq!(
+            position_in(&entry.line, script.id()),
+            Some(place),
+            "renumbered"
+        );
+    }
+    let unborn = Job::unborn(script.id().clone(), epoch, false);
+    assert_eq!(log.job, fold(unborn, &log.entries));
+}
+
+/// A commit whose id is in the log answers its first place, whatever else it says: at once, after
+/// 256 later events, after the end, and when several come at the same time.
+pub async fn event_id_is_appended_once(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut script = Script::foreign();
+    publish_all(&*bus, [script.queued()]).await;
+    let commit = script.started();
+    let place = commit.job.position;
+
+    let answers = publish_at_once(&bus, vec![commit.clone(); 8]).await;
+    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    assert_eq!(
+        count(&answers, Published::Duplicate(place)),
+        7,
+        "{answers:?}"
+    );
+
+    let mut disguised = Commit {
+        event_id: commit.event_id.clone(),
+        fence: Fence::Held(build::token()),
+        ..script.clone().progress(5)
+    };
+    let duplicate = Published::Duplicate(place);
+    assert_eq!(
+        bus.publish(disguised.clone()).await.unwrap(),
+        duplicate,
+        "fence before id"
+    );
+    disguised.replaces = Some(place);
+    assert_eq!(
+        bus.publish(disguised).await.unwrap(),
+        duplicate,
+        "replaced before id"
+    );
+    assert_eq!(log_of(&*bus, script.id()).await.entries.len(), 2);
+
+    let later: Vec<_> = (0..255).map(|n| script.progress((n % 100) as u8)).collect();
+    publish_all(&*bus, later).await;
+    let end = script.completed();
+    publish_all(&*bus, [end.clone()]).await;
+    assert_eq!(
+        bus.publish(commit).await.unwrap(),
+        duplicate,
+        "after 256 later events"
+    );
+    let at_the_end = Published::Duplicate(end.job.position);
+    assert_eq!(
+        bus.publish(end).await.unwrap(),
+        at_the_end,
+        "the end itself, told again"
+    );
+    assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+}
+
+/// Once a terminal event is in, every other commit is `Ended` and changes nothing; of several ends
+/// at once one is taken.
+pub async fn nothing_follows_the_end(subject: &dyn Subject) {
+    let bus = subject.bus();
+    for end in [Script::completed, Script::failed, Script::cancelled] {
+        let mut script = Script::foreign();
+        publish_all(&*bus, [script.queued(), script.started()]).await;
+        let open = script.clone();
+        publish_all(&*bus, [end(&mut script)]).await;
+        let before = parts(log_of(&*bus, script.id()).await);
+
+        // What a program would send that doesn't know the state machine: the next place, no end.
+        let mut next = open.clone().progress(90);
+        let mut record = (*next.job).clone();
+        record.position = script.job().position.next();
+        next.job = Job::restore(record);
+        let mut held = open.clone().progress(90);
+        held.fence = Fence::Held(build::token());
+        let anew = Commit {
+            replaces: Some(script.job().position),
+            ..open.clone().reincarnated()
+        };
+        let late = [
+            ("the next place", next),
+            ("the end's place", open.clone().progress(91)),
+            ("another end", open.clone().failed()),
+            ("a lost lease", held),
+            ("another epoch", anew),
+        ];
+        for (what, commit) in late {
+            assert_eq!(
+                bus.publish(commit).await.unwrap(),
+                Published::Ended,
+                "{what}"
+            );
+        }
+        let after = parts(log_of(&*bus, script.id()).await);
+        assert_eq!(after, before, "something changed after the end");
+    }
+
+    let mut script = Script::foreign();
+    publish_all(&*bus, [script.queued()]).await;
+    let ends = (0..9)
+        .map(|n| {
+            let end = [Script::completed, Script::failed, Script::cancelled][n % 3];
+            end(&mut script.clone())
+        })
+        .collect();
+    let answers = publish_at_once(&bus, ends).await;
+    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    assert_eq!(count(&answers, Published::Ended), 8, "{answers:?}");
+}
+
+/// A commit at sequence 1 that names the end that it saw replaces exactly that log, in one step.
+pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut script = Script::foreign();
+    publish_all(
+        &*bus,
+        [script.queued(), script.started(), script.progress(30)],
+    )
+    .await;
+    let old = script.clone();
+    let end = old.job().position;
+    let before = parts(log_of(&*bus, script.id()).await);
+
+    let with = |replaces| Commit {
+        replaces,
+        ..old.clone().reincarnated()
+    };
+    let stale = Position {
+        sequence: end.sequence - 1,
+        ..end
+    };
+    let foreign = Position {
+        epoch: build::epoch(),
+        ..end
+    };
+    for replaces in [None, Some(stale), Some(end.next()), Some(foreign)] {
+        let answer = bus.publish(with(replaces)).await.unwrap();
+        assert_eq!(
+            answer,
+            Published::Conflict(Some(end)),
+            "replaces {replaces:?}"
+        );
+    }
+    let unknown = Commit {
+        replaces: Some(end),
+        ..Script::foreign().progress(1)
+    };
+    let unknown_id = unknown.job.id.clone();
+    assert_eq!(
+        bus.publish(unknown).await.unwrap(),
+        Published::Conflict(None),
+        "no log to replace"
+    );
+    assert!(bus.read(&unknown_id, 0, 10).await.unwrap().is_none());
+    assert_eq!(
+        parts(log_of(&*bus, script.id()).await),
+        before,
+        "a refusal changed something"
+    );
+
+    let rivals: Vec<_> = (0..8).map(|_| with(Some(end))).collect();
+    let answers = publish_at_once(&bus, rivals.clone()).await;
+    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    let log = log_of(&*bus, script.id()).await;
+    let winner = rivals
+        .into_iter()
+        .find(|rival| rival.job.position == log.job.position);
+    let winner = winner.expect("the log stands where one of them said");
+    assert_eq!(log.job, winner.job, "the state goes on");
+    assert_eq!(log.oldest, 1);
+    assert_eq!(log.entries.len(), 1, "the old events are gone");
+    assert_eq!(log.entries[0].line, winner.line);
+
+    let now_at = Published::Conflict(Some(winner.job.position));
+    let mut zombie = old;
+    assert_eq!(
+        bus.publish(zombie.progress(40)).await.unwrap(),
+        now_at,
+        "the old epoch goes on"
+    );
+    let mut heir = Script::of(winner.job.clone());
+    publish_all(&*bus, [heir.progress(50)]).await;
+}

@@ -1,0 +1,210 @@
+//! The law of who may append.
+
+use std::time::Duration;
+
+use conch_domain::{Job, RetryReason};
+use conch_ports::{Commit, Fence, Published, QueueEffect};
+
+use crate::Subject;
+use crate::build::{self, Script};
+use crate::observe::{
+    AFTER_SHORT, LONG, SHORT, claim, claimed, log_of, parts, publish_all, submitted,
+};
+
+/// Each fence lets through whom it says, by the store's clock; who is fenced changes nothing.
+pub async fn fence_is_checked_in_the_step(subject: &dyn Subject) {
+    a_lease_that_holds(subject).await;
+    a_lease_that_ran_out(subject).await;
+    nobody_holds_it(subject).await;
+    foreign_events(subject).await;
+}
+
+/// Each fence is refused, and the queue entry, the log and the record stay as they are.
+async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterator<Item = Fence>) {
+    let (bus, catalogue) = (subject.bus(), subject.catalogue());
+    let before = parts(log_of(&*bus, script.id()).await);
+    let record = catalogue.job(script.id()).await.unwrap();
+    let requeue = QueueEffect::Requeue {
+        after: Duration::ZERO,
+        counts: true,
+    };
+    for fence in fences {
+        for effect in [requeue, QueueEffect::Remove] {
+            let commit = Commit {
+                fence: fence.clone(),
+                effect,
+                ..script.clone().progress(77)
+            };
+            let answer = bus.publish(commit).await.unwrap();
+            assert_eq!(answer, Published::Fenced, "{fence:?} with {effect:?}");
+        }
+        // An end is fenced like anything else, its cached result included.
+        let end = Commit {
+            fence: fence.clone(),
+            ..script.clone().failed()
+        };
+        assert_eq!(
+            bus.publish(end).await.unwrap(),
+            Published::Fenced,
+            "{fence:?} with an end"
+        );
+        assert_eq!(
+            subject.cache().get(script.id()).await.unwrap(),
+            None,
+            "{fence:?}"
+        );
+    }
+    assert_eq!(
+        parts(log_of(&*bus, script.id()).await),
+        before,
+        "a fenced commit changed the log"
+    );
+    assert_eq!(
+        catalogue.job(script.id()).await.unwrap(),
+        record,
+        "a fenced commit changed the record"
+    );
+}
+
+async fn a_lease_that_holds(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let (mut script, lease) = claimed(subject, LONG).await;
+    let token = lease.token.clone();
+    publish_all(&*bus, [script.started(), script.progress(10)]).await;
+    let others = [
+        Fence::Held(build::token()),
+        Fence::Expired(token),
+        Fence::Expired(build::token()),
+        Fence::Unclaimed,
+    ];
+    refused(subject, &script, others).await;
+    assert!(
+        queue.renew(&lease, LONG).await.unwrap(),
+        "a fenced commit ended the lease"
+    );
+    assert_eq!(
+        claim(subject, LONG).await,
+        None,
+        "a fenced commit requeued the job"
+    );
+    let open = Commit {
+        fence: Fence::Open,
+        ..script.progress(20)
+    };
+    publish_all(&*bus, [open, script.completed()]).await;
+}
+
+async fn a_lease_that_ran_out(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let (mut script, lease) = claimed(subject, SHORT).await;
+    let token = lease.token.clone();
+    subject.advance(AFTER_SHORT).await;
+    let others = [
+        Fence::Held(token.clone()),
+        Fence::Expired(build::token()),
+        Fence::Unclaimed,
+    ];
+    refused(subject, &script, others).await;
+    assert_eq!(
+        queue.expired(10).await.unwrap(),
+        [lease],
+        "a fenced commit changed the lease"
+    );
+    let requeue = Commit {
+        fence: Fence::Expired(token.clone()),
+        ..script.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*bus, [requeue]).await;
+    assert_eq!(queue.expired(10).await.unwrap(), []);
+    refused(
+        subject,
+        &script,
+        [Fence::Held(token.clone()), Fence::Expired(token.clone())],
+    )
+    .await;
+
+    let again = claim(subject, LONG).await.expect("it was requeued");
+    assert_eq!(again.job_id, *script.id());
+    assert_ne!(again.token, token, "a token is given out once");
+    refused(
+        subject,
+        &script,
+        [Fence::Held(token.clone()), Fence::Expired(token)],
+    )
+    .await;
+    script.hold(&again);
+    publish_all(&*bus, [script.completed()]).await;
+}
+
+async fn nobody_holds_it(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let unclaimed = |commit| Commit {
+        fence: Fence::Unclaimed,
+        ..commit
+    };
+    let mut waiting = submitted(subject).await;
+    refused(
+        subject,
+        &waiting,
+        [Fence::Held(build::token()), Fence::Expired(build::token())],
+    )
+    .await;
+    publish_all(&*bus, [unclaimed(waiting.cancelled())]).await;
+    assert_eq!(
+        claim(subject, LONG).await,
+        None,
+        "an ended job left the queue"
+    );
+
+    let mut in_no_queue = Script::foreign();
+    publish_all(
+        &*bus,
+        [
+            unclaimed(in_no_queue.queued()),
+            unclaimed(in_no_queue.started()),
+        ],
+    )
+    .await;
+    refused(
+        subject,
+        &in_no_queue,
+        [Fence::Held(build::token()), Fence::Expired(build::token())],
+    )
+    .await;
+}
+
+async fn foreign_events(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let foreign = |commit| Commit {
+        fence: Fence::Foreign,
+        announce: false,
+        ..commit
+    };
+    let mut script = Script::foreign();
+    publish_all(&*bus, [foreign(script.queued()), foreign(script.started())]).await;
+    publish_all(&*bus, [foreign(script.completed())]).await;
+
+    let mut own = submitted(subject).await;
+    refused(subject, &own, [Fence::Foreign]).await;
+    publish_all(&*bus, [own.cancelled()]).await;
+
+    // The record is kept, the log has run out: what is forged now would begin one.
+    subject
+        .advance(subject.limits().ended_log_ttl + Duration::from_millis(50))
+        .await;
+    assert!(
+        bus.read(own.id(), 0, 1).await.unwrap().is_none(),
+        "the log has run out"
+    );
+    let unborn = Job::unborn(own.id().clone(), build::epoch(), false);
+    let forged = foreign(Script::of(unborn).started());
+    assert_eq!(
+        bus.publish(forged).await.unwrap(),
+        Published::Fenced,
+        "a record is enough"
+    );
+    assert!(
+        bus.read(own.id(), 0, 1).await.unwrap().is_none(),
+        "a fenced commit began a log"
+    );
+}

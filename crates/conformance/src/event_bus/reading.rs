@@ -1,0 +1,146 @@
+//! Laws of what a log says when it is read.
+
+use conch_domain::JobStatus;
+use conch_ports::{Commit, Fence, Published};
+
+use crate::Subject;
+use crate::build::{self, Script};
+use crate::observe::{log_of, publish_all};
+
+/// State and entries belong together at every moment while events are appended; the newest events
+/// are kept, and trimming the oldest leaves the state whole.
+pub async fn read_is_one_moment(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let history_limit = subject.limits().history_limit;
+    let total = history_limit * 2 + 10;
+    let mut script = Script::foreign();
+    let mut commits = vec![script.queued(), script.started()];
+    let template = build::template(script.job(), 1);
+    commits.push(script.template_completed(&template));
+    while commits.len() < total {
+        commits.push(script.progress((commits.len() * 100 / total) as u8));
+    }
+    let (id, expected) = (script.id().clone(), commits.clone());
+
+    let writer = {
+        let bus = subject.bus();
+        tokio::spawn(async move { publish_all(&*bus, commits).await })
+    };
+    let mut seen = 0;
+    while seen < total {
+        tokio::task::yield_now().await;
+        // Asked before the read: what was written by now must be in it.
+        let written = writer.is_finished();
+        let Some(log) = bus.read(&id, 0, usize::MAX >> 32).await.unwrap() else {
+            assert!(!written, "everything was written, and there is no log");
+            continue;
+        };
+        let end = log.job.position.sequence as usize;
+        assert!(end >= seen, "the log went back from {seen} to {end}");
+        assert_eq!(
+            log.job,
+            expected[end - 1].job,
+            "the state isn't the fold at {end}"
+        );
+        assert!(
+            log.entries.len() >= history_limit.min(end),
+            "too few events are kept"
+        );
+        assert_eq!(
+            log.oldest as usize,
+            end + 1 - log.entries.len(),
+            "oldest and entries differ"
+        );
+        for (sequence, entry) in (log.oldest..).zip(&log.entries) {
+            assert_eq!(entry.sequence, sequence);
+            assert_eq!(entry.line, expected[sequence as usize - 1].line);
+        }
+        assert!(
+            !written || end == total,
+            "the log is short, or the writer failed"
+        );
+        seen = end;
+    }
+    writer.await.expect("writing doesn't panic");
+
+    let log = log_of(&*bus, &id).await;
+    assert_eq!(log.job, *script.job(), "trimming changed the state");
+    assert_eq!(
+        log.job.template_ids,
+        [template.id],
+        "what was trimmed still counts"
+    );
+    assert_eq!(log.job.status, JobStatus::Running);
+    asks_for_a_part(subject, &script, history_limit as u64).await;
+}
+
+/// `after` and `limit` cut entries, never the state.
+async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: u64) {
+    let bus = subject.bus();
+    let end = script.job().position.sequence;
+    let rows: [(u64, usize, &[u64]); 6] = [
+        (end - 3, 2, &[end - 2, end - 1]),
+        (end - 3, 10, &[end - 2, end - 1, end]),
+        (end, 10, &[]),
+        (end + 5, 10, &[]),
+        (u64::MAX, 10, &[]),
+        (0, 0, &[]),
+    ];
+    for (after, limit, wanted) in rows {
+        let log = bus
+            .read(script.id(), after, limit)
+            .await
+            .unwrap()
+            .expect("the log lives");
+        let sequences: Vec<_> = log.entries.iter().map(|entry| entry.sequence).collect();
+        assert_eq!(sequences, wanted, "after {after}, at most {limit}");
+        assert_eq!(log.job, *script.job(), "after {after}, at most {limit}");
+        assert!(
+            log.oldest <= end + 1 - history_limit,
+            "after {after}, at most {limit}"
+        );
+    }
+    let log = bus
+        .read(script.id(), 0, 3)
+        .await
+        .unwrap()
+        .expect("the log lives");
+    assert_eq!(
+        log.entries.first().map(|entry| entry.sequence),
+        Some(log.oldest)
+    );
+    assert_eq!(log.entries.len(), 3);
+}
+
+/// A job without a log reads as none: never begun, refused, or run out.
+pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
+    let bus = subject.bus();
+    assert!(bus.read(&build::job_id(), 0, 10).await.unwrap().is_none());
+
+    let mut refused = Script::foreign();
+    let fenced = Commit {
+        fence: Fence::Held(build::token()),
+        ..refused.queued()
+    };
+    assert_eq!(bus.publish(fenced).await.unwrap(), Published::Fenced);
+    assert_eq!(
+        bus.publish(refused.started()).await.unwrap(),
+        Published::Conflict(None)
+    );
+    assert!(
+        bus.read(refused.id(), 0, 10).await.unwrap().is_none(),
+        "refusals leave no trace"
+    );
+
+    let mut ended = Script::foreign();
+    publish_all(&*bus, [ended.queued(), ended.completed()]).await;
+    assert!(bus.read(ended.id(), 0, 10).await.unwrap().is_some());
+    let ttl = subject.limits().ended_log_ttl;
+    subject
+        .advance(ttl + std::time::Duration::from_millis(50))
+        .await;
+    assert!(
+        bus.read(ended.id(), 0, 10).await.unwrap().is_none(),
+        "a log outlived its time"
+    );
+}

@@ -1,0 +1,473 @@
+//! The laws of [`JobQueue`](conch_ports::JobQueue).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use conch_domain::{Job, RetryReason};
+use conch_ports::{Commit, ErrorKind, Fence, Lease, Paging, Submission, Submitted};
+
+use crate::Subject;
+use crate::build::{self, Script};
+use crate::observe::{
+    AFTER_SHORT, LONG, SHORT, claim, claimed, flowing, log_of, next_of, publish_all, submitted,
+};
+
+const ALL: Paging = Paging {
+    page: 1,
+    page_size: 100,
+};
+
+async fn records(subject: &dyn Subject) -> u64 {
+    let jobs = subject
+        .catalogue()
+        .jobs(&conch_ports::JobFilter::default(), ALL)
+        .await;
+    jobs.unwrap().total
+}
+
+/// Log, record, queue entry and key come together, and the announcement after them. The same commit
+/// again is `New` again, and still one job. Another job under a known id is refused.
+pub async fn submission_is_one_step(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let mut signals = flowing(&*bus).await;
+    let mut script = Script::own();
+    let submission = Submission {
+        idempotency: Some(build::idempotency("caller one-step", "d")),
+        ..script.submission()
+    };
+    let task = {
+        let (queue, submission) = (subject.queue(), submission.clone());
+        tokio::spawn(async move { queue.submit(submission).await.expect("the store answers") })
+    };
+    let (place, line) = next_of(&mut signals, script.id()).await;
+    assert_eq!(
+        (place, &line),
+        (script.job().position, &submission.commit.line)
+    );
+    let log = log_of(&*bus, script.id()).await;
+    assert_eq!((&log.job, log.entries.len()), (script.job(), 1));
+    assert_eq!(log.entries[0].line, line);
+    let record = subject.catalogue().job(script.id()).await.unwrap();
+    assert_eq!(record.as_ref(), Some(script.job()), "the record");
+    assert_eq!(
+        queue.next_due().await.unwrap(),
+        Some(Duration::ZERO),
+        "the queue entry"
+    );
+    assert_eq!(task.await.unwrap(), Submitted::New);
+
+    assert_eq!(
+        queue.submit(submission.clone()).await.unwrap(),
+        Submitted::New,
+        "a hidden success"
+    );
+    let keyless = Submission {
+        idempotency: None,
+        ..submission
+    };
+    assert_eq!(
+        queue.submit(keyless).await.unwrap(),
+        Submitted::New,
+        "told by its event id"
+    );
+    let tasks: Vec<_> = {
+        let same = Script::own().submission();
+        let submit = |_| {
+            let (queue, same) = (subject.queue(), same.clone());
+            tokio::spawn(async move { queue.submit(same).await.expect("the store answers") })
+        };
+        (0..4).map(submit).collect()
+    };
+    for task in tasks {
+        assert_eq!(
+            task.await.unwrap(),
+            Submitted::New,
+            "the same commit at once"
+        );
+    }
+    assert_eq!(records(subject).await, 2);
+    assert!(claim(subject, LONG).await.is_some());
+    assert!(claim(subject, LONG).await.is_some());
+    assert_eq!(claim(subject, LONG).await, None, "one job for each commit");
+
+    let mut usurper = Script::of(Job::unborn(script.id().clone(), build::epoch(), true));
+    let error = queue
+        .submit(usurper.submission())
+        .await
+        .expect_err("the id is taken");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+}
+
+/// Of eight submissions with one key at once one is `New` and the others name its job; another
+/// digest is refused; a key is forgotten after its lifetime.
+pub async fn same_key_same_job(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let with = |key: &str, digest: &str| Submission {
+        idempotency: Some(build::idempotency(key, digest)),
+        ..Script::own().submission()
+    };
+    let submissions: Vec<_> = (0..8).map(|_| with("caller \u{1f41a}:*", "d1")).collect();
+    let mut tasks = Vec::new();
+    for submission in submissions {
+        let (queue, id) = (subject.queue(), submission.commit.job.id.clone());
+        tasks.push(tokio::spawn(async move {
+            (
+                id,
+                queue.submit(submission).await.expect("the store answers"),
+            )
+        }));
+    }
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("submitting doesn't panic"));
+    }
+    let new: Vec<_> = answers
+        .iter()
+        .filter(|(_, answer)| *answer == Submitted::New)
+        .collect();
+    assert_eq!(new.len(), 1, "{answers:?}");
+    let winner = new[0].0.clone();
+    let existing = Submitted::Existing(winner.clone());
+    let others = answers.iter().filter(|(_, answer)| *answer == existing);
+    assert_eq!(others.count(), 7, "{answers:?}");
+    assert_eq!(records(subject).await, 1, "one job was made");
+
+    let reused = queue
+        .submit(with("caller \u{1f41a}:*", "d2"))
+        .await
+        .unwrap();
+    assert_eq!(reused, Submitted::KeyReused);
+    assert_eq!(
+        queue.submit(with("another", "d1")).await.unwrap(),
+        Submitted::New
+    );
+    assert_eq!(records(subject).await, 2);
+    // The answer outlives the job's end.
+    publish_all(
+        &*subject.bus(),
+        [Script::of(log_of(&*subject.bus(), &winner).await.job).failed()],
+    )
+    .await;
+    assert_eq!(
+        queue
+            .submit(with("caller \u{1f41a}:*", "d1"))
+            .await
+            .unwrap(),
+        existing
+    );
+
+    let mut short = with("brief", "d1");
+    short.idempotency.as_mut().expect("it has one").lifetime = SHORT;
+    assert_eq!(queue.submit(short).await.unwrap(), Submitted::New);
+    subject.advance(AFTER_SHORT).await;
+    assert_eq!(
+        queue.submit(with("brief", "d2")).await.unwrap(),
+        Submitted::New,
+        "forgotten"
+    );
+}
+
+/// Eight workers that claim twenty jobs at once get each job once; a claimed job isn't claimable.
+pub async fn one_holder(subject: &dyn Subject) {
+    const JOBS: usize = 20;
+    let mut submitted_ids = HashSet::new();
+    for _ in 0..JOBS {
+        submitted_ids.insert(submitted(subject).await.id().clone());
+    }
+    let work = |worker: usize| {
+        let queue = subject.queue();
+        tokio::spawn(async move {
+            let mut leases: Vec<Lease> = Vec::new();
+            while let Some(lease) = queue
+                .claim(&format!("worker-{worker}"), LONG)
+                .await
+                .expect("the store answers")
+            {
+                leases.push(lease);
+                tokio::task::yield_now().await;
+            }
+            leases
+        })
+    };
+    let workers: Vec<_> = (0..8).map(work).collect();
+    let mut leases = Vec::new();
+    for worker in workers {
+        leases.extend(worker.await.expect("claiming doesn't panic"));
+    }
+    assert_eq!(leases.len(), JOBS, "a job was claimed twice or never");
+    let ids: HashSet<_> = leases.iter().map(|lease| lease.job_id.clone()).collect();
+    assert_eq!(ids, submitted_ids);
+    let tokens: HashSet<_> = leases.iter().map(|lease| lease.token.clone()).collect();
+    assert_eq!(tokens.len(), JOBS, "a token was given out twice");
+    assert_eq!(claim(subject, LONG).await, None);
+    assert_eq!(
+        subject.queue().next_due().await.unwrap(),
+        None,
+        "nothing waits"
+    );
+    for lease in &leases {
+        assert!(
+            subject.queue().renew(lease, LONG).await.unwrap(),
+            "each lease holds"
+        );
+    }
+}
+
+/// First come, first served; a requeued job goes behind those that became claimable before it.
+pub async fn claim_in_order(subject: &dyn Subject) {
+    let tick = Duration::from_millis(5);
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(submitted(subject).await);
+        subject.advance(tick).await;
+    }
+    let mut first = waiting.remove(0);
+    let lease = claim(subject, LONG).await.expect("five wait");
+    assert_eq!(lease.job_id, *first.id(), "claimed out of order");
+    first.hold(&lease);
+    publish_all(
+        &*subject.bus(),
+        [first.retrying(RetryReason::Error, Duration::ZERO)],
+    )
+    .await;
+    waiting.push(first);
+    for expected in &waiting {
+        let lease = claim(subject, LONG).await.expect("it waits");
+        assert_eq!(lease.job_id, *expected.id(), "claimed out of order");
+    }
+}
+
+/// A requeued job isn't claimable before its time, is after it, and `next_due` says when.
+pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    assert_eq!(
+        queue.next_due().await.unwrap(),
+        None,
+        "an empty queue has nothing due"
+    );
+    let (mut later, _) = claimed(subject, LONG).await;
+    assert_eq!(
+        queue.next_due().await.unwrap(),
+        None,
+        "a held job isn't due"
+    );
+    publish_all(&*bus, [later.retrying(RetryReason::Error, LONG)]).await;
+    assert_eq!(claim(subject, LONG).await, None, "claimed before its time");
+    let due = queue.next_due().await.unwrap().expect("it waits");
+    assert!(due <= LONG && due > LONG / 2, "{due:?}");
+
+    let (mut soon, _) = claimed(subject, LONG).await;
+    publish_all(&*bus, [soon.retrying(RetryReason::Error, SHORT)]).await;
+    let due = queue.next_due().await.unwrap().expect("both wait");
+    assert!(due <= SHORT, "{due:?}: the next one, not the last");
+    subject.advance(AFTER_SHORT).await;
+    assert_eq!(queue.next_due().await.unwrap(), Some(Duration::ZERO));
+    let lease = claim(subject, LONG).await.expect("its time has come");
+    assert_eq!(lease.job_id, *soon.id());
+    assert_eq!(claim(subject, LONG).await, None, "the other's has not");
+}
+
+/// A lease that isn't renewed shows in `expired` and only there, until `Fence::Expired` requeues it.
+pub async fn lease_runs_out(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let (_, kept) = claimed(subject, LONG).await;
+    let (mut first, first_lease) = claimed(subject, SHORT).await;
+    subject.advance(Duration::from_millis(10)).await;
+    let (_, second_lease) = claimed(subject, SHORT).await;
+    subject.advance(AFTER_SHORT).await;
+
+    let expired = queue.expired(10).await.unwrap();
+    assert_eq!(
+        expired,
+        [first_lease.clone(), second_lease],
+        "oldest first, and no others"
+    );
+    assert_eq!(
+        queue.expired(1).await.unwrap(),
+        std::slice::from_ref(&first_lease),
+        "at most as many as asked"
+    );
+    assert_eq!(claim(subject, LONG).await, None, "it isn't claimable yet");
+    assert_eq!(queue.next_due().await.unwrap(), None, "nor due");
+    assert!(
+        queue.renew(&kept, LONG).await.unwrap(),
+        "the long lease holds"
+    );
+
+    let requeue = Commit {
+        fence: Fence::Expired(first_lease.token.clone()),
+        ..first.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*subject.bus(), [requeue]).await;
+    assert_eq!(queue.expired(10).await.unwrap().len(), 1);
+    let again = claim(subject, LONG).await.expect("it was requeued");
+    assert_eq!((&again.job_id, again.attempt), (first.id(), 2));
+    assert!(
+        !queue.renew(&first_lease, LONG).await.unwrap(),
+        "the old lease stays lost"
+    );
+}
+
+/// `renew` extends a lease that holds, and only that: no other token, none that ran out or ended.
+pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
+    let moment = Duration::from_secs(1);
+    let queue = subject.queue();
+    let (mut script, lease) = claimed(subject, moment).await;
+    assert!(queue.renew(&lease, LONG).await.unwrap());
+    let stranger = Lease {
+        token: build::token(),
+        ..lease.clone()
+    };
+    assert!(
+        !queue.renew(&stranger, LONG).await.unwrap(),
+        "another token"
+    );
+    let unknown = Lease {
+        job_id: build::job_id(),
+        ..lease.clone()
+    };
+    assert!(!queue.renew(&unknown, LONG).await.unwrap(), "another job");
+    subject.advance(moment + SHORT).await;
+    assert_eq!(queue.expired(10).await.unwrap(), [], "the renewal counts");
+    publish_all(&*subject.bus(), [script.progress(1)]).await;
+
+    // A stranger's renewal shortens nothing either.
+    assert!(
+        !queue
+            .renew(&stranger, Duration::from_millis(1))
+            .await
+            .unwrap()
+    );
+    subject.advance(SHORT).await;
+    assert_eq!(
+        queue.expired(10).await.unwrap(),
+        [],
+        "a stranger changed the lease"
+    );
+    publish_all(&*subject.bus(), [script.completed()]).await;
+    assert!(
+        !queue.renew(&lease, LONG).await.unwrap(),
+        "the job has ended"
+    );
+
+    let (_, late) = claimed(subject, SHORT).await;
+    subject.advance(AFTER_SHORT).await;
+    assert!(!queue.renew(&late, LONG).await.unwrap(), "too late");
+    assert_eq!(
+        queue.expired(10).await.unwrap(),
+        [late],
+        "a late renewal changed the lease"
+    );
+}
+
+/// 1 at first; one more after a requeue that counts; the same again after one that doesn't.
+pub async fn attempts_count_up(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let (mut script, lease) = claimed(subject, LONG).await;
+    assert_eq!(lease.attempt, 1);
+    let rows = [
+        (RetryReason::Error, 2),
+        (RetryReason::Shutdown, 2),
+        (RetryReason::Shutdown, 2),
+        (RetryReason::LeaseExpired, 3),
+        (RetryReason::Error, 4),
+    ];
+    for (reason, attempt) in rows {
+        publish_all(&*bus, [script.retrying(reason, Duration::ZERO)]).await;
+        let lease = claim(subject, LONG).await.expect("it was requeued");
+        assert_eq!(lease.attempt, attempt, "after {reason:?}");
+        script.hold(&lease);
+    }
+}
+
+/// `restore` gives a lease and a record back to a store that knows nothing of the job, once.
+pub async fn restore_only_from_nothing(subject: &dyn Subject) {
+    let (bus, queue, catalogue) = (subject.bus(), subject.queue(), subject.catalogue());
+    let lease_of = |script: &Script, attempt| Lease {
+        job_id: script.id().clone(),
+        attempt,
+        token: build::token(),
+    };
+    let waiting = submitted(subject).await;
+    let refused = lease_of(&waiting, 1);
+    assert!(
+        !queue.restore(&refused, waiting.job(), LONG).await.unwrap(),
+        "it waits here"
+    );
+    assert!(!queue.renew(&refused, LONG).await.unwrap());
+    let mut foreign = Script::foreign();
+    publish_all(&*bus, [foreign.queued()]).await;
+    let refused = lease_of(&foreign, 1);
+    assert!(
+        !queue.restore(&refused, foreign.job(), LONG).await.unwrap(),
+        "its log is here"
+    );
+    let mut ended = Script::own();
+    publish_all(&*bus, [ended.queued(), ended.cancelled()]).await;
+    let ttl = subject.limits().ended_log_ttl + Duration::from_millis(50);
+    subject.advance(ttl).await;
+    let refused = lease_of(&ended, 1);
+    assert!(
+        !queue.restore(&refused, ended.job(), LONG).await.unwrap(),
+        "its record is here"
+    );
+    assert_eq!(
+        catalogue.job(ended.id()).await.unwrap().as_ref(),
+        Some(ended.job())
+    );
+
+    let mut lost = Script::own();
+    lost.queued();
+    lost.started();
+    let lease = lease_of(&lost, 2);
+    lost.hold(&lease);
+    lost.progress(40);
+    assert!(queue.restore(&lease, lost.job(), LONG).await.unwrap());
+    assert_eq!(
+        catalogue.job(lost.id()).await.unwrap().as_ref(),
+        Some(lost.job()),
+        "the record"
+    );
+    assert!(
+        !queue.restore(&lease, lost.job(), LONG).await.unwrap(),
+        "once"
+    );
+    assert!(
+        queue.renew(&lease, LONG).await.unwrap(),
+        "it holds the lease"
+    );
+    assert!(
+        bus.read(lost.id(), 0, 10).await.unwrap().is_none(),
+        "no log was made up"
+    );
+    let mut anew = Script::of(lost.job().reincarnate(build::epoch()));
+    anew.hold(&lease);
+    publish_all(
+        &*bus,
+        [
+            anew.progress(50),
+            anew.retrying(RetryReason::Error, Duration::ZERO),
+        ],
+    )
+    .await;
+
+    let first = claim(subject, LONG).await.expect("two wait");
+    assert_eq!(first.job_id, *waiting.id());
+    let again = claim(subject, SHORT).await.expect("one waits");
+    assert_eq!(
+        (&again.job_id, again.attempt),
+        (lost.id(), 3),
+        "the attempts count on"
+    );
+
+    let gone = Script::own();
+    let short = lease_of(&gone, 1);
+    assert!(queue.restore(&short, gone.job(), SHORT).await.unwrap());
+    subject.advance(AFTER_SHORT).await;
+    let expired = queue.expired(10).await.unwrap();
+    assert!(
+        expired.contains(&short),
+        "a restored lease runs out like any other"
+    );
+}

@@ -1,0 +1,162 @@
+//! Every law of the store ports as a test that any adapter runs.
+//!
+//! The doc comments of [`EventBus`](conch_ports::EventBus), [`ResultCache`](conch_ports::ResultCache),
+//! [`JobQueue`](conch_ports::JobQueue) and [`Catalogue`](conch_ports::Catalogue) state laws; here is
+//! one function of the same name for each. A law panics when it is broken.
+//!
+//! # Running it against an adapter
+//! In the adapter's `tests/conformance.rs`, with `conch-conformance`, `tokio` (`macros`, `rt`) and
+//! `async-trait` among the `dev-dependencies`:
+//!
+//! ```ignore
+//! struct OnRedis { /* a server of its own, or a prefix of its own, and the adapters on it */ }
+//!
+//! #[async_trait::async_trait]
+//! impl conch_conformance::Subject for OnRedis { /* … */ }
+//!
+//! /// Called once per law: each gets a fresh, empty store.
+//! async fn fresh() -> OnRedis { /* … */ }
+//!
+//! conch_conformance::conformance! { #[tokio::test(flavor = "multi_thread")] fresh }
+//! ```
+//!
+//! That is one test per law, named `event_bus::append_is_compare_and_set` and so on. The attribute is
+//! the adapter's: a store on tokio's clock takes `#[tokio::test(start_paused = true)]` and moves time
+//! in [`Subject::advance`]; a server waits there. Build the store with bounds as [`Limits`] says, so
+//! that waiting stays short. What keeps the store alive (a process, a directory) belongs into the
+//! subject, which is dropped when its law has ended.
+//!
+//! [`LAWS`] lists the same functions by name, for proving that a planted fault is found.
+//!
+//! Never in here: the name of a technology, a sleep (time passes in [`Subject::advance`] alone).
+
+// This crate is test code that happens to be a library: a broken law panics.
+#![allow(clippy::unwrap_used)]
+
+pub mod build;
+pub mod catalogue;
+pub mod event_bus;
+pub mod job_queue;
+mod observe;
+pub mod result_cache;
+mod subject;
+
+use futures::future::BoxFuture;
+
+pub use subject::{ForeignBlob, Limits, Subject};
+
+/// One law.
+#[derive(Clone, Copy)]
+pub struct Law {
+    /// The port's module: `event_bus`, `result_cache`, `job_queue`, `catalogue`.
+    pub port: &'static str,
+    /// Its name in the port's docs.
+    pub name: &'static str,
+    /// Checks it; panics when it is broken.
+    pub check: for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, ()>,
+}
+
+/// Hands the list of all laws, by port, to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_laws {
+    ($callback:path, $($context:tt)*) => {
+        $callback! {
+            [$($context)*]
+            event_bus [
+                append_is_compare_and_set
+                sequences_have_no_gaps
+                event_id_is_appended_once
+                nothing_follows_the_end
+                fence_is_checked_in_the_step
+                announce_follows_append
+                announcements_keep_their_order
+                read_is_one_moment
+                a_lost_log_is_absent
+                replacing_begins_an_epoch
+                subscription_starts_with_lapsed
+                effects_belong_to_the_append
+                shared_means_shared
+            ]
+            result_cache [
+                gives_back_what_was_put
+                results_expire
+                foreign_blobs_are_only_bytes
+                commit_caches_the_result
+            ]
+            job_queue [
+                submission_is_one_step
+                same_key_same_job
+                one_holder
+                claim_in_order
+                requeued_not_before_its_time
+                lease_runs_out
+                renewal_needs_the_lease
+                attempts_count_up
+                restore_only_from_nothing
+            ]
+            catalogue [
+                reads_what_was_written
+                pages_are_newest_first
+                filters_intersect
+                value_propositions_need_their_client
+                job_records_follow_the_log
+                templates_are_fenced
+                one_template_per_place
+            ]
+        }
+    };
+}
+
+macro_rules! list {
+    ([] $($port:ident [ $($law:ident)* ])*) => {
+        /// All laws, in the order of the ports' docs.
+        pub const LAWS: &[Law] = &[$($(
+            Law {
+                port: stringify!($port),
+                name: stringify!($law),
+                check: |subject| Box::pin($port::$law(subject)),
+            },
+        )*)*];
+    };
+}
+with_laws!(list,);
+
+/// One test per law, each on a fresh subject; see the crate's docs.
+#[macro_export]
+macro_rules! conformance {
+    ($(#[$test:meta])* $fresh:ident) => {
+        $crate::with_laws! { $crate::conformance_tests, $(#[$test])* $fresh }
+    };
+}
+
+/// Expands to the modules and tests of [`conformance!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_tests {
+    ($context:tt $($port:ident [ $($law:ident)* ])*) => {
+        $($crate::conformance_port! { $context $port [$($law)*] })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_port {
+    ($context:tt $port:ident [ $($law:ident)* ]) => {
+        mod $port {
+            $($crate::conformance_test! { $context $port $law })*
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_test {
+    ([$(#[$test:meta])* $fresh:ident] $port:ident $law:ident) => {
+        $(#[$test])*
+        async fn $law() {
+            let subject = super::$fresh().await;
+            $crate::$port::$law(&subject).await;
+        }
+    };
+}

@@ -1,0 +1,136 @@
+//! What the laws look through: reading a whole log, waiting for signals, refusing to hang.
+
+use std::future::Future;
+use std::time::Duration;
+
+use conch_domain::{Job, JobId, Position, Timestamp};
+use conch_ports::{Entry, EventBus, Lease, Log, Published, Signal, Signals};
+use futures::StreamExt;
+
+use crate::Subject;
+use crate::build::Script;
+
+/// A lease or delay that ends while the law waits for it.
+pub(crate) const SHORT: Duration = Duration::from_millis(150);
+/// As long as the law waits for something that lasts [`SHORT`].
+pub(crate) const AFTER_SHORT: Duration = Duration::from_millis(250);
+/// A lease or delay that doesn't end within a law.
+pub(crate) const LONG: Duration = Duration::from_mins(10);
+/// Whatever is awaited for longer doesn't come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for what must come.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let in_time = tokio::time::timeout(PATIENCE, future).await;
+    in_time.unwrap_or_else(|_| panic!("{what} didn't come within {PATIENCE:?}"))
+}
+
+/// The whole log of a job that must have one.
+pub(crate) async fn log_of(bus: &dyn EventBus, job_id: &JobId) -> Log {
+    bus.read(job_id, 0, usize::MAX >> 32)
+        .await
+        .expect("the store answers")
+        .expect("the job has a log")
+}
+
+/// State and entries of a log, to compare.
+pub(crate) fn parts(log: Log) -> (Job, u64, Vec<Entry>) {
+    (log.job, log.oldest, log.entries)
+}
+
+/// Appends all of them, in order.
+pub(crate) async fn publish_all(
+    bus: &dyn EventBus,
+    commits: impl IntoIterator<Item = conch_ports::Commit>,
+) {
+    for commit in commits {
+        let place = commit.job.position;
+        let published = bus.publish(commit).await.expect("the store answers");
+        assert_eq!(published, Published::Appended, "at {place}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A subscription that flows: its first signal, which must be `Lapsed`, is taken.
+pub(crate) async fn flowing(bus: &dyn EventBus) -> Signals {
+    let mut signals = bus.subscribe();
+    let first = soon("the first signal", signals.next()).await;
+    assert_eq!(
+        first,
+        Some(Signal::Lapsed),
+        "a subscription starts with Lapsed"
+    );
+    signals
+}
+
+/// The next announcement about a job: its place and its bytes. Other signals are passed over.
+pub(crate) async fn next_of(signals: &mut Signals, job_id: &JobId) -> (Position, bytes::Bytes) {
+    soon("an announcement", async {
+        loop {
+            match signals.next().await {
+                None => panic!("a subscription must not end"),
+                Some(Signal::Lapsed) => {}
+                Some(Signal::Message(line)) => {
+                    if let Some(position) = position_in(&line, job_id) {
+                        return (position, line);
+                    }
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// The place that a line says it has, if it is about the job.
+pub(crate) fn position_in(line: &[u8], job_id: &JobId) -> Option<Position> {
+    let incoming = conch_wire::event::decode(line, Timestamp::from_micros(0)).ok()?;
+    (incoming.event.job_id == *job_id).then_some(Position {
+        epoch: incoming.epoch?,
+        sequence: incoming.sequence?,
+    })
+}
+
+/// The fold of lines that begin with a job's first event.
+pub(crate) fn fold(unborn: Job, entries: &[Entry]) -> Job {
+    let mut job = unborn;
+    for entry in entries {
+        let incoming = conch_wire::event::decode(&entry.line, Timestamp::from_micros(0))
+            .expect("a kept line is an event");
+        let position = Position {
+            sequence: entry.sequence,
+            ..job.position
+        };
+        job.apply(position, &incoming.event)
+            .expect("a kept line is legal where it stands");
+    }
+    job
+}
+
+/// A job that was submitted and waits.
+pub(crate) async fn submitted(subject: &dyn Subject) -> Script {
+    let mut script = Script::own();
+    let answer = subject
+        .queue()
+        .submit(script.submission())
+        .await
+        .expect("the store answers");
+    assert_eq!(answer, conch_ports::Submitted::New);
+    script
+}
+
+/// A job that was submitted and claimed. Nothing else may wait in the queue.
+pub(crate) async fn claimed(subject: &dyn Subject, duration: Duration) -> (Script, Lease) {
+    let mut script = submitted(subject).await;
+    let lease = claim(subject, duration).await.expect("a job waits");
+    assert_eq!(lease.job_id, *script.id(), "the only job that waits");
+    script.hold(&lease);
+    (script, lease)
+}
+
+pub(crate) async fn claim(subject: &dyn Subject, duration: Duration) -> Option<Lease> {
+    subject
+        .queue()
+        .claim("conformance", duration)
+        .await
+        .expect("the store answers")
+}

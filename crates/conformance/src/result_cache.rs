@@ -1,0 +1,97 @@
+//! The laws of [`ResultCache`](conch_ports::ResultCache).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::build::{self, Script};
+use crate::observe::publish_all;
+use crate::{ForeignBlob, Subject};
+
+/// `get` after `put` gives the same bytes; of another job nothing; the later `put` counts.
+pub async fn gives_back_what_was_put(subject: &dyn Subject) {
+    let cache = subject.cache();
+    let (a, b) = (build::job_id(), build::job_id());
+    assert_eq!(cache.get(&a).await.unwrap(), None);
+    let result = Bytes::from_static("{\"id\":\"x\",\"name\":\"\u{1f41a} \\u0000\"}".as_bytes());
+    cache.put(&a, result.clone()).await.unwrap();
+    assert_eq!(cache.get(&a).await.unwrap(), Some(result));
+    assert_eq!(cache.get(&b).await.unwrap(), None);
+    let later = Bytes::from_static(b"{}");
+    cache.put(&a, later.clone()).await.unwrap();
+    assert_eq!(cache.get(&a).await.unwrap(), Some(later));
+}
+
+/// A result is gone after its time, whether it was put or came with a commit, read or not.
+pub async fn results_expire(subject: &dyn Subject) {
+    let (bus, cache) = (subject.bus(), subject.cache());
+    let put = build::job_id();
+    let mut script = Script::foreign();
+    publish_all(&*bus, [script.queued(), script.completed()]).await;
+    cache.put(&put, Bytes::from_static(b"{}")).await.unwrap();
+    let committed = script.id();
+    assert!(cache.get(&put).await.unwrap().is_some());
+    if bus.guarantees().atomic_commit {
+        assert!(cache.get(committed).await.unwrap().is_some());
+    }
+    subject
+        .advance(subject.limits().result_ttl + Duration::from_millis(50))
+        .await;
+    assert_eq!(
+        cache.get(&put).await.unwrap(),
+        None,
+        "a put result outlived its time"
+    );
+    assert_eq!(
+        cache.get(committed).await.unwrap(),
+        None,
+        "a committed result outlived its time"
+    );
+}
+
+/// What another program wrote comes back as it is, or as nothing where it is no string.
+pub async fn foreign_blobs_are_only_bytes(subject: &dyn Subject) {
+    let cache = subject.cache();
+    let job_id = build::job_id();
+    for blob in [&b"{\"job_id\":"[..], b"", b"\xff\xfe\0", b"not json at all"] {
+        let blob = Bytes::from_static(blob);
+        assert!(
+            subject
+                .write_foreign_result(&job_id, ForeignBlob::Bytes(blob.clone()))
+                .await,
+            "every store takes bytes"
+        );
+        assert_eq!(cache.get(&job_id).await.unwrap(), Some(blob));
+    }
+    let other = build::job_id();
+    if subject
+        .write_foreign_result(&other, ForeignBlob::NotAString)
+        .await
+    {
+        assert_eq!(cache.get(&other).await.unwrap(), None);
+    }
+}
+
+/// After a terminal commit `get` answers the encoded fold; before it, and after others, nothing.
+pub async fn commit_caches_the_result(subject: &dyn Subject) {
+    let (bus, cache) = (subject.bus(), subject.cache());
+    if !bus.guarantees().atomic_commit {
+        return;
+    }
+    for end in [Script::completed, Script::failed, Script::cancelled] {
+        let mut script = Script::foreign();
+        publish_all(
+            &*bus,
+            [script.queued(), script.started(), script.progress(50)],
+        )
+        .await;
+        assert_eq!(
+            cache.get(script.id()).await.unwrap(),
+            None,
+            "the job hasn't ended"
+        );
+        publish_all(&*bus, [end(&mut script)]).await;
+        let expected = conch_wire::job::encode(script.job());
+        assert_eq!(cache.get(script.id()).await.unwrap(), Some(expected));
+    }
+}

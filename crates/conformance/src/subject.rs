@@ -1,0 +1,62 @@
+//! What an adapter shows the suite of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::JobId;
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+
+/// The bounds that the store under test was built with.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Events kept per job. Best 20 to 40: some laws write twice as many.
+    pub history_limit: usize,
+    /// How long a cached result lives. Best two seconds: enough for a slow machine, soon over.
+    pub result_ttl: Duration,
+    /// How long the log of a job that has ended lives. Best two seconds.
+    pub ended_log_ttl: Duration,
+}
+
+/// What a foreign program may write where a cached result belongs.
+#[derive(Debug, Clone)]
+pub enum ForeignBlob {
+    /// A string that is no result of ours.
+    Bytes(Bytes),
+    /// Something that is no string at all, where the store has such a thing.
+    NotAString,
+}
+
+/// A fresh, empty store that nobody else uses, and the means to move its time and hurt it.
+///
+/// Its subscriber queues should hold between 100 and 250 announcements: some laws let 100 pile up and
+/// expect them all, one lets 300 pile up and expects all of them or `Lapsed`.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// The logs and announcements.
+    fn bus(&self) -> Arc<dyn EventBus>;
+    /// The cached results.
+    fn cache(&self) -> Arc<dyn ResultCache>;
+    /// The queue.
+    fn queue(&self) -> Arc<dyn JobQueue>;
+    /// The records.
+    fn catalogue(&self) -> Arc<dyn Catalogue>;
+    /// The bounds.
+    fn limits(&self) -> Limits;
+
+    /// The same store as another process sees it, through connections of its own; none when the bus
+    /// doesn't declare itself shared.
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>>;
+
+    /// Lets at least this much time pass for the store: on paused time by moving it, else by waiting.
+    async fn advance(&self, by: Duration);
+
+    /// Cuts every subscription of [`Subject::bus`] off once, from outside; they come back by
+    /// themselves.
+    async fn interrupt_subscription(&self);
+
+    /// Writes where the job's cached result belongs, past the adapter. False when the store has
+    /// nothing of that kind.
+    async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool;
+}

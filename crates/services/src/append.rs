@@ -1,0 +1,187 @@
+//! Appending one event of ours: fold, check, stamp, encode, publish; lost races are folded again and
+//! time-outs asked again, under the same event id, so that a time-out that hid a success is no
+//! duplicate.
+//!
+//! Never in here: a decision about what happens to a job. For foreign and derived events see `offer`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use conch_domain::{Applied, Event, EventId, EventKind, Illegal, Job, JobRecord, Position};
+use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Result};
+use uuid::Uuid;
+
+use crate::Clock;
+use crate::offer::new_epoch;
+
+/// Lost races after which an append gives up; each loss means that another event was appended.
+const RACES: usize = 64;
+
+/// How retryable port errors are answered: jittered, from 50 ms to 2 s, until the waits add up to
+/// `total`; without one, for ever.
+pub(crate) fn patience(total: Option<Duration>) -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_total_delay(total)
+        .without_max_times()
+        .with_jitter()
+}
+
+/// An event of ours on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Append {
+    /// What happened.
+    pub(crate) kind: EventKind,
+    /// The attempt that it belongs to.
+    pub(crate) attempt: Option<u32>,
+    /// Who may say so. The holder of the lease knows the job better than a store that lost events.
+    pub(crate) fence: Fence,
+    /// What becomes of the job's queue entry.
+    pub(crate) effect: QueueEffect,
+}
+
+/// What became of an [`Append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is in the log.
+    Appended,
+    /// It was in the log already: an earlier try had succeeded, its answer was lost.
+    Already,
+    /// The job has ended. Nothing changed.
+    Ended,
+    /// The fence refuses. Nothing changed.
+    Fenced,
+    /// It can't follow what the job has been through. Nothing changed.
+    Illegal(Illegal),
+}
+
+/// Appends events of ours; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Appender {
+    bus: Arc<dyn EventBus>,
+    clock: Clock,
+}
+
+impl Appender {
+    /// Appends to `bus`, stamps by `clock`.
+    pub(crate) fn new(bus: Arc<dyn EventBus>, clock: Clock) -> Self {
+        Self { bus, clock }
+    }
+
+    /// Appends the event after what `job`, a fold of its log, has been through, and folds it in.
+    ///
+    /// Where the log is not what `job` is the fold of:
+    /// - it went on: `job` becomes its fold, and the event is tried after that;
+    /// - it is gone: a new epoch begins over `job`'s state;
+    /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
+    ///   that this caller saw acknowledged, so a new epoch replaces the log. Whoever doesn't hold the
+    ///   lease takes the log as it is.
+    ///
+    /// Cancel-safe: dropped, the event was appended or not; `job` is then as it was or an older fold.
+    ///
+    /// # Errors
+    /// When the store was out of reach for `total` (none: tried for ever) or refuses.
+    pub(crate) async fn append(
+        &self,
+        job: &mut Job,
+        append: Append,
+        total: Option<Duration>,
+    ) -> Result<Outcome> {
+        let event_id = EventId::from_uuid(Uuid::now_v7());
+        let holds = matches!(append.fence, Fence::Held(_));
+        let mut replaces = None;
+        let mut next = job.clone();
+        for _ in 0..RACES {
+            let event = Event {
+                job_id: job.id.clone(),
+                client_id: job.client_id.clone(),
+                timestamp: next
+                    .updated_at
+                    .map_or((self.clock)(), |t| t.max((self.clock)())),
+                attempt: append.attempt,
+                event_id: event_id.clone(),
+                derived: false,
+                kind: append.kind.clone(),
+            };
+            match next.apply(next.position.next(), &event) {
+                Ok(applied) => debug_assert_eq!(applied, Applied::Applied, "the next place"),
+                Err(Illegal::Ended(_)) => return Ok(Outcome::Ended),
+                Err(illegal) => return Ok(Outcome::Illegal(illegal)),
+            }
+            let commit = Commit {
+                line: conch_wire::event::encode(&event, &next),
+                job: next.clone(),
+                event_id: event_id.clone(),
+                fence: append.fence.clone(),
+                effect: append.effect,
+                announce: true,
+                replaces,
+            };
+            // The very same commit again: the log answers `Duplicate` before all else, so what comes
+            // back is certain even when an earlier try did its work and only its answer was lost.
+            let published = (|| self.bus.publish(commit.clone()))
+                .retry(patience(total))
+                .when(Error::is_retryable)
+                .await?;
+            match published {
+                Published::Appended => {
+                    tracing::debug!(job.id = %job.id, job.sequence = next.position.sequence, event.kind = append.kind.event_type(), "appended");
+                    *job = next;
+                    return Ok(Outcome::Appended);
+                }
+                Published::Duplicate(place) => {
+                    if place == next.position {
+                        *job = next;
+                    } else if let Some(log) = self.read(job, total).await? {
+                        *job = log;
+                    }
+                    return Ok(Outcome::Already);
+                }
+                Published::Ended => return Ok(Outcome::Ended),
+                Published::Fenced => return Ok(Outcome::Fenced),
+                Published::Conflict(_) => {
+                    let log = self.read(job, total).await?;
+                    (next, replaces) = refold(job, log, holds);
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Internal,
+            "event_bus.publish",
+            format!("lost {RACES} races for one log"),
+        ))
+    }
+
+    async fn read(&self, job: &Job, total: Option<Duration>) -> Result<Option<Job>> {
+        let log = (|| self.bus.read(&job.id, 0, 0))
+            .retry(patience(total))
+            .when(Error::is_retryable)
+            .await?;
+        Ok(log.map(|log| log.job))
+    }
+}
+
+/// What to append to next, and which log that replaces.
+fn refold(job: &mut Job, log: Option<Job>, holds: bool) -> (Job, Option<Position>) {
+    let Some(log) = log else {
+        return (job.reincarnate(new_epoch()), None);
+    };
+    let behind =
+        log.position.epoch != job.position.epoch || log.position.sequence < job.position.sequence;
+    if !(holds && behind) {
+        *job = log;
+        return (job.clone(), None);
+    }
+    tracing::warn!(
+        job.id = %job.id, seen = %job.position, log = %log.position,
+        "the store lost events of this job: a new epoch begins"
+    );
+    let next = JobRecord {
+        // Somebody may have asked for the end of what the store made of the job.
+        cancel_requested: job.cancel_requested || log.cancel_requested,
+        ..(*job.reincarnate(new_epoch())).clone()
+    };
+    (Job::restore(next), Some(log.position))
+}

@@ -1,0 +1,116 @@
+//! Asking for a job's end: at once where nobody is at it, by a request to its worker where somebody
+//! is. The first terminal event that is appended wins.
+//!
+//! Never in here: stopping a generator; the worker does that when it learns of the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::Retryable;
+use conch_domain::{EventKind, Illegal, Job, JobId, JobStatus};
+use conch_ports::{Cancelled, Catalogue, Error, ErrorKind, EventBus, Fence, QueueEffect, Result};
+
+use crate::Clock;
+use crate::append::{Append, Appender, Outcome, patience};
+
+/// How long the store is waited for before the caller is told.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Cancels jobs of our own; a cheap handle.
+#[derive(Clone)]
+pub struct Cancel {
+    bus: Arc<dyn EventBus>,
+    catalogue: Arc<dyn Catalogue>,
+    appender: Appender,
+    clock: Clock,
+}
+
+impl Cancel {
+    /// Appends to `bus` for jobs that it or `catalogue` knows.
+    pub fn new(bus: Arc<dyn EventBus>, catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
+        Self {
+            appender: Appender::new(Arc::clone(&bus), Arc::clone(&clock)),
+            bus,
+            catalogue,
+            clock,
+        }
+    }
+
+    /// Asks for the job's end; `reason` is for people. Asking again is safe.
+    ///
+    /// # Errors
+    /// When the store is out of reach; nothing is known of the request then.
+    pub async fn cancel(&self, job_id: &JobId, reason: Option<String>) -> Result<Cancelled> {
+        let known = (|| self.known(job_id))
+            .retry(patience(Some(PATIENCE)))
+            .when(Error::is_retryable)
+            .await?;
+        let Some(mut job) = known else {
+            return Ok(Cancelled::NotFound);
+        };
+        if let Some(answer) = self.end_unclaimed(&mut job).await? {
+            return Ok(answer);
+        }
+        let answer = self.request(&mut job, reason).await?;
+        if answer == Cancelled::Requested {
+            // Its worker may have given the job back in between, without seeing the request.
+            self.end_unclaimed(&mut job).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn known(&self, job_id: &JobId) -> Result<Option<Job>> {
+        let job = match self.bus.read(job_id, 0, 0).await? {
+            Some(log) => Some(log.job),
+            None => self.catalogue.job(job_id).await?,
+        };
+        // What a foreign program announced is not ours to end.
+        Ok(job.filter(|job| job.own))
+    }
+
+    /// Ends a job that waits. None: somebody is at it.
+    async fn end_unclaimed(&self, job: &mut Job) -> Result<Option<Cancelled>> {
+        match job.status {
+            JobStatus::Pending => {}
+            JobStatus::Running => return Ok(None),
+            _ => return Ok(Some(Cancelled::AlreadyEnded)),
+        }
+        let now = (self.clock)();
+        let append = Append {
+            kind: EventKind::Cancelled {
+                template_ids: job.template_ids.clone(),
+                completed_at: job.updated_at.map_or(now, |latest| latest.max(now)),
+            },
+            attempt: None,
+            fence: Fence::Unclaimed,
+            effect: QueueEffect::Remove,
+        };
+        Ok(
+            match self.appender.append(job, append, Some(PATIENCE)).await? {
+                Outcome::Appended | Outcome::Already => Some(Cancelled::Requested),
+                Outcome::Ended => Some(Cancelled::AlreadyEnded),
+                Outcome::Fenced | Outcome::Illegal(_) => None,
+            },
+        )
+    }
+
+    async fn request(&self, job: &mut Job, reason: Option<String>) -> Result<Cancelled> {
+        let append = Append {
+            kind: EventKind::CancelRequested { reason },
+            attempt: None,
+            fence: Fence::Open,
+            effect: QueueEffect::Keep,
+        };
+        match self.appender.append(job, append, Some(PATIENCE)).await? {
+            Outcome::Appended
+            | Outcome::Already
+            | Outcome::Illegal(Illegal::AlreadyCancelRequested) => Ok(Cancelled::Requested),
+            Outcome::Ended => Ok(Cancelled::AlreadyEnded),
+            refused @ (Outcome::Fenced | Outcome::Illegal(_)) => Err(Error::new(
+                ErrorKind::Internal,
+                "event_bus.publish",
+                format!("a request to cancel, which anybody may append, was refused: {refused:?}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Cancelling through the edge: Triton is asked, and where it says nothing on the bus (the Python
+//! service publishes nothing on a cancel) the end is learned from it and appended here.
+
+use std::sync::Arc;
+
+use conch_domain::JobId;
+use conch_ports::{Cancelled, Result, TritonGateway};
+
+use crate::hub::Hub;
+use crate::reconcile::{Asked, Reconcile};
+
+/// Asks for a job's end; a cheap handle.
+#[derive(Clone)]
+pub struct EdgeCancel {
+    gateway: Arc<dyn TritonGateway>,
+    reconcile: Reconcile,
+    hub: Hub,
+}
+
+impl EdgeCancel {
+    /// Asks `gateway`, derives what is missing, tells `hub`.
+    pub fn new(gateway: Arc<dyn TritonGateway>, reconcile: Reconcile, hub: Hub) -> Self {
+        Self {
+            gateway,
+            reconcile,
+            hub,
+        }
+    }
+
+    /// Asks for the job's end. The first terminal event that is appended wins.
+    ///
+    /// # Errors
+    /// When Triton is out of reach or answers wrongly; nothing is known of the request then.
+    pub async fn cancel(&self, job_id: &JobId) -> Result<Cancelled> {
+        let answer = self.gateway.cancel(job_id).await?;
+        if answer == Cancelled::Requested {
+            // Not the caller's concern: the request was taken. The position check asks again.
+            match self.reconcile.ask(job_id).await {
+                Ok(Asked::Appended) => self.hub.hint(job_id, None),
+                Ok(Asked::Nothing | Asked::Unknown) => {}
+                Err(error) => {
+                    tracing::warn!(job.id = %job_id, %error, "what became of a cancelled job is asked again later");
+                }
+            }
+        }
+        Ok(answer)
+    }
+}

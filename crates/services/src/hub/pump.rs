@@ -1,0 +1,259 @@
+//! A topic's own task: reads the log when there is a reason to, and only then. Ends with the last
+//! watcher.
+//!
+//! Nobody's silence is taken for health (law 5): a job that says nothing for the position check is
+//! read again, then asked of Triton, once for all who watch it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use conch_domain::JobId;
+use conch_ports::{Error, Log};
+use tokio::time::Instant;
+
+use super::topic::{Absence, Absorbed, Phase, Topic};
+use super::{Shared, jittered};
+use crate::reconcile::Asked;
+
+/// Events read at a time.
+const PAGE: usize = 500;
+/// First wait after a failed read; doubles up to the position check.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Over which time the re-reads after an interruption are spread.
+const SPREAD_MS: u64 = 250;
+
+/// What a round of the pump found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    News,
+    Nothing,
+    Absent,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
+    tokio::select! {
+        () = keep_up(&shared, &topic) => {}
+        () = shared.shutdown.cancelled() => {}
+    }
+    let mut topics = shared.topics.lock();
+    if topics
+        .get(&topic.job_id)
+        .is_some_and(|t| Arc::ptr_eq(t, &topic))
+    {
+        topics.remove(&topic.job_id);
+    }
+}
+
+/// Reads, waits for a reason to read again, and so on, until nobody is interested any more.
+async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    let mut failures = 0_u32;
+    let mut silent = false;
+    loop {
+        let reason_to_wait = match round(shared, topic, silent).await {
+            Ok(round) => {
+                if failures > 0 {
+                    tracing::debug!(job.id = %topic.job_id, "log reachable again");
+                }
+                failures = 0;
+                match round {
+                    Round::News | Round::Nothing => shared.settings.position_check,
+                    Round::Absent => recheck(shared),
+                }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::debug!(job.id = %topic.job_id, %error, "log out of reach, trying again");
+                }
+                failures += 1;
+                (BACKOFF * 2_u32.pow(failures.min(8))).min(shared.settings.position_check)
+            }
+        };
+        let phase = topic.state().phase;
+        if matches!(phase, Phase::Ended(_) | Phase::Lost) {
+            shared.feed.release(&topic.job_id);
+            // Nothing more can come; serve those who still attach.
+            while !left(shared, topic).await {}
+            return;
+        }
+        let wait = Duration::from_millis(jittered(reason_to_wait.as_millis() as u64) / 2)
+            .max(reason_to_wait / 2);
+        silent = false;
+        tokio::select! {
+            () = topic.hint.notified() => {
+                if topic.lapsed.swap(false, Ordering::AcqRel) {
+                    let spread = rand::random_range(0..=SPREAD_MS);
+                    tokio::time::sleep(Duration::from_millis(spread)).await;
+                }
+            }
+            () = tokio::time::sleep(wait) => silent = failures == 0,
+            gone = left(shared, topic) => if gone { return },
+        }
+    }
+}
+
+/// How soon a job whose log is absent is looked for again.
+fn recheck(shared: &Shared) -> Duration {
+    shared
+        .settings
+        .position_check
+        .min(shared.settings.record_lost_after / 4)
+        .max(Duration::from_millis(10))
+}
+
+/// Waits until the last one who is interested has gone and stayed away for the linger time; true if
+/// the topic was taken off the map for it. Cancel-safe.
+async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
+    if topic.interest.load(Ordering::Acquire) > 0 {
+        topic.idle.notified().await;
+    }
+    // What was never found is not worth keeping: anybody can ask for any id.
+    let linger = match topic.state().phase {
+        Phase::Loading | Phase::Lost => Duration::ZERO,
+        Phase::Live | Phase::Ended(_) => shared.settings.linger,
+    };
+    let since = *topic.idle_since.lock();
+    tokio::time::sleep_until(since + linger).await;
+    let mut topics = shared.topics.lock();
+    let gone = topic.interest.load(Ordering::Acquire) == 0;
+    if gone {
+        topics.remove(&topic.job_id);
+    }
+    gone
+}
+
+/// One look at the log, and at Triton where the log is absent or says nothing.
+async fn round(shared: &Shared, topic: &Topic, silent: bool) -> Result<Round, Error> {
+    match catch_up(shared, topic).await? {
+        Round::News => return Ok(Round::News),
+        Round::Nothing if !silent => return Ok(Round::Nothing),
+        Round::Nothing | Round::Absent => {}
+    }
+    if matches!(topic.state().phase, Phase::Ended(_)) {
+        return Ok(Round::Nothing);
+    }
+    match shared.reconcile.ask(&topic.job_id).await {
+        Ok(Asked::Appended) => catch_up(shared, topic).await,
+        Ok(Asked::Nothing) => Ok(Round::Nothing),
+        Ok(Asked::Unknown) => {
+            // A log that is there speaks for itself, whatever Triton knows.
+            if topic.state().absent.is_none() {
+                return Ok(Round::Nothing);
+            }
+            give_up_or_wait(shared, topic);
+            Ok(Round::Absent)
+        }
+        Err(error) => {
+            tracing::debug!(job.id = %topic.job_id, %error, "Triton could not be asked");
+            Ok(if topic.state().absent.is_some() {
+                Round::Absent
+            } else {
+                Round::Nothing
+            })
+        }
+    }
+}
+
+/// Neither log nor Triton knows the job.
+fn give_up_or_wait(shared: &Shared, topic: &Topic) {
+    topic.update(|state| {
+        let Some(absent) = &mut state.absent else {
+            return;
+        };
+        absent.unknown_to_triton = true;
+        let existed = state.job.is_some() || topic.claimed.load(Ordering::Acquire);
+        if !existed || absent.since.elapsed() >= shared.settings.record_lost_after {
+            if existed {
+                metrics::counter!("conch_records_lost_total").increment(1);
+                tracing::warn!(
+                    job.id = %topic.job_id,
+                    "the job's record is gone from the log and from Triton; its watchers are told"
+                );
+            }
+            state.phase = Phase::Lost;
+        }
+    });
+    let lost = {
+        let state = topic.state();
+        (state.phase == Phase::Lost)
+            .then(|| state.job.clone())
+            .flatten()
+    };
+    if let Some(job) = lost {
+        shared.feed.offer_lost(&job, (shared.clock)());
+    }
+}
+
+/// Reads the log from where the topic stands to its end.
+async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
+    let _in_order = topic.reading.lock().await;
+    let Ok(_permit) = shared.reads.acquire().await else {
+        return Ok(Round::Nothing);
+    };
+    let mut after = topic.state().head().map_or(0, |head| head.sequence);
+    loop {
+        let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
+            topic.update(|state| {
+                state.absent.get_or_insert(Absence {
+                    since: Instant::now(),
+                    unknown_to_triton: false,
+                });
+            });
+            return Ok(Round::Absent);
+        };
+        let entries = shared.feed.is_watched().then(|| log.entries.clone());
+        match topic.absorb(log, after, shared.settings.history_limit) {
+            Absorbed::Nothing => return Ok(Round::Nothing),
+            Absorbed::News => {
+                let job = topic.state().job.clone();
+                if let (Some(entries), Some(job)) = (entries, job) {
+                    shared.feed.offer(&job, after == 0, entries);
+                }
+                return Ok(Round::News);
+            }
+            Absorbed::Elsewhere => after = 0,
+        }
+    }
+}
+
+/// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
+/// behind, because another process streamed the event first. Errors leave things as they are.
+pub(super) async fn refresh(shared: &Shared, topic: &Topic) {
+    if let Err(error) = catch_up(shared, topic).await {
+        tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+    }
+}
+
+/// All events after `after`, page by page. The answer's entries reach up to its job's position.
+async fn read_to_end(shared: &Shared, job_id: &JobId, after: u64) -> Result<Option<Log>, Error> {
+    let Some(mut log) = shared.bus.read(job_id, after, PAGE).await? else {
+        return Ok(None);
+    };
+    let mut from = after;
+    while let Some(last) = log.entries.last().map(|entry| entry.sequence)
+        && last < log.job.position.sequence
+    {
+        let Some(page) = shared.bus.read(job_id, last, PAGE).await? else {
+            return Ok(None);
+        };
+        let follows = page.entries.first().is_some_and(|e| e.sequence == last + 1);
+        if page.job.position.epoch == log.job.position.epoch && follows {
+            log.job = page.job;
+            log.entries.extend(page.entries);
+        } else {
+            // Replaced or trimmed meanwhile: what was read before no longer joins on. Skipping to
+            // the newest page ends this after one more round, for a log is bounded.
+            from = page
+                .job
+                .position
+                .sequence
+                .saturating_sub(PAGE as u64)
+                .max(from);
+            let Some(again) = shared.bus.read(job_id, from, PAGE).await? else {
+                return Ok(None);
+            };
+            log = again;
+        }
+    }
+    Ok(Some(log))
+}

@@ -1,0 +1,222 @@
+//! One watched job: the tail of its log as frames that are encoded once, shared by all who watch.
+//!
+//! A topic holds no queue per watcher: each watcher has a cursor into the same frames. Law 4 (attach
+//! without a hole) is kept here once for all of them: a topic is open for hints from its creation on,
+//! and only then reads its log; every hint makes it read again from where it stands.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use conch_domain::{Job, JobId, JobStatus, Position};
+use conch_ports::{Entry, Log};
+use conch_wire::{event, sse};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::wake::Slots;
+
+/// An event as every watcher of its job gets it.
+#[derive(Clone)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    /// Worthless once a later one of its type is there.
+    pub(super) superseded_by_later: bool,
+}
+
+/// How much is known of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its log has not been read yet, or has not been found.
+    Loading,
+    /// Its log is here up to the head.
+    Live,
+    /// Its terminal event is here.
+    Ended(JobStatus),
+    /// Its log is gone and nobody knows of it any more.
+    Lost,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Counts the log's incarnations as this process saw them: a watcher of an earlier one must be
+    /// told that what it holds was lost.
+    pub(super) generation: u64,
+    /// The fold of the log at the newest frame.
+    pub(super) job: Option<Job>,
+    /// The newest events, without gaps; the last one is at the job's position.
+    pub(super) frames: VecDeque<Frame>,
+    /// Since when the log is absent, and whether Triton has said that it knows of no such job.
+    pub(super) absent: Option<Absence>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Absence {
+    pub(super) since: Instant,
+    pub(super) unknown_to_triton: bool,
+}
+
+impl State {
+    /// Sequence of the first frame; one past the head when there is none.
+    pub(super) fn front(&self) -> u64 {
+        self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
+    }
+
+    pub(super) fn head(&self) -> Option<Position> {
+        self.job.as_ref().map(|job| job.position)
+    }
+
+    /// The frames from `sequence` on; none when it is before the front.
+    pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
+        let skip = sequence.checked_sub(self.front())?;
+        Some(self.frames.iter().skip(skip as usize))
+    }
+}
+
+pub(super) struct Topic {
+    pub(super) job_id: JobId,
+    /// Who watches.
+    pub(super) slots: Slots,
+    /// Changes with every change of the state, so that a watcher woken for a heartbeat needs no lock.
+    version: AtomicU64,
+    state: Mutex<State>,
+    /// Tells the pump to read the log again.
+    pub(super) hint: Notify,
+    /// The subscription was interrupted: read again, but not all topics at once.
+    pub(super) lapsed: AtomicBool,
+    /// Whether a watcher holds a cursor of this job, which proves that it existed.
+    pub(super) claimed: AtomicBool,
+    /// Held while the log is read, so that what is read is taken in in order.
+    pub(super) reading: tokio::sync::Mutex<()>,
+    /// Watchers and feeds that need the topic.
+    pub(super) interest: AtomicUsize,
+    /// When the last of them went.
+    pub(super) idle_since: Mutex<Instant>,
+    /// Tells the pump that the last one has gone.
+    pub(super) idle: Notify,
+    /// Tells those who are attaching that something is known now.
+    pub(super) settled: Notify,
+}
+
+/// What reading the log brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absorbed {
+    /// Nothing new.
+    Nothing,
+    /// New events, or another incarnation.
+    News,
+    /// The log is another incarnation, or shorter than it was: read it from its beginning.
+    Elsewhere,
+}
+
+impl Topic {
+    pub(super) fn new(job_id: JobId) -> Self {
+        Self {
+            job_id,
+            slots: Slots::default(),
+            version: AtomicU64::new(0),
+            state: Mutex::new(State {
+                phase: Phase::Loading,
+                generation: 0,
+                job: None,
+                frames: VecDeque::new(),
+                absent: None,
+            }),
+            hint: Notify::new(),
+            lapsed: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            reading: tokio::sync::Mutex::new(()),
+            interest: AtomicUsize::new(0),
+            idle_since: Mutex::new(Instant::now()),
+            idle: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether a watcher with this cursor can be given what follows it.
+    pub(super) fn honours(&self, cursor: Position) -> bool {
+        let state = self.state.lock();
+        state.head().is_some_and(|head| {
+            head.epoch == cursor.epoch
+                && cursor.sequence <= head.sequence
+                && cursor.sequence + 1 >= state.front()
+        })
+    }
+
+    /// Changes the state and tells everybody.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let answer = change(&mut self.state.lock());
+        self.version.fetch_add(1, Ordering::Release);
+        self.slots.wake_all();
+        self.settled.notify_waiters();
+        answer
+    }
+
+    /// Takes in what was read after sequence `after`. Keeps the newest `keep` events.
+    pub(super) fn absorb(&self, log: Log, after: u64, keep: usize) -> Absorbed {
+        {
+            let mut state = self.state.lock();
+            match state.head() {
+                Some(head) if after > 0 => {
+                    let found = log.job.position;
+                    if head.epoch != found.epoch || found.sequence < head.sequence {
+                        return Absorbed::Elsewhere;
+                    }
+                    if found.sequence == head.sequence {
+                        state.absent = None;
+                        return Absorbed::Nothing;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let first = log
+            .entries
+            .first()
+            .map_or(log.job.position.sequence, |e| e.sequence);
+        self.update(|state| {
+            let fresh_start = after == 0;
+            if fresh_start && state.job.is_some() {
+                state.generation += 1;
+            }
+            // A gap means that the log was trimmed past us: whoever is before it gets a snapshot.
+            let follows = !log.entries.is_empty()
+                && state.head().is_some_and(|head| head.sequence + 1 == first);
+            if fresh_start || !follows {
+                state.frames.clear();
+            }
+            let epoch = log.job.position.epoch;
+            for Entry { sequence, line } in &log.entries {
+                let id = Position {
+                    epoch,
+                    sequence: *sequence,
+                }
+                .to_string();
+                state.frames.push_back(Frame {
+                    bytes: sse::event(&id, line),
+                    superseded_by_later: event::glance(line).superseded_by_later,
+                });
+            }
+            while state.frames.len() > keep {
+                state.frames.pop_front();
+            }
+            state.phase = if log.job.status.is_terminal() {
+                Phase::Ended(log.job.status)
+            } else {
+                Phase::Live
+            };
+            state.absent = None;
+            state.job = Some(log.job);
+        });
+        Absorbed::News
+    }
+}

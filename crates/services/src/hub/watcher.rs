@@ -1,0 +1,262 @@
+//! One watcher of one job: a cursor into the topic's frames.
+//!
+//! Holds no event of its own. Who falls behind the kept frames is given a snapshot; nothing is
+//! dropped in silence, but that a progress event may be left out when a later one is already there.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use conch_domain::{Job, JobRecord, JobStatus, Position, Timestamp};
+use conch_wire::{snapshot, sse};
+
+use super::topic::{Frame, Phase, State, Topic};
+use super::wake::Registration;
+use super::{Interest, Next, Shared};
+
+/// Frames handed over at a time, so that a long history doesn't hold a thread or much memory.
+const BATCH: usize = 64;
+
+/// A watcher this many frames behind the head is lagging: it is spared superseded progress.
+const LAG: u64 = 32;
+
+/// The id of the snapshot that says that the record is gone.
+pub(super) const LOST_ID: &str = "lost-0";
+
+/// Where a watcher stands.
+#[derive(Debug)]
+pub(super) enum Cursor {
+    /// Wants the whole kept history.
+    Beginning,
+    /// Wants what comes after this.
+    After(Position),
+    /// Asked for something that no log has.
+    Unusable(Box<str>),
+    /// Has been given everything up to and including `position` of this incarnation.
+    At { generation: u64, position: Position },
+}
+
+pub(super) struct JobWatcher {
+    registration: Registration<Interest>,
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    /// The topic's version that was looked at last.
+    seen: u64,
+    /// Frames up to here were there when the watcher came: its history, never thinned out.
+    history_end: u64,
+    greeted: bool,
+    ended: bool,
+}
+
+impl JobWatcher {
+    pub(super) fn new(shared: Arc<Shared>, interest: Interest, cursor: Cursor) -> Self {
+        let beats = Arc::clone(&shared.beats);
+        Self {
+            registration: Registration::new(interest, beats),
+            shared,
+            cursor,
+            seen: u64::MAX,
+            history_end: 0,
+            greeted: false,
+            ended: false,
+        }
+    }
+
+    fn topic(&self) -> &Topic {
+        self.registration.home().topic()
+    }
+
+    pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
+        if self.ended {
+            return Poll::Ready(Next::End);
+        }
+        self.registration.slot().register(cx.waker());
+        let due = out.len();
+        if !self.greeted {
+            self.greeted = true;
+            out.push(self.shared.greeting.clone());
+        }
+        if self.shared.shutdown.is_cancelled() {
+            self.ended = true;
+            out.push(self.shared.farewell());
+            return Poll::Ready(Next::End);
+        }
+        let version = self.topic().version();
+        if version != self.seen {
+            // A batch that was cut short leaves `seen` old, so that the rest is fetched next.
+            if self.advance(out) {
+                self.seen = version;
+            }
+        }
+        if self.ended {
+            return Poll::Ready(Next::End);
+        }
+        let beat = self.registration.slot().take_beat();
+        if out.len() > due {
+            return Poll::Ready(Next::More);
+        }
+        if beat {
+            out.push(sse::KEEP_ALIVE);
+            return Poll::Ready(Next::More);
+        }
+        Poll::Pending
+    }
+
+    /// Pushes what the topic has for this watcher; false when there is more.
+    fn advance(&mut self, out: &mut Vec<Bytes>) -> bool {
+        let interest = self.registration.home().clone();
+        let state = interest.topic().state();
+        match state.phase {
+            Phase::Loading => return true,
+            Phase::Lost => {
+                self.lost(&state, out);
+                return true;
+            }
+            Phase::Live | Phase::Ended(_) => {}
+        }
+        let (Some(job), Some(head)) = (&state.job, state.head()) else {
+            return true;
+        };
+        let start = self.settle_cursor(&state, job, head, out);
+        let Some(frames) = state.frames_from(start) else {
+            // It lagged behind what is kept.
+            let requested = self.position().map(|p| p.to_string()).unwrap_or_default();
+            self.push_snapshot(&state, job, snapshot::Reason::Reset(&requested), out);
+            return self.close_at_end(&state, head.sequence, out);
+        };
+        let live_from = self.history_end.max(start - 1) + 1;
+        let lagging = head.sequence >= live_from + LAG;
+        let last_progress = if lagging {
+            state
+                .frames
+                .iter()
+                .rposition(|f| f.superseded_by_later)
+                .map_or(0, |i| state.front() + i as u64)
+        } else {
+            0
+        };
+        let mut last = start - 1;
+        for frame in frames.take(BATCH) {
+            last += 1;
+            if !is_spared(frame, last, live_from, last_progress) {
+                out.push(frame.bytes.clone());
+            }
+        }
+        self.cursor = Cursor::At {
+            generation: state.generation,
+            position: Position {
+                epoch: head.epoch,
+                sequence: last,
+            },
+        };
+        last == head.sequence && self.close_at_end(&state, last, out)
+    }
+
+    /// The sequence to go on from. Pushes a snapshot first where the cursor can't be honoured.
+    fn settle_cursor(
+        &mut self,
+        state: &State,
+        job: &Job,
+        head: Position,
+        out: &mut Vec<Bytes>,
+    ) -> u64 {
+        let front = state.front();
+        let reset = match &self.cursor {
+            Cursor::At {
+                generation,
+                position,
+            } => {
+                if *generation == state.generation {
+                    return position.sequence + 1;
+                }
+                Some(position.to_string())
+            }
+            Cursor::Beginning if front <= 1 => None,
+            Cursor::Beginning => {
+                self.push_snapshot(state, job, snapshot::Reason::Beginning, out);
+                return head.sequence + 1;
+            }
+            Cursor::After(p)
+                if p.epoch == head.epoch
+                    && p.sequence <= head.sequence
+                    && p.sequence + 1 >= front =>
+            {
+                self.history_end = head.sequence;
+                return p.sequence + 1;
+            }
+            Cursor::After(p) => Some(p.to_string()),
+            Cursor::Unusable(text) => Some(text.to_string()),
+        };
+        let Some(requested) = reset else {
+            self.history_end = head.sequence;
+            return 1;
+        };
+        self.push_snapshot(state, job, snapshot::Reason::Reset(&requested), out);
+        head.sequence + 1
+    }
+
+    fn position(&self) -> Option<Position> {
+        match self.cursor {
+            Cursor::At { position, .. } | Cursor::After(position) => Some(position),
+            Cursor::Beginning | Cursor::Unusable(_) => None,
+        }
+    }
+
+    fn push_snapshot(
+        &mut self,
+        state: &State,
+        job: &Job,
+        reason: snapshot::Reason<'_>,
+        out: &mut Vec<Bytes>,
+    ) {
+        let line = snapshot::encode(job, reason, (self.shared.clock)());
+        out.push(sse::event(&job.position.to_string(), &line));
+        self.history_end = job.position.sequence;
+        self.cursor = Cursor::At {
+            generation: state.generation,
+            position: job.position,
+        };
+    }
+
+    /// Pushes the closing comment if the event at `last` was the job's end. Always true.
+    fn close_at_end(&mut self, state: &State, last: u64, out: &mut Vec<Bytes>) -> bool {
+        if let Phase::Ended(status) = state.phase
+            && state.head().is_some_and(|head| head.sequence == last)
+        {
+            out.push(sse::closing(status));
+            self.ended = true;
+        }
+        true
+    }
+
+    /// The record is gone: whoever had a cursor is told so, the others just see the end, and their
+    /// reconnect is answered 404.
+    fn lost(&mut self, state: &State, out: &mut Vec<Bytes>) {
+        self.ended = true;
+        let Some(position) = self.position() else {
+            return;
+        };
+        let unborn = Job::unborn(self.topic().job_id.clone(), position.epoch, false);
+        let last_known = state.job.as_ref().unwrap_or(&unborn);
+        let line = lost_line(last_known, &position.to_string(), (self.shared.clock)());
+        out.push(sse::event(LOST_ID, &line));
+        out.push(sse::closing(JobStatus::Failed));
+    }
+}
+
+/// The snapshot that says that a job's record is gone.
+pub(super) fn lost_line(last_known: &JobRecord, requested: &str, now: Timestamp) -> Bytes {
+    let job = Job::restore(JobRecord {
+        status: JobStatus::Failed,
+        error_message: Some(
+            "the record of this job was lost, and with it how the job ended".to_owned(),
+        ),
+        ..last_known.clone()
+    });
+    snapshot::encode(&job, snapshot::Reason::RecordLost(requested), now)
+}
+
+/// Whether a lagging watcher is spared the frame, because a later one says more.
+fn is_spared(frame: &Frame, sequence: u64, live_from: u64, last_progress: u64) -> bool {
+    frame.superseded_by_later && sequence >= live_from && sequence < last_progress
+}

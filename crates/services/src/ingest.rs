@@ -1,0 +1,191 @@
+//! What comes in on the channels. An announcement is a hint and nothing more; an event of a program
+//! that knows no logs (law 6) is offered to its job's log, and streamed from there.
+//!
+//! Nothing in here trusts a byte of what it gets, and nothing in here streams it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use conch_domain::JobId;
+use conch_ports::{EventBus, Fence, Signal};
+use conch_wire::event::{self, Incoming};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Clock;
+use crate::hub::Hub;
+use crate::lookup::Lookup;
+use crate::offer::{Offered, offer};
+
+/// Events of different jobs that are offered at the same time; those of one job go one by one.
+const LANES: usize = 16;
+/// Foreign events that wait per lane; more are dropped and counted.
+const LANE_LENGTH: usize = 1024;
+/// For how long an event is offered to a store that is out of reach.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether events of programs that know no logs are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignEvents {
+    /// They get a place in their job's log.
+    Accept,
+    /// They are dropped: only the log speaks.
+    Ignore,
+}
+
+/// What an announcement is told to.
+#[derive(Clone)]
+pub struct Listeners {
+    /// Watched jobs are read again.
+    pub hub: Hub,
+    /// Set where the result cache is not the log's own store: the results of jobs that end are then
+    /// put there by a lookup.
+    pub cache_results: Option<Lookup>,
+}
+
+impl Listeners {
+    /// `ended` may be forged: it only makes somebody look.
+    async fn tell(&self, job_id: &JobId, sequence: Option<u64>, ended: bool) {
+        self.hub.hint(job_id, sequence);
+        if let (true, Some(lookup)) = (ended, &self.cache_results)
+            && let Err(error) = lookup.job(job_id).await
+        {
+            tracing::warn!(job.id = %job_id, %error, "the result could not be cached");
+        }
+    }
+}
+
+/// Listens to the bus until `shutdown`.
+pub async fn run(
+    bus: Arc<dyn EventBus>,
+    listeners: Listeners,
+    foreign: ForeignEvents,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let lanes: Vec<_> = (0..LANES)
+        .map(|_| {
+            let (sender, events) = mpsc::channel(LANE_LENGTH);
+            tasks.spawn(lane(
+                Arc::clone(&bus),
+                listeners.clone(),
+                events,
+                shutdown.clone(),
+            ));
+            sender
+        })
+        .collect();
+    let hasher = RandomState::new();
+    let mut signals = bus.subscribe();
+    loop {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = shutdown.cancelled() => None,
+        };
+        match signal {
+            Some(Signal::Lapsed) => listeners.hub.lapsed(),
+            Some(Signal::Message(bytes)) => {
+                let Some(incoming) = read(&bytes, &clock) else {
+                    continue;
+                };
+                let job_id = incoming.event.job_id.clone();
+                let numbered = incoming.is_numbered();
+                if numbered {
+                    listeners.hub.hint(&job_id, incoming.sequence);
+                    let uncached = listeners.cache_results.is_some();
+                    if !(uncached && incoming.event.kind.is_terminal()) {
+                        continue;
+                    }
+                } else if foreign == ForeignEvents::Ignore {
+                    dropped("ignored");
+                    continue;
+                }
+                let lane = hasher.hash_one(&job_id) as usize % LANES;
+                if lanes[lane].try_send(incoming).is_err() && !numbered {
+                    dropped("overflow");
+                    // The job's end is still learned from Triton.
+                    listeners.hub.hint(&job_id, None);
+                }
+            }
+            None => break,
+        }
+    }
+    drop(lanes);
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn dropped(reason: &'static str) {
+    metrics::counter!("conch_channel_events_dropped_total", "reason" => reason).increment(1);
+}
+
+fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
+    match event::decode(bytes, clock()) {
+        Ok(incoming) => Some(incoming),
+        Err(error) => {
+            dropped("malformed");
+            tracing::debug!(%error, bytes = bytes.len(), "dropped what is no event");
+            None
+        }
+    }
+}
+
+/// Offers the foreign events of its jobs, one by one, in the order in which they came.
+async fn lane(
+    bus: Arc<dyn EventBus>,
+    listeners: Listeners,
+    mut events: mpsc::Receiver<Incoming>,
+    shutdown: CancellationToken,
+) {
+    while let Some(incoming) = events.recv().await {
+        let job_id = &incoming.event.job_id;
+        let ends = incoming.event.kind.is_terminal();
+        if incoming.is_numbered() {
+            listeners.tell(job_id, incoming.sequence, ends).await;
+            continue;
+        }
+        let attempt = || async {
+            offer(&bus, &incoming.event, Fence::Foreign, |job| {
+                incoming.adopt(job)
+            })
+            .await
+        };
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_total_delay(Some(PATIENCE))
+            .without_max_times()
+            .with_jitter();
+        let offered = tokio::select! {
+            offered = attempt.retry(backoff).when(conch_ports::Error::is_retryable) => offered,
+            () = shutdown.cancelled() => return,
+        };
+        match offered {
+            Ok(Offered::Appended(at) | Offered::Duplicate(at)) => {
+                listeners.tell(job_id, Some(at.sequence), ends).await;
+            }
+            Ok(Offered::Illegal(illegal)) => {
+                dropped("illegal");
+                tracing::debug!(job.id = %job_id, reason = %illegal, "foreign event dropped");
+            }
+            Ok(Offered::OwnJob) => {
+                dropped("own_job");
+                tracing::warn!(
+                    job.id = %job_id,
+                    event.kind = incoming.event.kind.event_type(),
+                    "an event that no log confirms was announced for a job of our own: dropped"
+                );
+            }
+            Err(error) => {
+                dropped("store_unreachable");
+                tracing::warn!(job.id = %job_id, %error, "foreign event dropped");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A running job's lease: kept by a task of its own, so that no generator can hold its renewal up.
+//!
+//! Never in here: an append. Once [`Hold::lost`] has happened the run must not write anything more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conch_domain::Job;
+use conch_ports::{EventBus, JobQueue, Lease, Result};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::worker::{Dependencies, jittered};
+
+/// Least time between two renewals when the store answers with errors.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What a run knows of its lease.
+pub(crate) struct Hold {
+    lease: Lease,
+    duration: Duration,
+    bus: Arc<dyn EventBus>,
+    queue: Arc<dyn JobQueue>,
+    /// The run's newest fold: what a store that forgot the job is told.
+    job: Mutex<Job>,
+    /// Wakes the run after each renewal, so that a lost announcement delays nothing for long.
+    pub(crate) look: Arc<Notify>,
+    /// The lease is gone, or must have run out by our own clock: stop at once.
+    pub(crate) lost: CancellationToken,
+    /// The store had forgotten the job and holds it again: it needs a new epoch.
+    pub(crate) restored: Notify,
+}
+
+impl Hold {
+    /// Keeps the lease until the handle is dropped. `since` is the moment before it was asked for.
+    pub(crate) fn keep(
+        deps: &Dependencies,
+        lease: Lease,
+        duration: Duration,
+        since: Instant,
+        job: Job,
+        look: Arc<Notify>,
+    ) -> (Arc<Self>, AbortOnDropHandle<()>) {
+        let hold = Arc::new(Self {
+            lease,
+            duration,
+            bus: Arc::clone(&deps.bus),
+            queue: Arc::clone(&deps.queue),
+            job: Mutex::new(job),
+            look,
+            lost: CancellationToken::new(),
+            restored: Notify::new(),
+        });
+        let keeper = Arc::clone(&hold);
+        let task = tokio::spawn(async move { keeper.renew_until_lost(since).await });
+        (hold, AbortOnDropHandle::new(task))
+    }
+
+    /// Which lease.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Remembers the newest fold.
+    pub(crate) fn remember(&self, job: &Job) {
+        self.job.lock().clone_from(job);
+    }
+
+    async fn renew_until_lost(&self, since: Instant) {
+        let mut until = since + self.duration;
+        let mut next = since + self.duration / 3;
+        loop {
+            sleep_until(next.min(until)).await;
+            let asked = Instant::now();
+            match timeout_at(until, self.renew()).await {
+                Ok(Ok(true)) => {
+                    until = asked + self.duration;
+                    next = asked + self.duration / 3;
+                    self.look.notify_one();
+                }
+                Ok(Err(error)) if asked < until => {
+                    tracing::debug!(job.id = %self.lease.job_id, %error, "the lease could not be renewed yet");
+                    next = Instant::now() + jittered(RETRY.min(self.duration / 10));
+                }
+                Ok(Ok(false) | Err(_)) | Err(_) => break,
+            }
+        }
+        tracing::warn!(job.id = %self.lease.job_id, attempt = self.lease.attempt, "the lease is lost");
+        self.lost.cancel();
+    }
+
+    async fn renew(&self) -> Result<bool> {
+        Ok(self.queue.renew(&self.lease, self.duration).await? || self.recover().await?)
+    }
+
+    /// After the store refused the lease: if it has forgotten the whole job, puts it back. True: the
+    /// lease is held. Cancel-safe: asking again goes on where this left off.
+    pub(crate) async fn recover(&self) -> Result<bool> {
+        if self.bus.read(&self.lease.job_id, 0, 0).await?.is_some() {
+            return Ok(false);
+        }
+        let job = self.job.lock().clone();
+        let restored = self.queue.restore(&self.lease, &job, self.duration).await?;
+        if restored {
+            tracing::warn!(job.id = %job.id, "the store had forgotten this job: it was put back");
+        }
+        // Not restored: perhaps an earlier try was, and only its answer was lost.
+        let held = restored || self.queue.renew(&self.lease, self.duration).await?;
+        if held {
+            self.restored.notify_one();
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,31 @@
+//! The use cases, each in a file of its own.
+//!
+//! Mare's side: [`hub`] (fan-out), [`ingest`] (what comes in on the channels), [`reconcile`] (what
+//! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`].
+//!
+//! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
+//! back those whose worker fell silent.
+//!
+//! Never in here: the name of a technology, a socket, a header.
+
+use std::sync::Arc;
+
+use conch_domain::Timestamp;
+
+mod append;
+pub mod cancel;
+pub mod edge_cancel;
+pub mod hub;
+pub mod ingest;
+mod lease;
+pub mod lookup;
+mod offer;
+mod reap;
+pub mod reconcile;
+pub mod records;
+mod run;
+pub mod submit;
+pub mod worker;
+
+/// Where the time comes from; UTC.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

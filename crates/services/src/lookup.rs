@@ -1,0 +1,188 @@
+//! What a job is now: this process's own finished jobs, then the cache, then the log, then Triton.
+//!
+//! A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
+//! for the others. What a cache holds may come from any program, so it is checked before it is served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conch_domain::{Job, JobId};
+use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
+use conch_wire::job;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+
+/// Events of one page of a history read.
+const PAGE: usize = 500;
+/// What an entry of the local cache costs beside its bytes.
+const ENTRY_OVERHEAD: u64 = 128;
+
+/// The answer to a question for a job's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Events {
+    /// The kept events, oldest first, each one line of JSON.
+    Kept(Vec<Bytes>),
+    /// The job is known, but its log has expired.
+    Expired,
+    /// There is no such job.
+    Unknown,
+}
+
+type Answer = Result<Option<Bytes>, Arc<Error>>;
+
+struct Inner {
+    cache: Arc<dyn ResultCache>,
+    bus: Arc<dyn EventBus>,
+    gateway: Arc<dyn TritonGateway>,
+    /// Results never change, so this process need not ask for one twice.
+    local: Cache<JobId, Bytes, Weigh>,
+    /// Questions under way.
+    flights: Mutex<HashMap<JobId, Shared<BoxFuture<'static, Answer>>>>,
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<JobId, Bytes> for Weigh {
+    fn weight(&self, job_id: &JobId, result: &Bytes) -> u64 {
+        (job_id.as_str().len() + result.len()) as u64 + ENTRY_OVERHEAD
+    }
+}
+
+/// Answers questions for jobs; a cheap handle.
+#[derive(Clone)]
+pub struct Lookup(Arc<Inner>);
+
+impl Lookup {
+    /// `local_bytes` bounds the finished jobs kept in this process; 0 keeps none.
+    pub fn new(
+        cache: Arc<dyn ResultCache>,
+        bus: Arc<dyn EventBus>,
+        gateway: Arc<dyn TritonGateway>,
+        local_bytes: u64,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            cache,
+            bus,
+            gateway,
+            local: Cache::with_weighter((local_bytes / 1024) as usize, local_bytes, Weigh),
+            flights: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// The encoded job object, or none when nobody knows the job. Cancel-safe.
+    ///
+    /// # Errors
+    /// When neither cache nor log has it and Triton can't be asked.
+    pub async fn job(&self, job_id: &JobId) -> Answer {
+        if let Some(result) = self.0.local.get(job_id) {
+            return Ok(Some(result));
+        }
+        let flight = {
+            let mut flights = self.0.flights.lock();
+            if let Some(flight) = flights.get(job_id) {
+                flight.clone()
+            } else {
+                let inner = Arc::clone(&self.0);
+                let id = job_id.clone();
+                // A task of its own, so that it ends and leaves the map even if all askers go away;
+                // the ports bound how long it takes.
+                let flight = tokio::spawn(async move {
+                    let answer = inner.find(&id).await.map_err(Arc::new);
+                    inner.flights.lock().remove(&id);
+                    answer
+                })
+                .map(|joined| joined.unwrap_or_else(|panic| Err(Arc::new(defect(panic)))))
+                .boxed()
+                .shared();
+                flights.insert(job_id.clone(), flight.clone());
+                flight
+            }
+        };
+        flight.await
+    }
+
+    /// The kept events after sequence `after`.
+    ///
+    /// # Errors
+    /// When the store, or for a job without a log Triton, is out of reach.
+    pub async fn events(&self, job_id: &JobId, after: u64) -> Result<Events, Arc<Error>> {
+        let mut lines = Vec::new();
+        let mut from = after;
+        while let Some(log) = self.0.bus.read(job_id, from, PAGE).await? {
+            let last = log.entries.last().map(|entry| entry.sequence);
+            lines.extend(log.entries.into_iter().map(|entry| entry.line));
+            match last {
+                Some(last) if last < log.job.position.sequence => from = last,
+                _ => return Ok(Events::Kept(lines)),
+            }
+        }
+        Ok(match self.0.gateway.job(job_id).await? {
+            Some(_) => Events::Expired,
+            None => Events::Unknown,
+        })
+    }
+}
+
+fn defect(panic: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "lookup.job", "the lookup broke off").with_source(panic)
+}
+
+impl Inner {
+    async fn find(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
+        if let Some(result) = self.cached(job_id).await {
+            tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
+            self.local.insert(job_id.clone(), result.clone());
+            return Ok(Some(result));
+        }
+        tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
+        match self.bus.read(job_id, 0, 0).await {
+            Ok(Some(log)) => return Ok(Some(self.keep(&log.job).await)),
+            Ok(None) => {}
+            // Triton may still know; if it doesn't answer either, its error is the answer.
+            Err(error) => {
+                tracing::debug!(job.id = %job_id, %error, "log out of reach, asking Triton");
+            }
+        }
+        Ok(match self.gateway.job(job_id).await? {
+            Some(job) => Some(self.keep(&job).await),
+            None => None,
+        })
+    }
+
+    /// What the cache holds, if it is a finished job's object and this job's. An object that another
+    /// program wrote with fewer fields is completed.
+    async fn cached(&self, job_id: &JobId) -> Option<Bytes> {
+        let bytes = match self.cache.get(job_id).await {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                tracing::debug!(job.id = %job_id, %error, "cache out of reach");
+                return None;
+            }
+        };
+        match job::decode(&bytes, job_id) {
+            Ok(job) if job.status.is_terminal() => Some(job::encode(&job)),
+            Ok(_) => None,
+            Err(error) => {
+                metrics::counter!("conch_cache_blobs_refused_total").increment(1);
+                tracing::warn!(job.id = %job_id, %error, "the cached result is unusable: passed over");
+                None
+            }
+        }
+    }
+
+    /// Encodes the job, and caches it if it has ended.
+    async fn keep(&self, job: &Job) -> Bytes {
+        let bytes = job::encode(job);
+        if job.status.is_terminal() {
+            self.local.insert(job.id.clone(), bytes.clone());
+            if let Err(error) = self.cache.put(&job.id, bytes.clone()).await {
+                tracing::debug!(job.id = %job.id, %error, "result not cached");
+            }
+        }
+        bytes
+    }
+}

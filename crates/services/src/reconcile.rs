@@ -1,0 +1,157 @@
+//! What Triton knows and a log doesn't: the missing events are appended, marked as derived.
+//!
+//! Asked once per silent job, however many watch it. Never invents an end that nobody told.
+
+use std::sync::Arc;
+
+use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
+use conch_ports::{Error, EventBus, Fence, TritonGateway};
+use conch_wire::event;
+use tokio::sync::Semaphore;
+
+use crate::Clock;
+use crate::offer::{Offered, offer};
+
+/// Questions to Triton under way at once.
+const CONCURRENCY: usize = 16;
+
+/// What asking Triton brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Triton knows of no such job.
+    Unknown,
+    /// Triton knows no more than the log.
+    Nothing,
+    /// The log has new events.
+    Appended,
+}
+
+/// Brings logs up to what Triton knows; a cheap handle.
+#[derive(Clone)]
+pub struct Reconcile {
+    bus: Arc<dyn EventBus>,
+    gateway: Arc<dyn TritonGateway>,
+    clock: Clock,
+    limit: Arc<Semaphore>,
+}
+
+impl Reconcile {
+    /// Asks `gateway`, appends to `bus`.
+    pub fn new(bus: Arc<dyn EventBus>, gateway: Arc<dyn TritonGateway>, clock: Clock) -> Self {
+        Self {
+            bus,
+            gateway,
+            clock,
+            limit: Arc::new(Semaphore::new(CONCURRENCY)),
+        }
+    }
+
+    /// Asks Triton for the job and appends what its log lacks. Cancel-safe: asking again goes on
+    /// where this left off.
+    ///
+    /// # Errors
+    /// When Triton or the store is out of reach.
+    pub async fn ask(&self, job_id: &JobId) -> Result<Asked, Error> {
+        let _permit = self.limit.acquire().await;
+        match self.gateway.job(job_id).await? {
+            Some(job) => self.derive(&job).await,
+            None => Ok(Asked::Unknown),
+        }
+    }
+
+    /// Appends what the log lacks of what `told` says.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    pub async fn derive(&self, told: &Job) -> Result<Asked, Error> {
+        let known = self.bus.read(&told.id, 0, 0).await?.map(|log| log.job);
+        let mut asked = Asked::Nothing;
+        for event in self.missing(told, known.as_ref()) {
+            let encode = |job: &Job| event::encode(&event, job);
+            let offered = offer(&self.bus, &event, Fence::Open, encode).await?;
+            if matches!(offered, Offered::Appended(_) | Offered::Duplicate(_)) {
+                asked = Asked::Appended;
+                tracing::info!(
+                    job.id = %told.id,
+                    event.kind = event.kind.event_type(),
+                    "the log lacked what Triton knows: appended"
+                );
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The events between what the log knows and what Triton told.
+    fn missing(&self, told: &Job, known: Option<&Job>) -> Vec<Event> {
+        let now = (self.clock)();
+        let mut kinds: Vec<(Timestamp, EventKind)> = Vec::new();
+        if known.is_none() {
+            let queued_at = told.created_at.or(told.started_at).unwrap_or(now);
+            kinds.push((
+                queued_at,
+                EventKind::Queued {
+                    queued_at,
+                    value_proposition_id: told.value_proposition_id.clone(),
+                },
+            ));
+        }
+        let began = told.started_at.is_some() || told.status == JobStatus::Running;
+        if began && known.is_none_or(|job| job.started_at.is_none() && !job.status.is_terminal()) {
+            let started_at = told.started_at.unwrap_or(now);
+            kinds.push((started_at, EventKind::Started { started_at }));
+        }
+        if known.is_none_or(|job| !job.status.is_terminal()) {
+            kinds.extend(end(told, now));
+        }
+        let floor = known.and_then(|job| job.updated_at);
+        let mut latest = floor.unwrap_or(Timestamp::from_micros(i64::MIN));
+        kinds
+            .into_iter()
+            .map(|(at, kind)| {
+                latest = latest.max(at);
+                Self::event(told, latest, kind)
+            })
+            .collect()
+    }
+
+    fn event(told: &Job, timestamp: Timestamp, kind: EventKind) -> Event {
+        // The same whoever derives it, so that two instances append it once.
+        let name = format!("derived-{}", kind.event_type().replace(':', "-"));
+        Event {
+            job_id: told.id.clone(),
+            client_id: told.client_id.clone(),
+            timestamp,
+            attempt: None,
+            event_id: EventId::parse(&name).expect("made of letters and dashes"),
+            derived: true,
+            kind,
+        }
+    }
+}
+
+/// The terminal event that a job's state tells of.
+fn end(told: &Job, now: Timestamp) -> Option<(Timestamp, EventKind)> {
+    let completed_at = told.completed_at.or(told.updated_at).unwrap_or(now);
+    let kind = match told.status {
+        JobStatus::Pending | JobStatus::Running => return None,
+        JobStatus::Completed => EventKind::Completed {
+            template_ids: told.template_ids.clone(),
+            template_count: told.template_count,
+            generation_duration_ms: told.generation_duration_ms,
+            completed_at,
+        },
+        JobStatus::Failed => EventKind::Failed {
+            error_message: told
+                .error_message
+                .clone()
+                .unwrap_or_else(|| "Triton gave no reason".to_owned()),
+            generation_duration_ms: told.generation_duration_ms,
+            completed_at,
+        },
+        JobStatus::Cancelled => EventKind::Cancelled {
+            template_ids: told.template_ids.clone(),
+            completed_at,
+        },
+    };
+    Some((completed_at, kind))
+}

@@ -1,0 +1,154 @@
+//! Taking in a job: which value proposition, which job, once per idempotency key.
+//!
+//! Never in here: running it. What was acknowledged here is in the log and in the queue (I11).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::Retryable;
+use conch_domain::{
+    ClientId, Event, EventId, EventKind, Job, JobId, ValueProposition, ValuePropositionId,
+};
+use conch_ports::{
+    Catalogue, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, NewJob, QueueEffect,
+    Requested, Result, Submission, Submitted,
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::Clock;
+use crate::append::patience;
+use crate::offer::new_epoch;
+
+/// How long an idempotency key is remembered (contract §4).
+const KEY_LIFETIME: Duration = Duration::from_hours(24);
+/// How long the store is waited for before the caller is told.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Takes in jobs; a cheap handle.
+#[derive(Clone)]
+pub struct Submit {
+    queue: Arc<dyn JobQueue>,
+    catalogue: Arc<dyn Catalogue>,
+    clock: Clock,
+}
+
+impl Submit {
+    /// Puts jobs into `queue`, for clients that `catalogue` knows.
+    pub fn new(queue: Arc<dyn JobQueue>, catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
+        Self {
+            queue,
+            catalogue,
+            clock,
+        }
+    }
+
+    /// Accepts a job. `caller` separates the idempotency keys of different callers.
+    ///
+    /// # Errors
+    /// When the store is out of reach or has no room, or a quota is used up. The job may have been
+    /// accepted nevertheless: only an idempotency key makes asking again safe.
+    pub async fn submit(&self, new: NewJob, caller: &str) -> Result<Requested> {
+        let found = (|| self.value_proposition(&new))
+            .retry(patience(Some(PATIENCE)))
+            .when(Error::is_retryable)
+            .await?;
+        let value_proposition = match found {
+            Ok(value_proposition) => value_proposition,
+            Err(missing) => return Ok(Requested::NotFound(missing)),
+        };
+        let (job, commit) = self.queued(&new.client_id, value_proposition.id);
+        let submission = Submission {
+            commit,
+            idempotency: new.idempotency_key.as_ref().map(|key| Idempotency {
+                key: format!("{caller}:{key}"),
+                digest: digest(&new),
+                lifetime: KEY_LIFETIME,
+            }),
+        };
+        // The same ids each time: a try that succeeded without our hearing of it is answered `New`.
+        let submitted = (|| self.queue.submit(submission.clone()))
+            .retry(patience(Some(PATIENCE)))
+            .when(Error::is_retryable)
+            .await?;
+        match submitted {
+            Submitted::New => {
+                tracing::info!(job.id = %job.id, client.id = %new.client_id, "job queued");
+                Ok(Requested::Accepted(Box::new(job)))
+            }
+            Submitted::Existing(job_id) => self.existing(&job_id).await,
+            Submitted::KeyReused => Ok(Requested::KeyReused),
+        }
+    }
+
+    /// What the job is generated from, or in words why there is nothing.
+    async fn value_proposition(&self, new: &NewJob) -> Result<Result<ValueProposition, String>> {
+        let client_id = &new.client_id;
+        let Some(all) = self.catalogue.value_propositions(client_id).await? else {
+            return Ok(Err(format!("There is no client {client_id}.")));
+        };
+        Ok(match &new.value_proposition_id {
+            Some(id) => all.into_iter().find(|v| v.id == *id).ok_or_else(|| {
+                format!("Client {client_id} has no value proposition {id}.")
+            }),
+            None => all.into_iter().find(|v| v.is_active).ok_or_else(|| {
+                format!("Client {client_id} has no active value proposition: add one or activate one first.")
+            }),
+        })
+    }
+
+    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Commit) {
+        let now = (self.clock)();
+        let mut job = Job::unborn(JobId::from_uuid(Uuid::now_v7()), new_epoch(), true);
+        let event = Event {
+            job_id: job.id.clone(),
+            client_id: Some(client_id.clone()),
+            timestamp: now,
+            attempt: None,
+            event_id: EventId::from_uuid(Uuid::now_v7()),
+            derived: false,
+            kind: EventKind::Queued {
+                queued_at: now,
+                value_proposition_id: Some(from),
+            },
+        };
+        job.apply(job.position.next(), &event)
+            .expect("a job that is not born yet may be queued");
+        let commit = Commit {
+            line: conch_wire::event::encode(&event, &job),
+            job: job.clone(),
+            event_id: event.event_id,
+            fence: Fence::Open,
+            effect: QueueEffect::Keep,
+            announce: true,
+            replaces: None,
+        };
+        (job, commit)
+    }
+
+    async fn existing(&self, job_id: &JobId) -> Result<Requested> {
+        match self.catalogue.job(job_id).await? {
+            Some(job) => Ok(Requested::Accepted(Box::new(job))),
+            None => Err(Error::new(
+                ErrorKind::Internal,
+                "catalogue.job",
+                format!(
+                    "the record of job {job_id}, which this idempotency key stands for, is gone"
+                ),
+            )),
+        }
+    }
+}
+
+/// What was asked for, not what was chosen for it: the latest value proposition may change between
+/// two tries of one caller.
+fn digest(new: &NewJob) -> String {
+    let mut hash = Sha256::new();
+    hash.update(new.client_id.as_str());
+    hash.update("\n");
+    if let Some(id) = &new.value_proposition_id {
+        hash.update(id.as_str());
+    }
+    let digits = hash.finalize();
+    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,324 @@
+//! The worker: claims jobs as soon as it has room and one is due, runs each in a task of its own,
+//! and gives them all back when it is told to stop.
+//!
+//! Never in here: what a job consists of (`run`), whose lease has run out (`reap`). Nothing is
+//! claimed once the shutdown has begun, and no task outlives [`Worker::run`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conch_domain::{EventKind, JobId, RetryReason, Timestamp};
+use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signal, TemplateGenerator};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::Clock;
+use crate::append::Appender;
+use crate::reap;
+use crate::run::{self, Context};
+
+/// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
+const CLAIM_RETRY: Duration = Duration::from_millis(100);
+/// Longest wait after claims that failed.
+const CLAIM_RETRY_CAP: Duration = Duration::from_secs(5);
+/// Shortest wait after a claim that found nothing.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a worker works. All times are settings, so that a test needn't wait for the usual ones.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For people who look who holds what.
+    pub name: String,
+    /// Jobs at once, at least 1.
+    pub concurrency: usize,
+    /// How long a job stays claimed without a renewal.
+    pub lease: Duration,
+    /// Attempts that a job gets, at least 1.
+    pub max_attempts: u32,
+    /// Wait before the second attempt; doubles with each further one.
+    pub backoff: Duration,
+    /// Longest wait between two attempts.
+    pub backoff_cap: Duration,
+    /// Longest time between two looks into the queue, whatever was announced.
+    pub poll: Duration,
+    /// How long a shutdown waits for the jobs to be given back.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "worker".to_owned(),
+            concurrency: 2,
+            lease: Duration::from_secs(30),
+            max_attempts: 3,
+            backoff: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(30),
+            poll: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct Dependencies {
+    /// The logs and announcements.
+    pub bus: Arc<dyn EventBus>,
+    /// Where the jobs come from.
+    pub queue: Arc<dyn JobQueue>,
+    /// What they are made from, and where the templates go.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// What makes the templates.
+    pub generator: Arc<dyn TemplateGenerator>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// A worker that doesn't work yet.
+    pub fn build(self, dependencies: Dependencies) -> Worker {
+        Worker {
+            settings: Arc::new(self),
+            deps: dependencies,
+        }
+    }
+
+    /// The end of an attempt that isn't the job's, and when the next may begin. `attempt` is the one
+    /// that ended.
+    pub(crate) fn retry(
+        &self,
+        reason: RetryReason,
+        error_message: Option<String>,
+        attempt: u32,
+        now: Timestamp,
+    ) -> (EventKind, QueueEffect) {
+        let counts = reason != RetryReason::Shutdown;
+        let after = if counts {
+            let doublings = attempt.saturating_sub(1).min(30);
+            let backoff = self.backoff.saturating_mul(1 << doublings);
+            jittered(backoff.min(self.backoff_cap))
+        } else {
+            Duration::ZERO
+        };
+        let kind = EventKind::Retrying {
+            max_attempts: self.max_attempts,
+            retry_at: now.plus_millis(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            reason,
+            error_message,
+        };
+        (kind, QueueEffect::Requeue { after, counts })
+    }
+}
+
+/// Between three quarters of `duration` and all of it, so that nothing goes in step.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(rand::random_range(0.75..=1.0))
+}
+
+/// Who in this worker wants to hear of which announcements.
+#[derive(Default)]
+struct Ears {
+    running: Mutex<HashMap<JobId, Arc<Notify>>>,
+    queue: Notify,
+}
+
+impl Ears {
+    /// Passes on what the bus says. Nothing in a message is believed: it only makes somebody look.
+    async fn listen(&self, bus: Arc<dyn EventBus>, clock: Clock) {
+        let mut signals = bus.subscribe();
+        while let Some(signal) = signals.next().await {
+            match signal {
+                Signal::Lapsed => {
+                    self.queue.notify_one();
+                    for look in self.running.lock().values() {
+                        look.notify_one();
+                    }
+                }
+                Signal::Message(line) => {
+                    let Ok(incoming) = conch_wire::event::decode(&line, clock()) else {
+                        continue;
+                    };
+                    match incoming.event.kind {
+                        EventKind::Queued { .. } | EventKind::Retrying { .. } => {
+                            self.queue.notify_one();
+                        }
+                        EventKind::CancelRequested { .. } => {
+                            if let Some(look) = self.running.lock().get(&incoming.event.job_id) {
+                                look.notify_one();
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes a job off the list of those that run here, however its run ends.
+struct Listed {
+    ears: Arc<Ears>,
+    job_id: JobId,
+    look: Arc<Notify>,
+}
+
+impl Listed {
+    fn new(ears: &Arc<Ears>, job_id: JobId) -> Self {
+        let look = Arc::new(Notify::new());
+        let known = ears
+            .running
+            .lock()
+            .insert(job_id.clone(), Arc::clone(&look));
+        // A job whose lease this worker lost may come back before its old run has noticed.
+        drop(known);
+        Self {
+            ears: Arc::clone(ears),
+            job_id,
+            look,
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut running = self.ears.running.lock();
+        if running
+            .get(&self.job_id)
+            .is_some_and(|look| Arc::ptr_eq(look, &self.look))
+        {
+            running.remove(&self.job_id);
+        }
+    }
+}
+
+/// Runs jobs.
+pub struct Worker {
+    settings: Arc<Settings>,
+    deps: Dependencies,
+}
+
+impl Worker {
+    /// Works until `shutdown`, then gives back what runs and returns, within [`Settings::drain`].
+    ///
+    /// Dropped, it stops at once and writes nothing more; its leases run out by themselves.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let context = Context {
+            appender: Appender::new(Arc::clone(&self.deps.bus), Arc::clone(&self.deps.clock)),
+            settings: self.settings,
+            deps: self.deps,
+            shutdown: shutdown.clone(),
+        };
+        let ears = Arc::new(Ears::default());
+        let listener = {
+            let (ears, deps) = (Arc::clone(&ears), context.deps.clone());
+            tokio::spawn(async move { ears.listen(deps.bus, deps.clock).await })
+        };
+        let _listener = AbortOnDropHandle::new(listener);
+        let _reaper = AbortOnDropHandle::new(tokio::spawn(reap::run(context.clone())));
+
+        let mut jobs = JoinSet::new();
+        let mut outage = Outage::default();
+        while !shutdown.is_cancelled() {
+            let wait = if jobs.len() < context.settings.concurrency {
+                // Not raced against anything: a claim whose answer is dropped blocks its job.
+                let since = Instant::now();
+                match claim(&context).await {
+                    Ok(Claimed::Lease(lease)) => {
+                        outage.over();
+                        let listed = Listed::new(&ears, lease.job_id.clone());
+                        let context = context.clone();
+                        jobs.spawn(async move {
+                            run::run(context, lease, since, Arc::clone(&listed.look)).await;
+                        });
+                        continue;
+                    }
+                    Ok(Claimed::NothingFor(wait)) => {
+                        outage.over();
+                        wait
+                    }
+                    Err(error) => outage.wait_after(&error),
+                }
+            } else {
+                Duration::MAX
+            };
+            let room = jobs.len() < context.settings.concurrency;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(ended) = jobs.join_next() => note(ended),
+                () = tokio::time::sleep(wait), if room => {}
+                () = ears.queue.notified(), if room && !outage.is_on() => {}
+            }
+        }
+        let drained = tokio::time::timeout(context.settings.drain, async {
+            while let Some(ended) = jobs.join_next().await {
+                note(ended);
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                jobs = jobs.len(),
+                "not all jobs could be given back in time: their leases run out"
+            );
+        }
+        jobs.shutdown().await;
+    }
+}
+
+enum Claimed {
+    Lease(Lease),
+    NothingFor(Duration),
+}
+
+async fn claim(context: &Context) -> conch_ports::Result<Claimed> {
+    let settings = &context.settings;
+    let queue = &context.deps.queue;
+    if let Some(lease) = queue.claim(&settings.name, settings.lease).await? {
+        return Ok(Claimed::Lease(lease));
+    }
+    let poll = jittered(settings.poll);
+    let due = queue.next_due().await?.unwrap_or(poll);
+    Ok(Claimed::NothingFor(due.clamp(CLAIM_PAUSE.min(poll), poll)))
+}
+
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a run panicked: its lease runs out and the job is tried again");
+    }
+}
+
+/// A time without a queue: logged once, waited through with growing pauses.
+#[derive(Default)]
+struct Outage {
+    failures: u32,
+}
+
+impl Outage {
+    fn is_on(&self) -> bool {
+        self.failures > 0
+    }
+
+    fn wait_after(&mut self, error: &conch_ports::Error) -> Duration {
+        if !self.is_on() {
+            tracing::warn!(%error, "no job can be claimed; tried again until one can");
+        }
+        let wait = CLAIM_RETRY.saturating_mul(1 << self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        jittered(wait.min(CLAIM_RETRY_CAP))
+    }
+
+    fn over(&mut self) {
+        if self.is_on() {
+            tracing::info!("jobs can be claimed again");
+            self.failures = 0;
+        }
+    }
+}

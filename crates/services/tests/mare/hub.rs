@@ -1,0 +1,448 @@
+//! One job, many watchers: attach without a hole, resume, reset, silence, loss, the end.
+
+use std::time::Duration;
+
+use conch_domain::{EventKind, Job, JobRecord, JobStatus};
+use conch_ports::ErrorKind;
+use conch_services::hub::{Attached, Next, Settings};
+
+use crate::world::{Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name};
+
+const CLOSING: &str = ": Connection closing - job completed";
+
+#[tokio::test(start_paused = true)]
+async fn a_late_watcher_gets_the_whole_history_and_then_what_comes() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    assert_eq!(ids(&eyes.events(2).await), ["0000abcd-1", "0000abcd-2"]);
+    job.progress(50).await;
+    job.complete().await;
+    let rest = eyes.to_end().await;
+    assert_eq!(ids(&rest), ["0000abcd-3", "0000abcd-4", CLOSING]);
+    assert_eq!(data(&rest[1])["status"], "completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_job_is_its_history_and_the_close() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    job.complete().await;
+    let seen = world.watch("j", None).await.to_end().await;
+    assert_eq!(
+        ids(&seen),
+        ["0000abcd-1", "0000abcd-2", "0000abcd-3", CLOSING]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursors() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    job.complete().await;
+    for (cursor, expected) in [
+        (
+            "0000abcd-0",
+            &["0000abcd-1", "0000abcd-2", "0000abcd-3", CLOSING][..],
+        ),
+        ("0000abcd-1", &["0000abcd-2", "0000abcd-3", CLOSING]),
+        ("0000abcd-2", &["0000abcd-3", CLOSING]),
+        // Another epoch, the future, garbage: a reset at the head.
+        ("11111111-2", &["0000abcd-3", CLOSING]),
+        ("0000abcd-9", &["0000abcd-3", CLOSING]),
+        ("abc", &["0000abcd-3", CLOSING]),
+        ("-1", &["0000abcd-3", CLOSING]),
+        ("0000abcd-18446744073709551616", &["0000abcd-3", CLOSING]),
+    ] {
+        let seen = world.watch("j", Some(cursor)).await.to_end().await;
+        assert_eq!(ids(&seen), expected, "{cursor}");
+        let first = data(&seen[0]);
+        let is_reset = first["event_type"] == "job:snapshot";
+        let honoured =
+            cursor.starts_with("0000abcd-") && cursor.len() == 10 && cursor < "0000abcd-4";
+        assert_eq!(is_reset, !honoured, "{cursor}: {first}");
+        if is_reset {
+            assert_eq!(first["reset"], true);
+            assert_eq!(first["requested"], cursor);
+            assert_eq!(first["status"], "completed");
+            assert_eq!(first["template_ids"][0], "t1");
+        }
+    }
+    for cursor in ["0000abcd-3", "lost-0"] {
+        let attached = world.hub.watch(&job_id("j"), Some(cursor)).await;
+        assert_eq!(name(&attached), "Ended", "{cursor}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trimmed_log_begins_with_a_snapshot_that_is_no_reset() {
+    let memory = conch_memory::Settings {
+        history_limit: 5,
+        ..conch_memory::Settings::default()
+    };
+    let settings = Settings {
+        history_limit: 5,
+        ..Settings::default()
+    };
+    let world = World::with(memory, settings);
+    let mut job = world.job("j");
+    job.start().await;
+    for progress in 1..10 {
+        job.progress(progress).await;
+    }
+    let mut eyes = world.watch("j", None).await;
+    let first = eyes.events(1).await;
+    assert_eq!(ids(&first), ["0000abcd-11"]);
+    assert_eq!(data(&first[0])["reset"], false);
+    // A cursor that was trimmed away is a reset, one that is just kept is not.
+    let trimmed = world.watch("j", Some("0000abcd-3")).await.events(1).await;
+    assert_eq!(data(&trimmed[0])["reset"], true);
+    let kept = world.watch("j", Some("0000abcd-6")).await.events(5).await;
+    assert_eq!(ids(&kept)[0], "0000abcd-7");
+    job.complete().await;
+    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-12", CLOSING]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_announcement_is_made_up_for_by_the_position_check() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.lose_announcements(|_, _| true);
+    let begun = tokio::time::Instant::now();
+    job.complete().await;
+    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-3", CLOSING]);
+    assert!(begun.elapsed() <= POSITION_CHECK, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_subscription_is_made_up_for_at_once() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.disconnect_subscribers();
+    job.complete().await;
+    let begun = tokio::time::Instant::now();
+    world.faults.reconnect_subscribers();
+    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-3", CLOSING]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_and_late_announcements_show_nothing_twice() {
+    let world = World::new();
+    let mut job = world.job("j");
+    world.faults.repeat_announcements(3);
+    world.faults.hold_announcements();
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    job.progress(10).await;
+    world.faults.release_announcements();
+    job.complete().await;
+    let seen = eyes.to_end().await;
+    let expected = [
+        "0000abcd-1",
+        "0000abcd-2",
+        "0000abcd-3",
+        "0000abcd-4",
+        CLOSING,
+    ];
+    assert_eq!(ids(&seen), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_watchers_cost_one_read() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = Vec::new();
+    for _ in 0..1000 {
+        eyes.push(world.watch("j", None).await);
+    }
+    for eye in &mut eyes {
+        eye.events(2).await;
+    }
+    let before = world.faults.calls("event_bus.read");
+    job.complete().await;
+    for eye in &mut eyes {
+        assert_eq!(ids(&eye.to_end().await), ["0000abcd-3", CLOSING]);
+    }
+    let reads = world.faults.calls("event_bus.read") - before;
+    assert!(reads <= 2, "{reads} reads for one event");
+    assert_eq!(world.hub.watchers(), 1000);
+    drop(eyes);
+    assert_eq!(world.hub.watchers(), 0);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(
+        world.hub.topics(),
+        0,
+        "the topic went with its last watcher"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_is_a_reset_never_a_renumbering() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    let progress = EventKind::Progress {
+        progress: 40,
+        completed_templates: 3,
+        total_templates: 7,
+        message: None,
+    };
+    job.begin_again("0000ffff", progress).await;
+    let seen = eyes.events(1).await;
+    assert_eq!(ids(&seen), ["0000ffff-1"]);
+    assert_eq!(data(&seen[0])["event_type"], "job:snapshot");
+    assert_eq!(data(&seen[0])["reset"], true);
+    assert_eq!(data(&seen[0])["requested"], "0000abcd-2");
+    job.complete().await;
+    assert_eq!(ids(&eyes.to_end().await), ["0000ffff-2", CLOSING]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_gone_everywhere_is_told_to_those_who_saw_it() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.wipe();
+    // One who comes back with a cursor waits with the others.
+    let mut back: Eyes = world.watch("j", Some("0000abcd-2")).await;
+    for seen in [eyes.to_end().await, back.to_end().await] {
+        assert_eq!(ids(&seen), ["lost-0", ": Connection closing - job failed"]);
+        assert_eq!(data(&seen[0])["error_code"], "record-lost");
+        assert_eq!(data(&seen[0])["status"], "failed");
+        assert_eq!(data(&seen[0])["reset"], true);
+    }
+    // One without was never promised anything.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let attached = world.hub.watch(&job_id("j"), None).await;
+    assert_eq!(name(&attached), "Unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgot_is_healed_by_the_writer() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.wipe();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    job.begin_again("0000ffff", completed()).await;
+    let seen = eyes.to_end().await;
+    assert_eq!(ids(&seen), ["0000ffff-1", CLOSING]);
+    assert_eq!(data(&seen[0])["status"], "completed");
+}
+
+fn told(id: &str, status: JobStatus) -> Job {
+    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    Job::restore(JobRecord {
+        status,
+        template_ids: vec!["t1".parse().expect("an id")],
+        template_count: 1,
+        ..(*unborn).clone()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
+    let world = World::new();
+    world.triton.set_job(told("j", JobStatus::Running));
+    let mut eyes = world.watch("j", None).await;
+    let begun = eyes.events(2).await;
+    assert_eq!(data(&begun[0])["event_type"], "job:queued");
+    assert_eq!(data(&begun[1])["event_type"], "job:started");
+    assert!(begun.iter().all(|e| data(e)["derived"] == true));
+    // Nobody ever announces the end: the silence is noticed.
+    world.triton.set_job(told("j", JobStatus::Completed));
+    let rest = eyes.to_end().await;
+    assert_eq!(data(&rest[0])["event_type"], "job:completed");
+    assert_eq!(data(&rest[0])["template_ids"][0], "t1");
+    assert_eq!(ids(&rest)[1], CLOSING);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = Vec::new();
+    for _ in 0..100 {
+        eyes.push(world.watch("j", None).await);
+    }
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    let calls = world.triton.calls("job");
+    assert!(
+        (1..=4).contains(&calls),
+        "{calls} calls in two position checks"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_jobs() {
+    let world = World::new();
+    for cursor in [None, Some("garbage")] {
+        let attached = world.hub.watch(&job_id("nobody"), cursor).await;
+        assert_eq!(name(&attached), "Unknown", "{cursor:?}");
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(world.hub.topics(), 0, "what was never found is not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_store_and_triton_are_out_of_reach_the_stream_lives_on_heartbeats() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    world.faults.fail_next(
+        "event_bus.read",
+        20,
+        ErrorKind::Unavailable,
+        conch_memory::When::Before,
+    );
+    world.triton.fail(ErrorKind::Unavailable);
+    let mut eyes = world.watch("j", None).await;
+    let (greeting, _) = eyes.frames().await;
+    assert_eq!(greeting, ["retry: 2000\n\n"]);
+    let (beat, _) = eyes.frames().await;
+    assert_eq!(beat, [": keep-alive\n"]);
+    world.faults.fail_no_more();
+    job.complete().await;
+    let seen = eyes.to_end().await;
+    assert_eq!(
+        ids(&seen),
+        ["0000abcd-1", "0000abcd-2", "0000abcd-3", CLOSING]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_watcher_gets_one_heartbeat_per_interval() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    let begun = tokio::time::Instant::now();
+    for _ in 0..4 {
+        assert_eq!(eyes.frames().await.0, [": keep-alive\n"]);
+    }
+    let took = begun.elapsed();
+    let interval = Settings::default().heartbeat;
+    assert!(
+        took > interval * 3 && took <= interval * 4 + Duration::from_secs(1),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_lags_is_spared_superseded_progress_and_nothing_else() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    for progress in 0..60 {
+        job.progress(progress).await;
+    }
+    job.append(EventKind::CancelRequested { reason: None })
+        .await;
+    job.complete().await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let seen = eyes.to_end().await;
+    assert_eq!(
+        ids(&seen),
+        ["0000abcd-62", "0000abcd-63", "0000abcd-64", CLOSING]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_lags_behind_the_kept_events_is_reset() {
+    let settings = Settings {
+        history_limit: 10,
+        ..Settings::default()
+    };
+    let world = World::with(conch_memory::Settings::default(), settings);
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    for progress in 0..60 {
+        job.progress(progress).await;
+    }
+    job.complete().await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let seen = eyes.to_end().await;
+    assert_eq!(ids(&seen), ["0000abcd-63", CLOSING]);
+    assert_eq!(data(&seen[0])["requested"], "0000abcd-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_another_process_gave_out_is_not_the_future() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let _keeps_the_topic = world.watch("j", None).await;
+    world.faults.lose_announcements(|_, _| true);
+    job.progress(10).await;
+    job.progress(20).await;
+    // The topic here still stands at 2, but the watcher has seen 3 elsewhere.
+    let mut eyes = world.watch("j", Some("0000abcd-3")).await;
+    let seen = eyes.events(1).await;
+    assert_eq!(ids(&seen), ["0000abcd-4"]);
+    assert_eq!(data(&seen[0])["event_type"], "job:progress");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_are_turned_away_with_a_long_retry() {
+    let settings = Settings {
+        max_watchers: 1,
+        ..Settings::default()
+    };
+    let world = World::with(conch_memory::Settings::default(), settings);
+    let mut job = world.job("j");
+    job.start().await;
+    let _first = world.watch("j", None).await;
+    let Attached::Full(watcher) = world.hub.watch(&job_id("j"), None).await else {
+        panic!("the second must be turned away");
+    };
+    let (frames, next) = Eyes(watcher).frames().await;
+    assert_eq!(next, Next::End);
+    let text = std::str::from_utf8(&frames[0]).expect("text");
+    let millis: u64 = text
+        .trim()
+        .strip_prefix("retry: ")
+        .and_then(|t| t.parse().ok())
+        .expect("retry");
+    assert!((30_000..=60_000).contains(&millis), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_every_stream_with_a_retry() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.shutdown.cancel();
+    let (frames, next) = eyes.frames().await;
+    assert_eq!(next, Next::End);
+    assert!(frames[0].starts_with(b"retry: "), "{frames:?}");
+    world.hub.stopped().await;
+}

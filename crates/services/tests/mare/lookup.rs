@@ -1,0 +1,156 @@
+//! Cache first, then the log, then Triton; one question under way per job.
+
+use conch_domain::{Job, JobRecord, JobStatus};
+use conch_ports::ErrorKind;
+use conch_services::lookup::Events;
+
+use crate::world::{World, job_id};
+
+fn told(id: &str, status: JobStatus) -> Job {
+    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    Job::restore(JobRecord {
+        status,
+        ..(*unborn).clone()
+    })
+}
+
+async fn status(world: &World, id: &str) -> Option<String> {
+    let bytes = world.lookup.job(&job_id(id)).await.expect("an answer")?;
+    let job: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(job["job_id"], id);
+    Some(job["status"].as_str().expect("a status").to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_jobs_lookup_makes_no_call_to_triton() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    assert_eq!(status(&world, "j").await.as_deref(), Some("running"));
+    job.complete().await;
+    for _ in 0..3 {
+        assert_eq!(status(&world, "j").await.as_deref(), Some("completed"));
+    }
+    assert_eq!(world.triton.total_calls(), 0);
+    assert_eq!(
+        world.faults.calls("result_cache.get"),
+        2,
+        "then it is kept in the process"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_triton_alone_knows_is_cached_once_it_has_ended() {
+    let world = World::new();
+    world.triton.set_job(told("t", JobStatus::Running));
+    assert_eq!(status(&world, "t").await.as_deref(), Some("running"));
+    world.triton.set_job(told("t", JobStatus::Failed));
+    for _ in 0..3 {
+        assert_eq!(status(&world, "t").await.as_deref(), Some("failed"));
+    }
+    assert_eq!(world.triton.calls("job"), 2);
+    assert!(
+        world
+            .memory
+            .cache()
+            .get(&job_id("t"))
+            .await
+            .expect("memory")
+            .is_some()
+    );
+    assert_eq!(status(&world, "nobody").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_question_however_many_ask() {
+    let world = World::new();
+    world.triton.set_job(told("t", JobStatus::Running));
+    let answers = (0..50).map(|_| status(&world, "t"));
+    let answers = futures::future::join_all(answers).await;
+    assert!(answers.iter().all(|a| a.as_deref() == Some("running")));
+    assert_eq!(world.triton.calls("job"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unusable_cached_blob_is_a_miss() {
+    for blob in [
+        &br#"{"job_id":"j","sta"#[..],
+        br#"{"job_id":"other","status":"completed"}"#,
+        br#"{"job_id":"j","status":"done"}"#,
+        br#"{"job_id":"j","status":"running"}"#,
+        b"\xff",
+        b"null",
+    ] {
+        let world = World::new();
+        let mut job = world.job("j");
+        job.start().await;
+        world
+            .memory
+            .cache()
+            .put(&job_id("j"), blob.into())
+            .await
+            .expect("memory");
+        assert_eq!(
+            status(&world, "j").await.as_deref(),
+            Some("running"),
+            "{blob:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_fields_of_another_program_are_a_result() {
+    let world = World::new();
+    let blob = br#"{"job_id":"j","status":"completed","template_ids":["t1"],"template_count":1,
+        "generation_duration_ms":5}"#;
+    world
+        .memory
+        .cache()
+        .put(&job_id("j"), blob[..].into())
+        .await
+        .expect("memory");
+    let bytes = world
+        .lookup
+        .job(&job_id("j"))
+        .await
+        .expect("an answer")
+        .expect("found");
+    let job: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(job["template_ids"][0], "t1");
+    assert_eq!(job["id"], "j");
+    assert!(job["error_message"].is_null() && job["created_at"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_the_answer_only_when_nobody_knows() {
+    let world = World::new();
+    world.triton.fail(ErrorKind::Timeout);
+    let error = world
+        .lookup
+        .job(&job_id("j"))
+        .await
+        .expect_err("Triton is too slow");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    world.triton.heal();
+    assert_eq!(status(&world, "j").await, None, "and it is asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn histories() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let events = |after| {
+        let lookup = world.lookup.clone();
+        async move { lookup.events(&job_id("j"), after).await.expect("an answer") }
+    };
+    let Events::Kept(lines) = events(0).await else {
+        panic!("the log is there");
+    };
+    assert_eq!(lines.len(), 2);
+    assert_eq!(events(2).await, Events::Kept(Vec::new()));
+    world.faults.wipe();
+    assert_eq!(events(0).await, Events::Unknown);
+    world.triton.set_job(told("j", JobStatus::Completed));
+    assert_eq!(events(0).await, Events::Expired);
+}

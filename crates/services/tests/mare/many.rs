@@ -1,0 +1,147 @@
+//! Many jobs on one stream: states first, then what comes; resume; the end of those that are named.
+
+use conch_domain::{ClientId, EventKind, JobStatus};
+use conch_services::hub::{Attached, Selection};
+
+use crate::world::{Eyes, World, data, ids, job_id, name};
+
+fn named(ids: &[&str]) -> Selection {
+    Selection {
+        job_ids: ids.iter().map(|id| job_id(id)).collect(),
+        client_ids: Vec::new(),
+    }
+}
+
+async fn watch(world: &World, selection: Selection, cursor: Option<&str>) -> Eyes {
+    match world.hub.watch_many(selection, cursor).await {
+        Attached::Stream(watcher) => Eyes(watcher),
+        other => panic!("expected a stream, got {}", name(&other)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_jobs_begin_with_their_states_and_end_with_the_last() {
+    let world = World::new();
+    let (mut a, mut b) = (world.job("a"), world.job("b"));
+    a.start().await;
+    b.start().await;
+    a.complete().await;
+    let mut eyes = watch(&world, named(&["a", "b", "nobody"]), None).await;
+    let begun = eyes.events(2).await;
+    for (seen, (id, status)) in begun.iter().zip([("a", "completed"), ("b", "running")]) {
+        assert_eq!(data(seen)["event_type"], "job:snapshot");
+        assert_eq!(data(seen)["job_id"], id);
+        assert_eq!(data(seen)["status"], status);
+    }
+    assert!(
+        ids(&begun).iter().all(|id| id.starts_with("m-")),
+        "{begun:?}"
+    );
+    b.progress(50).await;
+    b.complete().await;
+    let rest = eyes.to_end().await;
+    assert_eq!(data(&rest[0])["event_type"], "job:progress");
+    assert_eq!(data(&rest[1])["event_type"], "job:completed");
+    assert_eq!(rest.len(), 3, "{rest:?}");
+    // The end's id is recognised; any other cursor is given the states again.
+    let last = ids(&rest)[1].clone();
+    let again = world.hub.watch_many(named(&["a", "b"]), Some(&last)).await;
+    assert_eq!(name(&again), "Ended");
+    let mut resumed = watch(&world, named(&["a", "b"]), Some(&ids(&rest)[0])).await;
+    let seen = resumed.to_end().await;
+    assert_eq!(seen.len(), 3, "both ends are told again: {seen:?}");
+    assert_eq!(ids(&seen)[1], last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn naming_only_unknown_jobs_is_unknown() {
+    let world = World::new();
+    let attached = world.hub.watch_many(named(&["nobody"]), None).await;
+    assert_eq!(name(&attached), "Unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_everything_hears_of_new_jobs() {
+    let world = World::new();
+    let mut old = world.job("old");
+    old.start().await;
+    world.triton.set_job(old.job.clone());
+    let mut eyes = watch(&world, Selection::default(), None).await;
+    let begun = eyes.events(1).await;
+    assert_eq!(data(&begun[0])["job_id"], "old");
+    let mut new = world.job("new");
+    new.start().await;
+    old.complete().await;
+    let seen = eyes.events(3).await;
+    let mut told: Vec<String> = seen
+        .iter()
+        .map(|s| format!("{} {}", data(s)["job_id"], data(s)["event_type"]).replace('"', ""))
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        ["new job:queued", "new job:started", "old job:completed"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selection_by_client_leaves_the_others_out() {
+    let world = World::new();
+    let other = Selection {
+        job_ids: Vec::new(),
+        client_ids: vec![ClientId::parse("somebody-else").expect("an id")],
+    };
+    let mut theirs = watch(&world, other, None).await;
+    let mine = Selection {
+        job_ids: Vec::new(),
+        client_ids: vec![ClientId::parse("c1").expect("an id")],
+    };
+    let mut ours = watch(&world, mine, None).await;
+    // Nobody listens to the channel yet: the job is found all the same.
+    let mut job = world.job("j");
+    job.start().await;
+    world.triton.set_job(job.job.clone());
+    assert_eq!(data(&ours.events(1).await[0])["job_id"], "j");
+    // Only heartbeats for the others.
+    theirs.frames().await;
+    assert_eq!(theirs.frames().await.0, [": keep-alive\n"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_tells_what_ended_meanwhile() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    world.triton.set_job(job.job.clone());
+    let mut eyes = watch(&world, Selection::default(), None).await;
+    let cursor = ids(&eyes.events(1).await)[0].clone();
+    drop(eyes);
+    job.complete().await;
+    world.triton.set_job(job.job.clone());
+    let mut eyes = watch(&world, Selection::default(), Some(&cursor)).await;
+    // The state, and then the event if the state is from before it.
+    while data(&eyes.events(1).await[0])["status"] != JobStatus::Completed.as_str() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_falls_out_of_the_ring_begins_again_with_states() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = watch(&world, named(&["j"]), None).await;
+    eyes.events(1).await;
+    for i in 0..4200_u32 {
+        let kind = EventKind::TemplateFailed {
+            template_index: i,
+            total_templates: 7,
+            error_message: "x".to_owned(),
+        };
+        job.append(kind).await;
+        tokio::task::yield_now().await;
+    }
+    job.complete().await;
+    let seen = eyes.to_end().await;
+    let last = data(&seen[seen.len() - 2]);
+    assert_eq!(last["status"], "completed");
+    assert!(seen.len() < 4200, "{}", seen.len());
+}

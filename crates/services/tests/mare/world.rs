@@ -1,0 +1,272 @@
+//! A hub with its neighbours, a job to append to, and a watcher's eyes.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
+use conch_memory::{Faults, Memory, ScriptedTriton};
+use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_services::hub::{Attached, Hub, Next, Settings, Watcher};
+use conch_services::ingest::{self, ForeignEvents, Listeners};
+use conch_services::lookup::Lookup;
+use conch_services::reconcile::Reconcile;
+use conch_services::{Clock, hub};
+use conch_wire::event;
+use tokio_util::sync::CancellationToken;
+
+pub const POSITION_CHECK: Duration = Duration::from_secs(10);
+
+pub struct World {
+    pub memory: Memory,
+    pub faults: Faults,
+    pub triton: Arc<ScriptedTriton>,
+    pub hub: Hub,
+    pub lookup: Lookup,
+    pub shutdown: CancellationToken,
+}
+
+pub fn clock() -> Clock {
+    let start = tokio::time::Instant::now();
+    Arc::new(move || {
+        Timestamp::from_micros(1_800_000_000_000_000)
+            .plus_millis(start.elapsed().as_millis() as i64)
+    })
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(conch_memory::Settings::default(), Settings::default())
+    }
+
+    pub fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
+        let memory = memory.build();
+        let triton = Arc::new(ScriptedTriton::new());
+        let shutdown = CancellationToken::new();
+        let reconcile = Reconcile::new(memory.bus(), triton.clone(), clock());
+        let hub = settings.build(
+            memory.bus(),
+            triton.clone(),
+            reconcile,
+            clock(),
+            shutdown.clone(),
+        );
+        let lookup = Lookup::new(memory.cache(), memory.bus(), triton.clone(), 1 << 20);
+        tokio::spawn(ingest::run(
+            memory.bus(),
+            Listeners {
+                hub: hub.clone(),
+                cache_results: None,
+            },
+            ForeignEvents::Accept,
+            clock(),
+            shutdown.clone(),
+        ));
+        Self {
+            faults: memory.faults(),
+            memory,
+            triton,
+            hub,
+            lookup,
+            shutdown,
+        }
+    }
+
+    /// An own job that nothing has happened to yet.
+    pub fn job(&self, id: &str) -> Writer {
+        let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
+        Writer {
+            memory: self.memory.clone(),
+            job: Job::unborn(job_id(id), epoch, true),
+        }
+    }
+
+    pub async fn watch(&self, id: &str, cursor: Option<&str>) -> Eyes {
+        match self.hub.watch(&job_id(id), cursor).await {
+            Attached::Stream(watcher) => Eyes(watcher),
+            other => panic!("expected a stream, got {}", name(&other)),
+        }
+    }
+}
+
+pub fn name(attached: &Attached) -> &'static str {
+    match attached {
+        Attached::Stream(_) => "Stream",
+        Attached::Ended => "Ended",
+        Attached::Unknown => "Unknown",
+        Attached::Full(_) => "Full",
+    }
+}
+
+pub fn job_id(id: &str) -> JobId {
+    JobId::parse(id).expect("a job id")
+}
+
+/// Appends to one job's log as its worker would.
+pub struct Writer {
+    memory: Memory,
+    pub job: Job,
+}
+
+impl Writer {
+    pub async fn append(&mut self, kind: EventKind) {
+        let published = self.try_append(kind, None).await;
+        assert_eq!(published, Published::Appended);
+    }
+
+    /// Begins another incarnation of the log.
+    pub async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
+        let log = self.memory.bus().read(&self.job.id, 0, 0).await;
+        let replaces = log.expect("memory answers").map(|log| log.job.position);
+        self.job = self.job.reincarnate(epoch.parse().expect("an epoch"));
+        let published = self.try_append(kind, replaces).await;
+        assert_eq!(published, Published::Appended);
+    }
+
+    async fn try_append(
+        &mut self,
+        kind: EventKind,
+        replaces: Option<conch_domain::Position>,
+    ) -> Published {
+        let position = self.job.position.next();
+        let now = Timestamp::from_micros(1_800_000_000_000_000 + position.sequence as i64);
+        let event = Event {
+            job_id: self.job.id.clone(),
+            client_id: Some(ClientId::parse("c1").expect("an id")),
+            timestamp: now,
+            attempt: None,
+            event_id: EventId::parse(&format!("{position}")).expect("an id"),
+            derived: false,
+            kind,
+        };
+        self.job.apply(position, &event).expect("a legal event");
+        self.memory
+            .bus()
+            .publish(Commit {
+                line: event::encode(&event, &self.job),
+                event_id: event.event_id.clone(),
+                fence: Fence::Open,
+                effect: QueueEffect::Keep,
+                announce: true,
+                replaces,
+                job: self.job.clone(),
+            })
+            .await
+            .expect("memory answers")
+    }
+
+    pub async fn start(&mut self) {
+        let at = Timestamp::from_micros(1_800_000_000_000_000);
+        self.append(EventKind::Queued {
+            queued_at: at,
+            value_proposition_id: None,
+        })
+        .await;
+        self.append(EventKind::Started { started_at: at }).await;
+    }
+
+    pub async fn progress(&mut self, progress: u8) {
+        self.append(EventKind::Progress {
+            progress,
+            completed_templates: 0,
+            total_templates: 7,
+            message: None,
+        })
+        .await;
+    }
+
+    pub async fn complete(&mut self) {
+        self.append(completed()).await;
+    }
+}
+
+pub fn completed() -> EventKind {
+    EventKind::Completed {
+        template_ids: vec!["t1".parse().expect("an id")],
+        template_count: 1,
+        generation_duration_ms: Some(5),
+        completed_at: Timestamp::from_micros(1_800_000_000_000_000),
+    }
+}
+
+/// What a watcher sees.
+pub struct Eyes(pub Watcher);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// An SSE event, as its id and its data.
+    Event(String, serde_json::Value),
+    /// Any other line.
+    Line(String),
+}
+
+impl Eyes {
+    /// The next frames, as text; none at the end.
+    pub async fn frames(&mut self) -> (Vec<Bytes>, Next) {
+        let mut out = Vec::new();
+        let next = poll_fn(|cx| self.0.poll_frames(cx, &mut out)).await;
+        (out, next)
+    }
+
+    /// Everything up to the end of the stream, heartbeats and greeting left out.
+    pub async fn to_end(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        loop {
+            let (frames, next) = self.frames().await;
+            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            if next == Next::End {
+                return seen;
+            }
+        }
+    }
+
+    /// The next `count` events.
+    pub async fn events(&mut self, count: usize) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let (frames, next) = self.frames().await;
+            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            assert!(
+                next == Next::More || seen.len() >= count,
+                "ended early: {seen:?}"
+            );
+        }
+        seen
+    }
+}
+
+fn is_noise(seen: &Seen) -> bool {
+    matches!(seen, Seen::Line(line) if line.starts_with("retry:") || line.starts_with(": keep-alive"))
+}
+
+fn parse(frame: &Bytes) -> Seen {
+    let text = std::str::from_utf8(frame).expect("SSE is text");
+    match text
+        .strip_prefix("id: ")
+        .and_then(|t| t.split_once("\ndata: "))
+    {
+        Some((id, data)) => Seen::Event(
+            id.to_owned(),
+            serde_json::from_str(data.trim_end()).expect("data is JSON"),
+        ),
+        None => Seen::Line(text.trim_end().to_owned()),
+    }
+}
+
+/// The ids of what was seen; other lines as they are.
+pub fn ids(seen: &[Seen]) -> Vec<String> {
+    seen.iter()
+        .map(|s| match s {
+            Seen::Event(id, _) => id.clone(),
+            Seen::Line(line) => line.clone(),
+        })
+        .collect()
+}
+
+pub fn data(seen: &Seen) -> &serde_json::Value {
+    match seen {
+        Seen::Event(_, data) => data,
+        other => panic!("expected an event, got {other:?}"),
+    }
+}
