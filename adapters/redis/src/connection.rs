@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use conch_ports::{Error, ErrorKind, Result};
 use deadpool_redis::{Connection, Hook, Manager, Pool, PoolError, Runtime, TimeoutType};
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, RedisError,
@@ -22,6 +24,8 @@ const DEAD_PEER: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Connections {
     pool: Pool,
+    /// The connection of [`Connections::read`].
+    shared: Arc<Mutex<Option<MultiplexedConnection>>>,
     client: Client,
     connect_timeout: Duration,
 }
@@ -64,6 +68,7 @@ impl Connections {
             .expect("timeouts have their runtime");
         Self {
             pool,
+            shared: Arc::default(),
             client,
             connect_timeout: settings.connect_timeout,
         }
@@ -82,19 +87,32 @@ impl Connections {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<T> {
-        self.try_run(operation, command)
-            .await?
+        let mut connection = self.checkout(operation).await?;
+        command
+            .query_async(&mut connection)
+            .await
             .map_err(|error| failed(operation, error))
     }
 
-    /// Runs one command whose refusal the caller wants to look at.
-    pub(crate) async fn try_run<T: FromRedisValue>(
+    /// Runs one cheap read, whose refusal the caller wants to look at, on a connection that all such
+    /// reads share: they go out together, and without the PING that the pool sends at each checkout.
+    /// A connection that broke is replaced, and the read repeated on the new one.
+    pub(crate) async fn read<T: FromRedisValue>(
         &self,
         operation: &'static str,
         command: &Cmd,
     ) -> Result<redis::RedisResult<T>> {
-        let mut connection = self.checkout(operation).await?;
-        Ok(command.query_async(&mut connection).await)
+        let current = self.shared.lock().clone();
+        if let Some(mut connection) = current {
+            let answer = command.query_async(&mut connection).await;
+            match answer {
+                Err(error) if is_broken(&error) => *self.shared.lock() = None,
+                answer => return Ok(answer),
+            }
+        }
+        let mut fresh = Connection::take(self.checkout(operation).await?);
+        *self.shared.lock() = Some(fresh.clone());
+        Ok(command.query_async(&mut fresh).await)
     }
 
     /// Runs a script by its digest, and loads it where Redis has forgotten it.
@@ -146,6 +164,11 @@ impl Connections {
             .with_source(elapsed)),
         }
     }
+}
+
+/// Whether the connection is of no more use. A time-out counts: its peer may be gone.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error()
 }
 
 fn unreachable(operation: &'static str, error: PoolError) -> Error {
