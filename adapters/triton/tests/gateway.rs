@@ -23,6 +23,9 @@ const FIRST: Paging = Paging {
     page_size: 20,
 };
 
+/// What a stub answers to whatever it is asked.
+type Answers = Box<dyn Fn() -> Response<Body> + Send + Sync>;
+
 /// A Triton that answers as the test says and remembers what it was asked.
 struct Stub {
     address: String,
@@ -399,7 +402,7 @@ async fn garbage_is_bad_response() {
         let chunk = || Ok::<_, std::io::Error>(axum::body::Bytes::from(vec![b' '; 65536]));
         json(200, "").map(|_| Body::from_stream(futures::stream::repeat_with(chunk)))
     };
-    let rows: Vec<(&str, Box<dyn Fn() -> Response<Body> + Send + Sync>)> = vec![
+    let rows: Vec<(&str, Answers)> = vec![
         ("html", Box::new(|| json(200, "<html>hello</html>"))),
         ("cut JSON", Box::new(|| json(200, r#"{"id":"j1","sta"#))),
         ("empty", Box::new(|| json(200, ""))),

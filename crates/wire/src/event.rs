@@ -298,6 +298,11 @@ fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventKind {
 }
 
 impl Incoming {
+    /// Whether its publisher knows of logs: then it is an announcement of what a log should hold.
+    pub fn is_numbered(&self) -> bool {
+        self.sequence.is_some() && self.epoch.is_some()
+    }
+
     /// The line under which a foreign event is kept and streamed: every field as it came, and those
     /// that it lacks. `job` is the fold after it. A number of its publisher's own is replaced.
     pub fn adopt(&self, job: &Job) -> Bytes {

@@ -1,0 +1,240 @@
+//! A user's program as generator: one run per template, the request on its stdin, the template on its
+//! stdout, both one JSON object.
+//!
+//! The command line is split as a shell splits words, but no shell runs it: no variables, no pipes.
+//! Whoever wants them writes `sh -c '…'`. The program runs in a process group of its own, which is killed
+//! when the program ends, when its time is over and when the future is dropped; what it starts must
+//! stay in that group. Never in here: waiting without a bound, or for a program that doesn't read.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_domain::TemplateDraft;
+use conch_ports::{Brief, Error, ErrorKind, Result, TemplateGenerator};
+use conch_wire::draft::{self, Place};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+const OPERATION: &str = "template_generator.generate";
+/// How much of the end of stderr an error quotes, in bytes.
+const TAIL: usize = 4 * 1024;
+
+/// A command line that can't be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A quote is not closed, or there is no word at all.
+    #[error("the command line is empty or has an open quote")]
+    CommandLine,
+    /// The time or output limit is 0.
+    #[error("the time limit and the output limit must be greater than 0")]
+    Limit,
+}
+
+/// How the program is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The command line, quoted as for a shell.
+    pub command_line: String,
+    /// Until a run is given up and killed.
+    pub timeout: Duration,
+    /// Most bytes on stdout.
+    pub output_limit: usize,
+    /// Environment variables that are not handed down, such as our own secrets.
+    pub withheld: Vec<String>,
+}
+
+impl Settings {
+    /// A command line with defaults: two minutes, 1 MiB, the whole environment.
+    pub fn new(command_line: impl Into<String>) -> Self {
+        Self {
+            command_line: command_line.into(),
+            timeout: Duration::from_mins(2),
+            output_limit: 1024 * 1024,
+            withheld: Vec::new(),
+        }
+    }
+
+    /// The generator. Runs nothing yet.
+    ///
+    /// # Errors
+    /// When the command line can't be split into words, or a limit is 0.
+    pub fn build(self) -> Result<Arc<dyn TemplateGenerator>, Invalid> {
+        if self.timeout.is_zero() || self.output_limit == 0 {
+            return Err(Invalid::Limit);
+        }
+        let words = shlex::split(&self.command_line).unwrap_or_default();
+        match words.split_first() {
+            Some((program, arguments)) if !program.is_empty() => Ok(Arc::new(External {
+                program: program.clone(),
+                arguments: arguments.to_vec(),
+                settings: self,
+            })),
+            _ => Err(Invalid::CommandLine),
+        }
+    }
+}
+
+struct External {
+    program: String,
+    arguments: Vec<String>,
+    settings: Settings,
+}
+
+#[async_trait]
+impl TemplateGenerator for External {
+    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+        let mut complaint = Vec::new();
+        let limit = self.settings.timeout;
+        let run = tokio::time::timeout(limit, self.run(brief, &mut complaint)).await;
+        let output = run.unwrap_or_else(|_| {
+            let what = format!("did not end within {} ms and was killed", limit.as_millis());
+            Err(self.error(ErrorKind::Timeout, &what, &complaint))
+        })?;
+        let bad = |what: &str| self.error(ErrorKind::BadResponse, what, &complaint);
+        let draft =
+            draft::decode(&output).map_err(|e| bad(&format!("printed no valid template: {e}")))?;
+        if (draft.category, draft.target_audience) != (brief.item.category, brief.item.audience) {
+            return Err(bad("printed a template of another category or audience"));
+        }
+        Ok(draft)
+    }
+}
+
+impl External {
+    async fn run(&self, brief: &Brief, complaint: &mut Vec<u8>) -> Result<Vec<u8>> {
+        let (mut child, group) = self.spawn()?;
+        let request = request(brief);
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let written = async {
+            if let Some(mut stdin) = stdin {
+                // A program that doesn't want to know is free to close its stdin.
+                stdin.write_all(&request).await.ok();
+            }
+            Ok(())
+        };
+        let printed = bounded(stdout, self.settings.output_limit);
+        let complained = async {
+            keep_tail(stderr, complaint).await;
+            Ok(())
+        };
+        let ended = async {
+            let status = child.wait().await.map_err(Stopped::Io);
+            // What it left behind would hold the pipes open.
+            drop(group);
+            status
+        };
+        let outcome = tokio::try_join!(written, printed, complained, ended);
+        let (kind, what) = match outcome {
+            Ok(((), output, (), status)) if status.success() => return Ok(output),
+            Ok((.., status)) => {
+                // 126 and 127 are a shell's "can't run it"; the others are sysexits' usage, data and
+                // configuration errors. All of them will come again.
+                let kind = match status.code() {
+                    Some(64 | 65 | 78 | 126 | 127) => ErrorKind::Refused,
+                    _ => ErrorKind::Unavailable,
+                };
+                (kind, format!("failed ({status})"))
+            }
+            Err(Stopped::TooLong) => {
+                let limit = self.settings.output_limit;
+                (
+                    ErrorKind::BadResponse,
+                    format!("printed more than {limit} bytes"),
+                )
+            }
+            Err(Stopped::Io(e)) => (ErrorKind::Unavailable, format!("could not be read: {e}")),
+        };
+        Err(self.error(kind, &what, complaint))
+    }
+
+    fn spawn(&self) -> Result<(Child, Group)> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        for name in &self.settings.withheld {
+            command.env_remove(name);
+        }
+        let child = command.spawn().map_err(|e| {
+            use std::io::ErrorKind::{NotFound, PermissionDenied};
+            let kind = match e.kind() {
+                NotFound | PermissionDenied => ErrorKind::Refused,
+                _ => ErrorKind::Unavailable,
+            };
+            self.error(kind, &format!("can't be started: {e}"), b"")
+                .with_source(e)
+        })?;
+        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+        Ok((child, group))
+    }
+
+    fn error(&self, kind: ErrorKind, what: &str, complaint: &[u8]) -> Error {
+        let complaint = String::from_utf8_lossy(complaint).replace(char::is_control, " ");
+        let mut message = format!("the generator command `{}` {what}", self.program);
+        if !complaint.trim().is_empty() {
+            message = format!("{message}; it said: {}", complaint.trim());
+        }
+        Error::new(kind, OPERATION, message)
+    }
+}
+
+fn request(brief: &Brief) -> bytes::Bytes {
+    let place = Place {
+        index: brief.index,
+        total: brief.total,
+        attempt: brief.attempt,
+    };
+    draft::encode_brief(
+        &brief.job_id,
+        &brief.client,
+        &brief.value_proposition,
+        brief.item,
+        place,
+    )
+}
+
+/// The program and whatever it started; dropping kills them all.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // Nobody there any more is what we want.
+            kill_process_group(pid, Signal::KILL).ok();
+        }
+    }
+}
+
+enum Stopped {
+    TooLong,
+    Io(std::io::Error),
+}
+
+async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> Result<Vec<u8>, Stopped> {
+    let mut output = Vec::new();
+    if let Some(pipe) = pipe {
+        let mut pipe = pipe.take(limit as u64 + 1);
+        pipe.read_to_end(&mut output).await.map_err(Stopped::Io)?;
+    }
+    if output.len() > limit {
+        return Err(Stopped::TooLong);
+    }
+    Ok(output)
+}
+
+async fn keep_tail(pipe: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut chunk = [0; TAIL];
+    while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
+        tail.extend_from_slice(&chunk[..read]);
+        tail.drain(..tail.len().saturating_sub(TAIL));
+    }
+}

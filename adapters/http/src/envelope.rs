@@ -1,0 +1,56 @@
+//! What every request goes through: a panic becomes a 500, the answer gets its security headers, a
+//! trace line says what happened. One layer for all of it, because it stands in the hottest path;
+//! nothing in here may block, lock or read a body.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::{HeaderValue, header};
+use tracing::Level;
+
+use crate::problem::{Code, Problem};
+
+/// The layer, for `axum::middleware::from_fn`.
+pub(crate) async fn envelope(request: Request, next: Next) -> Response {
+    let asked = tracing::enabled!(Level::DEBUG).then(|| {
+        // The path only: a query may carry what belongs in no log.
+        let path = request.uri().path().to_owned();
+        (request.method().clone(), path, Instant::now())
+    });
+    // Unwind-safe: the request is gone with the handler, and the state behind it is only shared
+    // through locks and channels of its owners.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|panic| {
+        tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
+        Problem::from(Code::Internal).into_response()
+    });
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some((method, path, since)) = asked {
+        tracing::debug!(
+            http.method = %method,
+            http.path = path,
+            http.status = response.status().as_u16(),
+            duration_ms = since.elapsed().as_millis() as u64,
+            "answered"
+        );
+    }
+    response
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}

@@ -1,0 +1,56 @@
+//! `GET …/health`: what a service depends on and whether each can be reached now. Always 200: who
+//! asks wants to read it; for orchestrators there is `/readyz`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use crate::answer;
+
+/// Longest time for one dependency.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What became of asking one dependency.
+pub(crate) struct Check {
+    name: &'static str,
+    wrong: Option<String>,
+}
+
+impl Check {
+    /// Asks a dependency whether it answers. Checks of several are to be joined.
+    pub(crate) async fn of(
+        name: &'static str,
+        ping: impl Future<Output = conch_ports::Result<()>>,
+    ) -> Self {
+        let wrong = match tokio::time::timeout(PATIENCE, ping).await {
+            Ok(Ok(())) => None,
+            Ok(Err(e)) => Some(e.message().to_owned()),
+            Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
+        Self { name, wrong }
+    }
+}
+
+/// 200 `{status, service, version, checks: {<name>: {status, detail?}}}`.
+pub(crate) fn answer(service: &str, checks: &[Check]) -> Response {
+    let all_well = checks.iter().all(|check| check.wrong.is_none());
+    let checks: Map<String, Value> = checks
+        .iter()
+        .map(|check| {
+            let value = match &check.wrong {
+                None => json!({"status": "ok"}),
+                Some(detail) => json!({"status": "unreachable", "detail": detail}),
+            };
+            (check.name.to_owned(), value)
+        })
+        .collect();
+    let health = json!({
+        "status": if all_well { "ok" } else { "degraded" },
+        "service": service,
+        "version": env!("CARGO_PKG_VERSION"),
+        "checks": checks,
+    });
+    answer::json(health.to_string())
+}

@@ -1,0 +1,16 @@
+//! The driving side: Mare and Triton over HTTP, and the event stream.
+
+mod answer;
+pub mod body;
+mod envelope;
+mod failure;
+mod health;
+mod idempotency_key;
+pub mod mare;
+pub mod ops;
+mod path;
+pub mod problem;
+mod query;
+mod routes;
+pub mod serve;
+pub mod triton;

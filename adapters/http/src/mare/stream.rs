@@ -1,0 +1,99 @@
+//! The event streams (contract §6). What they say is the hub's; this file only opens them: who asks,
+//! from where on, and what the answer's head looks like.
+
+use std::task::{Context, Poll};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use conch_domain::{ClientId, JobId};
+use conch_services::hub::{self, Attached, Selection, Watcher};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{Edge, accept};
+use crate::failure;
+use crate::path::Id;
+use crate::problem::{Code, Problem};
+use crate::query::Query;
+use crate::serve::{Frames, Next, Takeover};
+
+/// Where an EventSource stands when it reconnects.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Most jobs, and most clients, that one stream may name.
+const NAMES_MAX: usize = 1000;
+
+pub(super) async fn one(
+    State(edge): State<Edge>,
+    Id(id): Id<JobId>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Problem> {
+    accept::event_stream(&headers)?;
+    let cursor = cursor(&headers, &query);
+    let attached = edge.hub.watch(&id, cursor.as_deref()).await;
+    answer(attached).ok_or_else(|| failure::no_job(&id))
+}
+
+pub(super) async fn many(
+    State(edge): State<Edge>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Problem> {
+    accept::event_stream(&headers)?;
+    let selection = Selection {
+        job_ids: query.ids::<JobId>(NAMES_MAX)?,
+        client_ids: query.ids::<ClientId>(NAMES_MAX)?,
+    };
+    let cursor = cursor(&headers, &query);
+    let attached = edge.hub.watch_many(selection, cursor.as_deref()).await;
+    answer(attached).ok_or_else(|| {
+        Problem::new(
+            Code::JobNotFound,
+            "there is none of the jobs that were named",
+        )
+    })
+}
+
+/// What the caller has seen. A browser's first request can carry no header, hence the parameters; its
+/// reconnects repeat them, so the header wins. Any bytes will do: what is no cursor is reset.
+fn cursor(headers: &HeaderMap, query: &Query) -> Option<String> {
+    let header = headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
+    header
+        .filter(|id| !id.is_empty())
+        .map(|id| String::from_utf8_lossy(id).into_owned())
+        .or_else(|| query.text("after").map(str::to_owned))
+        .or_else(|| query.text("last_event_id").map(str::to_owned))
+}
+
+/// The answer's head; none when there is no such job.
+fn answer(attached: Attached) -> Option<Response> {
+    match attached {
+        Attached::Stream(watcher) | Attached::Full(watcher) => Some(
+            (
+                // `cache-control: no-store` is on every answer.
+                [
+                    (header::CONTENT_TYPE, "text/event-stream"),
+                    (HeaderName::from_static("x-accel-buffering"), "no"),
+                ],
+                Takeover::new(Stream(watcher)),
+                (),
+            )
+                .into_response(),
+        ),
+        Attached::Ended => Some(StatusCode::NO_CONTENT.into_response()),
+        Attached::Unknown => None,
+    }
+}
+
+/// A watcher as the server wants it.
+struct Stream(Watcher);
+
+impl Frames for Stream {
+    fn poll_frames(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
+        self.0.poll_frames(cx, out).map(|next| match next {
+            hub::Next::More => Next::More,
+            hub::Next::End => Next::End,
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Ids in paths and queries, parsed before any handler sees them. What is no id is 400 with a code of
+//! its own; nothing of it is repeated in the answer or in a log.
+
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use conch_domain::{ClientId, InvalidId, JobId, TemplateId, ValuePropositionId};
+use http::request::Parts;
+
+use crate::problem::{Code, Problem};
+
+/// An id that paths carry.
+pub(crate) trait Identifier: FromStr<Err = InvalidId> {
+    /// Its parameter in the routes.
+    const PARAMETER: &'static str;
+    /// The problem of text that is none.
+    const INVALID: Code;
+}
+
+macro_rules! identifier {
+    ($name:ty, $parameter:literal, $invalid:ident) => {
+        impl Identifier for $name {
+            const PARAMETER: &'static str = $parameter;
+            const INVALID: Code = Code::$invalid;
+        }
+    };
+}
+
+identifier!(JobId, "job_id", InvalidJobId);
+identifier!(ClientId, "client_id", MalformedRequest);
+identifier!(ValuePropositionId, "value_proposition_id", MalformedRequest);
+identifier!(TemplateId, "template_id", MalformedRequest);
+
+/// Parses an id, percent-decoded already.
+pub(crate) fn parse<T: Identifier>(text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|e: InvalidId| Problem::new(T::INVALID, e.to_string()))
+}
+
+/// The path's id of that kind.
+#[derive(Debug)]
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: Identifier> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let invalid_utf8 = |_| Problem::new(T::INVALID, "the id in the path is not UTF-8");
+        let parameters = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(invalid_utf8)?;
+        let text = parameters
+            .iter()
+            .find_map(|(name, value)| (name == T::PARAMETER).then_some(value))
+            .unwrap_or_default();
+        Ok(Self(parse(text)?))
+    }
+}

@@ -1,0 +1,338 @@
+//! Errors as clients see them: RFC 9457 `application/problem+json` with a stable `code`.
+//!
+//! A problem is an answer, not a log line: it says what the caller can do about it, and never what
+//! only an operator may know.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use conch_ports::ErrorKind;
+use serde::Serialize;
+
+/// What `type` begins with; the code follows.
+const TYPE: &str = "urn:problem-type:conch:";
+/// When to come back, where nothing better is known.
+const RETRY: Duration = Duration::from_secs(5);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// The stable names of all problems. A code's name and status never change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// All of them, for documentation and tests.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The `code` member.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The status that goes with it.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// The `title` member: the same for every occurrence.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The head can't be trusted (two hosts, two lengths).
+    MalformedRequest = "malformed-request", BAD_REQUEST, "Malformed request";
+    /// The body is no JSON that we take.
+    MalformedJson = "malformed-json", BAD_REQUEST, "Malformed JSON";
+    /// The path holds no job id.
+    InvalidJobId = "invalid-job-id", BAD_REQUEST, "Invalid job id";
+    /// No or no valid credentials.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "Unauthorized";
+    /// Valid credentials that don't allow it.
+    Forbidden = "forbidden", FORBIDDEN, "Forbidden";
+    /// No such path.
+    NotFound = "not-found", NOT_FOUND, "Not found";
+    /// No such job.
+    JobNotFound = "job-not-found", NOT_FOUND, "Job not found";
+    /// No such client.
+    ClientNotFound = "client-not-found", NOT_FOUND, "Client not found";
+    /// No such template.
+    TemplateNotFound = "template-not-found", NOT_FOUND, "Template not found";
+    /// No such value proposition, or the client has no active one.
+    ValuePropositionNotFound = "value-proposition-not-found", NOT_FOUND, "Value proposition not found";
+    /// The path has no such method.
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed";
+    /// `Accept` excludes what there is.
+    NotAcceptable = "not-acceptable", NOT_ACCEPTABLE, "Not acceptable";
+    /// The body came too slowly.
+    BodyTimeout = "body-timeout", REQUEST_TIMEOUT, "Body timeout";
+    /// The job has ended: too late to cancel it.
+    JobEnded = "job-ended", CONFLICT, "Job has ended";
+    /// The job is known, its events are gone.
+    EventsExpired = "events-expired", GONE, "Events have expired";
+    /// The body is longer than we take.
+    BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large";
+    /// The body isn't declared as JSON.
+    UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
+    /// A field or parameter doesn't validate; `errors` names it.
+    InvalidField = "invalid-field", UNPROCESSABLE_ENTITY, "Invalid field";
+    /// The idempotency key came before with another body.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "Idempotency key reused";
+    /// A quota or rate is used up.
+    TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests";
+    /// A defect of ours.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";
+    /// Triton is out of reach.
+    UpstreamUnavailable = "upstream-unavailable", BAD_GATEWAY, "Upstream unavailable";
+    /// Triton answers nonsense.
+    UpstreamBadResponse = "upstream-bad-response", BAD_GATEWAY, "Bad response of the upstream";
+    /// Triton doesn't answer in time.
+    UpstreamTimeout = "upstream-timeout", GATEWAY_TIMEOUT, "Upstream timeout";
+    /// The store is out of reach.
+    StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable";
+    /// The store has no room.
+    StoreFull = "store-full", SERVICE_UNAVAILABLE, "Store full";
+    /// The store doesn't answer in time.
+    StoreTimeout = "store-timeout", GATEWAY_TIMEOUT, "Store timeout";
+}
+
+/// One field that doesn't validate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where it is, as in `widgets[2].title`.
+    pub path: String,
+    /// What is wrong with it, and what would be right.
+    pub detail: String,
+}
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// `detail` tells the caller what is wrong this time and what to do.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// 422 for one field.
+    pub fn invalid_field(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        let (path, detail) = (path.into(), detail.into());
+        Self::new(Code::InvalidField, format!("{path}: {detail}"))
+            .with_error(FieldError { path, detail })
+    }
+
+    /// An error of the gateway to Triton.
+    pub fn upstream(error: &conch_ports::Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::OutOfSpace => Code::UpstreamUnavailable,
+            ErrorKind::Timeout => Code::UpstreamTimeout,
+            ErrorKind::BadResponse | ErrorKind::Refused => Code::UpstreamBadResponse,
+            ErrorKind::QuotaExceeded => Code::TooManyRequests,
+            ErrorKind::Internal => Code::Internal,
+        };
+        Self::of_port(code, error)
+    }
+
+    /// An error of bus, cache, queue or catalogue.
+    pub fn store(error: &conch_ports::Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::BadResponse | ErrorKind::Refused => {
+                Code::StoreUnavailable
+            }
+            ErrorKind::Timeout => Code::StoreTimeout,
+            ErrorKind::OutOfSpace => Code::StoreFull,
+            ErrorKind::QuotaExceeded => Code::TooManyRequests,
+            ErrorKind::Internal => Code::Internal,
+        };
+        Self::of_port(code, error)
+    }
+
+    fn of_port(code: Code, error: &conch_ports::Error) -> Self {
+        let problem = match code {
+            Code::Internal => return Self::from(code),
+            _ => Self::new(code, error.message().to_owned()),
+        };
+        match code.status() {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                problem.with_retry_after(RETRY)
+            }
+            _ => problem,
+        }
+    }
+
+    /// Adds a field to `errors`.
+    #[must_use]
+    pub fn with_error(mut self, error: FieldError) -> Self {
+        self.errors.push(error);
+        self
+    }
+
+    /// Adds `Retry-After`, in whole seconds, rounded up.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Which problem it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl From<Code> for Problem {
+    /// A problem with nothing to say beyond its title.
+    fn from(code: Code) -> Self {
+        let detail = match code {
+            Code::Internal => "Something went wrong on our side; it has been logged.",
+            _ => code.title(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+#[derive(Serialize)]
+struct Members<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let body = serde_json::to_vec(&Members {
+            r#type: format!("{TYPE}{}", self.code.as_str()),
+            title: self.code.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            errors: &self.errors,
+        })
+        .expect("strings and numbers can be encoded");
+        let mut response = (
+            status,
+            [
+                (
+                    CONTENT_TYPE,
+                    HeaderValue::from_static("application/problem+json"),
+                ),
+                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            ],
+            body,
+        )
+            .into_response();
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use axum::body::to_bytes;
+    use conch_ports::Error;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn is_encoded_as_rfc_9457_says() {
+        let response = Problem::invalid_field("name", "must not be empty")
+            .with_retry_after(Duration::from_millis(1500))
+            .into_response();
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
+        assert_eq!(
+            header("content-type"),
+            Some(&b"application/problem+json"[..])
+        );
+        assert_eq!(header("cache-control"), Some(&b"no-store"[..]));
+        assert_eq!(header("x-content-type-options"), Some(&b"nosniff"[..]));
+        assert_eq!(header("retry-after"), Some(&b"2"[..]));
+        let body = to_bytes(response.into_body(), 4096).await.expect("a body");
+        assert_eq!(
+            body,
+            r#"{"type":"urn:problem-type:conch:invalid-field","title":"Invalid field","status":422,"detail":"name: must not be empty","code":"invalid-field","errors":[{"path":"name","detail":"must not be empty"}]}"#
+        );
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let names: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn port_errors_have_two_flavours() {
+        let check = |kind, upstream: Code, store: Code| {
+            let error = Error::new(kind, "port.method", "it is down");
+            assert_eq!(Problem::upstream(&error).code(), upstream, "{kind:?}");
+            assert_eq!(Problem::store(&error).code(), store, "{kind:?}");
+        };
+        check(
+            ErrorKind::Unavailable,
+            Code::UpstreamUnavailable,
+            Code::StoreUnavailable,
+        );
+        check(
+            ErrorKind::Timeout,
+            Code::UpstreamTimeout,
+            Code::StoreTimeout,
+        );
+        check(
+            ErrorKind::OutOfSpace,
+            Code::UpstreamUnavailable,
+            Code::StoreFull,
+        );
+        check(
+            ErrorKind::QuotaExceeded,
+            Code::TooManyRequests,
+            Code::TooManyRequests,
+        );
+        check(
+            ErrorKind::BadResponse,
+            Code::UpstreamBadResponse,
+            Code::StoreUnavailable,
+        );
+        check(
+            ErrorKind::Refused,
+            Code::UpstreamBadResponse,
+            Code::StoreUnavailable,
+        );
+        check(ErrorKind::Internal, Code::Internal, Code::Internal);
+    }
+
+    #[test]
+    fn a_defect_tells_the_caller_nothing() {
+        let error = Error::new(ErrorKind::Internal, "port.method", "secret state");
+        assert!(!Problem::store(&error).detail.contains("secret"));
+    }
+}

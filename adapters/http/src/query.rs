@@ -1,0 +1,142 @@
+//! Query parameters: parsed by name, the last one wins where one is asked for, an empty one is an
+//! absent one, unknown ones are ignored. What doesn't validate is 422 and names the parameter.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use conch_domain::{Audience, Category, JobStatus, Timestamp};
+use conch_ports::{ClientFilter, JobFilter, Paging, TemplateFilter};
+use conch_wire::time;
+use http::request::Parts;
+
+use crate::path::{self, Identifier};
+use crate::problem::Problem;
+
+const PAGE_SIZE: u32 = 20;
+const PAGE_SIZE_MAX: u32 = 100;
+
+/// A request's query, percent-decoded. Bounded by the bound on the request's head.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        Self(
+            form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(n, value)| n == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The parameter as it stands.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values(name).next_back()
+    }
+
+    /// The parameter as `parse` reads it; `expected` finishes the sentence "<name> …".
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        self.text(name)
+            .map(|text| parse(text).ok_or_else(|| Problem::invalid_field(name, expected)))
+            .transpose()
+    }
+
+    /// The parameter as one of a set of names.
+    fn one_of<T: Copy>(
+        &self,
+        name: &str,
+        all: &[T],
+        as_str: fn(T) -> &'static str,
+    ) -> Result<Option<T>, Problem> {
+        let names = || {
+            let names: Vec<_> = all.iter().map(|v| as_str(*v)).collect();
+            format!("must be one of: {}", names.join(", "))
+        };
+        self.text(name)
+            .map(|text| {
+                let found = all.iter().copied().find(|v| as_str(*v) == text);
+                found.ok_or_else(|| Problem::invalid_field(name, names()))
+            })
+            .transpose()
+    }
+
+    /// The parameter as a moment.
+    fn moment(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        self.parsed(name, "must be an RFC 3339 time", time::parse)
+    }
+
+    /// The id of that kind.
+    pub(crate) fn id<T: Identifier>(&self) -> Result<Option<T>, Problem> {
+        self.text(T::PARAMETER).map(path::parse).transpose()
+    }
+
+    /// All ids of that kind, in the order given, at most `max`.
+    pub(crate) fn ids<T: Identifier>(&self, max: usize) -> Result<Vec<T>, Problem> {
+        if self.values(T::PARAMETER).count() > max {
+            let expected = format!("may be given at most {max} times");
+            return Err(Problem::invalid_field(T::PARAMETER, expected));
+        }
+        self.values(T::PARAMETER).map(path::parse).collect()
+    }
+
+    /// Which clients.
+    pub(crate) fn client_filter(&self) -> ClientFilter {
+        ClientFilter {
+            industry: self.text("industry").map(str::to_owned),
+        }
+    }
+
+    /// Which jobs.
+    pub(crate) fn job_filter(&self) -> Result<JobFilter, Problem> {
+        Ok(JobFilter {
+            client_id: self.id()?,
+            status: self.one_of("status", &JobStatus::ALL, JobStatus::as_str)?,
+            updated_since: self.moment("updated_since")?,
+        })
+    }
+
+    /// Which templates.
+    pub(crate) fn template_filter(&self) -> Result<TemplateFilter, Problem> {
+        Ok(TemplateFilter {
+            client_id: self.id()?,
+            job_id: self.id()?,
+            category: self.one_of("category", Category::ALL, Category::as_str)?,
+            target_audience: self.one_of("target_audience", Audience::ALL, Audience::as_str)?,
+        })
+    }
+
+    /// `page` and `page_size`.
+    pub(crate) fn paging(&self) -> Result<Paging, Problem> {
+        let page = self.parsed("page", "must be a number from 1 on", |text| {
+            text.parse().ok().filter(|page| *page >= 1)
+        })?;
+        let page_size = self.parsed("page_size", "must be a number from 1 to 100", |text| {
+            text.parse()
+                .ok()
+                .filter(|size| (1..=PAGE_SIZE_MAX).contains(size))
+        })?;
+        Ok(Paging {
+            page: page.unwrap_or(1),
+            page_size: page_size.unwrap_or(PAGE_SIZE),
+        })
+    }
+}

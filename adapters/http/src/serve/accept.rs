@@ -1,0 +1,89 @@
+//! The accept loop. It never waits for a peer, and never ends for an error.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::census::{Census, Role};
+use super::connection::{self, Protocol};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+const LAST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Accepts until `stop` is cancelled.
+pub(super) fn spawn(
+    listener: TcpListener,
+    router: Router,
+    census: &Arc<Census>,
+    stop: CancellationToken,
+) {
+    let protocol = Arc::new(Protocol::new(&census.settings, router, stop.clone()));
+    census.spawn(Role::Accept, |seat| async move {
+        // Not moved into the loop's select as a whole: the seat must outlive the listener.
+        stop.run_until_cancelled(accept(listener, seat.census(), &protocol))
+            .await;
+        drop(seat);
+    });
+}
+
+async fn accept(listener: TcpListener, census: &Arc<Census>, protocol: &Arc<Protocol>) {
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // The peer has changed its mind: no fault of this side.
+            Err(error) if is_about_one_connection(&error) => continue,
+            Err(error) => {
+                // Mostly out of descriptors. Without a pause this would spin, as the connection
+                // stays in the queue.
+                tracing::warn!(%error, backoff_ms = backoff.as_millis(), "can't accept connections");
+                metrics::counter!("conch_accept_errors_total").increment(1);
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(LAST_BACKOFF);
+                continue;
+            }
+        };
+        backoff = FIRST_BACKOFF;
+        if census.connections() >= census.settings.max_connections {
+            // Closed without an answer: any status but 200 would end an EventSource for good,
+            // while after a lost connection it comes again.
+            metrics::counter!("conch_connections_refused_total").increment(1);
+            drop(socket);
+            continue;
+        }
+        if let Err(error) = configure(&socket, &census.settings) {
+            tracing::debug!(%error, %peer, "connection went away before it was set up");
+            continue;
+        }
+        let protocol = Arc::clone(protocol);
+        census.spawn(Role::Connection, |seat| {
+            connection::drive(socket, peer, protocol, seat)
+        });
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn configure(socket: &TcpStream, settings: &Settings) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_send_buffer_size(settings.send_buffer)?;
+    // A peer that has vanished shows only in what it doesn't acknowledge: heartbeats of a stream
+    // run into the user timeout, a connection without any traffic into the keepalive.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(settings.write_stall))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_mins(1)))
+}

@@ -1,0 +1,279 @@
+//! One connection while hyper speaks on it, and the moment when it leaves hyper.
+//!
+//! The handler's response comes out of the router with a [`Takeover`]. Instead of giving it to
+//! hyper, the service leaves it on the connection's [`Desk`] and stays pending for ever. So hyper
+//! has nothing more to write, and can't begin another request, because one is in flight. Once it has
+//! flushed the answers to earlier, pipelined requests, the driver takes the socket back and drops
+//! hyper's state, some 20 KiB of it. What the client has already sent after its request is
+//! dropped: the answer says `connection: close`.
+
+use std::convert::Infallible;
+use std::future::{self, Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use axum::http::{HeaderValue, Method, Request, Response};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::Settings;
+use super::census::{Role, Seat};
+use super::head::{self, LengthLines};
+use super::stream::Stream;
+use super::takeover::{Frames, Takeover};
+use crate::problem::{Code, Problem};
+
+/// What all connections of a server share.
+pub(super) struct Protocol {
+    http: http1::Builder,
+    router: Router,
+    stop: CancellationToken,
+}
+
+impl Protocol {
+    pub(super) fn new(settings: &Settings, router: Router, stop: CancellationToken) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(settings.head_timeout)
+            .max_buf_size(settings.max_head.max(8 * 1024))
+            .max_header_size(settings.max_head)
+            .half_close(false)
+            .keep_alive(true);
+        Self { http, router, stop }
+    }
+}
+
+/// Serves requests until the peer or `stop` ends the connection, or a stream takes it over.
+pub(super) async fn drive(
+    socket: TcpStream,
+    peer: SocketAddr,
+    protocol: Arc<Protocol>,
+    seat: Seat,
+) {
+    let desk = Arc::new(Desk::default());
+    let gate = Gate {
+        router: protocol.router.clone(),
+        peer,
+        desk: Arc::clone(&desk),
+    };
+    let tap = TokioIo::new(Tap {
+        socket,
+        lines: LengthLines::default(),
+        desk: Arc::clone(&desk),
+    });
+    let mut connection = protocol.http.serve_connection(tap, gate);
+    let mut stopping = false;
+    let mut stopped = pin!(protocol.stop.cancelled());
+    let ended = poll_fn(|cx| {
+        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if desk.is_cleared() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    match ended {
+        Some(Ok(())) => {}
+        // The peer's doing: a head that is too large or too slow, or a connection that broke.
+        Some(Err(error)) => tracing::debug!(%error, %peer, "connection ended"),
+        None => {
+            let Some(taken) = desk.take() else { return };
+            let parts = connection.into_parts();
+            let socket = parts.io.into_inner().socket;
+            let surplus = parts.read_buf.len();
+            let census = Arc::clone(seat.census());
+            seat.leave_to(|| {
+                census.spawn(Role::Stream, |seat| {
+                    Stream::new(
+                        socket,
+                        taken.frames,
+                        taken.head,
+                        taken.chunked,
+                        surplus,
+                        seat,
+                    )
+                });
+            });
+        }
+    }
+}
+
+/// A response that leaves hyper.
+struct Taken {
+    frames: Box<dyn Frames>,
+    head: Bytes,
+    chunked: bool,
+}
+
+// State of a desk; 0 is that nothing was taken.
+const TAKEN: u8 = 1;
+const CLEARED: u8 = 2;
+
+/// Where a connection's service, socket and driver tell each other what hyper doesn't.
+#[derive(Default)]
+struct Desk {
+    taken: Mutex<Option<Taken>>,
+    /// 0; `TAKEN` from when `taken` is filled; `CLEARED` from when hyper's buffer is empty after that.
+    state: AtomicU8,
+    /// Lines with a `Content-Length` that were read.
+    lengths_read: AtomicU32,
+    /// Those that belong to requests which were dispatched and showed it.
+    lengths_shown: AtomicU32,
+}
+
+impl Desk {
+    fn put(&self, taken: Taken) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        self.state.store(TAKEN, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Option<Taken> {
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// hyper flushes its socket exactly when it has written all that it had.
+    fn flushed(&self) {
+        if self.state.load(Ordering::Relaxed) == TAKEN {
+            self.state.store(CLEARED, Ordering::Relaxed);
+        }
+    }
+
+    fn is_cleared(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == CLEARED
+    }
+
+    /// Whether more lengths were read than shown so far. If the present request hides one, this is
+    /// true. It is also true when a pipelined request or a line within a body has one, but JSON
+    /// has no such line: refusing too much hits nobody who is honest.
+    fn hides_length(&self, shown: usize) -> bool {
+        let shown = u32::try_from(shown).unwrap_or(u32::MAX);
+        let before = self.lengths_shown.fetch_add(shown, Ordering::Relaxed);
+        self.lengths_read.load(Ordering::Relaxed) > before.saturating_add(shown)
+    }
+}
+
+/// The router, as hyper calls it.
+struct Gate {
+    router: Router,
+    peer: SocketAddr,
+    desk: Arc<Desk>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let shown = request.headers().get_all(CONTENT_LENGTH).iter().count();
+        if let Some(objection) = head::objection(&request, self.desk.hides_length(shown)) {
+            let mut refusal = Problem::new(Code::MalformedRequest, objection).into_response();
+            // Where the next request begins is not certain.
+            refusal
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            return Box::pin(future::ready(Ok(refusal)));
+        }
+        let is_head = *request.method() == Method::HEAD;
+        let version = request.version();
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let answer = self.router.clone().call(request);
+        let desk = Arc::clone(&self.desk);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            let Some(takeover) = response.extensions_mut().remove::<Takeover>() else {
+                return Ok(response);
+            };
+            if is_head {
+                return Ok(response);
+            }
+            let Some(frames) = takeover.take() else {
+                tracing::error!("a stream was answered twice");
+                return Ok(Problem::from(Code::Internal).into_response());
+            };
+            let (parts, _) = response.into_parts();
+            desk.put(Taken {
+                frames,
+                head: head::encode(&parts, version),
+                chunked: head::is_chunked(version),
+            });
+            future::pending().await
+        })
+    }
+}
+
+/// The socket, as hyper sees it.
+struct Tap {
+    socket: TcpStream,
+    lines: LengthLines,
+    desk: Arc<Desk>,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let found = self.lines.count(&buf.filled()[before..]);
+        if found > 0 {
+            self.desk.lengths_read.fetch_add(found, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.desk.flushed();
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,154 @@
+//! Heads of HTTP/1 messages: what hyper lets through and we don't, and the head of a stream.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use axum::http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
+};
+use axum::http::{Request, Version, response};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Counts the lines that begin with `Content-Length:` in what a connection reads.
+///
+/// hyper (1.12, `proto/h1/role.rs`) drops `Content-Length` where `Transfer-Encoding` stands in the
+/// same head, so that a handler can't see that there were both. But a proxy in front may have gone
+/// by the other of the two, and then takes part of a body for a request of somebody else's.
+#[derive(Debug, Default)]
+pub(super) struct LengthLines {
+    /// Characters of the name that have matched in the present line; `SKIP` to its end.
+    matched: usize,
+}
+
+const NAME: &[u8] = b"content-length:";
+const SKIP: usize = usize::MAX;
+
+impl LengthLines {
+    /// How many such lines are completed by `bytes`, which follow those of the last call.
+    pub(super) fn count(&mut self, bytes: &[u8]) -> u32 {
+        let mut found = 0;
+        let mut matched = self.matched;
+        for byte in bytes {
+            if *byte == b'\n' {
+                matched = 0;
+            } else if matched != SKIP {
+                if byte.to_ascii_lowercase() == NAME[matched] {
+                    matched += 1;
+                    if matched == NAME.len() {
+                        found += 1;
+                        matched = SKIP;
+                    }
+                } else {
+                    matched = SKIP;
+                }
+            }
+        }
+        self.matched = matched;
+        found
+    }
+}
+
+/// Why a request is refused before it is routed, if so; `hidden_length` says that its head may
+/// have had a `Content-Length` that hyper dropped.
+pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<&'static str> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 {
+        return Some("The request has more than one Host header; send one.");
+    }
+    if hosts == 0 && request.version() == Version::HTTP_11 {
+        return Some("The request has no Host header; HTTP/1.1 needs one.");
+    }
+    if hidden_length && request.headers().contains_key(TRANSFER_ENCODING) {
+        return Some("The request has both Transfer-Encoding and Content-Length; send one.");
+    }
+    None
+}
+
+/// The head of a stream, as bytes. Whatever it says of the connection and of the body's length is
+/// replaced by what is true of a stream.
+pub(super) fn encode(parts: &response::Parts, version: Version) -> Bytes {
+    let chunked = is_chunked(version);
+    let mut head = BytesMut::with_capacity(512);
+    let shown = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    write!(head, "{shown} {} {reason}\r\n", parts.status.as_str())
+        .expect("a buffer takes what is written");
+    for (name, value) in &parts.headers {
+        if !is_replaced(name) {
+            line(&mut head, name.as_str(), value.as_bytes());
+        }
+    }
+    if !parts.headers.contains_key(DATE) {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        line(&mut head, "date", date.as_bytes());
+    }
+    if chunked {
+        line(&mut head, "transfer-encoding", b"chunked");
+    }
+    line(&mut head, "connection", b"close");
+    head.put_slice(b"\r\n");
+    head.freeze()
+}
+
+/// Whether a stream to such a client is sent in chunks. Otherwise its end is the connection's.
+pub(super) fn is_chunked(version: Version) -> bool {
+    version >= Version::HTTP_11
+}
+
+fn is_replaced(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH
+        || *name == TRANSFER_ENCODING
+        || *name == CONNECTION
+        || *name == UPGRADE
+        || name.as_str() == "keep-alive"
+}
+
+fn line(head: &mut BytesMut, name: &str, value: &[u8]) {
+    head.put_slice(name.as_bytes());
+    head.put_slice(b": ");
+    head.put_slice(value);
+    head.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(reads: &[&str]) -> u32 {
+        let mut lines = LengthLines::default();
+        reads.iter().map(|read| lines.count(read.as_bytes())).sum()
+    }
+
+    #[test]
+    fn length_lines_are_counted_wherever_a_read_ends() {
+        let head = "POST /content-length: HTTP/1.1\r\nX-Content-Length: 1\r\nCONTENT-length:5\ncontent-length : 3\r\n\r\n";
+        assert_eq!(count(&[head]), 1);
+        for cut in 0..head.len() {
+            assert_eq!(count(&[&head[..cut], &head[cut..]]), 1, "cut at {cut}");
+        }
+        let two = format!("{head}{head}");
+        assert_eq!(count(&[&two]), 2);
+    }
+
+    #[test]
+    fn a_heads_own_framing_is_replaced() {
+        let response = axum::http::Response::builder()
+            .header("content-length", "0")
+            .header("connection", "keep-alive")
+            .header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
+            .header("x-request-id", "7")
+            .body(())
+            .expect("a response");
+        let (parts, ()) = response.into_parts();
+        assert_eq!(
+            encode(&parts, Version::HTTP_11),
+            "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-request-id: 7\r\n\
+             transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            encode(&parts, Version::HTTP_10),
+            "HTTP/1.0 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-request-id: 7\r\n\
+             connection: close\r\n\r\n"
+        );
+    }
+}

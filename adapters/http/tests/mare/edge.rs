@@ -1,0 +1,119 @@
+//! An edge on a store in memory and a scripted job service.
+
+use std::sync::Arc;
+
+use axum::Router;
+use conch_domain::{
+    Epoch, Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Position, Timestamp,
+};
+use conch_http::{mare, ops};
+use conch_memory::{Memory, ScriptedTriton, Settings};
+use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
+use conch_services::Clock;
+use conch_services::edge_cancel::EdgeCancel;
+use conch_services::hub;
+use conch_services::lookup::Lookup;
+use conch_services::reconcile::Reconcile;
+use tokio_util::sync::CancellationToken;
+
+use crate::support;
+
+pub(crate) const CLIENT: &str = r#"{"id":"acme","name":"Acme","odd":[1,2.50]}"#;
+
+pub(crate) struct Edge {
+    pub(crate) router: Router,
+    pub(crate) memory: Memory,
+    pub(crate) triton: ScriptedTriton,
+    /// Ends the hub's tasks with the test.
+    _shutdown: tokio_util::sync::DropGuard,
+}
+
+pub(crate) fn edge() -> Edge {
+    edge_with(mare::Settings::default(), support::ops())
+}
+
+pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edge {
+    let memory = Settings::default().build();
+    let triton = ScriptedTriton::new();
+    triton.set_client(id("acme"), Document::from_json(CLIENT));
+    let gateway = Arc::new(triton.clone());
+    let clock: Clock = Arc::new(|| Timestamp::from_micros(1_764_579_349_123_456));
+    let shutdown = CancellationToken::new();
+    let reconcile = Reconcile::new(memory.bus(), gateway.clone(), clock.clone());
+    let hub = hub::Settings::default().build(
+        memory.bus(),
+        gateway.clone(),
+        reconcile.clone(),
+        clock,
+        shutdown.clone(),
+    );
+    let router = settings.build(mare::Dependencies {
+        hub: hub.clone(),
+        lookup: Lookup::new(memory.cache(), memory.bus(), gateway.clone(), 0),
+        edge_cancel: EdgeCancel::new(gateway.clone(), reconcile, hub),
+        gateway,
+        bus: memory.bus(),
+        cache: memory.cache(),
+        ops,
+    });
+    Edge {
+        router,
+        memory,
+        triton,
+        _shutdown: shutdown.drop_guard(),
+    }
+}
+
+pub(crate) fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+/// A job as Triton knows it.
+pub(crate) fn known(job_id: &str, status: JobStatus) -> Job {
+    let unborn = Job::unborn(id(job_id), Epoch::from_random([0; 4]), false);
+    Job::restore(JobRecord {
+        status,
+        client_id: Some(id("acme")),
+        ..JobRecord::clone(&unborn)
+    })
+}
+
+/// Writes a log of a start and an end.
+pub(crate) async fn finish(memory: &Memory, job_id: &str) {
+    let job_id: JobId = id(job_id);
+    let at = Timestamp::from_micros(1_764_579_349_000_000);
+    let kinds = [
+        EventKind::Started { started_at: at },
+        EventKind::Completed {
+            template_ids: vec![id("t1")],
+            template_count: 1,
+            generation_duration_ms: Some(7),
+            completed_at: at,
+        },
+    ];
+    let mut job = Job::unborn(job_id.clone(), Epoch::from_random([0xab; 4]), false);
+    for (i, kind) in kinds.into_iter().enumerate() {
+        let event = Event {
+            job_id: job_id.clone(),
+            client_id: Some(id("acme")),
+            timestamp: at,
+            attempt: None,
+            event_id: EventId::parse(&format!("e{i}")).unwrap(),
+            derived: false,
+            kind,
+        };
+        let position: Position = job.position.next();
+        job.apply(position, &event).unwrap();
+        let commit = Commit {
+            line: conch_wire::event::encode(&event, &job),
+            job: job.clone(),
+            event_id: event.event_id,
+            fence: Fence::Open,
+            effect: QueueEffect::Keep,
+            announce: true,
+            replaces: None,
+        };
+        let published = memory.bus().publish(commit).await.unwrap();
+        assert_eq!(published, Published::Appended);
+    }
+}

@@ -1,0 +1,50 @@
+//! Everything in one process, for trying it and for small installations.
+
+use std::process::ExitCode;
+
+use clap::Command;
+use conch::config::{Program, Settings, reachable};
+
+fn main() -> ExitCode {
+    let run = conch::command(
+        "run",
+        "Mare, Triton and a worker in one process, with a client to try them with",
+        Program::AllInOne,
+    );
+    let matches = Command::new("conch")
+        .about("The last mile for long jobs: no client polls, and none misses how its job ended")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(run)
+        .get_matches();
+    match matches.subcommand() {
+        Some(("run", flags)) => conch::main(Program::AllInOne, flags, announce),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Tells a newcomer where everything is and what to type next.
+fn announce(settings: &Settings) {
+    let (Some(mare), Some(worker)) = (&settings.mare, &settings.worker) else {
+        return;
+    };
+    let mare = reachable(mare.address);
+    let Some(triton) = worker.address.map(reachable) else {
+        println!("\nConch is up. Mare: http://{mare} (Triton's HTTP is off)\n");
+        return;
+    };
+    println!(
+        r#"
+Conch is up.  Mare (edge API): http://{mare}   Triton (job service): http://{triton}
+
+Three commands to try, in a second terminal (they need curl and jq):
+
+  CLIENT_ID=$(curl -s http://{triton}/clients/ | jq -r '.clients[0].id')
+  JOB_ID=$(curl -s -X POST "http://{mare}/v1/triton/clients/$CLIENT_ID/generate-templates" | jq -r '.job_id')
+  curl -N "http://{mare}/v1/triton/jobs/$JOB_ID/subscribe"
+
+Ctrl-C ends it.
+"#
+    );
+}

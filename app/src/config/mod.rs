@@ -1,0 +1,430 @@
+//! Settings: from flags and environment to checked values, before anything is bound or connected.
+//!
+//! A setting that can't work stops the program with one line that names the variable and never its
+//! value, which may be a secret.
+
+mod source;
+mod table;
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::Command;
+use conch_http::mare::Origins;
+use conch_services::ingest::ForeignEvents;
+pub use source::Source;
+pub use table::{SETTINGS, Setting};
+
+/// Which of the three programs runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `conch run`
+    AllInOne,
+    /// `conch-api`
+    Api,
+    /// `conch-worker`
+    Worker,
+}
+
+/// A setting that can't work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {reason}")]
+pub struct Error {
+    name: &'static str,
+    reason: String,
+}
+
+impl Error {
+    fn new(name: &'static str, reason: impl Display) -> Self {
+        Self {
+            name,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Where logs, queue, cache and catalogue are.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// In this process.
+    Memory(conch_memory::Settings),
+    /// In Redis.
+    Redis(Box<conch_redis::Settings>),
+}
+
+/// Mare's settings.
+#[derive(Debug, Clone)]
+pub struct Mare {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it reaches Triton.
+    pub gateway: conch_triton::Settings,
+    /// How events reach watchers.
+    pub hub: conch_services::hub::Settings,
+    /// Whether foreign events are taken.
+    pub foreign_events: ForeignEvents,
+    /// Whose pages may read.
+    pub cors_origins: Origins,
+    /// Bytes of finished jobs kept in the process.
+    pub local_results: u64,
+}
+
+/// The worker's settings, Triton's HTTP side included.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Where Triton listens; none: it doesn't.
+    pub address: Option<SocketAddr>,
+    /// Where a worker without HTTP tells how it is.
+    pub ops_address: Option<SocketAddr>,
+    /// The bearer that callers need.
+    pub token: Option<String>,
+    /// Jobs at once.
+    pub concurrency: usize,
+    /// How long a job stays claimed.
+    pub lease: Duration,
+    /// What makes templates.
+    pub generator: Generator,
+    /// Whether an empty catalogue gets a client to try things with.
+    pub demo_client: bool,
+}
+
+/// What makes templates.
+#[derive(Debug, Clone)]
+pub enum Generator {
+    /// The built-in composer, at this pace.
+    Builtin {
+        /// Time per template.
+        pace: Duration,
+    },
+    /// A user's program.
+    Command {
+        /// Its command line.
+        command: String,
+        /// How long it may take per template.
+        timeout: Duration,
+    },
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// All settings of one program.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub backend: Backend,
+    /// Set when the program is an edge API.
+    pub mare: Option<Mare>,
+    /// Set when the program is a worker.
+    pub worker: Option<Worker>,
+    /// Connections at once per listener.
+    pub max_connections: usize,
+    /// How long the end may take.
+    pub drain: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub log_filter: String,
+}
+
+/// The command line of a program, every setting a flag.
+pub fn command(command: Command, program: Program) -> Command {
+    source::flags(command, program)
+}
+
+fn one_of<T: Clone>(choices: &[(&str, T)], text: &str) -> Result<T, String> {
+    choices
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| value.clone())
+        .ok_or_else(|| {
+            let names: Vec<_> = choices
+                .iter()
+                .map(|(name, _)| format!("`{name}`"))
+                .collect();
+            format!("must be {}", names.join(" or "))
+        })
+}
+
+fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+/// Seconds, with a fraction if need be.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|s| (0.01..=31_536_000.0).contains(s))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be a number of seconds from 0.01 to 31536000".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || "must be host:port, as 127.0.0.1:16000".to_owned();
+    let (_, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    port.parse::<u16>().map_err(|_| wrong())?;
+    text.to_socket_addrs()
+        .map_err(|_| wrong())?
+        .next()
+        .ok_or_else(wrong)
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    one_of(
+        &[("true", true), ("1", true), ("false", false), ("0", false)],
+        text,
+    )
+}
+
+impl Settings {
+    /// Checks everything that the program takes.
+    ///
+    /// # Errors
+    /// The first setting that can't work.
+    pub fn new(program: Program, source: &Source) -> Result<Self, Error> {
+        let history_limit = source.parse("HISTORY_LIMIT", 100, |t| number(t, 1, 10_000))? as usize;
+        let token = source.text("TRITON_TOKEN").map(str::to_owned);
+        if let Some(token) = &token {
+            conch_triton::Token::parse(token).map_err(|e| Error::new("TRITON_TOKEN", e))?;
+        }
+        let worker = match program {
+            Program::Api => None,
+            Program::Worker | Program::AllInOne => Some(worker(program, source, token.clone())?),
+        };
+        let mare = match program {
+            Program::Worker => None,
+            Program::Api | Program::AllInOne => {
+                let triton = worker.as_ref().and_then(|w| w.address);
+                Some(mare(source, triton, token.as_deref(), history_limit)?)
+            }
+        };
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let log_filter = source.text("RUST_LOG").unwrap_or("info").to_owned();
+        tracing_subscriber::EnvFilter::try_new(&log_filter).map_err(|_| {
+            Error::new(
+                "RUST_LOG",
+                "must be levels and modules, as info,conch=debug",
+            )
+        })?;
+        Ok(Self {
+            backend: backend(program, source, history_limit)?,
+            mare,
+            worker,
+            max_connections: source
+                .parse("MAX_CONNECTIONS", 100_000, |t| number(t, 1, 10_000_000))?
+                as usize,
+            drain: source.parse("DRAIN_SECONDS", Duration::from_secs(10), seconds)?,
+            log_format: source.parse("LOG_FORMAT", LogFormat::Text, |t| one_of(&formats, t))?,
+            log_filter,
+        })
+    }
+}
+
+fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Backend, Error> {
+    let default = program == Program::AllInOne;
+    let memory = source.parse("EVENT_BUS", default, |text| {
+        one_of(&[("memory", true), ("redis", false)], text)
+    })?;
+    let hour = Duration::from_hours(1);
+    let result_ttl = source.parse("RESULT_TTL_SECONDS", hour, seconds)?;
+    let days = source.parse("RETENTION_DAYS", 0, |t| number(t, 0, 36_500))?;
+    let retention = (days > 0).then(|| Duration::from_hours(days * 24));
+    if memory {
+        if program != Program::AllInOne {
+            return Err(Error::new(
+                "EVENT_BUS",
+                "can be `memory` only for `conch run`: two processes share nothing in memory",
+            ));
+        }
+        return Ok(Backend::Memory(conch_memory::Settings {
+            history_limit,
+            result_ttl,
+            retention,
+            ..conch_memory::Settings::default()
+        }));
+    }
+    let (name, url) = redis_url(source)?;
+    let mut redis = conch_redis::Settings::new(url);
+    redis.cache_url = source.text("CACHE_REDIS_URL").map(str::to_owned);
+    redis.history_limit = history_limit;
+    redis.result_ttl = result_ttl;
+    redis.retention = retention;
+    if let Some(prefix) = source.text("CHANNEL_PREFIX") {
+        prefix.clone_into(&mut redis.prefix);
+    }
+    // Building connects to nothing: it is how the adapter checks what it is given.
+    redis.clone().build().map_err(|e| {
+        let name = match e.setting() {
+            "cache_url" => "CACHE_REDIS_URL",
+            "prefix" => "CHANNEL_PREFIX",
+            "history_limit" => "HISTORY_LIMIT",
+            "result_ttl" => "RESULT_TTL_SECONDS",
+            "retention" => "RETENTION_DAYS",
+            _ => name,
+        };
+        Error::new(name, e.reason())
+    })?;
+    Ok(Backend::Redis(Box::new(redis)))
+}
+
+/// The URL, and the variable to name when it can't work.
+fn redis_url(source: &Source) -> Result<(&'static str, String), Error> {
+    if let Some(url) = source.text("REDIS_URL") {
+        return Ok(("REDIS_URL", url.to_owned()));
+    }
+    let parts = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD"];
+    if parts.iter().all(|name| source.text(name).is_none()) {
+        return Ok(("REDIS_URL", "redis://127.0.0.1:6379/0".to_owned()));
+    }
+    let host = source.text("REDIS_HOST").unwrap_or("127.0.0.1");
+    let port = source.parse("REDIS_PORT", 6379, |t| number(t, 1, 65_535))?;
+    let db = source.parse("REDIS_DB", 0, |t| number(t, 0, 1_000_000))?;
+    let password = source
+        .text("REDIS_PASSWORD")
+        .map(|p| format!(":{}@", percent_encoded(p)))
+        .unwrap_or_default();
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host.to_owned(),
+    };
+    Ok((
+        "REDIS_HOST",
+        format!("redis://{password}{host}:{port}/{db}"),
+    ))
+}
+
+/// A password as it may stand in a URL (RFC 3986 §2.1).
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |url, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            url + char::from(byte).encode_utf8(&mut [0; 1])
+        } else {
+            url + &format!("%{byte:02X}")
+        }
+    })
+}
+
+fn worker(program: Program, source: &Source, token: Option<String>) -> Result<Worker, Error> {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8000));
+    let http = source.parse("TRITON_API_ADDR", Some(default), |text| match text {
+        "off" => Ok(None),
+        text => address(text).map(Some),
+    })?;
+    if http.is_some_and(|a| !a.ip().is_loopback()) && token.is_none() {
+        return Err(Error::new(
+            "TRITON_TOKEN",
+            "is required when TRITON_API_ADDR isn't a loopback address",
+        ));
+    }
+    let command = source.text("GENERATOR_COMMAND");
+    let is_command = source.parse("GENERATOR", false, |text| {
+        one_of(&[("builtin", false), ("command", true)], text)
+    })?;
+    let generator = if is_command {
+        Generator::Command {
+            command: command
+                .ok_or_else(|| {
+                    Error::new("GENERATOR_COMMAND", "is required when GENERATOR=command")
+                })?
+                .to_owned(),
+            timeout: source.parse("GENERATOR_TIMEOUT_SECONDS", Duration::from_mins(5), seconds)?,
+        }
+    } else {
+        let pace = source.parse("BUILTIN_PACE_MS", 0, |t| number(t, 0, 3_600_000))?;
+        Generator::Builtin {
+            pace: Duration::from_millis(pace),
+        }
+    };
+    Ok(Worker {
+        address: http,
+        ops_address: source.parse("WORKER_OPS_ADDR", None, |t| address(t).map(Some))?,
+        token,
+        concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
+        lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
+        generator,
+        demo_client: source.parse("DEMO_CLIENT", program == Program::AllInOne, boolean)?,
+    })
+}
+
+fn mare(
+    source: &Source,
+    triton: Option<SocketAddr>,
+    token: Option<&str>,
+    history_limit: usize,
+) -> Result<Mare, Error> {
+    let default = SocketAddr::from(([127, 0, 0, 1], 16_000));
+    let listen = source.parse("MARE_API_ADDR", default, address)?;
+    let insecure = source.parse("INSECURE", false, boolean)?;
+    if !listen.ip().is_loopback() && !insecure {
+        return Err(Error::new(
+            "MARE_API_ADDR",
+            "is a public address, and there is no authentication: listen on a loopback address behind \
+             a proxy that has it, or pass --insecure",
+        ));
+    }
+    // In one process the gateway finds Triton where it was just told to listen.
+    let base = match (source.text("TRITON_BASE_URL"), triton) {
+        (Some(base), _) => base.to_owned(),
+        (None, Some(address)) => format!("http://{}", reachable(address)),
+        (None, None) => "http://127.0.0.1:8000".to_owned(),
+    };
+    let mut gateway =
+        conch_triton::Settings::new(&base).map_err(|e| Error::new("TRITON_BASE_URL", e))?;
+    gateway.call_timeout = source.parse("TRITON_TIMEOUT_SECONDS", gateway.call_timeout, seconds)?;
+    gateway.try_timeout = gateway.try_timeout.min(gateway.call_timeout);
+    if !gateway.is_loopback() && token.is_none() {
+        return Err(Error::new(
+            "TRITON_TOKEN",
+            "is required when TRITON_BASE_URL isn't a loopback address",
+        ));
+    }
+    if let Some(token) = token {
+        let token = conch_triton::Token::parse(token).map_err(|e| Error::new("TRITON_TOKEN", e))?;
+        gateway.token = Some(token);
+    }
+    let hub = conch_services::hub::Settings::default();
+    let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
+    Ok(Mare {
+        address: listen,
+        gateway,
+        hub: conch_services::hub::Settings {
+            position_check,
+            heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
+            record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
+            history_limit,
+            ..hub
+        },
+        foreign_events: source.parse("FOREIGN_EVENTS", ForeignEvents::Accept, |text| {
+            let choices = [
+                ("accept", ForeignEvents::Accept),
+                ("ignore", ForeignEvents::Ignore),
+            ];
+            one_of(&choices, text)
+        })?,
+        cors_origins: source.parse("CORS_ORIGINS", Origins::Loopback, str::parse)?,
+        local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,
+    })
+}
+
+/// The address under which a listener is reached from this machine.
+pub fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+#[cfg(test)]
+mod tests;

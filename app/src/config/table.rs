@@ -1,0 +1,226 @@
+//! Every setting there is: its name, its default, who takes it, what it means. `--help`, the reading
+//! and the warnings about misspellings all come from this one table.
+
+use super::Program;
+
+/// One setting: an environment variable and a flag of the same name.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// The default as `--help` shows it.
+    pub default: &'static str,
+    /// The programs that take it.
+    pub who: &'static [Program],
+    /// What it means.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The flag without its dashes.
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+const API: &[Program] = &[Program::Api, Program::AllInOne];
+const WORKER: &[Program] = &[Program::Worker, Program::AllInOne];
+const ALL: &[Program] = &[Program::Api, Program::Worker, Program::AllInOne];
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    who: &'static [Program],
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        default,
+        who,
+        help,
+    }
+}
+
+/// The table.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "MARE_API_ADDR",
+        "127.0.0.1:16000",
+        API,
+        "where the edge API listens",
+    ),
+    setting(
+        "TRITON_API_ADDR",
+        "127.0.0.1:8000",
+        WORKER,
+        "where the job service listens; `off`: no HTTP but WORKER_OPS_ADDR's",
+    ),
+    setting(
+        "WORKER_OPS_ADDR",
+        "",
+        WORKER,
+        "where a worker without HTTP serves /livez, /readyz and /metrics",
+    ),
+    setting(
+        "TRITON_BASE_URL",
+        "http://127.0.0.1:8000",
+        API,
+        "where the gateway finds Triton; several, comma-separated, are tried in turn",
+    ),
+    setting(
+        "TRITON_TOKEN",
+        "",
+        ALL,
+        "the bearer between Mare and Triton; required when Triton's address isn't loopback",
+    ),
+    setting(
+        "TRITON_TIMEOUT_SECONDS",
+        "5",
+        API,
+        "how long one call to Triton may take, its retries included",
+    ),
+    setting(
+        "EVENT_BUS",
+        "memory for `conch run`, else redis",
+        ALL,
+        "`memory` or `redis`",
+    ),
+    setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        ALL,
+        "where Redis is; `rediss://` for TLS",
+    ),
+    setting(
+        "REDIS_HOST",
+        "",
+        ALL,
+        "Redis' host, when REDIS_URL is unset",
+    ),
+    setting("REDIS_PORT", "", ALL, "Redis' port, likewise"),
+    setting("REDIS_DB", "", ALL, "Redis' database number, likewise"),
+    setting("REDIS_PASSWORD", "", ALL, "Redis' password, likewise"),
+    setting(
+        "CACHE_REDIS_URL",
+        "the bus's Redis",
+        ALL,
+        "where results are cached, if elsewhere",
+    ),
+    setting(
+        "RESULT_TTL_SECONDS",
+        "3600",
+        ALL,
+        "how long a result is cached",
+    ),
+    setting("HISTORY_LIMIT", "100", ALL, "events kept per job"),
+    setting(
+        "RETENTION_DAYS",
+        "0",
+        ALL,
+        "days that the catalogue keeps its records; 0: for ever",
+    ),
+    setting(
+        "CHANNEL_PREFIX",
+        "triton",
+        ALL,
+        "what every channel and key begins with",
+    ),
+    setting(
+        "POSITION_CHECK_SECONDS",
+        "10",
+        API,
+        "how long a watched job may be silent before its log is read again",
+    ),
+    setting(
+        "RECORD_LOST_SECONDS",
+        "3 position checks",
+        API,
+        "how long a job's record may be nowhere to be found before its watchers are told that it is lost",
+    ),
+    setting(
+        "HEARTBEAT_SECONDS",
+        "15",
+        API,
+        "between two heartbeats of a stream",
+    ),
+    setting(
+        "CORS_ORIGINS",
+        "loopback origins, any port",
+        API,
+        "comma-separated origins whose pages may read the answers",
+    ),
+    setting(
+        "FOREIGN_EVENTS",
+        "accept",
+        API,
+        "`accept`, or `ignore`: take nothing from the channels that the log doesn't confirm",
+    ),
+    setting(
+        "LOCAL_RESULTS",
+        "64",
+        API,
+        "MiB of finished jobs kept in the process; 0: every lookup asks the cache",
+    ),
+    setting(
+        "MAX_CONNECTIONS",
+        "100000",
+        ALL,
+        "connections at once per listener",
+    ),
+    setting(
+        "INSECURE",
+        "false",
+        API,
+        "listen on a public address without authentication",
+    ),
+    setting("WORKER_CONCURRENCY", "2", WORKER, "jobs at once"),
+    setting(
+        "LEASE_SECONDS",
+        "30",
+        WORKER,
+        "how long a job stays claimed without a renewal",
+    ),
+    setting("GENERATOR", "builtin", WORKER, "`builtin` or `command`"),
+    setting(
+        "GENERATOR_COMMAND",
+        "",
+        WORKER,
+        "the program that GENERATOR=command runs for each template",
+    ),
+    setting(
+        "GENERATOR_TIMEOUT_SECONDS",
+        "300",
+        WORKER,
+        "how long that program may take",
+    ),
+    setting(
+        "BUILTIN_PACE_MS",
+        "0",
+        WORKER,
+        "time that the built-in generator takes per template",
+    ),
+    setting(
+        "DEMO_CLIENT",
+        "true for `conch run`, else false",
+        WORKER,
+        "create a client with a value proposition when there is none",
+    ),
+    setting(
+        "DRAIN_SECONDS",
+        "10",
+        ALL,
+        "how long the end of the program may take",
+    ),
+    setting(
+        "LOG_FORMAT",
+        "text",
+        ALL,
+        "`text` or `json`, on standard error",
+    ),
+    setting(
+        "RUST_LOG",
+        "info",
+        ALL,
+        "which log lines are written, by level and module",
+    ),
+];

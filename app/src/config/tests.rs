@@ -1,0 +1,157 @@
+//! The settings as operators write them.
+
+use super::*;
+
+fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
+    Settings::new(program, &source(program, flags, env))
+}
+
+fn source(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Source {
+    let matches = command(Command::new("test"), program)
+        .try_get_matches_from(std::iter::once(&"test").chain(flags))
+        .expect("the flags exist");
+    let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    Source::read(program, &matches, env)
+}
+
+#[test]
+fn defaults_work_for_every_program() {
+    for program in [Program::AllInOne, Program::Api, Program::Worker] {
+        let settings = read(program, &[], &[]).expect("defaults work");
+        assert_eq!(settings.mare.is_some(), program != Program::Worker);
+        assert_eq!(settings.worker.is_some(), program != Program::Api);
+        let memory = matches!(settings.backend, Backend::Memory(_));
+        assert_eq!(memory, program == Program::AllInOne);
+    }
+}
+
+#[test]
+fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
+    for (program, name, value, named) in [
+        (
+            Program::Api,
+            "MARE_API_ADDR",
+            "127.0.0.1:99999",
+            "MARE_API_ADDR",
+        ),
+        (
+            Program::Api,
+            "MARE_API_ADDR",
+            "secret-host",
+            "MARE_API_ADDR",
+        ),
+        (
+            Program::Api,
+            "MARE_API_ADDR",
+            "0.0.0.0:16000",
+            "MARE_API_ADDR",
+        ),
+        (Program::Api, "REDIS_URL", "http://x:secret@y", "REDIS_URL"),
+        (
+            Program::Api,
+            "RESULT_TTL_SECONDS",
+            "0",
+            "RESULT_TTL_SECONDS",
+        ),
+        (Program::Api, "HISTORY_LIMIT", "-1", "HISTORY_LIMIT"),
+        (Program::Api, "EVENT_BUS", "memory", "EVENT_BUS"),
+        (Program::Api, "EVENT_BUS", "kafka", "EVENT_BUS"),
+        (Program::Api, "FOREIGN_EVENTS", "maybe", "FOREIGN_EVENTS"),
+        (Program::Api, "CORS_ORIGINS", "*,http://a", "CORS_ORIGINS"),
+        (
+            Program::Api,
+            "TRITON_BASE_URL",
+            "ftp://secret",
+            "TRITON_BASE_URL",
+        ),
+        (
+            Program::Api,
+            "TRITON_BASE_URL",
+            "http://triton:8000",
+            "TRITON_TOKEN",
+        ),
+        (Program::Api, "TRITON_TOKEN", "se cret", "TRITON_TOKEN"),
+        (Program::Api, "REDIS_PORT", "99999", "REDIS_PORT"),
+        (Program::Api, "RUST_LOG", "secret=secret=x", "RUST_LOG"),
+        (
+            Program::Worker,
+            "TRITON_API_ADDR",
+            "0.0.0.0:8000",
+            "TRITON_TOKEN",
+        ),
+        (Program::Worker, "LEASE_SECONDS", "NaN", "LEASE_SECONDS"),
+        (Program::Worker, "GENERATOR", "command", "GENERATOR_COMMAND"),
+        (Program::Worker, "LOG_FORMAT", "xml", "LOG_FORMAT"),
+    ] {
+        let error = read(program, &[], &[(name, value)])
+            .expect_err(name)
+            .to_string();
+        assert!(error.starts_with(named), "{name}={value}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn flags_win_over_variables_and_empty_means_unset() {
+    let env = [("MARE_API_ADDR", "127.0.0.1:1"), ("HISTORY_LIMIT", "")];
+    let settings = read(Program::Api, &["--mare-api-addr", "127.0.0.1:2"], &env).expect("valid");
+    assert_eq!(settings.mare.expect("an API").address.port(), 2);
+    let open = ["--mare-api-addr=0.0.0.0:2", "--insecure"];
+    assert!(read(Program::Api, &open, &[]).is_ok());
+}
+
+#[test]
+fn redis_from_its_parts() {
+    let url = |env: &[(&str, &str)]| match read(Program::Api, &[], env).expect("valid").backend {
+        Backend::Redis(redis) => redis.url,
+        Backend::Memory(_) => panic!("conch-api has no memory backend"),
+    };
+    assert_eq!(url(&[]), "redis://127.0.0.1:6379/0");
+    let parts = [
+        ("REDIS_HOST", "cache"),
+        ("REDIS_DB", "3"),
+        ("REDIS_PASSWORD", "p@ss/word"),
+    ];
+    assert_eq!(url(&parts), "redis://:p%40ss%2Fword@cache:6379/3");
+    assert_eq!(url(&[("REDIS_HOST", "::1")]), "redis://[::1]:6379/0");
+    assert_eq!(
+        url(&[("REDIS_URL", "redis://a/1"), ("REDIS_HOST", "b")]),
+        "redis://a/1"
+    );
+}
+
+#[test]
+fn odd_variables_are_pointed_out() {
+    let env = [
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ("TRITON_SERVICE_HOST", "10.0.0.2"),
+        ("TRITON_PORT_8000_TCP_ADDR", "10.0.0.2"),
+        ("WORKER_CONCURENCY", "4"),
+        ("HOME", "/"),
+        ("PATH", "/bin"),
+    ];
+    let source = source(Program::Worker, &[], &env);
+    let warnings = source.warnings.join("\n");
+    for part in [
+        "REDIS_PORT",
+        "TRITON_SERVICE_HOST",
+        "WORKER_CONCURRENCY meant",
+    ] {
+        assert!(warnings.contains(part), "{part} in {warnings}");
+    }
+    assert_eq!(source.warnings.len(), 2, "{warnings}");
+    assert!(Settings::new(Program::Worker, &source).is_ok());
+}
+
+#[test]
+fn in_one_process_the_gateway_follows_triton() {
+    let settings = read(
+        Program::AllInOne,
+        &[],
+        &[("TRITON_API_ADDR", "127.0.0.1:8123")],
+    )
+    .expect("valid");
+    let shown = format!("{:?}", settings.mare.expect("an API").gateway);
+    assert!(shown.contains("http://127.0.0.1:8123"), "{shown}");
+}

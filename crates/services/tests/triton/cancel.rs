@@ -1,0 +1,145 @@
+//! A job's end on request: before, while and after it runs.
+
+use conch_conformance::build::{self, Script};
+use conch_domain::JobStatus;
+use conch_ports::Cancelled;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::system::{Call, Generator, PACE, System, count, field, settings, story};
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_ends_at_once_and_is_never_run() {
+    let system = System::new().await;
+    let id = system.submitted().await;
+    let cancel = system.cancel();
+    assert_eq!(
+        cancel.cancel(&id, None).await.unwrap(),
+        Cancelled::Requested
+    );
+    assert_eq!(
+        cancel.cancel(&id, None).await.unwrap(),
+        Cancelled::AlreadyEnded
+    );
+    let log = system.ended(&id).await;
+    assert_eq!(story(&log), ["queued", "cancelled"]);
+    assert_eq!(system.memory.queue().next_due().await.unwrap(), None);
+
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("a"), &generator);
+    let other = system.submitted().await;
+    system.ended(&other).await;
+    assert_eq!(generator.calls().len(), 14, "only the other one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_job_stops_in_the_middle_of_a_template() {
+    let system = System::new().await;
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("a"), &generator);
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    let began = Instant::now();
+    let reason = Some("a mistake".to_owned());
+    assert_eq!(
+        system.cancel().cancel(&id, reason).await.unwrap(),
+        Cancelled::Requested
+    );
+    let log = system.ended(&id).await;
+    assert!(
+        began.elapsed() < PACE / 2,
+        "the announcement tells the worker"
+    );
+    assert_eq!(log.job.status, JobStatus::Cancelled);
+    assert_eq!(log.job.template_count, 2);
+    assert_eq!(field(&log, "cancel_requested", "reason"), ["a mistake"]);
+    assert_eq!(story(&log).last().unwrap(), "cancelled 1");
+    assert_eq!(generator.calls().last(), Some(&Call::Dropped { index: 3 }));
+    assert_eq!(
+        system.cancel().cancel(&id, None).await.unwrap(),
+        Cancelled::AlreadyEnded
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_twice_is_one_request() {
+    let system = System::new().await;
+    let id = system.submitted().await;
+    // Somebody holds it, and says nothing.
+    let lease = Duration::from_secs(60);
+    system
+        .memory
+        .queue()
+        .claim("mute", lease)
+        .await
+        .unwrap()
+        .expect("a job waits");
+    for _ in 0..2 {
+        assert_eq!(
+            system.cancel().cancel(&id, None).await.unwrap(),
+            Cancelled::Requested
+        );
+    }
+    assert_eq!(
+        count(
+            &system.until(&id, |job| job.cancel_requested).await,
+            "cancel_requested"
+        ),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_announcement_is_lost_is_seen_with_the_next_event() {
+    let system = System::new().await;
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    system.memory.faults().disconnect_subscribers();
+    system.cancel().cancel(&id, None).await.unwrap();
+    tokio::time::sleep(2 * PACE).await;
+    assert_eq!(system.job(&id).await.status, JobStatus::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_given_back_after_the_request_is_not_run_again() {
+    let system = System::new().await;
+    let id = system.submitted().await;
+    let queue = system.memory.queue();
+    let lease = queue
+        .claim("mute", Duration::from_secs(60))
+        .await
+        .unwrap()
+        .unwrap();
+    system.cancel().cancel(&id, None).await.unwrap();
+    let mut script = Script::of(system.job(&id).await);
+    script.hold(&lease);
+    let back = script.retrying(conch_domain::RetryReason::Shutdown, Duration::ZERO);
+    system.memory.bus().publish(back).await.unwrap();
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("a"), &generator);
+    assert_eq!(system.ended(&id).await.job.status, JobStatus::Cancelled);
+    assert_eq!(generator.calls(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_our_own_jobs_are_ours_to_end() {
+    let system = System::new().await;
+    let cancel = system.cancel();
+    assert_eq!(
+        cancel.cancel(&build::job_id(), None).await.unwrap(),
+        Cancelled::NotFound
+    );
+    let mut foreign = Script::foreign();
+    system
+        .memory
+        .bus()
+        .publish(foreign.started())
+        .await
+        .unwrap();
+    assert_eq!(
+        cancel.cancel(foreign.id(), None).await.unwrap(),
+        Cancelled::NotFound
+    );
+    assert_eq!(system.job(foreign.id()).await.status, JobStatus::Running);
+}

@@ -1,0 +1,149 @@
+//! A store that loses answers, events or everything.
+
+use std::time::Duration;
+
+use conch_domain::JobStatus;
+use conch_memory::When;
+use conch_ports::ErrorKind;
+
+use crate::system::{Generator, PACE, System, count, epoch, settings};
+
+#[tokio::test(start_paused = true)]
+async fn lost_answers_are_no_duplicates() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    for done in 1..=6 {
+        system.until(&id, |job| job.template_count == done).await;
+        faults.fail_next("event_bus.publish", 2, ErrorKind::Timeout, When::After);
+        faults.fail_next("catalogue.put_template", 1, ErrorKind::Timeout, When::After);
+        faults.fail_next("job_queue.renew", 1, ErrorKind::Timeout, When::After);
+    }
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert_eq!(count(&log, "template_completed"), 7);
+    assert_eq!(count(&log, "progress"), 7);
+    assert_eq!(log.job.attempt, 1);
+    assert_eq!(log.job.template_ids.len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_comes_back_within_the_lease_costs_no_attempt() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    let operations = [
+        "event_bus.publish",
+        "event_bus.read",
+        "job_queue.renew",
+        "catalogue.put_template",
+    ];
+    for operation in operations {
+        faults.fail_next(operation, 10_000, ErrorKind::Unavailable, When::Before);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(faults.calls("catalogue.put_template") > 3, "it was tried");
+    faults.fail_no_more();
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.attempt, 1);
+    assert_eq!(count(&log, "template_completed"), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_go_on_when_the_queue_is_back() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next("job_queue.claim", 8, ErrorKind::Unavailable, When::Before);
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert!(faults.calls("job_queue.claim") < 40, "the pauses grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgot_everything_gets_a_new_epoch_and_an_end() {
+    for hidden in [0, 1] {
+        let system = System::new().await;
+        let faults = system.memory.faults();
+        let generator = Generator::reliable();
+        let _worker = system.worker(settings("a"), &generator);
+        let id = system.submitted().await;
+        let before = system.until(&id, |job| job.template_count == 3).await;
+        faults.fail_next("job_queue.restore", hidden, ErrorKind::Timeout, When::After);
+        faults.wipe();
+        let log = system.ended(&id).await;
+        assert_ne!(epoch(&log), epoch(&before));
+        assert_eq!(log.job.status, JobStatus::Completed);
+        assert!(log.job.own);
+        assert_eq!(log.job.attempt, 1);
+        let stored = system.memory.catalogue().templates_of(&id).await.unwrap();
+        let ids: Vec<_> = stored.into_iter().map(|t| t.id).collect();
+        assert_eq!(log.job.template_ids, ids, "the finished ones were put back");
+        assert_eq!(ids.len(), 7);
+        assert_eq!(generator.calls().len(), 14, "nothing was made twice");
+        assert_eq!(system.memory.queue().expired(10).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_job_is_put_back_before_its_next_template_is_made() {
+    let system = System::new().await;
+    let mut often = settings("a");
+    often.lease = PACE / 2;
+    let _worker = system.worker(often, &Generator::reliable());
+    let id = system.submitted().await;
+    let before = system.until(&id, |job| job.template_count == 3).await;
+    system.memory.faults().wipe();
+    let log = system
+        .until(&id, |job| job.position.epoch != before.job.position.epoch)
+        .await;
+    assert_eq!(
+        log.job.template_count, 3,
+        "told at once, not with the next template"
+    );
+    assert_eq!(count(&log, "progress"), 1);
+    assert_eq!(
+        system
+            .memory
+            .catalogue()
+            .templates_of(&id)
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(system.ended(&id).await.job.template_count, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_lost_its_tail_is_replaced_by_a_new_epoch() {
+    let system = System::new().await;
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    let before = system.until(&id, |job| job.template_count == 3).await;
+    assert!(system.memory.faults().cut_log(&id, 2));
+    let log = system.ended(&id).await;
+    assert_ne!(epoch(&log), epoch(&before));
+    assert_eq!(log.job.template_count, 7);
+    assert_eq!(log.job.status, JobStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_cancel_survives_a_lost_tail() {
+    let system = System::new().await;
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    let before = system.until(&id, |job| job.template_count == 3).await;
+    let faults = system.memory.faults();
+    faults.disconnect_subscribers();
+    assert!(faults.cut_log(&id, 3));
+    system.cancel().cancel(&id, None).await.unwrap();
+    tokio::time::sleep(2 * PACE).await;
+    let job = system.job(&id).await;
+    assert_ne!(job.position.epoch, before.job.position.epoch);
+    assert_eq!(job.status, JobStatus::Cancelled);
+}

@@ -1,0 +1,9 @@
+//! Triton's use cases from outside, on the store in memory and on paused time: what a submission, a
+//! cancellation and a worker leave in a job's log, whatever goes wrong meanwhile.
+
+mod cancel;
+mod faults;
+mod run;
+mod silence;
+mod submit;
+mod system;

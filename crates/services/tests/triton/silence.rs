@@ -1,0 +1,239 @@
+//! Workers that die, are cut off or come back too late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_conformance::build::{self, Script};
+use conch_domain::{Job, JobStatus};
+use conch_memory::Memory;
+use conch_ports::{JobQueue, Lease, PutTemplate, Result, Submission, Submitted};
+use tokio::time::Instant;
+
+use crate::system::{Call, Generator, System, count, field, settings, story};
+
+#[tokio::test(start_paused = true)]
+async fn another_worker_takes_over_and_keeps_what_was_finished() {
+    let system = System::new().await;
+    let dying = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 3).await;
+    dying.kill();
+    let began = Instant::now();
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("b"), &generator);
+    system.until(&id, |job| job.attempt == 2).await;
+    // Lease, half a lease until it is looked at, and the pause before the next attempt.
+    assert!(began.elapsed() <= Duration::from_secs(6 + 3 + 2));
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert_eq!(field(&log, "retrying", "reason"), ["lease_expired"]);
+    assert_eq!(count(&log, "started"), 1);
+    assert_eq!(count(&log, "template_completed"), 7);
+    assert_eq!(
+        generator.calls()[0],
+        Call::Asked {
+            index: 4,
+            attempt: 2
+        }
+    );
+    let stored = system.memory.catalogue().templates_of(&id).await.unwrap();
+    let ids: Vec<_> = stored.into_iter().map(|t| t.id).collect();
+    assert_eq!(log.job.template_ids, ids);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_was_stored_and_not_told_of_is_told_of_once() {
+    let system = System::new().await;
+    let id = system.submitted().await;
+    let queue = system.memory.queue();
+    let lease = queue
+        .claim("dying", Duration::from_secs(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let template = build::template(&system.job(&id).await, 1);
+    let put = system
+        .memory
+        .catalogue()
+        .put_template(&template, &lease)
+        .await
+        .unwrap();
+    assert_eq!(put, PutTemplate::Stored);
+
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("b"), &generator);
+    let log = system.ended(&id).await;
+    let told = field(&log, "template_completed", "template_id");
+    assert_eq!(told.len(), 7);
+    assert_eq!(told[0], template.id.as_str());
+    assert_eq!(
+        generator.calls()[0],
+        Call::Asked {
+            index: 2,
+            attempt: 2
+        }
+    );
+}
+
+/// A queue as a worker sees it that is told that its lease is fine, when it is not.
+struct Deceived(Memory);
+
+#[async_trait]
+impl JobQueue for Deceived {
+    async fn submit(&self, submission: Submission) -> Result<Submitted> {
+        self.0.queue().submit(submission).await
+    }
+    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
+        self.0.queue().claim(worker, duration).await
+    }
+    async fn renew(&self, _lease: &Lease, _duration: Duration) -> Result<bool> {
+        Ok(true)
+    }
+    async fn expired(&self, _limit: usize) -> Result<Vec<Lease>> {
+        Ok(Vec::new())
+    }
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        self.0.queue().restore(lease, job, duration).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zombie_writes_nothing() {
+    let system = System::new().await;
+    let zombies = Generator::reliable();
+    let mut blind = settings("zombie");
+    blind.concurrency = 1;
+    // It runs on for a second beyond its lease, as if it had been stopped meanwhile.
+    let queue = Arc::new(Deceived(system.memory.clone()));
+    let _zombie = system.worker_on(blind, &zombies, queue);
+    let id = system.submitted().await;
+    system.until(&id, |job| job.started_at.is_some()).await;
+
+    let _worker = system.worker(settings("b"), &Generator::reliable());
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    let story = story(&log);
+    let taken_back = story
+        .iter()
+        .position(|event| event == "retrying 1")
+        .unwrap();
+    let after: Vec<_> = story[taken_back + 1..]
+        .iter()
+        .filter(|e| !e.ends_with(" 2"))
+        .collect();
+    assert_eq!(after, [] as [&String; 0], "nothing of the first attempt");
+    assert_eq!(count(&log, "template_completed"), 7);
+    let last_asked = zombies.calls().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(zombies.calls().len(), last_asked, "it has stopped");
+    assert!(last_asked < 14, "it stopped at its first refused write");
+}
+
+/// A job at its third attempt, whose worker fell silent.
+async fn silent_at_the_last_attempt(system: &System, templates: u32) -> Script {
+    let id = system.submitted().await;
+    let queue = system.memory.queue();
+    let bus = system.memory.bus();
+    let mut script = Script::of(system.job(&id).await);
+    for attempt in 1..=3 {
+        let lease = queue
+            .claim("dying", Duration::from_secs(1))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(lease.attempt, attempt);
+        script.hold(&lease);
+        if attempt < 3 {
+            let back = script.retrying(conch_domain::RetryReason::Error, Duration::ZERO);
+            bus.publish(back).await.unwrap();
+        }
+        for index in 1..=(if attempt == 3 { templates } else { 0 }) {
+            let template = build::template(script.job(), index);
+            let catalogue = system.memory.catalogue();
+            let put = catalogue.put_template(&template, &lease).await.unwrap();
+            assert_eq!(put, PutTemplate::Stored);
+        }
+    }
+    script
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_at_the_last_attempt_ends_the_job_with_what_there_is() {
+    for (templates, status) in [(0, JobStatus::Failed), (2, JobStatus::Completed)] {
+        let system = System::new().await;
+        let script = silent_at_the_last_attempt(&system, templates).await;
+        let generator = Generator::reliable();
+        let _worker = system.worker(settings("b"), &generator);
+        let log = system.ended(script.id()).await;
+        assert_eq!(log.job.status, status);
+        assert_eq!(log.job.template_count, u64::from(templates));
+        assert_eq!(generator.calls(), [], "there is no fourth attempt");
+        assert_eq!(system.memory.queue().expired(10).await.unwrap(), []);
+        if status == JobStatus::Failed {
+            assert!(
+                log.job
+                    .error_message
+                    .as_ref()
+                    .unwrap()
+                    .contains("fell silent")
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_a_request_to_cancel_is_the_end() {
+    let system = System::new().await;
+    let dying = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 1).await;
+    dying.kill();
+    tokio::task::yield_now().await;
+    system.cancel().cancel(&id, None).await.unwrap();
+    let _worker = system.worker(settings("b"), &Generator::reliable());
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Cancelled);
+    assert_eq!(log.job.template_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
+    let system = System::new().await;
+    let generator = Generator::reliable();
+    let cut_off = system.worker(settings("a"), &generator);
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 1).await;
+    let faults = system.memory.faults();
+    for operation in [
+        "event_bus.publish",
+        "event_bus.read",
+        "job_queue.renew",
+        "job_queue.expired",
+        "job_queue.claim",
+        "catalogue.put_template",
+    ] {
+        faults.fail_next(
+            operation,
+            10_000,
+            conch_ports::ErrorKind::Unavailable,
+            conch_memory::When::Before,
+        );
+    }
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let calls = generator.calls();
+    assert_eq!(
+        calls.last(),
+        Some(&Call::Made { index: 2 }),
+        "the third wasn't begun"
+    );
+    drop(cut_off);
+    faults.fail_no_more();
+    let _worker = system.worker(settings("b"), &Generator::reliable());
+    let log = system.ended(&id).await;
+    assert_eq!(count(&log, "template_completed"), 7);
+    assert_eq!(log.job.attempt, 2);
+}

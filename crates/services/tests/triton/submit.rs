@@ -1,0 +1,164 @@
+//! Taking jobs in: from which value proposition, and once per idempotency key.
+
+use conch_conformance::build;
+use conch_domain::{ClientId, JobStatus};
+use conch_memory::When;
+use conch_ports::{ErrorKind, JobFilter, NewJob, Paging, Requested};
+
+use crate::system::{System, story};
+
+async fn jobs(system: &System) -> u64 {
+    let paging = Paging {
+        page: 1,
+        page_size: 10,
+    };
+    let catalogue = system.memory.catalogue();
+    let jobs = catalogue.jobs(&JobFilter::default(), paging).await;
+    jobs.unwrap().total
+}
+
+fn accepted(requested: Requested) -> conch_domain::Job {
+    match requested {
+        Requested::Accepted(job) => *job,
+        refused => panic!("{refused:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_is_a_pending_job_with_its_first_event() {
+    let system = System::new().await;
+    let job = accepted(system.submit().submit(system.new_job(), "a").await.unwrap());
+    assert_eq!(job.status, JobStatus::Pending);
+    assert!(job.own);
+    assert_eq!(
+        job.value_proposition_id,
+        Some(system.value_proposition.id.clone())
+    );
+    let log = system.until(&job.id, |_| true).await;
+    assert_eq!(story(&log), ["queued"]);
+    assert_eq!(log.job, job);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_active_value_proposition_is_taken_unless_one_is_named() {
+    let system = System::new().await;
+    let catalogue = system.memory.catalogue();
+    let newer = build::value_proposition(&system.client.id, 10);
+    let mut newest = build::value_proposition(&system.client.id, 20);
+    newest.is_active = false;
+    for value_proposition in [&newer, &newest] {
+        assert!(
+            catalogue
+                .add_value_proposition(value_proposition)
+                .await
+                .unwrap()
+        );
+    }
+    let submit = system.submit();
+    let job = accepted(submit.submit(system.new_job(), "a").await.unwrap());
+    assert_eq!(job.value_proposition_id, Some(newer.id));
+    let named = NewJob {
+        value_proposition_id: Some(newest.id.clone()),
+        ..system.new_job()
+    };
+    let job = accepted(submit.submit(named, "a").await.unwrap());
+    assert_eq!(job.value_proposition_id, Some(newest.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_said_in_words() {
+    let system = System::new().await;
+    let catalogue = system.memory.catalogue();
+    let stranger = build::client("banks", 0);
+    let theirs = build::value_proposition(&stranger.id, 0);
+    catalogue.create_client(&stranger).await.unwrap();
+    let check = async |client_id: &ClientId, value_proposition_id, words: &str| {
+        let new = NewJob {
+            client_id: client_id.clone(),
+            value_proposition_id,
+            idempotency_key: None,
+        };
+        match system.submit().submit(new, "a").await.unwrap() {
+            Requested::NotFound(said) => assert!(said.contains(words), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    check(&build::client_id(), None, "no client").await;
+    check(&stranger.id, None, "no active value proposition").await;
+    assert!(catalogue.add_value_proposition(&theirs).await.unwrap());
+    check(
+        &system.client.id,
+        Some(theirs.id),
+        "has no value proposition",
+    )
+    .await;
+    assert_eq!(jobs(&system).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_is_one_job_per_caller() {
+    let system = System::new().await;
+    let submit = system.submit();
+    let with_key = NewJob {
+        idempotency_key: Some("k".to_owned()),
+        ..system.new_job()
+    };
+    let first = accepted(submit.submit(with_key.clone(), "a").await.unwrap());
+    let again = accepted(submit.submit(with_key.clone(), "a").await.unwrap());
+    assert_eq!(again, first);
+    let named = NewJob {
+        value_proposition_id: Some(system.value_proposition.id.clone()),
+        ..with_key.clone()
+    };
+    assert_eq!(
+        submit.submit(named, "a").await.unwrap(),
+        Requested::KeyReused
+    );
+    assert_eq!(jobs(&system).await, 1);
+    let others = accepted(submit.submit(with_key, "b").await.unwrap());
+    assert_ne!(others.id, first.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_that_hid_a_success_makes_no_second_job() {
+    let system = System::new().await;
+    system
+        .memory
+        .faults()
+        .fail_next("job_queue.submit", 2, ErrorKind::Timeout, When::After);
+    let job = accepted(system.submit().submit(system.new_job(), "a").await.unwrap());
+    assert_eq!(jobs(&system).await, 1);
+    assert_eq!(system.job(&job.id).await, job);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_out_of_reach_is_an_error_in_bounded_time() {
+    let system = System::new().await;
+    system.memory.faults().fail_next(
+        "job_queue.submit",
+        1000,
+        ErrorKind::Unavailable,
+        When::Before,
+    );
+    let began = tokio::time::Instant::now();
+    let error = system
+        .submit()
+        .submit(system.new_job(), "a")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(began.elapsed().as_secs() < 5);
+    system.memory.faults().fail_no_more();
+    system.memory.faults().fail_next(
+        "job_queue.submit",
+        1,
+        ErrorKind::QuotaExceeded,
+        When::Before,
+    );
+    let error = system
+        .submit()
+        .submit(system.new_job(), "a")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "not tried again");
+}

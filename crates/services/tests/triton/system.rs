@@ -1,0 +1,314 @@
+//! A store, a client with a value proposition, and workers with a generator that does as it is told.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use conch_conformance::build;
+use conch_domain::{Client, Epoch, Job, JobId, TemplateDraft, Timestamp, ValueProposition};
+use conch_memory::Memory;
+use conch_ports::{
+    Brief, Error, ErrorKind, JobQueue, Log, NewJob, Requested, Result, TemplateGenerator,
+};
+use conch_services::Clock;
+use conch_services::cancel::Cancel;
+use conch_services::submit::Submit;
+use conch_services::worker::{Dependencies, Settings};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Time that the generator takes per template.
+pub(crate) const PACE: Duration = Duration::from_secs(1);
+
+/// What the generator was asked for and how it ended, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Asked { index: u32, attempt: u32 },
+    Made { index: u32 },
+    Failed { index: u32 },
+    Dropped { index: u32 },
+}
+
+type Fails = Box<dyn Fn(&Brief) -> bool + Send + Sync>;
+
+pub(crate) struct Generator {
+    fails: Fails,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Generator {
+    pub(crate) fn new(fails: impl Fn(&Brief) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            fails: Box::new(fails),
+            calls: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn reliable() -> Arc<Self> {
+        Self::new(|_| false)
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().clone()
+    }
+}
+
+/// Writes down that a call was dropped, unless it ended otherwise.
+struct Watch<'a>(&'a Generator, Call);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.calls.lock().push(self.1);
+    }
+}
+
+#[async_trait]
+impl TemplateGenerator for Generator {
+    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+        let (index, attempt) = (brief.index, brief.attempt);
+        self.calls.lock().push(Call::Asked { index, attempt });
+        let mut watch = Watch(self, Call::Dropped { index });
+        tokio::time::sleep(PACE).await;
+        if (self.fails)(brief) {
+            watch.1 = Call::Failed { index };
+            let message = format!("no idea for template {index}");
+            return Err(Error::new(
+                ErrorKind::BadResponse,
+                "template_generator.generate",
+                message,
+            ));
+        }
+        watch.1 = Call::Made { index };
+        Ok(build::draft(brief.item.category, brief.item.audience))
+    }
+}
+
+pub(crate) struct System {
+    pub(crate) memory: Memory,
+    pub(crate) clock: Clock,
+    pub(crate) client: Client,
+    pub(crate) value_proposition: ValueProposition,
+}
+
+/// A worker at work; aborted when dropped, as if its process had been killed.
+pub(crate) struct Working {
+    task: JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+impl Working {
+    /// Tells it to stop and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        (&mut self.task).await.expect("a worker doesn't panic");
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) {}
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(crate) fn settings(name: &str) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        lease: Duration::from_secs(6),
+        // Whoever waits for a look into the queue by chance is seen.
+        poll: Duration::from_secs(3600),
+        ..Settings::default()
+    }
+}
+
+impl System {
+    pub(crate) async fn new() -> Self {
+        let memory = conch_memory::Settings::default().build();
+        let began = Instant::now();
+        let clock: Clock = Arc::new(move || {
+            let millis = began.elapsed().as_millis();
+            build::BEGINNING.plus_millis(i64::try_from(millis).expect("a test is short"))
+        });
+        let client = build::client("health plans", 0);
+        let value_proposition = build::value_proposition(&client.id, 0);
+        let catalogue = memory.catalogue();
+        catalogue.create_client(&client).await.unwrap();
+        assert!(
+            catalogue
+                .add_value_proposition(&value_proposition)
+                .await
+                .unwrap()
+        );
+        Self {
+            memory,
+            clock,
+            client,
+            value_proposition,
+        }
+    }
+
+    pub(crate) fn submit(&self) -> Submit {
+        Submit::new(
+            self.memory.queue(),
+            self.memory.catalogue(),
+            Arc::clone(&self.clock),
+        )
+    }
+
+    pub(crate) fn cancel(&self) -> Cancel {
+        Cancel::new(
+            self.memory.bus(),
+            self.memory.catalogue(),
+            Arc::clone(&self.clock),
+        )
+    }
+
+    pub(crate) fn new_job(&self) -> NewJob {
+        NewJob {
+            client_id: self.client.id.clone(),
+            value_proposition_id: None,
+            idempotency_key: None,
+        }
+    }
+
+    pub(crate) async fn submitted(&self) -> JobId {
+        match self
+            .submit()
+            .submit(self.new_job(), "somebody")
+            .await
+            .unwrap()
+        {
+            Requested::Accepted(job) => job.id.clone(),
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    pub(crate) fn worker(&self, settings: Settings, generator: &Arc<Generator>) -> Working {
+        self.worker_on(settings, generator, self.memory.queue())
+    }
+
+    /// A worker that sees the queue through somebody else's eyes.
+    pub(crate) fn worker_on(
+        &self,
+        settings: Settings,
+        generator: &Arc<Generator>,
+        queue: Arc<dyn JobQueue>,
+    ) -> Working {
+        let generator: Arc<Generator> = Arc::clone(generator);
+        let worker = settings.build(Dependencies {
+            bus: self.memory.bus(),
+            queue,
+            catalogue: self.memory.catalogue(),
+            generator,
+            clock: Arc::clone(&self.clock),
+        });
+        let shutdown = CancellationToken::new();
+        Working {
+            task: tokio::spawn(worker.run(shutdown.clone())),
+            shutdown,
+        }
+    }
+
+    pub(crate) async fn job(&self, id: &JobId) -> Job {
+        let log = self.memory.bus().read(id, 0, 0).await.unwrap();
+        log.expect("the job has a log").job
+    }
+
+    /// The whole log, once the job is as it should be. Its sequences have no gaps, its times never go
+    /// back, nothing follows its end and its record agrees with it.
+    pub(crate) async fn until(&self, id: &JobId, wanted: impl Fn(&Job) -> bool) -> Log {
+        let waiting = async {
+            let mut signals = self.memory.bus().subscribe();
+            while signals.next().await.is_some() {
+                if let Some(log) = self.memory.bus().read(id, 0, 1000).await.unwrap()
+                    && wanted(&log.job)
+                {
+                    return log;
+                }
+            }
+            panic!("the subscription ended");
+        };
+        let Ok(log) = tokio::time::timeout(Duration::from_secs(900), waiting).await else {
+            let log = self.memory.bus().read(id, 0, 1000).await;
+            panic!("the job doesn't get there: {log:#?}");
+        };
+        check(&log);
+        let record = self.memory.catalogue().job(id).await.unwrap();
+        assert_eq!(
+            record.as_ref(),
+            Some(&log.job),
+            "the record follows the log"
+        );
+        log
+    }
+
+    pub(crate) async fn ended(&self, id: &JobId) -> Log {
+        self.until(id, |job| job.status.is_terminal()).await
+    }
+}
+
+fn check(log: &Log) {
+    let mut latest = Timestamp::from_micros(0);
+    let mut ids = HashSet::new();
+    for (entry, sequence) in log.entries.iter().zip(1..) {
+        let incoming = conch_wire::event::decode(&entry.line, latest).unwrap();
+        assert_eq!(entry.sequence, sequence);
+        assert_eq!(incoming.sequence, Some(sequence));
+        assert_eq!(incoming.epoch, Some(log.job.position.epoch));
+        assert!(incoming.event.timestamp >= latest, "times never go back");
+        latest = incoming.event.timestamp;
+        assert!(ids.insert(incoming.event.event_id), "each event once");
+        let last = entry.sequence == log.job.position.sequence;
+        assert!(
+            last || !incoming.event.kind.is_terminal(),
+            "nothing follows the end"
+        );
+    }
+    assert_eq!(log.entries.len() as u64, log.job.position.sequence);
+}
+
+/// The log in short: each event's type without `job:`, with its attempt if it has one.
+pub(crate) fn story(log: &Log) -> Vec<String> {
+    log.entries
+        .iter()
+        .map(|entry| {
+            let event = conch_wire::event::decode(&entry.line, Timestamp::from_micros(0)).unwrap();
+            let kind = event
+                .event
+                .kind
+                .event_type()
+                .trim_start_matches("job:")
+                .to_owned();
+            match event.event.attempt {
+                Some(attempt) => format!("{kind} {attempt}"),
+                None => kind,
+            }
+        })
+        .collect()
+}
+
+/// How often an event stands in the log, whatever its attempt.
+pub(crate) fn count(log: &Log, kind: &str) -> usize {
+    let is = |event: &&String| event.split(' ').next() == Some(kind);
+    story(log).iter().filter(is).count()
+}
+
+/// One field of each event of a type.
+pub(crate) fn field(log: &Log, kind: &str, name: &str) -> Vec<serde_json::Value> {
+    log.entries
+        .iter()
+        .map(|entry| serde_json::from_slice::<serde_json::Value>(&entry.line).unwrap())
+        .filter(|event| event["event_type"] == format!("job:{kind}"))
+        .map(|event| event[name].clone())
+        .collect()
+}
+
+pub(crate) fn epoch(log: &Log) -> Epoch {
+    log.job.position.epoch
+}
