@@ -3,6 +3,7 @@
 //! Never in here: an append. Once [`Hold::lost`] has happened the run must not write anything more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conch_domain::Job;
@@ -26,6 +27,8 @@ pub(crate) struct Hold {
     queue: Arc<dyn JobQueue>,
     /// The run's newest fold: what a store that forgot the job is told.
     job: Mutex<Job>,
+    /// The store knew nothing of the job when it was last asked, and hasn't been seen to hold it since.
+    forgotten: AtomicBool,
     /// Wakes the run after each renewal, so that a lost announcement delays nothing for long.
     pub(crate) look: Arc<Notify>,
     /// The lease is gone, or must have run out by our own clock: stop at once.
@@ -50,6 +53,7 @@ impl Hold {
             bus: Arc::clone(&deps.bus),
             queue: Arc::clone(&deps.queue),
             job: Mutex::new(job),
+            forgotten: AtomicBool::new(false),
             look,
             lost: CancellationToken::new(),
             restored: Notify::new(),
@@ -93,7 +97,11 @@ impl Hold {
     }
 
     async fn renew(&self) -> Result<bool> {
-        Ok(self.queue.renew(&self.lease, self.duration).await? || self.recover().await?)
+        if self.queue.renew(&self.lease, self.duration).await? {
+            self.held_again();
+            return Ok(true);
+        }
+        self.recover().await
     }
 
     /// After the store refused the lease: if it has forgotten the whole job, puts it back. True: the
@@ -102,16 +110,23 @@ impl Hold {
         if self.bus.read(&self.lease.job_id, 0, 0).await?.is_some() {
             return Ok(false);
         }
+        self.forgotten.store(true, Ordering::Relaxed);
         let job = self.job.lock().clone();
-        let restored = self.queue.restore(&self.lease, &job, self.duration).await?;
-        if restored {
-            tracing::warn!(job.id = %job.id, "the store had forgotten this job: it was put back");
-        }
         // Not restored: perhaps an earlier try was, and only its answer was lost.
-        let held = restored || self.queue.renew(&self.lease, self.duration).await?;
+        let held = self.queue.restore(&self.lease, &job, self.duration).await?
+            || self.queue.renew(&self.lease, self.duration).await?;
         if held {
-            self.restored.notify_one();
+            self.held_again();
         }
         Ok(held)
+    }
+
+    /// Tells the run that its job was put back, if it was: also when the answer to that was lost and
+    /// only a later renewal shows it.
+    fn held_again(&self) {
+        if self.forgotten.swap(false, Ordering::Relaxed) {
+            tracing::warn!(job.id = %self.lease.job_id, "the store had forgotten this job: it was put back");
+            self.restored.notify_one();
+        }
     }
 }

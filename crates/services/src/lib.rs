@@ -14,6 +14,7 @@ use conch_domain::Timestamp;
 
 mod append;
 pub mod cancel;
+mod ears;
 pub mod edge_cancel;
 pub mod hub;
 pub mod ingest;
@@ -24,6 +25,7 @@ mod reap;
 pub mod reconcile;
 pub mod records;
 mod run;
+mod running;
 pub mod submit;
 pub mod worker;
 

@@ -9,7 +9,7 @@ use conch_domain::{EventKind, Job, RetryReason};
 use conch_ports::{Fence, Lease, QueueEffect, Result};
 
 use crate::append::{Append, Outcome};
-use crate::run::{Context, completed, failed};
+use crate::running::{Context, completed, failed};
 use crate::worker::jittered;
 
 /// Leases that are dealt with in one round.

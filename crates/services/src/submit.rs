@@ -149,6 +149,5 @@ fn digest(new: &NewJob) -> String {
     if let Some(id) = &new.value_proposition_id {
         hash.update(id.as_str());
     }
-    let digits = hash.finalize();
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

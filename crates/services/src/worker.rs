@@ -4,15 +4,11 @@
 //! Never in here: what a job consists of (`run`), whose lease has run out (`reap`). Nothing is
 //! claimed once the shutdown has begun, and no task outlives [`Worker::run`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{EventKind, JobId, RetryReason, Timestamp};
-use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signal, TemplateGenerator};
-use futures::StreamExt;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use conch_domain::{EventKind, RetryReason, Timestamp};
+use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::Clock;
 use crate::append::Appender;
+use crate::ears::{Ears, Listed};
 use crate::reap;
-use crate::run::{self, Context};
+use crate::run;
+use crate::running::Context;
 
 /// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
 const CLAIM_RETRY: Duration = Duration::from_millis(100);
@@ -120,82 +118,6 @@ impl Settings {
 /// Between three quarters of `duration` and all of it, so that nothing goes in step.
 pub(crate) fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.75..=1.0))
-}
-
-/// Who in this worker wants to hear of which announcements.
-#[derive(Default)]
-struct Ears {
-    running: Mutex<HashMap<JobId, Arc<Notify>>>,
-    queue: Notify,
-}
-
-impl Ears {
-    /// Passes on what the bus says. Nothing in a message is believed: it only makes somebody look.
-    async fn listen(&self, bus: Arc<dyn EventBus>, clock: Clock) {
-        let mut signals = bus.subscribe();
-        while let Some(signal) = signals.next().await {
-            match signal {
-                Signal::Lapsed => {
-                    self.queue.notify_one();
-                    for look in self.running.lock().values() {
-                        look.notify_one();
-                    }
-                }
-                Signal::Message(line) => {
-                    let Ok(incoming) = conch_wire::event::decode(&line, clock()) else {
-                        continue;
-                    };
-                    match incoming.event.kind {
-                        EventKind::Queued { .. } | EventKind::Retrying { .. } => {
-                            self.queue.notify_one();
-                        }
-                        EventKind::CancelRequested { .. } => {
-                            if let Some(look) = self.running.lock().get(&incoming.event.job_id) {
-                                look.notify_one();
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Takes a job off the list of those that run here, however its run ends.
-struct Listed {
-    ears: Arc<Ears>,
-    job_id: JobId,
-    look: Arc<Notify>,
-}
-
-impl Listed {
-    fn new(ears: &Arc<Ears>, job_id: JobId) -> Self {
-        let look = Arc::new(Notify::new());
-        let known = ears
-            .running
-            .lock()
-            .insert(job_id.clone(), Arc::clone(&look));
-        // A job whose lease this worker lost may come back before its old run has noticed.
-        drop(known);
-        Self {
-            ears: Arc::clone(ears),
-            job_id,
-            look,
-        }
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let mut running = self.ears.running.lock();
-        if running
-            .get(&self.job_id)
-            .is_some_and(|look| Arc::ptr_eq(look, &self.look))
-        {
-            running.remove(&self.job_id);
-        }
-    }
 }
 
 /// Runs jobs.

@@ -66,7 +66,7 @@ async fn asking_twice_is_one_request() {
     let system = System::new().await;
     let id = system.submitted().await;
     // Somebody holds it, and says nothing.
-    let lease = Duration::from_secs(60);
+    let lease = Duration::from_mins(1);
     system
         .memory
         .queue()
@@ -107,7 +107,7 @@ async fn a_job_given_back_after_the_request_is_not_run_again() {
     let id = system.submitted().await;
     let queue = system.memory.queue();
     let lease = queue
-        .claim("mute", Duration::from_secs(60))
+        .claim("mute", Duration::from_mins(1))
         .await
         .unwrap()
         .unwrap();

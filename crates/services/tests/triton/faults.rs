@@ -66,13 +66,13 @@ async fn claims_go_on_when_the_queue_is_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_forgot_everything_gets_a_new_epoch_and_an_end() {
-    for hidden in [0, 1] {
+    for (hidden, done) in [(0, 3), (1, 3), (0, 6), (1, 6)] {
         let system = System::new().await;
         let faults = system.memory.faults();
         let generator = Generator::reliable();
         let _worker = system.worker(settings("a"), &generator);
         let id = system.submitted().await;
-        let before = system.until(&id, |job| job.template_count == 3).await;
+        let before = system.until(&id, |job| job.template_count == done).await;
         faults.fail_next("job_queue.restore", hidden, ErrorKind::Timeout, When::After);
         faults.wipe();
         let log = system.ended(&id).await;

@@ -1,6 +1,8 @@
 //! Triton's use cases from outside, on the store in memory and on paused time: what a submission, a
 //! cancellation and a worker leave in a job's log, whatever goes wrong meanwhile.
 
+#![allow(clippy::unwrap_used)]
+
 mod cancel;
 mod faults;
 mod run;

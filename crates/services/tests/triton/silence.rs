@@ -128,9 +128,27 @@ async fn a_zombie_writes_nothing() {
     assert_eq!(after, [] as [&String; 0], "nothing of the first attempt");
     assert_eq!(count(&log, "template_completed"), 7);
     let last_asked = zombies.calls().len();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(zombies.calls().len(), last_asked, "it has stopped");
     assert!(last_asked < 14, "it stopped at its first refused write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_after_the_lease_even_if_nobody_took_over() {
+    let system = System::new().await;
+    // It stores no template, so that only the fence of its events can stop it.
+    let zombies = Generator::new(|_| true);
+    let queue = Arc::new(Deceived(system.memory.clone()));
+    let _zombie = system.worker_on(settings("zombie"), &zombies, queue);
+    let id = system.submitted().await;
+    let log = system.until(&id, |job| job.started_at.is_some()).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let after = system.until(&id, |_| true).await;
+    assert!(after.job.position.sequence > log.job.position.sequence);
+    assert_eq!(after.job.status, JobStatus::Running);
+    let failed = count(&after, "template_failed");
+    assert_eq!(failed, 5, "one a second, for less than the lease's six");
+    assert_eq!(zombies.calls().len(), 12, "the sixth write stopped it");
 }
 
 /// A job at its third attempt, whose worker fell silent.

@@ -107,8 +107,10 @@ impl Working {
         (&mut self.task).await.expect("a worker doesn't panic");
     }
 
-    /// Kills it.
-    pub(crate) fn kill(self) {}
+    /// Kills it, as if its process had ended.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Working {
@@ -122,7 +124,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         name: name.to_owned(),
         lease: Duration::from_secs(6),
         // Whoever waits for a look into the queue by chance is seen.
-        poll: Duration::from_secs(3600),
+        poll: Duration::from_hours(1),
         ..Settings::default()
     }
 }
@@ -234,7 +236,7 @@ impl System {
             }
             panic!("the subscription ended");
         };
-        let Ok(log) = tokio::time::timeout(Duration::from_secs(900), waiting).await else {
+        let Ok(log) = tokio::time::timeout(Duration::from_mins(15), waiting).await else {
             let log = self.memory.bus().read(id, 0, 1000).await;
             panic!("the job doesn't get there: {log:#?}");
         };

@@ -1,0 +1,229 @@
+//! The job's whole state × event table: what each event makes of each state, or why it is refused.
+
+use conch_domain::{
+    Applied, Epoch, Event, EventId, EventKind, Illegal, Job, JobId, JobStatus, MAX_EVENTS_PER_JOB,
+    RetryReason, TemplateId, Timestamp,
+};
+
+/// Rows are states, columns events. A capital is the status afterwards: Pending, Running, Completed,
+/// Failed, X cancelled. Else why it is refused: q queued already, s started already, c cancellation
+/// requested already, m too many events, o the attempt is over, e ended.
+const TABLE: &str = "
+                 queued started progress template+ template- retrying cancel completed failed cancelled other
+unborn             P       R       R         R         R        P       P        C       F        X       P
+queued             q       R       R         R         R        P       P        C       F        X       P
+running            q       s       R         R         R        P       R        C       F        X       R
+retried            q       s       R         R         R        P       P        C       F        X       P
+given-back         q       s       R         R         R        P       P        C       F        X       P
+cancel-pending     q       R       R         R         R        P       c        C       F        X       P
+cancel-running     q       s       R         R         R        P       c        C       F        X       R
+full               q       s       m         R         R        P       R        C       F        X       m
+stale-attempt      o       o       o         o         o        o       o        o       o        o       o
+completed          e       e       e         e         e        e       e        e       e        e       e
+failed             e       e       e         e         e        e       e        e       e        e       e
+cancelled          e       e       e         e         e        e       e        e       e        e       e
+";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+fn kind(name: &str) -> EventKind {
+    let template_id: TemplateId = "t-1".parse().expect("an id");
+    match name {
+        "queued" => EventKind::Queued {
+            queued_at: at(1),
+            value_proposition_id: None,
+        },
+        "started" => EventKind::Started { started_at: at(2) },
+        "progress" => EventKind::Progress {
+            progress: 14,
+            completed_templates: 1,
+            total_templates: 7,
+            message: None,
+        },
+        "template+" => EventKind::TemplateCompleted {
+            template_id,
+            template_index: 1,
+            total_templates: 7,
+            name: "one".to_owned(),
+            category: "roi-focused".to_owned(),
+            target_audience: "Broker".to_owned(),
+        },
+        "template-" => EventKind::TemplateFailed {
+            template_index: 1,
+            total_templates: 7,
+            error_message: "no idea".to_owned(),
+        },
+        "retrying" => retrying(RetryReason::Error),
+        "cancel" => EventKind::CancelRequested { reason: None },
+        "completed" => EventKind::Completed {
+            template_ids: vec![template_id],
+            template_count: 1,
+            generation_duration_ms: None,
+            completed_at: at(9),
+        },
+        "failed" => EventKind::Failed {
+            error_message: "no template".to_owned(),
+            generation_duration_ms: None,
+            completed_at: at(9),
+        },
+        "cancelled" => EventKind::Cancelled {
+            template_ids: Vec::new(),
+            completed_at: at(9),
+        },
+        "other" => EventKind::Other {
+            event_type: "data:generated".to_owned(),
+        },
+        unknown => panic!("no event is called {unknown}"),
+    }
+}
+
+fn retrying(reason: RetryReason) -> EventKind {
+    EventKind::Retrying {
+        max_attempts: 3,
+        retry_at: at(5),
+        reason,
+        error_message: None,
+    }
+}
+
+fn event(kind: EventKind, attempt: Option<u32>) -> Event {
+    Event {
+        job_id: "j".parse().expect("an id"),
+        client_id: None,
+        timestamp: at(3),
+        attempt,
+        event_id: EventId::parse("e").expect("an id"),
+        derived: false,
+        kind,
+    }
+}
+
+fn tell(job: &mut Job, kind: EventKind, attempt: Option<u32>) {
+    let applied = job.apply(job.position.next(), &event(kind, attempt));
+    assert_eq!(applied, Ok(Applied::Applied));
+}
+
+/// A job in that state, and the attempt of the event that meets it.
+fn state(name: &str) -> (Job, Option<u32>) {
+    let id: JobId = "j".parse().expect("an id");
+    let mut job = Job::unborn(id, Epoch::from_random([1; 4]), true);
+    let history: &[&str] = match name {
+        "unborn" => &[],
+        "queued" => &["queued"],
+        "cancel-pending" => &["queued", "cancel"],
+        "cancel-running" => &["queued", "started", "cancel"],
+        "retried" | "stale-attempt" => &["queued", "started", "retrying"],
+        "running" | "full" | "given-back" => &["queued", "started"],
+        end @ ("completed" | "failed" | "cancelled") => &["queued", "started", end],
+        unknown => panic!("no state is called {unknown}"),
+    };
+    for event in history {
+        let attempt = (!["queued", "cancel"].contains(event)).then_some(1);
+        tell(&mut job, kind(event), attempt);
+    }
+    match name {
+        "given-back" => tell(&mut job, retrying(RetryReason::Shutdown), Some(1)),
+        "full" => {
+            while job.position.sequence < MAX_EVENTS_PER_JOB {
+                tell(&mut job, kind("progress"), Some(1));
+            }
+        }
+        _ => {}
+    }
+    let attempt = match name {
+        "unborn" | "queued" => None,
+        // Only a shutdown gives the number of the attempt that it ended out again.
+        "retried" => Some(2),
+        _ => Some(1),
+    };
+    (job, attempt)
+}
+
+fn verdict(job: &Job, before: &Job, answer: Result<Applied, Illegal>) -> char {
+    match answer {
+        Ok(applied) => {
+            assert_eq!(applied, Applied::Applied);
+            assert_eq!(job.position, before.position.next());
+            match job.status {
+                JobStatus::Pending => 'P',
+                JobStatus::Running => 'R',
+                JobStatus::Completed => 'C',
+                JobStatus::Failed => 'F',
+                JobStatus::Cancelled => 'X',
+            }
+        }
+        Err(illegal) => {
+            assert_eq!(job, before, "a refused event changes nothing");
+            match illegal {
+                Illegal::AlreadyQueued => 'q',
+                Illegal::AlreadyStarted => 's',
+                Illegal::AlreadyCancelRequested => 'c',
+                Illegal::TooManyEvents => 'm',
+                Illegal::StaleAttempt { attempt, least } => {
+                    assert_eq!((attempt, least), (1, 2));
+                    'o'
+                }
+                Illegal::Ended(status) => {
+                    assert_eq!(status, before.status);
+                    'e'
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_event_in_every_state() {
+    let mut lines = TABLE.trim_matches('\n').lines();
+    let events: Vec<_> = lines.next().expect("a head").split_whitespace().collect();
+    assert_eq!(events.len(), 11, "one column per kind of event");
+    let mut cells = 0;
+    for line in lines {
+        let (name, expected) = line.split_once(' ').expect("a state and its row");
+        let expected: Vec<_> = expected.split_whitespace().collect();
+        let found: Vec<_> = events
+            .iter()
+            .map(|column| {
+                let (before, attempt) = state(name);
+                let mut job = before.clone();
+                let answer = job.apply(before.position.next(), &event(kind(column), attempt));
+                verdict(&job, &before, answer).to_string()
+            })
+            .collect();
+        assert_eq!(found, expected, "{name}");
+        cells += found.len();
+    }
+    assert_eq!(cells, 12 * 11);
+}
+
+#[test]
+fn an_event_out_of_its_place_changes_nothing() {
+    let (before, attempt) = state("running");
+    for (sequence, expected) in [
+        (0, Applied::Duplicate),
+        (1, Applied::Duplicate),
+        (2, Applied::Duplicate),
+        (4, Applied::Gap),
+        (u64::MAX, Applied::Gap),
+    ] {
+        let mut job = before.clone();
+        let mut position = before.position;
+        position.sequence = sequence;
+        let answer = job.apply(position, &event(kind("completed"), attempt));
+        assert_eq!(answer, Ok(expected), "at {sequence}");
+        assert_eq!(job, before);
+    }
+}
+
+#[test]
+fn a_new_epoch_keeps_the_state_and_begins_at_its_first_place() {
+    let (job, _) = state("cancel-running");
+    let again = job.reincarnate(Epoch::from_random([2; 4]));
+    assert_eq!(again.position.to_string(), "02020202-0");
+    assert_eq!(again.status, JobStatus::Running);
+    assert!(again.cancel_requested);
+    let second_start = event(kind("started"), Some(1));
+    assert_eq!(again.check(&second_start), Err(Illegal::AlreadyStarted));
+}

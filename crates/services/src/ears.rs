@@ -1,0 +1,93 @@
+//! A worker's one subscription: what is announced makes somebody look, and nothing more.
+//!
+//! Never in here: trust in a message. Anybody may have announced anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use conch_domain::{EventKind, JobId};
+use conch_ports::{EventBus, Signal};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::Clock;
+
+/// Who in this worker wants to hear of which announcements.
+#[derive(Default)]
+pub(crate) struct Ears {
+    running: Mutex<HashMap<JobId, Arc<Notify>>>,
+    /// Something may be claimable.
+    pub(crate) queue: Notify,
+}
+
+impl Ears {
+    /// Passes on what the bus says. Nothing in a message is believed: it only makes somebody look.
+    pub(crate) async fn listen(&self, bus: Arc<dyn EventBus>, clock: Clock) {
+        let mut signals = bus.subscribe();
+        while let Some(signal) = signals.next().await {
+            match signal {
+                Signal::Lapsed => {
+                    self.queue.notify_one();
+                    for look in self.running.lock().values() {
+                        look.notify_one();
+                    }
+                }
+                Signal::Message(line) => {
+                    let Ok(incoming) = conch_wire::event::decode(&line, clock()) else {
+                        continue;
+                    };
+                    match incoming.event.kind {
+                        EventKind::Queued { .. } | EventKind::Retrying { .. } => {
+                            self.queue.notify_one();
+                        }
+                        EventKind::CancelRequested { .. } => {
+                            if let Some(look) = self.running.lock().get(&incoming.event.job_id) {
+                                look.notify_one();
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes a job off the list of those that run here, however its run ends.
+pub(crate) struct Listed {
+    ears: Arc<Ears>,
+    job_id: JobId,
+    /// Somebody may have asked for the job's end.
+    pub(crate) look: Arc<Notify>,
+}
+
+impl Listed {
+    /// Puts the job on the list.
+    pub(crate) fn new(ears: &Arc<Ears>, job_id: JobId) -> Self {
+        let look = Arc::new(Notify::new());
+        let known = ears
+            .running
+            .lock()
+            .insert(job_id.clone(), Arc::clone(&look));
+        // A job whose lease this worker lost may come back before its old run has noticed.
+        drop(known);
+        Self {
+            ears: Arc::clone(ears),
+            job_id,
+            look,
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut running = self.ears.running.lock();
+        if running
+            .get(&self.job_id)
+            .is_some_and(|look| Arc::ptr_eq(look, &self.look))
+        {
+            running.remove(&self.job_id);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A job in the hands of its worker: everything that an attempt may write, each write fenced by the
+//! lease and given up with it.
+//!
+//! Never in here: a write without the lease's token, or after the lease was lost; a decision about
+//! what the job does next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use backon::Retryable;
+use conch_domain::{EventKind, Illegal, Job, RetryReason, Template, TemplateId, Timestamp};
+use conch_ports::{Error, Fence, Lease, PutTemplate, QueueEffect, Result};
+use futures::FutureExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::append::{Append, Appender, Outcome, patience};
+use crate::lease::Hold;
+use crate::offer::new_epoch;
+use crate::worker::{Dependencies, Settings};
+
+/// What a run needs of its worker.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) deps: Dependencies,
+    pub(crate) appender: Appender,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Context {
+    /// The present moment, but never before what the job has been through.
+    pub(crate) fn now(&self, job: &Job) -> Timestamp {
+        let now = (self.deps.clock)();
+        job.updated_at.map_or(now, |latest| latest.max(now))
+    }
+
+    /// The job's fold; from its record where the log is gone.
+    pub(crate) async fn fold(&self, lease: &Lease) -> Result<Job> {
+        if let Some(log) = self.deps.bus.read(&lease.job_id, 0, 0).await? {
+            return Ok(log.job);
+        }
+        tracing::warn!(job.id = %lease.job_id, "the job is in the queue and has no log");
+        let record = self.deps.catalogue.job(&lease.job_id).await?;
+        // Without a record either, all that is left to do for it is to say that it failed.
+        Ok(record.unwrap_or_else(|| Job::unborn(lease.job_id.clone(), new_epoch(), true)))
+    }
+}
+
+/// Why a run stops without writing anything more.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The lease is gone.
+    Lost,
+    /// The job has ended otherwise.
+    Ended,
+    /// A port refuses for good.
+    Port(Error),
+}
+
+/// How a run ends its attempt.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// With at least one template.
+    Completed,
+    /// With none, and the attempt was the last or another one can't help.
+    Failed(String),
+    /// With none: another attempt may help.
+    Retry(String),
+    /// Somebody asked.
+    Cancelled,
+    /// The worker shuts down.
+    Shutdown,
+}
+
+/// A job that this worker holds. Only [`RunningJob::finish`] ends its attempt, and consumes it.
+pub(crate) struct RunningJob {
+    pub(crate) context: Context,
+    pub(crate) hold: Arc<Hold>,
+    /// Ends with the run.
+    _keeper: AbortOnDropHandle<()>,
+    /// The fold of the log, as far as this worker knows it.
+    pub(crate) job: Job,
+    /// By place in the plan.
+    pub(crate) done: BTreeMap<u32, Template>,
+}
+
+impl RunningJob {
+    /// Takes a claimed job in hand: its fold is read, its lease is kept from here on.
+    pub(crate) async fn take(
+        context: Context,
+        lease: Lease,
+        since: Instant,
+        look: Arc<Notify>,
+    ) -> Result<Self, Stop> {
+        let duration = context.settings.lease;
+        // No renewal runs yet: what isn't read within the first lease isn't ours to run.
+        let fold = (|| context.fold(&lease))
+            .retry(patience(None))
+            .when(Error::is_retryable);
+        let job = match tokio::time::timeout_at(since + duration, fold).await {
+            Ok(Ok(job)) => job,
+            Ok(Err(error)) => return Err(Stop::Port(error)),
+            Err(_) => return Err(Stop::Lost),
+        };
+        let (hold, keeper) = Hold::keep(&context.deps, lease, duration, since, job.clone(), look);
+        Ok(Self {
+            context,
+            hold,
+            _keeper: keeper,
+            job,
+            done: BTreeMap::new(),
+        })
+    }
+
+    /// Stores a template; some: its place was taken by this one.
+    pub(crate) async fn put(&self, template: &Template) -> Result<Option<Template>, Stop> {
+        let catalogue = &self.context.deps.catalogue;
+        loop {
+            let put = self.ask(|| catalogue.put_template(template, self.hold.lease()));
+            match put.await? {
+                PutTemplate::Stored => return Ok(None),
+                PutTemplate::Taken(first) => return Ok(Some(*first)),
+                PutTemplate::Fenced => self.recover().await?,
+            }
+        }
+    }
+
+    /// Stores again what a store that forgot everything has forgotten of this job's templates.
+    pub(crate) async fn put_back(&self) -> Result<(), Stop> {
+        for template in self.done.values() {
+            self.put(template).await?;
+        }
+        Ok(())
+    }
+
+    /// After the store refused the lease: goes on only if it had merely forgotten it.
+    async fn recover(&self) -> Result<(), Stop> {
+        if self.ask(|| self.hold.recover()).await? {
+            Ok(())
+        } else {
+            Err(Stop::Lost)
+        }
+    }
+
+    /// Appends an event of this attempt, for as long as the lease may still be ours.
+    pub(crate) async fn append(
+        &mut self,
+        kind: EventKind,
+        effect: QueueEffect,
+    ) -> Result<(), Stop> {
+        loop {
+            if self.hold.restored.notified().now_or_never().is_some() {
+                self.put_back().await?;
+            }
+            let append = Append {
+                kind: kind.clone(),
+                attempt: Some(self.hold.lease().attempt),
+                fence: Fence::Held(self.hold.lease().token.clone()),
+                effect,
+            };
+            let appended = self.context.appender.append(&mut self.job, append, None);
+            let outcome = tokio::select! {
+                biased;
+                () = self.hold.lost.cancelled() => return Err(Stop::Lost),
+                outcome = appended => outcome.map_err(Stop::Port)?,
+            };
+            match outcome {
+                Outcome::Appended | Outcome::Already => {
+                    self.hold.remember(&self.job);
+                    return Ok(());
+                }
+                Outcome::Fenced => self.recover().await?,
+                Outcome::Ended => return Err(Stop::Ended),
+                Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
+                Outcome::Illegal(illegal) => {
+                    // It is said already, or the job has had its share of progress events.
+                    tracing::debug!(job.id = %self.job.id, reason = %illegal, "event left out");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Asks a port until it answers or the lease is lost.
+    pub(crate) async fn ask<T, F>(&self, call: impl FnMut() -> F) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let answer = call.retry(patience(None)).when(Error::is_retryable);
+        tokio::select! {
+            biased;
+            () = self.hold.lost.cancelled() => Err(Stop::Lost),
+            answer = answer => answer.map_err(Stop::Port),
+        }
+    }
+
+    /// Ends the attempt. Nothing of it can be written afterwards: the handle is gone.
+    pub(crate) async fn finish(mut self, end: End) -> Result<(), Stop> {
+        let now = self.context.now(&self.job);
+        let template_ids: Vec<_> = self.done.values().map(|t| t.id.clone()).collect();
+        let settings = &self.context.settings;
+        let (kind, effect) = match end {
+            End::Completed => (completed(template_ids, now), QueueEffect::Remove),
+            End::Cancelled => (
+                EventKind::Cancelled {
+                    template_ids,
+                    completed_at: now,
+                },
+                QueueEffect::Remove,
+            ),
+            End::Failed(error_message) => (failed(error_message, now), QueueEffect::Remove),
+            End::Retry(error) => settings.retry(
+                RetryReason::Error,
+                Some(error),
+                self.hold.lease().attempt,
+                now,
+            ),
+            End::Shutdown => settings.retry(RetryReason::Shutdown, None, 0, now),
+        };
+        tracing::info!(
+            job.id = %self.job.id,
+            attempt = self.hold.lease().attempt,
+            event.kind = kind.event_type(),
+            "attempt ended"
+        );
+        metrics::counter!("conch_attempts_ended_total", "event" => kind.event_type().to_owned())
+            .increment(1);
+        self.append(kind, effect).await
+    }
+}
+
+/// The end of a job with templates.
+pub(crate) fn completed(template_ids: Vec<TemplateId>, now: Timestamp) -> EventKind {
+    EventKind::Completed {
+        template_count: template_ids.len() as u64,
+        template_ids,
+        generation_duration_ms: None,
+        completed_at: now,
+    }
+}
+
+/// The end of a job without any.
+pub(crate) fn failed(error_message: String, now: Timestamp) -> EventKind {
+    EventKind::Failed {
+        error_message,
+        generation_duration_ms: None,
+        completed_at: now,
+    }
+}
