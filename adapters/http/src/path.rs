@@ -27,9 +27,9 @@ macro_rules! identifier {
 }
 
 identifier!(JobId, "job_id", InvalidJobId);
-identifier!(ClientId, "client_id", MalformedRequest);
-identifier!(ValuePropositionId, "value_proposition_id", MalformedRequest);
-identifier!(TemplateId, "template_id", MalformedRequest);
+identifier!(ClientId, "client_id", InvalidClientId);
+identifier!(ValuePropositionId, "value_proposition_id", InvalidValuePropositionId);
+identifier!(TemplateId, "template_id", InvalidTemplateId);
 
 /// Parses an id, percent-decoded already.
 pub(crate) fn parse<T: Identifier>(text: &str) -> Result<T, Problem> {

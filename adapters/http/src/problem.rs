@@ -52,6 +52,13 @@ codes! {
     MalformedJson = "malformed-json", BAD_REQUEST, "Malformed JSON";
     /// The path holds no job id.
     InvalidJobId = "invalid-job-id", BAD_REQUEST, "Invalid job id";
+    /// The path holds no client id.
+    InvalidClientId = "invalid-client-id", BAD_REQUEST, "Invalid client id";
+    /// The path holds no value proposition id.
+    InvalidValuePropositionId =
+        "invalid-value-proposition-id", BAD_REQUEST, "Invalid value proposition id";
+    /// The path holds no template id.
+    InvalidTemplateId = "invalid-template-id", BAD_REQUEST, "Invalid template id";
     /// No or no valid credentials.
     Unauthorized = "unauthorized", UNAUTHORIZED, "Unauthorized";
     /// Valid credentials that don't allow it.

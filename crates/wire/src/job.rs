@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use conch_domain::{ClientId, Epoch, Job, JobId, JobRecord, JobStatus, Position, TemplateId};
 use conch_domain::{Timestamp, ValuePropositionId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::fields::{self, Object};
@@ -64,6 +66,34 @@ pub fn decode_any(bytes: &[u8]) -> Result<Job, Invalid> {
     Ok(Job::restore(from_object(&object)?))
 }
 
+/// The status of a job object that has every field of the contract and is about that job; none for
+/// any other. A cheap look, without a copy: what it finds can be served as it is.
+pub fn status_if_whole(bytes: &[u8], job_id: &JobId) -> Option<JobStatus> {
+    let whole: Whole<'_> = serde_json::from_slice(bytes).ok()?;
+    let about_it = whole.id == job_id.as_str() && whole.job_id == job_id.as_str();
+    JobStatus::parse(whole.status).filter(|_| about_it)
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "these fields only have to be there")]
+struct Whole<'a> {
+    id: &'a str,
+    job_id: &'a str,
+    status: &'a str,
+    client_id: IgnoredAny,
+    value_proposition_id: IgnoredAny,
+    progress: IgnoredAny,
+    attempt: IgnoredAny,
+    error_message: IgnoredAny,
+    started_at: IgnoredAny,
+    completed_at: IgnoredAny,
+    generation_duration_ms: IgnoredAny,
+    template_ids: IgnoredAny,
+    template_count: IgnoredAny,
+    created_at: IgnoredAny,
+    updated_at: IgnoredAny,
+}
+
 pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
     let id = match (fields::text(o, "job_id"), fields::text(o, "id")) {
         (Some(a), Some(b)) if a != b => return Err(Invalid::new("id and job_id differ")),
@@ -108,4 +138,29 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
         status,
         id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_object_is_recognised_and_nothing_less() {
+        let id = JobId::parse("j").expect("an id");
+        let job = Job::restore(JobRecord {
+            status: JobStatus::Failed,
+            ..(*Job::unborn(id.clone(), Epoch::from_random([0; 4]), true)).clone()
+        });
+        let bytes = encode(&job);
+        assert_eq!(status_if_whole(&bytes, &id), Some(JobStatus::Failed));
+        let other = JobId::parse("other").expect("an id");
+        assert_eq!(status_if_whole(&bytes, &other), None);
+        let fields: Vec<String> = object(&job).keys().cloned().collect();
+        for name in fields.iter().filter(|name| *name != "cancel_requested") {
+            let mut less = object(&job);
+            less.shift_remove(name);
+            assert_eq!(status_if_whole(&to_bytes(&less), &id), None, "{name}");
+        }
+        assert_eq!(status_if_whole(&bytes[..bytes.len() - 1], &id), None);
+    }
 }

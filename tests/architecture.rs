@@ -1,0 +1,215 @@
+//! The arrows of docs/ARCHITECTURE.md, enforced: who may import whom, and who may name a technology.
+//!
+//! Only normal and build dependencies count. What a crate's tests use is its own business, except that
+//! `tests/` stands at the end of all arrows anyway.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Every crate of ours with the crates of ours that it may import. A crate that is not here is a
+/// violation, so a new one has to find its place first.
+const ARROWS: [(&str, &[&str]); 13] = [
+    ("conch-domain", &[]),
+    ("conch-wire", &["conch-domain"]),
+    ("conch-ports", &["conch-domain"]),
+    (
+        "conch-services",
+        &["conch-domain", "conch-wire", "conch-ports"],
+    ),
+    (
+        "conch-conformance",
+        &["conch-domain", "conch-wire", "conch-ports"],
+    ),
+    ("conch-memory", INSIDE),
+    ("conch-redis", INSIDE),
+    ("conch-triton", INSIDE),
+    ("conch-generator", INSIDE),
+    (
+        "conch-http",
+        &[
+            "conch-domain",
+            "conch-wire",
+            "conch-ports",
+            "conch-services",
+        ],
+    ),
+    (
+        "conch",
+        &[
+            "conch-domain",
+            "conch-wire",
+            "conch-ports",
+            "conch-services",
+            "conch-memory",
+            "conch-redis",
+            "conch-triton",
+            "conch-generator",
+            "conch-http",
+        ],
+    ),
+    (
+        "conch-tests",
+        &[
+            "conch",
+            "conch-domain",
+            "conch-wire",
+            "conch-ports",
+            "conch-services",
+        ],
+    ),
+    ("conch-bench", &["conch-domain", "conch-wire"]),
+];
+
+/// What a driven adapter may import: no other adapter, and no use case.
+const INSIDE: &[&str] = &["conch-domain", "conch-wire", "conch-ports"];
+
+/// A technology, and who alone may name it. The tests and the benches stand outside of the system.
+const TECHNOLOGIES: [(&[&str], &[&str]); 6] = [
+    (&["redis", "deadpool-redis"], &["conch-redis"]),
+    (
+        &["axum", "tower-http", "utoipa", "utoipa-axum"],
+        &["conch-http", "conch-bench"],
+    ),
+    (
+        &["reqwest"],
+        &["conch-triton", "conch-generator", "conch-tests"],
+    ),
+    // What reqwest is made of: its errors are told apart by it.
+    (
+        &["hyper", "hyper-util"],
+        &[
+            "conch-http",
+            "conch-triton",
+            "conch-generator",
+            "conch-bench",
+        ],
+    ),
+    (
+        &["clap", "anyhow", "tracing-subscriber"],
+        &["conch", "conch-bench"],
+    ),
+    (&["async-nats", "tonic", "rdkafka", "lapin"], &[]),
+];
+
+/// All that the domain may depend on: no IO, no async, no serde.
+const DOMAIN: &[&str] = &["thiserror", "uuid", "rand"];
+
+/// Runtimes and encodings that stay out of the ports: they are promises, not programs.
+const NOT_IN_PORTS: &[&str] = &["tokio", "serde", "serde_json"];
+
+/// What breaks the arrows, in words.
+fn violations(metadata: &Metadata) -> Vec<String> {
+    let arrows: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
+    let mut found = Vec::new();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let Some(may_import) = arrows.get(name) else {
+            found.push(format!("{name} has no place among the arrows: give it one"));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            if dependency.kind == DependencyKind::Development {
+                continue;
+            }
+            let imported = dependency.name.as_str();
+            if arrows.contains_key(imported) && !may_import.contains(&imported) {
+                found.push(format!("{name} must not import {imported}"));
+            }
+            for (technologies, owners) in TECHNOLOGIES {
+                if technologies.contains(&imported) && !owners.contains(&name) {
+                    found.push(format!("{name} must not name the technology {imported}"));
+                }
+            }
+            if name == "conch-domain" && !DOMAIN.contains(&imported) {
+                found.push(format!("conch-domain must stay pure, without {imported}"));
+            }
+            if name == "conch-ports" && NOT_IN_PORTS.contains(&imported) {
+                found.push(format!("conch-ports must not need {imported}"));
+            }
+        }
+    }
+    found
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo describes the workspace")
+}
+
+/// The workspace, with one more dependency than it has.
+fn planted(package: &str, dependency: &str, kind: &str) -> Metadata {
+    let mut value = serde_json::to_value(metadata()).expect("cargo says so");
+    let packages = value["packages"].as_array_mut().expect("cargo says so");
+    let package = packages
+        .iter_mut()
+        .find(|p| p["name"] == package)
+        .expect("cargo says so");
+    let dependencies = package["dependencies"]
+        .as_array_mut()
+        .expect("cargo says so");
+    let mut plant = dependencies.first().expect("cargo says so").clone();
+    plant["name"] = dependency.into();
+    plant["kind"] = kind.into();
+    dependencies.push(plant);
+    serde_json::from_value(value).expect("cargo says so")
+}
+
+#[test]
+fn every_import_follows_the_arrows() {
+    let found = violations(&metadata());
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn a_planted_import_against_the_arrows_is_found() {
+    for (package, dependency) in [
+        ("conch-domain", "conch-wire"),
+        ("conch-domain", "serde"),
+        ("conch-domain", "tokio"),
+        ("conch-ports", "tokio"),
+        ("conch-ports", "conch-wire"),
+        ("conch-services", "conch-memory"),
+        ("conch-services", "redis"),
+        ("conch-services", "axum"),
+        ("conch-services", "hyper"),
+        ("conch-services", "reqwest"),
+        ("conch-memory", "conch-redis"),
+        ("conch-redis", "conch-services"),
+        ("conch-redis", "axum"),
+        ("conch-triton", "deadpool-redis"),
+        ("conch-http", "reqwest"),
+        ("conch-http", "conch-memory"),
+        ("conch", "redis"),
+        ("conch", "conch-tests"),
+        ("conch-services", "async-nats"),
+    ] {
+        let found = violations(&planted(package, dependency, "normal"));
+        assert!(
+            found
+                .iter()
+                .any(|v| v.starts_with(package) && v.contains(dependency)),
+            "{package} -> {dependency} gave {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_crate_without_a_place_is_found() {
+    let text = serde_json::to_string(&metadata()).expect("cargo says so");
+    let renamed = text.replace(r#""name":"conch-memory""#, r#""name":"conch-new""#);
+    let found = violations(&serde_json::from_str(&renamed).expect("cargo says so"));
+    assert!(
+        found.iter().any(|v| v.starts_with("conch-new")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_a_test_uses_is_no_import() {
+    let found = violations(&planted("conch-services", "conch-memory", "dev"));
+    assert!(found.is_empty(), "{found:?}");
+}

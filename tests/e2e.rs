@@ -1,0 +1,17 @@
+//! The promise over real processes: no client polls, and none misses how its job ended.
+//!
+//! Every test starts what it needs, on ports of its own, and ends it. Intervals are short (see
+//! `harness/conch.rs`); limits are generous, and only a failing test waits them out.
+
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/faults.rs"]
+mod faults;
+#[path = "e2e/many_jobs.rs"]
+mod many_jobs;
+#[path = "e2e/processes.rs"]
+mod processes;
+#[path = "e2e/programs.rs"]
+mod programs;
+#[path = "e2e/stream.rs"]
+mod stream;

@@ -1,0 +1,151 @@
+//! Several processes on one Redis.
+
+use std::collections::BTreeSet;
+
+use conch_harness::conch::Plan;
+use conch_harness::sse::assert_whole;
+use conch_harness::{Pair, Persistence, Redis};
+use futures::future::join_all;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_apis_and_two_workers_are_one_system() {
+    let redis = Redis::start(Persistence::None);
+    let first = Plan::worker(&redis).pace(60).start().await;
+    let second = Plan::silent_worker(&redis).pace(60).start().await;
+    let one = Plan::api(&redis, &first.triton_url()).start().await;
+    let other = Plan::api(&redis, &first.triton_url()).start().await;
+    let client_id = one.mare().new_client("Fabrikam Health").await;
+
+    // More jobs than one worker runs at once.
+    let jobs = join_all((0..6).map(|_| async { one.mare().submit(&client_id).await })).await;
+    assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), 6);
+    for job_id in &jobs {
+        let (mut here, mut there) = (
+            one.mare().subscribe(job_id).await,
+            other.mare().subscribe(job_id).await,
+        );
+        let (here, there) = tokio::join!(here.read_to_end(), there.read_to_end());
+        assert_whole(&here, 1);
+        assert_eq!(here, there, "the same ids and bytes on both");
+        assert_eq!(one.mare().job(job_id).await, other.mare().job(job_id).await);
+    }
+    for worker in [&first, &second] {
+        assert!(
+            worker.log().contains("Published event 'job:completed'"),
+            "both workers took their part\n{}",
+            worker.log()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_is_looked_up_without_triton() {
+    let mut pair = Pair::start(Redis::start(Persistence::None), 20).await;
+    let mare = pair.api.mare();
+    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
+    let events = mare.subscribe(&job_id).await.read_to_end().await;
+    let job = mare.job(&job_id).await;
+
+    pair.worker.stop();
+    // An API that has never seen the job, and a Triton that is gone: the cache is enough.
+    let newcomer = Plan::api(&pair.redis, &pair.worker.triton_url())
+        .start()
+        .await;
+    for api in [&pair.api, &newcomer] {
+        assert_eq!(api.mare().job(&job_id).await, job);
+        assert_eq!(
+            api.mare().subscribe(&job_id).await.read_to_end().await,
+            events
+        );
+    }
+    let log = newcomer.log();
+    assert!(
+        log.contains(&format!("Cache hit for job {job_id}")),
+        "{log}"
+    );
+    // Without the cache it is the log that answers.
+    pair.redis
+        .cli(&["DEL", &format!("triton:job:result:{job_id}")]);
+    let third = Plan::api(&pair.redis, &pair.worker.triton_url())
+        .start()
+        .await;
+    assert_eq!(third.mare().job(&job_id).await, job);
+    assert!(
+        third
+            .log()
+            .contains(&format!("Cache miss for job {job_id}")),
+        "{}",
+        third.log()
+    );
+    // What needs Triton says that it is gone.
+    mare.get("/clients")
+        .await
+        .expect_problem(502, "upstream-unavailable");
+    mare.get("/jobs/never-heard-of")
+        .await
+        .expect_problem(502, "upstream-unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stops_gives_its_job_back() {
+    let redis = Redis::start(Persistence::None);
+    let mut first = Plan::worker(&redis)
+        .pace(400)
+        .env("DRAIN_SECONDS", "1")
+        .start()
+        .await;
+    let api = Plan::api(&redis, &first.triton_url()).start().await;
+    let mare = api.mare();
+    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
+    let mut stream = mare.subscribe(&job_id).await;
+    let mut all = stream
+        .read_until(|e| e.kind() == "job:template_completed")
+        .await;
+
+    first.stop();
+    let _second = Plan::silent_worker(&redis).pace(50).start().await;
+    all.extend(stream.read_to_end().await);
+    assert_whole(&all, 1);
+    let end = all.last().expect("it ended").json();
+    assert_eq!(end["event_type"], "job:completed");
+    let kept = all[..]
+        .iter()
+        .find(|e| e.kind() == "job:template_completed")
+        .expect("one");
+    let ids = end["template_ids"].as_array().expect("a list");
+    assert!(ids.contains(&kept.json()["template_id"]), "{end}");
+    assert_eq!(ids.len(), 7, "{end}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_stops_lets_its_watchers_go_on_elsewhere() {
+    let pair = Pair::start(Redis::start(Persistence::None), 250).await;
+    let mut leaving = Plan::api(&pair.redis, &pair.worker.triton_url())
+        .start()
+        .await;
+    let mare = leaving.mare();
+    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
+    let mut stream = mare.subscribe(&job_id).await;
+    let mut all = stream
+        .read_until(|e| e.kind() == "job:template_completed")
+        .await;
+
+    leaving.stop();
+    while let Some(event) = stream.next_event().await {
+        all.push(event);
+    }
+    assert_eq!(
+        stream.broken(),
+        None,
+        "a drain ends a stream, it does not cut it"
+    );
+    let last = all.last().expect("it has seen some").id.clone();
+    let url = pair.api.mare().subscribe_url(&job_id);
+    all.extend(
+        conch_harness::Stream::open(&url, Some(&last))
+            .await
+            .read_to_end()
+            .await,
+    );
+    assert_whole(&all, 1);
+}

@@ -1,0 +1,303 @@
+//! The system's own programs as processes: `conch run`, `conch-api`, `conch-worker`.
+//!
+//! They see no setting but those that the test names. Intervals are short, so that a fault shows within
+//! seconds; [`Conch::stop`] checks the drain, and a process that a passing test leaves behind is stopped
+//! so too.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::eventually::eventually;
+use crate::http::{Answer, client};
+use crate::{Mare, Process, Redis, port};
+
+/// Within this a drain must be over: `DRAIN_SECONDS` below, and as much again.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What every program is started with, unless the test says otherwise.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("DRAIN_SECONDS", "5"),
+    ("LEASE_SECONDS", "2"),
+    ("POSITION_CHECK_SECONDS", "1"),
+    ("HEARTBEAT_SECONDS", "5"),
+    ("RUST_LOG", "info"),
+    ("RUST_BACKTRACE", "1"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    AllInOne,
+    Api,
+    Worker,
+}
+
+/// A program with its settings, not yet started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    program: Program,
+    env: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// `conch run`: everything in one process, in memory.
+    pub fn all_in_one() -> Self {
+        Self::new(Program::AllInOne)
+    }
+
+    /// `conch-api` on that Redis, with that Triton behind it.
+    pub fn api(redis: &Redis, triton_url: &str) -> Self {
+        Self::new(Program::Api)
+            .env("REDIS_URL", redis.url())
+            .env("TRITON_BASE_URL", triton_url)
+    }
+
+    /// `conch-worker` on that Redis, serving Triton's HTTP.
+    pub fn worker(redis: &Redis) -> Self {
+        Self::new(Program::Worker).env("REDIS_URL", redis.url())
+    }
+
+    /// `conch-worker` on that Redis, without Triton's HTTP.
+    pub fn silent_worker(redis: &Redis) -> Self {
+        Self::worker(redis).env("TRITON_API_ADDR", "off")
+    }
+
+    fn new(program: Program) -> Self {
+        let env = DEFAULTS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            program,
+            env: env.into(),
+        }
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The time that the built-in generator takes per template, in milliseconds.
+    #[must_use]
+    pub fn pace(self, millis: u32) -> Self {
+        self.env("BUILTIN_PACE_MS", millis.to_string())
+    }
+
+    /// Starts it on free ports and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it doesn't become ready.
+    pub async fn start(self) -> Conch {
+        for _ in 0..5 {
+            let mut conch = self.clone().start_on(port::free(), port::free());
+            if conch.is_up().await {
+                return conch;
+            }
+            let words = conch.process.last_words();
+            assert!(
+                words.contains("in use") || words.contains("EADDRINUSE"),
+                "{:?} ended before it was ready\n{words}",
+                self.program
+            );
+        }
+        panic!("five ports in turn were taken");
+    }
+
+    /// Starts it on ports that were its own before, and waits until it is ready.
+    async fn start_again(self, mare: u16, triton: u16) -> Conch {
+        let mut conch = self.start_on(mare, triton);
+        let up = conch.is_up().await;
+        assert!(up, "did not start again\n{}", conch.process.last_words());
+        conch
+    }
+
+    fn start_on(self, mare: u16, triton: u16) -> Conch {
+        let name = match self.program {
+            Program::AllInOne => "conch",
+            Program::Api => "conch-api",
+            Program::Worker => "conch-worker",
+        };
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = program(name);
+        if self.program == Program::AllInOne {
+            command.arg("run");
+        }
+        if self.program != Program::Worker {
+            command.env("MARE_API_ADDR", address(mare));
+        }
+        if self.program != Program::Api {
+            command.env("TRITON_API_ADDR", address(triton));
+        }
+        let silent = self.env.get("TRITON_API_ADDR").is_some_and(|v| v == "off");
+        if silent {
+            command.env("WORKER_OPS_ADDR", address(triton));
+        }
+        command.envs(&self.env);
+        Conch {
+            process: Process::start(name, &mut command),
+            plan: self,
+            mare,
+            triton,
+            stopped: false,
+        }
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Conch {
+    plan: Plan,
+    process: Process,
+    mare: u16,
+    triton: u16,
+    stopped: bool,
+}
+
+impl Conch {
+    /// Its edge API.
+    pub fn mare(&self) -> Mare {
+        Mare::on(self.mare)
+    }
+
+    /// The port of its edge API.
+    pub fn mare_port(&self) -> u16 {
+        self.mare
+    }
+
+    /// The port of its Triton, or of its operations when that is off.
+    pub fn triton_port(&self) -> u16 {
+        self.triton
+    }
+
+    /// Where a gateway finds its Triton.
+    pub fn triton_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.triton)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// What it has printed.
+    pub fn printed(&self) -> String {
+        self.process.stdout()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+        self.stopped = true;
+    }
+
+    /// Starts it again on its ports, after a kill if it still runs.
+    ///
+    /// # Panics
+    /// When it doesn't become ready.
+    pub async fn restart(&mut self) {
+        self.kill();
+        *self = self.plan.clone().start_again(self.mare, self.triton).await;
+    }
+
+    /// `SIGTERM`, and checks that it ends with 0 within the drain's limit.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.process.signal(Signal::SIGTERM);
+        let status = self.process.wait(DRAIN_LIMIT);
+        assert!(
+            status.success(),
+            "SIGTERM ended it with {status}\n{}",
+            self.process.last_words()
+        );
+    }
+
+    async fn is_up(&mut self) -> bool {
+        let port = match self.plan.program {
+            Program::Worker => self.triton,
+            Program::AllInOne | Program::Api => self.mare,
+        };
+        let http = client();
+        let url = format!("http://127.0.0.1:{port}/readyz");
+        let process = &mut self.process;
+        let up = eventually(&format!("{url} answers 200"), async || {
+            if process.ended().is_some() {
+                return Some(false);
+            }
+            let answer = Answer::attempt(http.get(&url)).await.ok()?;
+            (answer.status == 200).then_some(true)
+        })
+        .await;
+        if !up {
+            self.stopped = true;
+        }
+        up
+    }
+}
+
+impl Drop for Conch {
+    fn drop(&mut self) {
+        // A test that failed wants its own message; Process does the rest.
+        if !self.stopped && !std::thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+/// One API and one worker on a Redis of their own.
+#[derive(Debug)]
+pub struct Pair {
+    /// The edge.
+    pub api: Conch,
+    /// The job service.
+    pub worker: Conch,
+    /// What joins them. Last, so that it ends last.
+    pub redis: Redis,
+}
+
+impl Pair {
+    /// Starts them, with that pace of the built-in generator.
+    pub async fn start(redis: Redis, pace: u32) -> Self {
+        let worker = Plan::worker(&redis).pace(pace).start().await;
+        let api = Plan::api(&redis, &worker.triton_url()).start().await;
+        Self { api, worker, redis }
+    }
+}
+
+/// One of the programs, with an environment that holds no setting.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env_clear();
+    for inherited in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(inherited) {
+            command.env(inherited, value);
+        }
+    }
+    command
+}
+
+/// A program of the workspace, as `cargo build --workspace --bins` leaves it beside this test's own.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a process knows its program");
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in target/<profile>/deps");
+    let path = directory.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: `make test` builds it, or `cargo build --workspace --bins`",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,23 @@
+//! Starts the system the way a user does, as processes on free ports, and watches it the way a user
+//! does: over HTTP, `text/event-stream` and redis-cli.
+//!
+//! Never links the system's own crates: a mistake made on both sides of an encoding would cancel out.
+//! Nothing here sleeps to let something happen; every wait is for an observable fact and has a bound.
+//! What a test starts ends with it, and on a failure tells what it had to say.
+
+pub mod conch;
+pub mod eventually;
+pub mod foreign;
+pub mod http;
+pub mod port;
+pub mod process;
+pub mod raw;
+pub mod redis;
+pub mod sse;
+pub mod sse_parser;
+
+pub use conch::{Conch, Pair};
+pub use http::Mare;
+pub use process::Process;
+pub use redis::{Persistence, Redis};
+pub use sse::{Event, Stream, Watcher};

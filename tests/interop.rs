@@ -1,0 +1,13 @@
+//! Foreign programs against the real ones: the clients of contract §6 word for word, redis-cli, a
+//! publisher and a job service of the old days.
+//!
+//! Never a client of our own where the point is that a foreign one works.
+
+#[path = "interop/clients.rs"]
+mod clients;
+#[path = "interop/old_publisher.rs"]
+mod old_publisher;
+#[path = "interop/python_triton.rs"]
+mod python_triton;
+#[path = "interop/redis_cli.rs"]
+mod redis_cli;
