@@ -199,7 +199,7 @@ impl Settings {
         }
         let worker = match program {
             Program::Api => None,
-            Program::Worker | Program::AllInOne => Some(worker(program, source, token.clone())?),
+            Program::Worker | Program::AllInOne => Some(worker(source, token.clone())?),
         };
         let mare = match program {
             Program::Worker => None,
@@ -314,7 +314,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-fn worker(program: Program, source: &Source, token: Option<String>) -> Result<Worker, Error> {
+fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
     let default = SocketAddr::from(([127, 0, 0, 1], 8000));
     let http = source.parse("TRITON_API_ADDR", Some(default), |text| match text {
         "off" => Ok(None),
@@ -352,7 +352,7 @@ fn worker(program: Program, source: &Source, token: Option<String>) -> Result<Wo
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
         generator,
-        demo_client: source.parse("DEMO_CLIENT", program == Program::AllInOne, boolean)?,
+        demo_client: source.parse("DEMO_CLIENT", http.is_some(), boolean)?,
     })
 }
 

@@ -201,7 +201,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "DEMO_CLIENT",
-        "true for `conch run`, else false",
+        "true, but where TRITON_API_ADDR=off",
         WORKER,
         "create a client with a value proposition when there is none",
     ),

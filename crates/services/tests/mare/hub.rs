@@ -6,7 +6,9 @@ use conch_domain::{EventKind, Job, JobRecord, JobStatus};
 use conch_ports::ErrorKind;
 use conch_services::hub::{Attached, Next, Settings};
 
-use crate::world::{Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name};
+use crate::world::{
+    Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name, queued, started,
+};
 
 const CLOSING: &str = ": Connection closing - job completed";
 
@@ -118,6 +120,40 @@ async fn a_lost_announcement_is_made_up_for_by_the_position_check() {
     job.complete().await;
     assert_eq!(ids(&eyes.to_end().await), ["0000abcd-3", CLOSING]);
     assert!(begun.elapsed() <= POSITION_CHECK, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whichever_announcement_is_lost_every_watcher_gets_every_event_in_time() {
+    for lost in 1..=6 {
+        let world = World::new();
+        let mut job = world.job("j");
+        world
+            .faults
+            .lose_announcements(move |_, sequence| sequence == lost);
+        job.append(queued()).await;
+        let mut eyes = vec![world.watch("j", None).await, world.watch("j", None).await];
+        for step in 2..=6 {
+            let begun = tokio::time::Instant::now();
+            match step {
+                2 => job.append(started()).await,
+                6 => job.complete().await,
+                _ => job.progress(step * 10).await,
+            }
+            for eye in &mut eyes {
+                let before = if step == 2 { 2 } else { 1 };
+                let seen = ids(&eye.events(before).await);
+                assert_eq!(seen[before - 1], format!("0000abcd-{step}"), "lost {lost}");
+            }
+            assert!(
+                begun.elapsed() <= POSITION_CHECK,
+                "{lost}: {:?}",
+                begun.elapsed()
+            );
+        }
+        for eye in &mut eyes {
+            assert_eq!(ids(&eye.to_end().await), [CLOSING; 0]);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

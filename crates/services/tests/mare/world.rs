@@ -157,13 +157,8 @@ impl Writer {
     }
 
     pub async fn start(&mut self) {
-        let at = Timestamp::from_micros(1_800_000_000_000_000);
-        self.append(EventKind::Queued {
-            queued_at: at,
-            value_proposition_id: None,
-        })
-        .await;
-        self.append(EventKind::Started { started_at: at }).await;
+        self.append(queued()).await;
+        self.append(started()).await;
     }
 
     pub async fn progress(&mut self, progress: u8) {
@@ -178,6 +173,19 @@ impl Writer {
 
     pub async fn complete(&mut self) {
         self.append(completed()).await;
+    }
+}
+
+pub fn queued() -> EventKind {
+    EventKind::Queued {
+        queued_at: Timestamp::from_micros(1_800_000_000_000_000),
+        value_proposition_id: None,
+    }
+}
+
+pub fn started() -> EventKind {
+    EventKind::Started {
+        started_at: Timestamp::from_micros(1_800_000_000_000_000),
     }
 }
 
