@@ -28,7 +28,11 @@ macro_rules! identifier {
 
 identifier!(JobId, "job_id", InvalidJobId);
 identifier!(ClientId, "client_id", InvalidClientId);
-identifier!(ValuePropositionId, "value_proposition_id", InvalidValuePropositionId);
+identifier!(
+    ValuePropositionId,
+    "value_proposition_id",
+    InvalidValuePropositionId
+);
 identifier!(TemplateId, "template_id", InvalidTemplateId);
 
 /// Parses an id, percent-decoded already.

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use conch_ports::ErrorKind;
@@ -251,6 +253,16 @@ impl IntoResponse for Problem {
             body,
         )
             .into_response();
+        // The rest of such a body is not read, so the connection can't be used again: say so, or a
+        // client sends its next request into it.
+        if matches!(
+            self.code,
+            Code::BodyTooLarge | Code::BodyTimeout | Code::MalformedRequest
+        ) {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response
