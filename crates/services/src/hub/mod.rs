@@ -8,8 +8,10 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod feed;
 mod many;
 mod pump;
+mod selection;
 mod topic;
 mod wake;
 mod watcher;
@@ -31,8 +33,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::Clock;
 use crate::reconcile::Reconcile;
-pub use many::Selection;
-use many::{Feed, ManyWatcher};
+use feed::Feed;
+use many::ManyWatcher;
+pub use selection::Selection;
 use topic::{Phase, Topic};
 use wake::{Beats, SHARDS, Slots};
 use watcher::{Cursor, JobWatcher, LOST_ID};
@@ -111,7 +114,7 @@ impl Settings {
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(heart(Arc::clone(&shared)));
-        shared.tasks.spawn(many::watch_over(Arc::clone(&shared)));
+        shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
         Hub(shared)
     }
 }

@@ -21,7 +21,7 @@ async fn a_late_watcher_gets_the_whole_history_and_then_what_comes() {
     assert_eq!(ids(&eyes.events(2).await), ["0000abcd-1", "0000abcd-2"]);
     job.progress(50).await;
     job.complete().await;
-    let rest = eyes.to_end().await;
+    let rest = eyes.rest().await;
     assert_eq!(ids(&rest), ["0000abcd-3", "0000abcd-4", CLOSING]);
     assert_eq!(data(&rest[1])["status"], "completed");
 }
@@ -32,7 +32,7 @@ async fn a_finished_job_is_its_history_and_the_close() {
     let mut job = world.job("j");
     job.start().await;
     job.complete().await;
-    let seen = world.watch("j", None).await.to_end().await;
+    let seen = world.watch("j", None).await.rest().await;
     assert_eq!(
         ids(&seen),
         ["0000abcd-1", "0000abcd-2", "0000abcd-3", CLOSING]
@@ -59,7 +59,7 @@ async fn cursors() {
         ("-1", &["0000abcd-3", CLOSING]),
         ("0000abcd-18446744073709551616", &["0000abcd-3", CLOSING]),
     ] {
-        let seen = world.watch("j", Some(cursor)).await.to_end().await;
+        let seen = world.watch("j", Some(cursor)).await.rest().await;
         assert_eq!(ids(&seen), expected, "{cursor}");
         let first = data(&seen[0]);
         let is_reset = first["event_type"] == "job:snapshot";
@@ -105,7 +105,7 @@ async fn a_trimmed_log_begins_with_a_snapshot_that_is_no_reset() {
     let kept = world.watch("j", Some("0000abcd-6")).await.events(5).await;
     assert_eq!(ids(&kept)[0], "0000abcd-7");
     job.complete().await;
-    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-12", CLOSING]);
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-12", CLOSING]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn a_lost_announcement_is_made_up_for_by_the_position_check() {
     world.faults.lose_announcements(|_, _| true);
     let begun = tokio::time::Instant::now();
     job.complete().await;
-    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-3", CLOSING]);
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
     assert!(begun.elapsed() <= POSITION_CHECK, "{:?}", begun.elapsed());
 }
 
@@ -151,7 +151,7 @@ async fn whichever_announcement_is_lost_every_watcher_gets_every_event_in_time()
             );
         }
         for eye in &mut eyes {
-            assert_eq!(ids(&eye.to_end().await), [CLOSING; 0]);
+            assert_eq!(ids(&eye.rest().await), [CLOSING; 0]);
         }
     }
 }
@@ -167,7 +167,7 @@ async fn an_interrupted_subscription_is_made_up_for_at_once() {
     job.complete().await;
     let begun = tokio::time::Instant::now();
     world.faults.reconnect_subscribers();
-    assert_eq!(ids(&eyes.to_end().await), ["0000abcd-3", CLOSING]);
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
     assert!(
         begun.elapsed() < Duration::from_secs(1),
         "{:?}",
@@ -186,7 +186,7 @@ async fn repeated_and_late_announcements_show_nothing_twice() {
     job.progress(10).await;
     world.faults.release_announcements();
     job.complete().await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     let expected = [
         "0000abcd-1",
         "0000abcd-2",
@@ -212,7 +212,7 @@ async fn a_thousand_watchers_cost_one_read() {
     let before = world.faults.calls("event_bus.read");
     job.complete().await;
     for eye in &mut eyes {
-        assert_eq!(ids(&eye.to_end().await), ["0000abcd-3", CLOSING]);
+        assert_eq!(ids(&eye.rest().await), ["0000abcd-3", CLOSING]);
     }
     let reads = world.faults.calls("event_bus.read") - before;
     assert!(reads <= 2, "{reads} reads for one event");
@@ -247,7 +247,7 @@ async fn a_new_epoch_is_a_reset_never_a_renumbering() {
     assert_eq!(data(&seen[0])["reset"], true);
     assert_eq!(data(&seen[0])["requested"], "0000abcd-2");
     job.complete().await;
-    assert_eq!(ids(&eyes.to_end().await), ["0000ffff-2", CLOSING]);
+    assert_eq!(ids(&eyes.rest().await), ["0000ffff-2", CLOSING]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn a_record_that_is_gone_everywhere_is_told_to_those_who_saw_it() {
     world.faults.wipe();
     // One who comes back with a cursor waits with the others.
     let mut back: Eyes = world.watch("j", Some("0000abcd-2")).await;
-    for seen in [eyes.to_end().await, back.to_end().await] {
+    for seen in [eyes.rest().await, back.rest().await] {
         assert_eq!(ids(&seen), ["lost-0", ": Connection closing - job failed"]);
         assert_eq!(data(&seen[0])["error_code"], "record-lost");
         assert_eq!(data(&seen[0])["status"], "failed");
@@ -282,7 +282,7 @@ async fn a_store_that_forgot_is_healed_by_the_writer() {
     world.faults.wipe();
     tokio::time::sleep(Duration::from_secs(8)).await;
     job.begin_again("0000ffff", completed()).await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     assert_eq!(ids(&seen), ["0000ffff-1", CLOSING]);
     assert_eq!(data(&seen[0])["status"], "completed");
 }
@@ -308,7 +308,7 @@ async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
     assert!(begun.iter().all(|e| data(e)["derived"] == true));
     // Nobody ever announces the end: the silence is noticed.
     world.triton.set_job(told("j", JobStatus::Completed));
-    let rest = eyes.to_end().await;
+    let rest = eyes.rest().await;
     assert_eq!(data(&rest[0])["event_type"], "job:completed");
     assert_eq!(data(&rest[0])["template_ids"][0], "t1");
     assert_eq!(ids(&rest)[1], CLOSING);
@@ -361,7 +361,7 @@ async fn while_store_and_triton_are_out_of_reach_the_stream_lives_on_heartbeats(
     assert_eq!(beat, [": keep-alive\n"]);
     world.faults.fail_no_more();
     job.complete().await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     assert_eq!(
         ids(&seen),
         ["0000abcd-1", "0000abcd-2", "0000abcd-3", CLOSING]
@@ -401,7 +401,7 @@ async fn a_watcher_that_lags_is_spared_superseded_progress_and_nothing_else() {
         .await;
     job.complete().await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     assert_eq!(
         ids(&seen),
         ["0000abcd-62", "0000abcd-63", "0000abcd-64", CLOSING]
@@ -424,7 +424,7 @@ async fn a_watcher_that_lags_behind_the_kept_events_is_reset() {
     }
     job.complete().await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     assert_eq!(ids(&seen), ["0000abcd-63", CLOSING]);
     assert_eq!(data(&seen[0])["requested"], "0000abcd-2");
 }

@@ -42,7 +42,7 @@ async fn the_old_three_events_make_a_whole_stream_and_a_cached_result() {
     say(&world, &end);
     // The same message again: each instance hears it, and publishers repeat.
     say(&world, &end);
-    let rest = eyes.to_end().await;
+    let rest = eyes.rest().await;
     assert_eq!(rest.len(), 3, "{rest:?}");
     assert_eq!(data(&rest[0])["event_type"], "data:generated");
     assert_eq!(
@@ -82,7 +82,7 @@ async fn a_forged_event_changes_nothing_of_an_own_job() {
     say(&world, &forged);
     tokio::time::sleep(Duration::from_millis(10)).await;
     job.complete().await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     assert_eq!(data(&seen[0])["event_type"], "job:completed");
     assert_eq!(ids(&seen)[0], "0000abcd-3");
 }

@@ -39,7 +39,7 @@ async fn named_jobs_begin_with_their_states_and_end_with_the_last() {
     );
     b.progress(50).await;
     b.complete().await;
-    let rest = eyes.to_end().await;
+    let rest = eyes.rest().await;
     assert_eq!(data(&rest[0])["event_type"], "job:progress");
     assert_eq!(data(&rest[1])["event_type"], "job:completed");
     assert_eq!(rest.len(), 3, "{rest:?}");
@@ -48,7 +48,7 @@ async fn named_jobs_begin_with_their_states_and_end_with_the_last() {
     let again = world.hub.watch_many(named(&["a", "b"]), Some(&last)).await;
     assert_eq!(name(&again), "Ended");
     let mut resumed = watch(&world, named(&["a", "b"]), Some(&ids(&rest)[0])).await;
-    let seen = resumed.to_end().await;
+    let seen = resumed.rest().await;
     assert_eq!(seen.len(), 3, "both ends are told again: {seen:?}");
     assert_eq!(ids(&seen)[1], last);
 }
@@ -140,7 +140,7 @@ async fn who_falls_out_of_the_ring_begins_again_with_states() {
         tokio::task::yield_now().await;
     }
     job.complete().await;
-    let seen = eyes.to_end().await;
+    let seen = eyes.rest().await;
     let last = data(&seen[seen.len() - 2]);
     assert_eq!(last["status"], "completed");
     assert!(seen.len() < 4200, "{}", seen.len());

@@ -16,18 +16,18 @@ use conch_services::{Clock, hub};
 use conch_wire::event;
 use tokio_util::sync::CancellationToken;
 
-pub const POSITION_CHECK: Duration = Duration::from_secs(10);
+pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
 
-pub struct World {
-    pub memory: Memory,
-    pub faults: Faults,
-    pub triton: Arc<ScriptedTriton>,
-    pub hub: Hub,
-    pub lookup: Lookup,
-    pub shutdown: CancellationToken,
+pub(crate) struct World {
+    pub(crate) memory: Memory,
+    pub(crate) faults: Faults,
+    pub(crate) triton: Arc<ScriptedTriton>,
+    pub(crate) hub: Hub,
+    pub(crate) lookup: Lookup,
+    pub(crate) shutdown: CancellationToken,
 }
 
-pub fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     let start = tokio::time::Instant::now();
     Arc::new(move || {
         Timestamp::from_micros(1_800_000_000_000_000)
@@ -36,11 +36,11 @@ pub fn clock() -> Clock {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(conch_memory::Settings::default(), Settings::default())
     }
 
-    pub fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
+    pub(crate) fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
         let memory = memory.build();
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// An own job that nothing has happened to yet.
-    pub fn job(&self, id: &str) -> Writer {
+    pub(crate) fn job(&self, id: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
             memory: self.memory.clone(),
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    pub async fn watch(&self, id: &str, cursor: Option<&str>) -> Eyes {
+    pub(crate) async fn watch(&self, id: &str, cursor: Option<&str>) -> Eyes {
         match self.hub.watch(&job_id(id), cursor).await {
             Attached::Stream(watcher) => Eyes(watcher),
             other => panic!("expected a stream, got {}", name(&other)),
@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-pub fn name(attached: &Attached) -> &'static str {
+pub(crate) fn name(attached: &Attached) -> &'static str {
     match attached {
         Attached::Stream(_) => "Stream",
         Attached::Ended => "Ended",
@@ -99,24 +99,24 @@ pub fn name(attached: &Attached) -> &'static str {
     }
 }
 
-pub fn job_id(id: &str) -> JobId {
+pub(crate) fn job_id(id: &str) -> JobId {
     JobId::parse(id).expect("a job id")
 }
 
 /// Appends to one job's log as its worker would.
-pub struct Writer {
+pub(crate) struct Writer {
     memory: Memory,
-    pub job: Job,
+    pub(crate) job: Job,
 }
 
 impl Writer {
-    pub async fn append(&mut self, kind: EventKind) {
+    pub(crate) async fn append(&mut self, kind: EventKind) {
         let published = self.try_append(kind, None).await;
         assert_eq!(published, Published::Appended);
     }
 
     /// Begins another incarnation of the log.
-    pub async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
+    pub(crate) async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
         let log = self.memory.bus().read(&self.job.id, 0, 0).await;
         let replaces = log.expect("memory answers").map(|log| log.job.position);
         self.job = self.job.reincarnate(epoch.parse().expect("an epoch"));
@@ -156,12 +156,12 @@ impl Writer {
             .expect("memory answers")
     }
 
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         self.append(queued()).await;
         self.append(started()).await;
     }
 
-    pub async fn progress(&mut self, progress: u8) {
+    pub(crate) async fn progress(&mut self, progress: u8) {
         self.append(EventKind::Progress {
             progress,
             completed_templates: 0,
@@ -171,25 +171,25 @@ impl Writer {
         .await;
     }
 
-    pub async fn complete(&mut self) {
+    pub(crate) async fn complete(&mut self) {
         self.append(completed()).await;
     }
 }
 
-pub fn queued() -> EventKind {
+pub(crate) fn queued() -> EventKind {
     EventKind::Queued {
         queued_at: Timestamp::from_micros(1_800_000_000_000_000),
         value_proposition_id: None,
     }
 }
 
-pub fn started() -> EventKind {
+pub(crate) fn started() -> EventKind {
     EventKind::Started {
         started_at: Timestamp::from_micros(1_800_000_000_000_000),
     }
 }
 
-pub fn completed() -> EventKind {
+pub(crate) fn completed() -> EventKind {
     EventKind::Completed {
         template_ids: vec!["t1".parse().expect("an id")],
         template_count: 1,
@@ -199,10 +199,10 @@ pub fn completed() -> EventKind {
 }
 
 /// What a watcher sees.
-pub struct Eyes(pub Watcher);
+pub(crate) struct Eyes(pub(crate) Watcher);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     /// An SSE event, as its id and its data.
     Event(String, serde_json::Value),
     /// Any other line.
@@ -211,14 +211,14 @@ pub enum Seen {
 
 impl Eyes {
     /// The next frames, as text; none at the end.
-    pub async fn frames(&mut self) -> (Vec<Bytes>, Next) {
+    pub(crate) async fn frames(&mut self) -> (Vec<Bytes>, Next) {
         let mut out = Vec::new();
         let next = poll_fn(|cx| self.0.poll_frames(cx, &mut out)).await;
         (out, next)
     }
 
     /// Everything up to the end of the stream, heartbeats and greeting left out.
-    pub async fn to_end(&mut self) -> Vec<Seen> {
+    pub(crate) async fn rest(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
         loop {
             let (frames, next) = self.frames().await;
@@ -230,7 +230,7 @@ impl Eyes {
     }
 
     /// The next `count` events.
-    pub async fn events(&mut self, count: usize) -> Vec<Seen> {
+    pub(crate) async fn events(&mut self, count: usize) -> Vec<Seen> {
         let mut seen = Vec::new();
         while seen.len() < count {
             let (frames, next) = self.frames().await;
@@ -263,7 +263,7 @@ fn parse(frame: &Bytes) -> Seen {
 }
 
 /// The ids of what was seen; other lines as they are.
-pub fn ids(seen: &[Seen]) -> Vec<String> {
+pub(crate) fn ids(seen: &[Seen]) -> Vec<String> {
     seen.iter()
         .map(|s| match s {
             Seen::Event(id, _) => id.clone(),
@@ -272,9 +272,9 @@ pub fn ids(seen: &[Seen]) -> Vec<String> {
         .collect()
 }
 
-pub fn data(seen: &Seen) -> &serde_json::Value {
+pub(crate) fn data(seen: &Seen) -> &serde_json::Value {
     match seen {
         Seen::Event(_, data) => data,
-        other => panic!("expected an event, got {other:?}"),
+        other @ Seen::Line(_) => panic!("expected an event, got {other:?}"),
     }
 }
