@@ -155,3 +155,19 @@ fn in_one_process_the_gateway_follows_triton() {
     let shown = format!("{:?}", settings.mare.expect("an API").gateway);
     assert!(shown.contains("http://127.0.0.1:8123"), "{shown}");
 }
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = include_str!("../../../README.md");
+    for setting in SETTINGS {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", setting.name)))
+            .unwrap_or_else(|| panic!("{} has no row", setting.name));
+        assert!(
+            row.contains(&setting.default.replace('`', "")) || row.contains(setting.default),
+            "{row}"
+        );
+        assert!(row.contains(setting.help), "{row}");
+    }
+}

@@ -113,3 +113,27 @@ async fn rubbish_on_the_channel_is_passed_over() {
         "on one line, whatever it says"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_ignores_foreign_events_still_hears_of_what_a_log_holds() {
+    let world = World::ignoring_foreign_events();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    say(&world, &json!({"event_type":"job:started","job_id":"f"}));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let log = world.memory.bus().read(&job_id("f"), 0, 0).await;
+    assert!(
+        log.expect("memory answers").is_none(),
+        "nothing begins a log"
+    );
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    let begun = tokio::time::Instant::now();
+    job.complete().await;
+    eyes.rest().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "by the announcement, not by the position check"
+    );
+}

@@ -41,6 +41,19 @@ impl World {
     }
 
     pub(crate) fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
+        Self::build(memory, settings, ForeignEvents::Accept)
+    }
+
+    pub(crate) fn ignoring_foreign_events() -> Self {
+        let memory = conch_memory::Settings::default();
+        Self::build(memory, Settings::default(), ForeignEvents::Ignore)
+    }
+
+    fn build(
+        memory: conch_memory::Settings,
+        settings: hub::Settings,
+        foreign: ForeignEvents,
+    ) -> Self {
         let memory = memory.build();
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
@@ -59,7 +72,7 @@ impl World {
                 hub: hub.clone(),
                 cache_results: None,
             },
-            ForeignEvents::Accept,
+            foreign,
             clock(),
             shutdown.clone(),
         ));
