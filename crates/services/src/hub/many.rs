@@ -16,12 +16,15 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 
 use super::feed::{Home, id, parse_id};
+use super::follow::Follow;
 use super::selection::{Selection, selected, settle};
-use super::wake::Registration;
-use super::{Interest, Next, Shared};
+use super::wake::{Registration, Slot};
+use super::{Interest, Shared};
 
 /// Snapshots prepared at once.
 const CONCURRENCY: usize = 16;
+/// The last line of a stream whose named jobs have all ended.
+const CLOSING: &[u8] = b": Connection closing - all jobs ended\n";
 /// The id of the end: the last millisecond of the year 9999.
 const END_MILLIS: i64 = 253_402_300_799_999;
 
@@ -47,8 +50,36 @@ pub(super) struct ManyWatcher {
     unfinished: HashMap<JobId, Interest>,
     next_item: u64,
     last_millis: i64,
-    greeted: bool,
     ended: bool,
+}
+
+impl Follow for ManyWatcher {
+    fn slot(&self) -> &Slot {
+        self.registration.slot()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn follow(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> bool {
+        if let Some(beginning) = &mut self.beginning
+            && let Poll::Ready(begun) = beginning.as_mut().poll(cx)
+        {
+            self.beginning = None;
+            self.begun = Some(begun);
+        }
+        if let Some(begun) = self.begun.take() {
+            self.take_up(begun, out);
+        }
+        if self.beginning.is_none() && !self.ended {
+            self.catch_up(cx, out);
+        }
+        if self.ended {
+            out.push(Bytes::from_static(CLOSING));
+        }
+        self.ended
+    }
 }
 
 impl ManyWatcher {
@@ -71,7 +102,6 @@ impl ManyWatcher {
             floors: HashMap::new(),
             unfinished: HashMap::new(),
             last_millis: since.filter(|s| *s != END_MILLIS).unwrap_or(0),
-            greeted: false,
             ended: false,
             shared,
         };
@@ -102,50 +132,6 @@ impl ManyWatcher {
         Box::pin(async move { begin(&shared, &selection, since).await })
     }
 
-    pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
-        if self.ended {
-            return Poll::Ready(Next::End);
-        }
-        self.registration.slot().register(cx.waker());
-        let due = out.len();
-        if !self.greeted {
-            self.greeted = true;
-            out.push(self.shared.greeting.clone());
-        }
-        if self.shared.shutdown.is_cancelled() {
-            self.ended = true;
-            out.push(self.shared.farewell());
-            return Poll::Ready(Next::End);
-        }
-        if let Some(beginning) = &mut self.beginning
-            && let Poll::Ready(begun) = beginning.as_mut().poll(cx)
-        {
-            self.beginning = None;
-            self.begun = Some(begun);
-        }
-        if let Some(begun) = self.begun.take() {
-            self.take_up(begun, out);
-        }
-        if self.beginning.is_none() && !self.ended {
-            self.follow(cx, out);
-        }
-        if self.ended {
-            out.push(Bytes::from_static(
-                b": Connection closing - all jobs ended\n",
-            ));
-            return Poll::Ready(Next::End);
-        }
-        let beat = self.registration.slot().take_beat();
-        if out.len() > due {
-            return Poll::Ready(Next::More);
-        }
-        if beat {
-            out.push(sse::KEEP_ALIVE);
-            return Poll::Ready(Next::More);
-        }
-        Poll::Pending
-    }
-
     fn take_up(&mut self, begun: Beginning, out: &mut Vec<Bytes>) {
         out.extend(begun.frames);
         self.floors = begun.floors;
@@ -160,7 +146,7 @@ impl ManyWatcher {
     }
 
     /// Pushes what the feed has for this watcher.
-    fn follow(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) {
+    fn catch_up(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) {
         let feed = Arc::clone(&self.shared.feed);
         let ring = feed.ring.lock();
         let oldest = ring.next - ring.items.len() as u64;

@@ -9,6 +9,7 @@
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
 mod feed;
+mod follow;
 mod many;
 mod pump;
 mod selection;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use crate::Clock;
 use crate::reconcile::Reconcile;
 use feed::Feed;
+use follow::Paced;
 use many::ManyWatcher;
 pub use selection::Selection;
 use topic::{Phase, Topic};
@@ -169,8 +171,8 @@ pub struct Watcher {
 }
 
 enum Kind {
-    Job(JobWatcher),
-    Many(Box<ManyWatcher>),
+    Job(Paced<JobWatcher>),
+    Many(Box<Paced<ManyWatcher>>),
     TurnedAway(Option<Bytes>),
 }
 
@@ -255,7 +257,7 @@ impl Hub {
             }
         }
         let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
-        Attached::Stream(shared.counted(Kind::Job(watcher)))
+        Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
     }
 
     /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
@@ -267,7 +269,9 @@ impl Hub {
         }
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
             Some(watcher) if watcher.names_nothing_known() => Attached::Unknown,
-            Some(watcher) => Attached::Stream(shared.counted(Kind::Many(Box::new(watcher)))),
+            Some(watcher) => {
+                Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
+            }
             None => Attached::Ended,
         }
     }

@@ -4,15 +4,16 @@
 //! dropped in silence, but that a progress event may be left out when a later one is already there.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobRecord, JobStatus, Position, Timestamp};
 use conch_wire::{snapshot, sse};
 
+use super::follow::Follow;
 use super::topic::{Frame, Phase, State, Topic};
-use super::wake::Registration;
-use super::{Interest, Next, Shared};
+use super::wake::{Registration, Slot};
+use super::{Interest, Shared};
 
 /// Frames handed over at a time, so that a long history doesn't hold a thread or much memory.
 const BATCH: usize = 64;
@@ -44,8 +45,26 @@ pub(super) struct JobWatcher {
     seen: u64,
     /// Frames up to here were there when the watcher came: its history, never thinned out.
     history_end: u64,
-    greeted: bool,
     ended: bool,
+}
+
+impl Follow for JobWatcher {
+    fn slot(&self) -> &Slot {
+        self.registration.slot()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn follow(&mut self, _: &mut Context<'_>, out: &mut Vec<Bytes>) -> bool {
+        let version = self.topic().version();
+        // A batch that was cut short leaves `seen` old, so that the rest is fetched next.
+        if version != self.seen && self.advance(out) {
+            self.seen = version;
+        }
+        self.ended
+    }
 }
 
 impl JobWatcher {
@@ -57,49 +76,12 @@ impl JobWatcher {
             cursor,
             seen: u64::MAX,
             history_end: 0,
-            greeted: false,
             ended: false,
         }
     }
 
     fn topic(&self) -> &Topic {
         self.registration.home().topic()
-    }
-
-    pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
-        if self.ended {
-            return Poll::Ready(Next::End);
-        }
-        self.registration.slot().register(cx.waker());
-        let due = out.len();
-        if !self.greeted {
-            self.greeted = true;
-            out.push(self.shared.greeting.clone());
-        }
-        if self.shared.shutdown.is_cancelled() {
-            self.ended = true;
-            out.push(self.shared.farewell());
-            return Poll::Ready(Next::End);
-        }
-        let version = self.topic().version();
-        if version != self.seen {
-            // A batch that was cut short leaves `seen` old, so that the rest is fetched next.
-            if self.advance(out) {
-                self.seen = version;
-            }
-        }
-        if self.ended {
-            return Poll::Ready(Next::End);
-        }
-        let beat = self.registration.slot().take_beat();
-        if out.len() > due {
-            return Poll::Ready(Next::More);
-        }
-        if beat {
-            out.push(sse::KEEP_ALIVE);
-            return Poll::Ready(Next::More);
-        }
-        Poll::Pending
     }
 
     /// Pushes what the topic has for this watcher; false when there is more.
@@ -136,10 +118,15 @@ impl JobWatcher {
             0
         };
         let mut last = start - 1;
-        for frame in frames.take(BATCH) {
+        let full = out.len() + BATCH;
+        // Frames that are spared don't count: a batch that is cut short is never empty.
+        for frame in frames {
             last += 1;
             if !is_spared(frame, last, live_from, last_progress) {
                 out.push(frame.bytes.clone());
+            }
+            if out.len() == full {
+                break;
             }
         }
         self.cursor = Cursor::At {
