@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, Timestamp};
+use conch_domain::{ClientId, Job, JobId, Position, Timestamp};
 use conch_ports::Entry;
-use conch_wire::{event, sse};
+use conch_wire::{event, snapshot, sse};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -31,6 +31,9 @@ pub(super) struct Item {
     pub(super) line: Bytes,
     pub(super) frame: Bytes,
     pub(super) ends: bool,
+    /// Set for a snapshot: the sequence that it stands for. What was known of the job before counts
+    /// no more.
+    pub(super) stands_for: Option<u64>,
 }
 
 #[derive(Default)]
@@ -83,14 +86,29 @@ impl Feed {
         self.slots.wake_all();
     }
 
+    /// Tells of a log that is another incarnation than before, or has a gap: its state as it is now.
+    pub(super) fn offer_reset(&self, job: &Job, before: Position, now: Timestamp) {
+        let requested = before.to_string();
+        let line = snapshot::encode(job, snapshot::Reason::Reset(&requested), now);
+        let ends = job.status.is_terminal();
+        let mut ring = self.ring.lock();
+        ring.expected.remove(&job.id);
+        ring.push(job, job.position.sequence, line, ends, event_millis(job));
+        ring.mark_last_as_snapshot(job.position.sequence);
+        drop(ring);
+        self.slots.wake_all();
+    }
+
+    /// Tells of a job whose record is gone.
     pub(super) fn offer_lost(&self, last_known: &Job, now: Timestamp) {
         if !self.is_watched() {
             return;
         }
         let line = lost_line(last_known, LOST_ID, now);
-        self.ring
-            .lock()
-            .push(last_known, u64::MAX, line, true, now.as_millis());
+        let mut ring = self.ring.lock();
+        ring.push(last_known, u64::MAX, line, true, now.as_millis());
+        ring.mark_last_as_snapshot(u64::MAX);
+        drop(ring);
         self.slots.wake_all();
     }
 
@@ -126,6 +144,12 @@ fn event_millis(job: &Job) -> i64 {
 }
 
 impl Ring {
+    fn mark_last_as_snapshot(&mut self, sequence: u64) {
+        if let Some(item) = self.items.back_mut() {
+            item.stands_for = Some(sequence);
+        }
+    }
+
     fn push(&mut self, job: &Job, sequence: u64, line: Bytes, ends: bool, millis: i64) {
         self.last_millis = self.last_millis.max(millis);
         self.items.push_back(Item {
@@ -135,6 +159,7 @@ impl Ring {
             frame: sse::event(&id(self.last_millis), &line),
             line,
             ends,
+            stands_for: None,
         });
         self.next += 1;
         if self.items.len() > RING {
@@ -169,8 +194,9 @@ impl Shared {
             }
             ring.expected.insert(job_id.clone(), sequence);
         }
-        if let Some(interest) = self.interest(job_id, false) {
-            self.feed.hold(interest);
+        match self.interest(job_id, false) {
+            Some(interest) => self.feed.hold(interest),
+            None => self.feed.release(job_id),
         }
     }
 }

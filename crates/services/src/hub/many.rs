@@ -161,12 +161,16 @@ impl ManyWatcher {
         let mut released = Vec::new();
         for item in ring.items.iter().skip((self.next_item - oldest) as usize) {
             self.next_item += 1;
-            let known = self.floors.get(&item.job_id).copied().unwrap_or(0);
-            if item.sequence <= known
-                || !self
-                    .selection
-                    .includes(&item.job_id, item.client_id.as_ref())
+            if !self
+                .selection
+                .includes(&item.job_id, item.client_id.as_ref())
             {
+                continue;
+            }
+            let floor = self.floors.get(&item.job_id).copied();
+            if let Some(sequence) = item.stands_for {
+                self.floors.insert(item.job_id.clone(), sequence);
+            } else if floor.is_some_and(|floor| item.sequence <= floor) {
                 continue;
             }
             if item.ends {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use conch_domain::JobId;
-use conch_ports::{Error, Log};
+use conch_domain::{Job, JobId, Position};
+use conch_ports::{Entry, Error, Log};
 use tokio::time::Instant;
 
 use super::topic::{Absence, Absorbed, Phase, Topic};
@@ -190,7 +190,8 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
     };
-    let mut after = topic.state().head().map_or(0, |head| head.sequence);
+    let before = topic.state().head();
+    let mut after = before.map_or(0, |head| head.sequence);
     loop {
         let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
             topic.update(|state| {
@@ -201,18 +202,37 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
             });
             return Ok(Round::Absent);
         };
-        let entries = shared.feed.is_watched().then(|| log.entries.clone());
+        let news = shared
+            .feed
+            .is_watched()
+            .then(|| (log.job.clone(), log.entries.clone()));
         match topic.absorb(log, after, shared.settings.history_limit) {
             Absorbed::Nothing => return Ok(Round::Nothing),
             Absorbed::News => {
-                let job = topic.state().job.clone();
-                if let (Some(entries), Some(job)) = (entries, job) {
-                    shared.feed.offer(&job, after == 0, entries);
+                if let Some((job, entries)) = news {
+                    tell_feed(shared, &job, before, entries);
                 }
                 return Ok(Round::News);
             }
             Absorbed::Elsewhere => after = 0,
         }
+    }
+}
+
+/// Tells the watchers of many jobs what is new of one whose topic stood at `before`.
+fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<Entry>) {
+    let Some(before) = before else {
+        shared.feed.offer(job, true, entries);
+        return;
+    };
+    let follows = before.epoch == job.position.epoch
+        && entries
+            .first()
+            .is_some_and(|entry| entry.sequence == before.sequence + 1);
+    if follows {
+        shared.feed.offer(job, false, entries);
+    } else {
+        shared.feed.offer_reset(job, before, (shared.clock)());
     }
 }
 

@@ -124,6 +124,46 @@ async fn a_resume_tells_what_ended_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_epoch_is_a_snapshot_and_the_end_still_comes() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    for progress in 1..6 {
+        job.progress(progress).await;
+    }
+    let mut eyes = watch(&world, named(&["j"]), None).await;
+    eyes.events(1).await;
+    world.faults.wipe();
+    let progress = EventKind::Progress {
+        progress: 40,
+        completed_templates: 3,
+        total_templates: 7,
+        message: None,
+    };
+    job.begin_again("0000ffff", progress).await;
+    let seen = eyes.events(1).await;
+    assert_eq!(data(&seen[0])["event_type"], "job:snapshot");
+    assert_eq!(data(&seen[0])["reset"], true);
+    // Its number is far below what the lost log had reached.
+    job.complete().await;
+    let seen = eyes.rest().await;
+    assert_eq!(data(&seen[0])["event_type"], "job:completed");
+    assert_eq!(data(&seen[0])["sequence"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_record_ends_a_stream_that_named_it() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = watch(&world, named(&["j"]), None).await;
+    eyes.events(1).await;
+    world.faults.wipe();
+    let seen = eyes.rest().await;
+    assert_eq!(data(&seen[0])["error_code"], "record-lost");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_falls_out_of_the_ring_begins_again_with_states() {
     let world = World::new();
     let mut job = world.job("j");
