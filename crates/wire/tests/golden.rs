@@ -1,0 +1,272 @@
+//! What we send, byte for byte, as files of the schema version: a change of the wire changes a file in
+//! the same commit. `UPDATE_GOLDEN=1 cargo test -p conch-wire --test golden` writes them anew.
+//!
+//! And what existing programs send: the lines of the Python service, read as they come.
+
+use std::path::Path;
+
+use conch_domain::{
+    ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobStatus, RetryReason, Timestamp,
+};
+use conch_wire::{event, job, record, snapshot};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_micros(1_764_579_349_123_456);
+
+fn job_id() -> JobId {
+    JobId::parse("0197a0c1-7a10-7543-9ccc-9e638f717388").expect("an id")
+}
+
+fn unborn() -> Job {
+    let epoch: Epoch = "5f3a9c1e".parse().expect("an epoch");
+    Job::unborn(job_id(), epoch, true)
+}
+
+/// The job after the events, and the last one's line.
+fn after(kinds: Vec<EventKind>) -> (Job, String) {
+    let mut job = unborn();
+    let mut line = String::new();
+    for (kind, n) in kinds.into_iter().zip(1_i64..) {
+        let event = Event {
+            job_id: job_id(),
+            client_id: Some(ClientId::parse("c-1").expect("an id")),
+            timestamp: NOW.plus_millis(n),
+            attempt: (n > 1).then_some(1),
+            event_id: EventId::parse(&format!("e-{n}")).expect("an id"),
+            derived: false,
+            kind,
+        };
+        job.apply(job.position.next(), &event)
+            .expect("a legal event");
+        line = String::from_utf8(event::encode(&event, &job).to_vec()).expect("UTF-8");
+    }
+    (job, line)
+}
+
+fn started() -> Vec<EventKind> {
+    vec![
+        EventKind::Queued {
+            queued_at: NOW,
+            value_proposition_id: Some("vp-1".parse().expect("an id")),
+        },
+        EventKind::Started { started_at: NOW },
+    ]
+}
+
+fn then(kind: EventKind) -> (Job, String) {
+    let mut kinds = started();
+    kinds.push(kind);
+    after(kinds)
+}
+
+fn check(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.json"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, format!("{actual}\n")).expect("the folder is there");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(golden.trim_end(), actual, "{name}");
+}
+
+#[test]
+fn every_event_of_ours() {
+    let t1 = || "t-1".parse().expect("an id");
+    check(
+        "job_queued",
+        &after(started().into_iter().take(1).collect()).1,
+    );
+    check("job_started", &after(started()).1);
+    let rows = [
+        (
+            "job_progress",
+            EventKind::Progress {
+                progress: 14,
+                completed_templates: 1,
+                total_templates: 7,
+                message: Some("one of seven".to_owned()),
+            },
+        ),
+        (
+            "job_template_completed",
+            EventKind::TemplateCompleted {
+                template_id: t1(),
+                template_index: 1,
+                total_templates: 7,
+                name: "Return on investment".to_owned(),
+                category: "roi-focused".to_owned(),
+                target_audience: "Health Plan".to_owned(),
+            },
+        ),
+        (
+            "job_template_failed",
+            EventKind::TemplateFailed {
+                template_index: 2,
+                total_templates: 7,
+                error_message: "too slow".to_owned(),
+            },
+        ),
+        (
+            "job_retrying",
+            EventKind::Retrying {
+                max_attempts: 3,
+                retry_at: NOW.plus_millis(5000),
+                reason: RetryReason::LeaseExpired,
+                error_message: None,
+            },
+        ),
+        (
+            "job_cancel_requested",
+            EventKind::CancelRequested {
+                reason: Some("not needed".to_owned()),
+            },
+        ),
+        (
+            "job_completed",
+            EventKind::Completed {
+                template_ids: vec![t1()],
+                template_count: 1,
+                generation_duration_ms: None,
+                completed_at: NOW.plus_millis(60_000),
+            },
+        ),
+        (
+            "job_failed",
+            EventKind::Failed {
+                error_message: "no template could be made".to_owned(),
+                generation_duration_ms: Some(1234),
+                completed_at: NOW.plus_millis(60_000),
+            },
+        ),
+        (
+            "job_cancelled",
+            EventKind::Cancelled {
+                template_ids: vec![t1()],
+                completed_at: NOW.plus_millis(60_000),
+            },
+        ),
+    ];
+    for (name, kind) in rows {
+        let (folded, line) = then(kind.clone());
+        check(name, &line);
+        let read = event::decode(line.as_bytes(), NOW).expect("our own");
+        assert_eq!(read.sequence, Some(3), "{name}");
+        assert_eq!(read.event.kind.event_type(), kind.event_type());
+        // What is read back leads to the same state.
+        let mut again = after(started()).0;
+        again
+            .apply(again.position.next(), &read.event)
+            .expect("a legal event");
+        assert_eq!(again, folded, "{name}");
+        let glance = event::glance(line.as_bytes());
+        assert_eq!(glance.end.is_some(), kind.is_terminal(), "{name}");
+    }
+}
+
+#[test]
+fn a_job_and_its_snapshots() {
+    let (completed, _) = then(EventKind::Completed {
+        template_ids: vec!["t-1".parse().expect("an id")],
+        template_count: 1,
+        generation_duration_ms: None,
+        completed_at: NOW.plus_millis(60_000),
+    });
+    let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    check("job", &text(job::encode(&completed)));
+    check("job_unborn", &text(job::encode(&unborn())));
+    check("job_record", &text(record::encode_job(&completed)));
+    let decoded = record::decode_job(&record::encode_job(&completed)).expect("our own");
+    assert_eq!(decoded, completed);
+    for (name, reason) in [
+        ("snapshot_beginning", snapshot::Reason::Beginning),
+        ("snapshot_reset", snapshot::Reason::Reset("5f3a9c1e-99")),
+        (
+            "snapshot_record_lost",
+            snapshot::Reason::RecordLost("5f3a9c1e-2"),
+        ),
+    ] {
+        check(name, &text(snapshot::encode(&completed, reason, NOW)));
+    }
+}
+
+#[test]
+fn what_the_python_service_sends() {
+    let read = |line: &str| event::decode(line.as_bytes(), NOW).expect(line);
+    let started = read(
+        r#"{"event_type":"job:started","timestamp":"2025-12-01T08:55:49.123456","job_id":"j","client_id":"c","status":"running","started_at":"2025-12-01T08:55:49.123456"}"#,
+    );
+    assert_eq!(started.event.kind, EventKind::Started { started_at: NOW });
+    assert!(!started.is_numbered());
+    let mut job = Job::unborn(
+        started.event.job_id.clone(),
+        "5f3a9c1e".parse().expect("an epoch"),
+        false,
+    );
+    job.apply(job.position.next(), &started.event)
+        .expect("legal");
+    check(
+        "adopted_started",
+        std::str::from_utf8(&started.adopt(&job)).expect("UTF-8"),
+    );
+
+    let generated = read(
+        r#"{"event_type":"data:generated","timestamp":"2025-12-01T08:55:50","job_id":"j","rows":[1,2],"note":"kept"}"#,
+    );
+    job.apply(job.position.next(), &generated.event)
+        .expect("legal");
+    assert_eq!(job.status, JobStatus::Running);
+    check(
+        "adopted_data_generated",
+        std::str::from_utf8(&generated.adopt(&job)).expect("UTF-8"),
+    );
+
+    let completed = read(
+        r#"{"event_type":"job:completed","timestamp":"2025-12-01T08:58:49.123456","job_id":"j","client_id":"c","status":"completed","template_ids":["t-1","t-2"],"template_count":2}"#,
+    );
+    job.apply(job.position.next(), &completed.event)
+        .expect("legal");
+    assert_eq!(job.generation_duration_ms, Some(180_000));
+    check(
+        "adopted_completed",
+        std::str::from_utf8(&completed.adopt(&job)).expect("UTF-8"),
+    );
+
+    let failed = read(r#"{"event_type":"job:failed","job_id":"j","error_message":"no luck"}"#);
+    assert!(matches!(
+        failed.event.kind,
+        EventKind::Failed {
+            completed_at: NOW,
+            ..
+        }
+    ));
+    let five = br#"{"job_id":"j","status":"completed","template_ids":["t-1"],"template_count":1,"generation_duration_ms":5}"#;
+    let cached = job::decode(five, &"j".parse().expect("an id")).expect("five fields are enough");
+    assert_eq!(cached.generation_duration_ms, Some(5));
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_comes_in_makes_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let decoded = event::decode(&bytes, NOW);
+        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+        prop_assert!(decoded.is_err() || is_object);
+        prop_assert!(record::decode_job(&bytes).is_err());
+        prop_assert!(job::status_if_whole(&bytes, &job_id()).is_none());
+        event::glance(&bytes);
+    }
+
+    #[test]
+    fn an_adopted_event_is_one_line_whatever_it_says(text in "\\PC*|[\\r\\n\u{2028}\"\\\\]*", n in any::<i64>()) {
+        let line = serde_json::json!({"event_type": "x:y", "job_id": "j", "text": text, "n": n, "status": null});
+        let pretty = serde_json::to_vec_pretty(&line).expect("JSON");
+        let incoming = event::decode(&pretty, NOW).expect("an event");
+        let mut job = Job::unborn("j".parse().expect("an id"), "5f3a9c1e".parse().expect("an epoch"), false);
+        job.apply(job.position.next(), &incoming.event).expect("legal");
+        let adopted = incoming.adopt(&job);
+        prop_assert!(!adopted.iter().any(|b| matches!(b, b'\r' | b'\n')));
+        let value: serde_json::Value = serde_json::from_slice(&adopted).expect("JSON");
+        prop_assert_eq!(&value["text"], &line["text"]);
+        prop_assert_eq!(&value["n"], &line["n"]);
+        prop_assert_eq!(&value["sequence"], 1);
+        prop_assert_eq!(&value["status"], "pending");
+    }
+}
