@@ -202,8 +202,6 @@ async fn start_worker(
         generator: generator(settings.generator)?,
         clock: Arc::clone(clock),
     });
-    let shutdown = site.shutdown.clone();
-    site.tasks.spawn(async move { worker.run(shutdown).await });
     if let Some(address) = settings.address {
         let router = triton::Settings {
             token: settings.token,
@@ -232,6 +230,9 @@ async fn start_worker(
         let handle = site.serve("the worker's /readyz", address, router).await?;
         system.servers.push(("ops", handle));
     }
+    // Last: a program whose port is taken must not have claimed a job.
+    let shutdown = site.shutdown.clone();
+    site.tasks.spawn(async move { worker.run(shutdown).await });
     Ok(())
 }
 

@@ -331,12 +331,14 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         one_of(&[("builtin", false), ("command", true)], text)
     })?;
     let generator = if is_command {
+        let command = command
+            .ok_or_else(|| Error::new("GENERATOR_COMMAND", "is required when GENERATOR=command"))?;
+        // Building starts nothing: it is how the adapter checks what it is given.
+        conch_generator::command::Settings::new(command.to_owned())
+            .build()
+            .map_err(|e| Error::new("GENERATOR_COMMAND", e))?;
         Generator::Command {
-            command: command
-                .ok_or_else(|| {
-                    Error::new("GENERATOR_COMMAND", "is required when GENERATOR=command")
-                })?
-                .to_owned(),
+            command: command.to_owned(),
             timeout: source.parse("GENERATOR_TIMEOUT_SECONDS", Duration::from_mins(5), seconds)?,
         }
     } else {

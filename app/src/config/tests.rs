@@ -93,6 +93,17 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
 }
 
 #[test]
+fn a_generator_command_that_cannot_be_split_is_refused() {
+    let env = [("GENERATOR", "command"), ("GENERATOR_COMMAND", "'secret")];
+    let error = read(Program::Worker, &[], &env).expect_err("refused");
+    assert!(
+        error.to_string().starts_with("GENERATOR_COMMAND"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[test]
 fn flags_win_over_variables_and_empty_means_unset() {
     let env = [("MARE_API_ADDR", "127.0.0.1:1"), ("HISTORY_LIMIT", "")];
     let settings = read(Program::Api, &["--mare-api-addr", "127.0.0.1:2"], &env).expect("valid");

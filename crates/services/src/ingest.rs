@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use conch_domain::JobId;
+use conch_domain::{Illegal, JobId};
 use conch_ports::{EventBus, Fence, Signal};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
@@ -173,6 +173,10 @@ async fn lane(
             Ok(Offered::Illegal(illegal)) => {
                 dropped("illegal");
                 tracing::debug!(job.id = %job_id, reason = %illegal, "foreign event dropped");
+                // Perhaps because another instance appended it first, which announces nothing.
+                if !matches!(illegal, Illegal::Ended(_)) {
+                    listeners.hub.hint(job_id, None);
+                }
             }
             Ok(Offered::OwnJob) => {
                 dropped("own_job");

@@ -67,7 +67,7 @@ impl Feed {
 
     /// Takes in what was appended to a job's log. What a topic reads first is history, and covered
     /// by snapshots, but for the events that an announcement told of.
-    pub(super) fn offer(&self, job: &Job, first_read: bool, entries: Vec<Entry>) {
+    pub(super) fn offer(&self, job: &Job, first_read: bool, entries: Vec<Entry>, now: Timestamp) {
         let mut ring = self.ring.lock();
         let from = if first_read {
             match ring.expected.remove(&job.id) {
@@ -78,7 +78,7 @@ impl Feed {
             0
         };
         for entry in entries.into_iter().filter(|e| e.sequence >= from) {
-            let millis = event_millis(job);
+            let millis = event_millis(job, now);
             let ends = event::glance(&entry.line).end.is_some();
             ring.push(job, entry.sequence, entry.line, ends, millis);
         }
@@ -93,7 +93,13 @@ impl Feed {
         let ends = job.status.is_terminal();
         let mut ring = self.ring.lock();
         ring.expected.remove(&job.id);
-        ring.push(job, job.position.sequence, line, ends, event_millis(job));
+        ring.push(
+            job,
+            job.position.sequence,
+            line,
+            ends,
+            event_millis(job, now),
+        );
         ring.mark_last_as_snapshot(job.position.sequence);
         drop(ring);
         self.slots.wake_all();
@@ -132,15 +138,22 @@ impl Feed {
         let mut ring = self.ring.lock();
         let job_id = interest.topic().job_id.clone();
         if ring.held.len() < MAX_HELD && self.open_ended.load(Ordering::Acquire) > 0 {
-            let previous = ring.held.insert(job_id, interest);
+            let topic = Arc::clone(&interest.0);
+            let previous = ring.held.insert(job_id.clone(), interest);
             drop(ring);
             drop(previous);
+            // Its pump may have let go of it before it was held.
+            if topic.is_over() {
+                self.release(&job_id);
+            }
         }
     }
 }
 
-fn event_millis(job: &Job) -> i64 {
-    job.updated_at.map_or(0, Timestamp::as_millis)
+/// When the job was last heard of. A publisher's clock may be ahead, and an id must not be: a resume
+/// looks back from it.
+fn event_millis(job: &Job, now: Timestamp) -> i64 {
+    job.updated_at.map_or(now, |at| at.min(now)).as_millis()
 }
 
 impl Ring {

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::feed::{Home, id, parse_id};
 use super::follow::Follow;
-use super::selection::{Selection, selected, settle};
+use super::selection::{NoRoom, Selection, selected, settle};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
@@ -38,6 +38,8 @@ struct Beginning {
     /// Named jobs that have not ended, kept alive.
     unfinished: HashMap<JobId, Interest>,
     known: usize,
+    /// A named job is missing, because too many are watched already.
+    found_no_room: bool,
 }
 
 pub(super) struct ManyWatcher {
@@ -70,6 +72,10 @@ impl Follow for ManyWatcher {
             self.begun = Some(begun);
         }
         if let Some(begun) = self.begun.take() {
+            if begun.found_no_room {
+                out.push(self.shared.not_now());
+                return true;
+            }
             self.take_up(begun, out);
         }
         if self.beginning.is_none() && !self.ended {
@@ -101,7 +107,9 @@ impl ManyWatcher {
             begun: None,
             floors: HashMap::new(),
             unfinished: HashMap::new(),
-            last_millis: since.filter(|s| *s != END_MILLIS).unwrap_or(0),
+            last_millis: since
+                .filter(|s| *s != END_MILLIS)
+                .unwrap_or_else(|| (shared.clock)().as_millis()),
             ended: false,
             shared,
         };
@@ -109,7 +117,7 @@ impl ManyWatcher {
         tokio::select! {
             begun = &mut beginning => {
                 let at_end = since == Some(END_MILLIS) && watcher.selection.names_jobs();
-                if at_end && begun.unfinished.is_empty() {
+                if at_end && begun.unfinished.is_empty() && !begun.found_no_room {
                     return None;
                 }
                 watcher.begun = Some(begun);
@@ -119,6 +127,11 @@ impl ManyWatcher {
             }
         }
         Some(watcher)
+    }
+
+    /// Whether a named job can't be watched, because too many are.
+    pub(super) fn found_no_room(&self) -> bool {
+        self.begun.as_ref().is_some_and(|b| b.found_no_room)
     }
 
     /// Whether none of the named jobs exists, as far as is known.
@@ -209,6 +222,7 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
         floors: HashMap::new(),
         unfinished: HashMap::new(),
         known: 0,
+        found_no_room: false,
     };
     let millis = since
         .filter(|s| *s != END_MILLIS)
@@ -218,7 +232,15 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
         .map(|job_id| settle(shared, job_id))
         .buffered(CONCURRENCY);
     while let Some(interest) = settled.next().await {
-        let Some(interest) = interest else { continue };
+        let interest = match interest {
+            Ok(Some(interest)) => interest,
+            Ok(None) => continue,
+            Err(NoRoom) => {
+                // To leave out a job that was named would tell of an end that nobody told of.
+                begun.found_no_room |= selection.names_jobs();
+                continue;
+            }
+        };
         let Some(job) = interest.topic().state().job.clone() else {
             continue;
         };

@@ -255,6 +255,10 @@ impl Hub {
                 () = pump::refresh(shared, interest.topic()) => {}
                 () = &mut patience => {}
             }
+            let state = interest.topic().state();
+            if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
+                return Attached::Ended;
+            }
         }
         let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
         Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
@@ -268,6 +272,7 @@ impl Hub {
             return self.turn_away();
         }
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
+            Some(watcher) if watcher.found_no_room() => self.turn_away(),
             Some(watcher) if watcher.names_nothing_known() => Attached::Unknown,
             Some(watcher) => {
                 Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
@@ -314,7 +319,7 @@ impl Hub {
 
     fn turn_away(&self) -> Attached {
         metrics::counter!("conch_watchers_turned_away_total").increment(1);
-        let line = sse::retry(jittered(self.0.settings.retry_when_full_ms));
+        let line = self.0.not_now();
         Attached::Full(Watcher {
             kind: Kind::TurnedAway(Some(line)),
             _counted: None,
@@ -355,6 +360,11 @@ impl Shared {
         // Under the map's lock, so that the pump can't take the topic away in between.
         topic.interest.fetch_add(1, Ordering::AcqRel);
         Some(Interest(topic))
+    }
+
+    /// The only line of a stream that finds no room: come back, but much later.
+    fn not_now(&self) -> Bytes {
+        sse::retry(jittered(self.settings.retry_when_full_ms))
     }
 
     /// The last line of a stream that a shutdown ends: come back, but not all at once.

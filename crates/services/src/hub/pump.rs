@@ -50,6 +50,16 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let mut failures = 0_u32;
     let mut silent = false;
     loop {
+        if topic.is_over() {
+            shared.feed.release(&topic.job_id);
+            // Nothing more can come; serve those who still attach. One of them may find that the
+            // store lost the end, and that the job goes on.
+            tokio::select! {
+                gone = left(shared, topic) => if gone { return },
+                () = topic.revived.notified() => {}
+            }
+            continue;
+        }
         let reason_to_wait = match round(shared, topic, silent).await {
             Ok(round) => {
                 if failures > 0 {
@@ -69,12 +79,8 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 (BACKOFF * 2_u32.pow(failures.min(8))).min(shared.settings.position_check)
             }
         };
-        let phase = topic.state().phase;
-        if matches!(phase, Phase::Ended(_) | Phase::Lost) {
-            shared.feed.release(&topic.job_id);
-            // Nothing more can come; serve those who still attach.
-            while !left(shared, topic).await {}
-            return;
+        if topic.is_over() {
+            continue;
         }
         let wait = Duration::from_millis(jittered(reason_to_wait.as_millis() as u64) / 2)
             .max(reason_to_wait / 2);
@@ -132,8 +138,23 @@ async fn round(shared: &Shared, topic: &Topic, silent: bool) -> Result<Round, Er
     if matches!(topic.state().phase, Phase::Ended(_)) {
         return Ok(Round::Nothing);
     }
-    match shared.reconcile.ask(&topic.job_id).await {
+    let answer = shared.reconcile.ask(&topic.job_id);
+    tokio::pin!(answer);
+    let answer = loop {
+        tokio::select! {
+            answer = &mut answer => break answer,
+            // However long Triton takes, what the log has meanwhile is not held up.
+            () = topic.hint.notified() => {
+                if catch_up(shared, topic).await? == Round::News {
+                    return Ok(Round::News);
+                }
+            }
+        }
+    };
+    match answer {
         Ok(Asked::Appended) => catch_up(shared, topic).await,
+        // Somebody else may have begun the log at the same time.
+        Ok(Asked::Nothing) if topic.state().absent.is_some() => catch_up(shared, topic).await,
         Ok(Asked::Nothing) => Ok(Round::Nothing),
         Ok(Asked::Unknown) => {
             // A log that is there speaks for itself, whatever Triton knows.
@@ -202,14 +223,12 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
             });
             return Ok(Round::Absent);
         };
-        let news = shared
-            .feed
-            .is_watched()
-            .then(|| (log.job.clone(), log.entries.clone()));
+        let (job, entries) = (log.job.clone(), log.entries.clone());
         match topic.absorb(log, after, shared.settings.history_limit) {
             Absorbed::Nothing => return Ok(Round::Nothing),
             Absorbed::News => {
-                if let Some((job, entries)) = news {
+                // Asked only now: who came before this may have seen the state before it.
+                if shared.feed.is_watched() {
                     tell_feed(shared, &job, before, entries);
                 }
                 return Ok(Round::News);
@@ -221,8 +240,9 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
 
 /// Tells the watchers of many jobs what is new of one whose topic stood at `before`.
 fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<Entry>) {
+    let now = (shared.clock)();
     let Some(before) = before else {
-        shared.feed.offer(job, true, entries);
+        shared.feed.offer(job, true, entries, now);
         return;
     };
     let follows = before.epoch == job.position.epoch
@@ -230,17 +250,20 @@ fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<
             .first()
             .is_some_and(|entry| entry.sequence == before.sequence + 1);
     if follows {
-        shared.feed.offer(job, false, entries);
+        shared.feed.offer(job, false, entries, now);
     } else {
-        shared.feed.offer_reset(job, before, (shared.clock)());
+        shared.feed.offer_reset(job, before, now);
     }
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
 /// behind, because another process streamed the event first. Errors leave things as they are.
 pub(super) async fn refresh(shared: &Shared, topic: &Topic) {
-    if let Err(error) = catch_up(shared, topic).await {
-        tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+    match catch_up(shared, topic).await {
+        Ok(_) => topic.revived.notify_one(),
+        Err(error) => {
+            tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+        }
     }
 }
 

@@ -37,21 +37,27 @@ impl Selection {
     }
 }
 
+/// Too many jobs are watched already.
+pub(super) struct NoRoom;
+
 /// The job's topic as soon as something is known of it; none when there is no such job.
-pub(super) async fn settle(shared: &Arc<Shared>, job_id: JobId) -> Option<Interest> {
-    let interest = shared.interest(&job_id, false)?;
+pub(super) async fn settle(
+    shared: &Arc<Shared>,
+    job_id: JobId,
+) -> Result<Option<Interest>, NoRoom> {
+    let interest = shared.interest(&job_id, false).ok_or(NoRoom)?;
     loop {
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
         match interest.topic().state().phase {
             Phase::Loading => {}
-            Phase::Lost => return None,
+            Phase::Lost => return Ok(None),
             Phase::Live | Phase::Ended(_) => break,
         }
         settled.await;
     }
-    Some(interest)
+    Ok(Some(interest))
 }
 
 /// The jobs that a stream begins with, newest first.

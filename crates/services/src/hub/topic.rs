@@ -97,6 +97,8 @@ pub(super) struct Topic {
     pub(super) idle: Notify,
     /// Tells those who are attaching that something is known now.
     pub(super) settled: Notify,
+    /// Tells a pump that has ended its reading that somebody else has read the log.
+    pub(super) revived: Notify,
 }
 
 /// What reading the log brought.
@@ -131,6 +133,7 @@ impl Topic {
             idle_since: Mutex::new(Instant::now()),
             idle: Notify::new(),
             settled: Notify::new(),
+            revived: Notify::new(),
         }
     }
 
@@ -140,6 +143,11 @@ impl Topic {
 
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing more can come, as far as is known.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Lost)
     }
 
     /// Whether a watcher with this cursor can be given what follows it.

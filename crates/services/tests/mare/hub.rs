@@ -489,3 +489,52 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
     assert!(frames[0].starts_with(b"retry: "), "{frames:?}");
     world.hub.stopped().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_to_triton_that_hangs_holds_no_event_up() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.triton.hang();
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    assert!(world.triton.calls("job") > 0, "Triton is being asked");
+    job.complete().await;
+    let rest = tokio::time::timeout(Duration::from_secs(1), eyes.rest()).await;
+    assert_eq!(
+        ids(&rest.expect("the log is enough")),
+        ["0000abcd-3", CLOSING]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_that_another_process_streamed_is_the_end_here_too() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let _keeps_the_topic = world.watch("j", None).await;
+    world.faults.lose_announcements(|_, _| true);
+    job.complete().await;
+    let attached = world.hub.watch(&job_id("j"), Some("0000abcd-3")).await;
+    assert_eq!(name(&attached), "Ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_goes_on_after_its_end_was_lost_is_followed_again() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let before_the_end = job.job.clone();
+    job.complete().await;
+    world.watch("j", None).await.rest().await;
+    // The store forgets, its worker still runs the job, a watcher comes with the new epoch's cursor.
+    world.faults.wipe();
+    job.job = before_the_end;
+    let kind = EventKind::CancelRequested { reason: None };
+    job.begin_again("0000ffff", kind).await;
+    let mut eyes = world.watch("j", Some("0000ffff-1")).await;
+    job.complete().await;
+    let rest = tokio::time::timeout(Duration::from_mins(1), eyes.rest()).await;
+    assert_eq!(ids(&rest.expect("followed")), ["0000ffff-2", CLOSING]);
+}

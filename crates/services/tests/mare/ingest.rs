@@ -137,3 +137,35 @@ async fn whoever_ignores_foreign_events_still_hears_of_what_a_log_holds() {
         "by the announcement, not by the position check"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_another_instance_appended_is_streamed_at_once() {
+    let world = listening().await;
+    let time = "2025-12-01T08:55:49.123456";
+    say(
+        &world,
+        &json!({"event_type":"data:generated","timestamp":time,"job_id":"f"}),
+    );
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut eyes = world.watch("f", None).await;
+    eyes.events(1).await;
+    let begun = tokio::time::Instant::now();
+    let other = world.another_instance();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut theirs = match other.watch(&job_id("f"), None).await {
+        conch_services::hub::Attached::Stream(watcher) => crate::world::Eyes(watcher),
+        attached => panic!("expected a stream, got {}", crate::world::name(&attached)),
+    };
+    theirs.events(1).await;
+    say(
+        &world,
+        &json!({"event_type":"job:started","timestamp":time,"job_id":"f","started_at":time}),
+    );
+    for eyes in [&mut eyes, &mut theirs] {
+        assert_eq!(data(&eyes.events(1).await[0])["sequence"], 2);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "not by the position check"
+    );
+}

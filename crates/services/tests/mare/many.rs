@@ -1,7 +1,7 @@
 //! Many jobs on one stream: states first, then what comes; resume; the end of those that are named.
 
 use conch_domain::{ClientId, EventKind, JobStatus};
-use conch_services::hub::{Attached, Selection};
+use conch_services::hub::{Attached, Selection, Settings};
 
 use crate::world::{Eyes, World, data, ids, job_id, name};
 
@@ -184,4 +184,31 @@ async fn who_falls_out_of_the_ring_begins_again_with_states() {
     let last = data(&seen[seen.len() - 2]);
     assert_eq!(last["status"], "completed");
     assert!(seen.len() < 4200, "{}", seen.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_finds_no_room_does_not_count_as_ended() {
+    let settings = Settings {
+        max_topics: 1,
+        ..Settings::default()
+    };
+    let world = World::with(conch_memory::Settings::default(), settings);
+    let (mut a, mut b) = (world.job("a"), world.job("b"));
+    a.start().await;
+    a.complete().await;
+    b.start().await;
+    let attached = world.hub.watch_many(named(&["a", "b"]), None).await;
+    assert_eq!(name(&attached), "Full");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_whose_clock_is_ahead_gives_out_no_cursor_from_the_future() {
+    let world = World::new();
+    let mut eyes = watch(&world, Selection::default(), None).await;
+    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let event = r#"{"event_type":"job:started","job_id":"f","timestamp":"2099-01-01T00:00:00"}"#;
+    world.faults.announce_raw(event);
+    let seen = ids(&eyes.events(1).await);
+    let millis: i64 = seen[0].trim_start_matches("m-").parse().expect("millis");
+    assert!(millis < 1_800_000_060_000, "{seen:?}");
 }

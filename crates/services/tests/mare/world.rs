@@ -86,6 +86,30 @@ impl World {
         }
     }
 
+    /// The hub of a second process on the same store, with an ear of its own.
+    pub(crate) fn another_instance(&self) -> Hub {
+        let memory = &self.memory;
+        let reconcile = Reconcile::new(memory.bus(), self.triton.clone(), clock());
+        let hub = Settings::default().build(
+            memory.bus(),
+            self.triton.clone(),
+            reconcile,
+            clock(),
+            self.shutdown.clone(),
+        );
+        tokio::spawn(ingest::run(
+            memory.bus(),
+            Listeners {
+                hub: hub.clone(),
+                cache_results: None,
+            },
+            ForeignEvents::Accept,
+            clock(),
+            self.shutdown.clone(),
+        ));
+        hub
+    }
+
     /// An own job that nothing has happened to yet.
     pub(crate) fn job(&self, id: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
