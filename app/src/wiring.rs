@@ -204,7 +204,7 @@ async fn start_worker(
     });
     if let Some(address) = settings.address {
         let router = triton::Settings {
-            token: settings.token,
+            token: settings.token.map(config::Secret::expose),
             body: body::Limits::default(),
         }
         .build(triton::Dependencies {

@@ -70,6 +70,23 @@ pub struct Mare {
     pub local_results: u64,
 }
 
+/// Text that no log and no `Debug` shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one who checks it.
+    pub fn expose(self) -> String {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 /// The worker's settings, Triton's HTTP side included.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -78,7 +95,7 @@ pub struct Worker {
     /// Where a worker without HTTP tells how it is.
     pub ops_address: Option<SocketAddr>,
     /// The bearer that callers need.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Jobs at once.
     pub concurrency: usize,
     /// How long a job stays claimed.
@@ -350,7 +367,7 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
     Ok(Worker {
         address: http,
         ops_address: source.parse("WORKER_OPS_ADDR", None, |t| address(t).map(Some))?,
-        token,
+        token: token.map(Secret),
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
         generator,

@@ -113,6 +113,19 @@ fn flags_win_over_variables_and_empty_means_unset() {
 }
 
 #[test]
+fn no_secret_is_shown() {
+    let env = [
+        ("TRITON_TOKEN", "hunter2"),
+        ("REDIS_URL", "redis://:hunter3@x/0"),
+        ("CACHE_REDIS_URL", "redis://:hunter4@y/0"),
+    ];
+    for program in [Program::Api, Program::Worker] {
+        let shown = format!("{:?}", read(program, &[], &env).expect("valid"));
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+}
+
+#[test]
 fn redis_from_its_parts() {
     let url = |env: &[(&str, &str)]| match read(Program::Api, &[], env).expect("valid").backend {
         Backend::Redis(redis) => redis.url,
