@@ -24,10 +24,18 @@ const DEAD_PEER: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Connections {
     pool: Pool,
-    /// The connection of [`Connections::read`].
-    shared: Arc<Mutex<Option<MultiplexedConnection>>>,
+    shared: Arc<Shared>,
     client: Client,
     connect_timeout: Duration,
+}
+
+/// The connection of [`Connections::read`].
+#[derive(Default)]
+struct Shared {
+    /// Numbered, so that whoever finds one broken does not throw away the one that replaced it.
+    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// Held while one is opened: all readers wait for the same one.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Connections {
@@ -102,17 +110,41 @@ impl Connections {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<redis::RedisResult<T>> {
-        let current = self.shared.lock().clone();
-        if let Some(mut connection) = current {
-            let answer = command.query_async(&mut connection).await;
-            match answer {
-                Err(error) if is_broken(&error) => *self.shared.lock() = None,
-                answer => return Ok(answer),
-            }
+        let (number, mut connection) = self.shared(operation, 0).await?;
+        match command.query_async(&mut connection).await {
+            Err(error) if is_broken(&error) => {}
+            answer => return Ok(answer),
         }
-        let mut fresh = Connection::take(self.checkout(operation).await?);
-        *self.shared.lock() = Some(fresh.clone());
+        let (_, mut fresh) = self.shared(operation, number).await?;
         Ok(command.query_async(&mut fresh).await)
+    }
+
+    /// The shared connection, opened if there is none but those up to the number `broken`.
+    async fn shared(
+        &self,
+        operation: &'static str,
+        broken: u64,
+    ) -> Result<(u64, MultiplexedConnection)> {
+        let current = || {
+            let current = self.shared.current.lock().clone();
+            current.filter(|(number, _)| *number > broken)
+        };
+        if let Some(usable) = current() {
+            return Ok(usable);
+        }
+        let opening = tokio::time::timeout(self.connect_timeout, self.shared.opening.lock());
+        let _opening = opening
+            .await
+            .map_err(|_| unreachable(operation, PoolError::Timeout(TimeoutType::Create)))?;
+        if let Some(usable) = current() {
+            return Ok(usable);
+        }
+        let fresh = (
+            broken + 1,
+            Connection::take(self.checkout(operation).await?),
+        );
+        *self.shared.current.lock() = Some(fresh.clone());
+        Ok(fresh)
     }
 
     /// Runs a script by its digest, and loads it where Redis has forgotten it.

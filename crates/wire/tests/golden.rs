@@ -6,7 +6,9 @@
 use std::path::Path;
 
 use conch_domain::{
-    ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobStatus, RetryReason, Timestamp,
+    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobStatus,
+    Layout, Metadata, RetryReason, Template, TemplateDraft, Timestamp, ValueProposition,
+    VisualStyle, Widget, WidgetPosition,
 };
 use conch_wire::{event, job, record, snapshot};
 use proptest::prelude::*;
@@ -188,6 +190,88 @@ fn a_job_and_its_snapshots() {
     }
 }
 
+/// A caller's own object, with what a careless reader loses: order, and the last digit of a number.
+fn metadata() -> Metadata {
+    Metadata::from_json(r#"{"z":31.245270191439438,"a":[null,"é"],"n":18446744073709551615}"#)
+}
+
+fn template() -> Template {
+    let widget = |row: u32| Widget {
+        id: format!("w-{row}"),
+        widget_type: "kpi-card".to_owned(),
+        title: format!("Readmissions {row}"),
+        description: "How many come back.".to_owned(),
+        position: WidgetPosition {
+            row,
+            col: 1,
+            row_span: 1,
+            col_span: 12,
+        },
+        analytics_question: "How many come back?".to_owned(),
+        query_type: "aggregate".to_owned(),
+        metrics: vec!["readmissions".to_owned()],
+        more_requirements: Metadata::from_json(r#"{"dimensions":["month"]}"#),
+        chart_type: (row > 1).then(|| "line".to_owned()),
+        config: Metadata::default(),
+        data: metadata(),
+    };
+    Template {
+        id: "t-1".parse().expect("an id"),
+        job_id: job_id(),
+        client_id: "c-1".parse().expect("an id"),
+        index: 1,
+        draft: TemplateDraft {
+            name: "Return on investment".to_owned(),
+            description: "What it pays.".to_owned(),
+            category: Category::RoiFocused,
+            target_audience: Audience::HealthPlan,
+            key_features: vec!["one".to_owned(), "two".to_owned(), "three".to_owned()],
+            widgets: (1..=6).map(widget).collect(),
+            visual_style: VisualStyle {
+                colors: ["#102030", "#112131", "#122232", "#132333", "#142434"].map(str::to_owned),
+                font_family: "Inter".to_owned(),
+                layout: Layout::Balanced,
+            },
+            meta_data: metadata(),
+        },
+        created_at: NOW,
+        updated_at: NOW.plus_millis(1),
+    }
+}
+
+#[test]
+fn records_come_back_equal() {
+    let client = Client {
+        id: "c-1".parse().expect("an id"),
+        name: "Acme \u{1f41a}\r\n".to_owned(),
+        industry: Some("Health".to_owned()),
+        meta_data: metadata(),
+        created_at: NOW,
+        updated_at: NOW.plus_millis(1),
+    };
+    let value_proposition = ValueProposition {
+        id: "vp-1".parse().expect("an id"),
+        client_id: "c-1".parse().expect("an id"),
+        content: "We save everybody money.".to_owned(),
+        is_active: false,
+        meta_data: metadata(),
+        created_at: NOW,
+        updated_at: NOW.plus_millis(1),
+    };
+    let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+
+    let encoded = record::encode_client(&client);
+    check("client", &text(&encoded));
+    assert_eq!(record::decode_client(&encoded), Ok(client));
+    let encoded = record::encode_value_proposition(&value_proposition);
+    check("value_proposition", &text(&encoded));
+    let decoded = record::decode_value_proposition(&encoded);
+    assert_eq!(decoded, Ok(value_proposition));
+    let encoded = record::encode_template(&template());
+    check("template", &text(&encoded));
+    assert_eq!(record::decode_template(&encoded), Ok(template()));
+}
+
 #[test]
 fn what_the_python_service_sends() {
     let read = |line: &str| event::decode(line.as_bytes(), NOW).expect(line);
@@ -243,7 +327,54 @@ fn what_the_python_service_sends() {
     assert_eq!(cached.generation_duration_ms, Some(5));
 }
 
+/// What may stand in a field: right, wrong, or far too large.
+fn any_value() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::json;
+    let text = prop_oneof![
+        "\\PC{0,8}",
+        Just("2025-12-01T08:55:49".to_owned()),
+        Just("j".to_owned())
+    ];
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|v| json!(v)),
+        any::<u64>().prop_map(|v| json!(v)),
+        any::<i64>().prop_map(|v| json!(v)),
+        any::<f64>().prop_map(|v| json!(v)),
+        text.prop_map(|v| json!(v)),
+        proptest::collection::vec("\\PC{0,8}", 0..3).prop_map(|v| json!(v)),
+        Just(json!({"x": [1, {"y": null}]})),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn no_event_with_any_fields_makes_a_reader_panic(
+        event_type in "(job:(queued|started|progress|template_completed|template_failed|retrying|cancel_requested|completed|failed|cancelled)|data:generated)",
+        values in proptest::collection::vec(any_value(), 20),
+    ) {
+        let names = [
+            "timestamp", "client_id", "status", "queued_at", "value_proposition_id", "started_at",
+            "progress", "completed_templates", "total_templates", "message", "template_id",
+            "template_index", "error_message", "retry_at", "template_ids", "template_count",
+            "generation_duration_ms", "completed_at", "sequence", "attempt",
+        ];
+        let mut object: serde_json::Map<_, _> = names.map(str::to_owned).into_iter().zip(values).collect();
+        object.insert("event_type".to_owned(), event_type.into());
+        object.insert("job_id".to_owned(), "j".into());
+        let line = serde_json::to_vec(&object).expect("JSON");
+        let incoming = event::decode(&line, NOW).expect("an event");
+        let mut job = Job::unborn("j".parse().expect("an id"), "5f3a9c1e".parse().expect("an epoch"), false);
+        job.apply(job.position.next(), &incoming.event).expect("legal first event");
+        let adopted: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&incoming.adopt(&job)).expect("JSON");
+        for (name, value) in object.iter().filter(|(name, value)| *name != "sequence" && !value.is_null()) {
+            prop_assert_eq!(&adopted[name], value);
+        }
+        let kept = record::decode_job(&record::encode_job(&job)).expect("our own");
+        prop_assert_eq!(kept, job);
+    }
+
     #[test]
     fn nothing_that_comes_in_makes_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let decoded = event::decode(&bytes, NOW);

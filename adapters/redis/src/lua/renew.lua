@@ -7,7 +7,9 @@ local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]))
 if token ~= ARGV[2] or not ends or ends <= at then
   return 0
 end
-redis.call('ZADD', KEYS[2], at + tonumber(ARGV[3]), ARGV[1])
+-- First a write that Redis takes when it is out of memory: it then lets the ZADD through, which
+-- only changes a number. A full Redis costs no worker its lease.
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('ZADD', KEYS[2], at + tonumber(ARGV[3]), ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return 1

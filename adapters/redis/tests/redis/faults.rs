@@ -182,3 +182,38 @@ async fn a_wrong_password_is_refused_and_never_shown() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn a_full_redis_costs_no_worker_its_lease() {
+    let server = Server::start();
+    let queue = server.stores().queue;
+    queue.submit(submission("j-1")).await.unwrap();
+    let minute = Duration::from_mins(1);
+    let lease = queue.claim("w", minute).await.unwrap().unwrap();
+    let ends = || server.run::<f64>(&["ZSCORE", "triton:queue:leases", "j-1"]);
+    let before = ends();
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(queue.renew(&lease, 2 * minute).await.unwrap());
+    assert!(ends() > before);
+}
+
+#[tokio::test]
+async fn reads_at_once_share_one_connection_that_replaces_a_broken_one() {
+    let mut server = Server::start();
+    let cache = server.stores().cache;
+    cache.get(&job_id("j-1")).await.unwrap();
+    server.restart();
+    let received = || {
+        let info: String = server.run(&["INFO", "stats"]);
+        let line = info
+            .lines()
+            .find_map(|l| l.strip_prefix("total_connections_received:"));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let before = received();
+    let id = job_id("j-1");
+    let reads = futures::future::join_all((0..200).map(|_| cache.get(&id))).await;
+    assert!(reads.into_iter().all(|read| read.unwrap().is_none()));
+    let opened = received() - before;
+    assert!(opened < 10, "{opened} connections for reads that share one");
+}
