@@ -32,10 +32,17 @@ pub(super) struct Census {
     streams: AtomicUsize,
     connections_gauge: metrics::Gauge,
     streams_gauge: metrics::Gauge,
-    /// A task is in here from before it is spawned, and without a handle until that is known.
-    tasks: Mutex<HashMap<u64, Option<AbortHandle>>>,
+    tasks: Mutex<Tasks>,
     next_id: AtomicU64,
     emptied: Notify,
+}
+
+#[derive(Default)]
+struct Tasks {
+    /// A task is in here from before it is spawned, and without a handle until that is known.
+    handles: HashMap<u64, Option<AbortHandle>>,
+    /// A task that is running while it is cut may still spawn its successor: that is cut as well.
+    cut: bool,
 }
 
 impl Census {
@@ -70,7 +77,12 @@ impl Census {
         // Not under the lock: a runtime that is going down drops the task, and with it the seat,
         // before `spawn` returns.
         let task = tokio::spawn(build(seat)).abort_handle();
-        if let Some(slot) = self.tasks().get_mut(&id) {
+        let mut tasks = self.tasks();
+        if tasks.cut {
+            // A task that is dropped by this takes the lock.
+            drop(tasks);
+            task.abort();
+        } else if let Some(slot) = tasks.handles.get_mut(&id) {
             *slot = Some(task);
         }
     }
@@ -79,23 +91,28 @@ impl Census {
     pub(super) async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.tasks().is_empty() {
+            if self.tasks().handles.is_empty() {
                 return;
             }
             emptied.await;
         }
     }
 
-    /// Cuts all tasks at their next await and answers how many there were.
+    /// Cuts all tasks at their next await, and those that are spawned from now on. Answers how many
+    /// there were.
     pub(super) fn abort(&self) -> usize {
-        let tasks: Vec<_> = self.tasks().values().flatten().cloned().collect();
-        for task in &tasks {
-            task.abort();
+        let mut tasks = self.tasks();
+        tasks.cut = true;
+        let handles: Vec<_> = tasks.handles.values().flatten().cloned().collect();
+        // Not under the lock: a task that is dropped by this takes it.
+        drop(tasks);
+        for handle in &handles {
+            handle.abort();
         }
-        tasks.len()
+        handles.len()
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<u64, Option<AbortHandle>>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +159,7 @@ pub(super) struct Seat {
 impl Seat {
     fn new(census: &Arc<Census>, role: Role) -> Self {
         let id = census.next_id.fetch_add(1, Ordering::Relaxed);
-        census.tasks().insert(id, None);
+        census.tasks().handles.insert(id, None);
         census.count(role);
         Self {
             census: Arc::clone(census),
@@ -169,9 +186,33 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.census.discount(self.role);
         let mut tasks = self.census.tasks();
-        tasks.remove(&self.id);
-        if tasks.is_empty() {
+        tasks.handles.remove(&self.id);
+        if tasks.handles.is_empty() {
             self.census.emptied.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_of_a_task_that_was_cut_is_cut_too() {
+        let census = Arc::new(Census::new(Settings::default()));
+        let forever = |seat: Seat| async move {
+            std::future::pending::<()>().await;
+            drop(seat);
+        };
+        let first = Seat::new(&census, Role::Connection);
+        // As when the last of a drain's time passes while a connection becomes a stream.
+        assert_eq!(census.abort(), 0);
+        first.leave_to(|| census.spawn(Role::Stream, forever));
+        tokio::time::timeout(Duration::from_secs(10), census.empty())
+            .await
+            .expect("no task is left");
+        assert_eq!((census.connections(), census.streams()), (0, 0));
     }
 }

@@ -23,6 +23,7 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH};
 use axum::http::{HeaderValue, Method, Request, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
+use futures::stream;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -207,6 +208,9 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
                 return Ok(response);
             };
             if is_head {
+                // A GET has no length. An empty body would be announced as one of 0 bytes.
+                response.headers_mut().remove(CONTENT_LENGTH);
+                *response.body_mut() = Body::from_stream(stream::empty::<io::Result<Bytes>>());
                 return Ok(response);
             }
             let Some(frames) = takeover.take() else {
