@@ -17,9 +17,10 @@ use conch_services::cancel::Cancel;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub::Hub;
 use conch_services::ingest::{self, Listeners};
-use conch_services::lookup::Lookup;
+use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
+use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
@@ -37,6 +38,9 @@ const SECRETS: [&str; 4] = [
     "REDIS_PASSWORD",
     "CACHE_REDIS_URL",
 ];
+
+/// How long a start waits for the store to tell its time.
+const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
 
 /// The store ports of one backend.
 struct Stores {
@@ -133,9 +137,17 @@ impl Site {
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
     let stores = Stores::new(settings.backend)?;
     let draining = Arc::new(AtomicBool::new(false));
+    let clock = StoreClock::new(system_clock());
+    // Before anything is stamped, if the store is up; a program starts while it is down, too.
+    if !matches!(
+        tokio::time::timeout(FIRST_LOOK_AT_THE_CLOCK, clock.set(&*stores.bus)).await,
+        Ok(Ok(()))
+    ) {
+        tracing::debug!("the store's clock can't be read yet");
+    }
     let site = Site {
         shutdown: CancellationToken::new(),
-        clock: system_clock(),
+        clock: clock.clock(),
         ops: ops::Dependencies {
             metrics,
             readiness: readiness(Arc::clone(&draining)),
@@ -151,6 +163,8 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
         servers: Vec::new(),
         tasks: site.tasks.clone(),
     };
+    let keeps_time = clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
+    site.tasks.spawn(keeps_time);
     // Triton first: Mare's gateway finds it there.
     if let Some(worker) = settings.worker {
         start_worker(&site, &stores, worker, settings.drain, &mut system).await?;
@@ -262,6 +276,10 @@ async fn start_mare(
         Arc::clone(&gateway),
         Arc::clone(&site.clock),
     );
+    let lookups = lookup::Settings {
+        local_bytes: settings.local_results,
+        ask_again_after: settings.hub.position_check,
+    };
     let hub = settings.hub.build(
         Arc::clone(bus),
         Arc::clone(&gateway),
@@ -269,12 +287,12 @@ async fn start_mare(
         Arc::clone(&site.clock),
         site.shutdown.clone(),
     );
-    let lookup = Lookup::new(
-        Arc::clone(&stores.cache),
-        Arc::clone(bus),
-        Arc::clone(&gateway),
-        settings.local_results,
-    );
+    let lookup = lookups.build(lookup::Dependencies {
+        cache: Arc::clone(&stores.cache),
+        bus: Arc::clone(bus),
+        gateway: Arc::clone(&gateway),
+        reconcile: reconcile.clone(),
+    });
     site.tasks.spawn(ingest::run(
         Arc::clone(bus),
         Listeners {

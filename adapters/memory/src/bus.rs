@@ -1,8 +1,11 @@
 //! [`EventBus`]: reads and subscriptions. What a commit does is in `commit`.
 
+use std::time::{Duration, SystemTime};
+
 use async_trait::async_trait;
-use conch_domain::JobId;
+use conch_domain::{JobId, Timestamp};
 use conch_ports::{Commit, Durability, EventBus, Guarantees, Log, Published, Result, Signals};
+use conch_wire::record;
 
 use crate::Memory;
 use crate::store::corrupt;
@@ -27,14 +30,21 @@ impl EventBus for Memory {
             let Some(log) = store.data.logs.get(job_id, now) else {
                 return Ok(None);
             };
-            let entries = log.entries.iter();
+            let oldest = log
+                .entries
+                .front()
+                .map_or(log.end.sequence + 1, |entry| entry.sequence);
+            let base = log.base.as_ref().filter(|_| limit > 0 && after < oldest);
             Ok(Some(Log {
-                job: conch_wire::record::decode_job(&log.state).map_err(corrupt(OPERATION))?,
-                oldest: log
+                job: record::decode_job(&log.state).map_err(corrupt(OPERATION))?,
+                oldest,
+                base: base
+                    .map(|base| record::decode_job(base))
+                    .transpose()
+                    .map_err(corrupt(OPERATION))?,
+                entries: log
                     .entries
-                    .front()
-                    .map_or(log.end.sequence + 1, |entry| entry.sequence),
-                entries: entries
+                    .iter()
                     .skip_while(|entry| entry.sequence <= after)
                     .take(limit)
                     .cloned()
@@ -47,7 +57,19 @@ impl EventBus for Memory {
         self.lock().feed.subscribe()
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.step("event_bus.now", |_, _| Ok(system_time()))
+    }
+
     async fn ping(&self) -> Result<()> {
         self.step("event_bus.ping", |_, _| Ok(()))
     }
+}
+
+/// UTC, from the system: this store and its callers are one process.
+fn system_time() -> Timestamp {
+    let since_1970 = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    Timestamp::from_micros(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
 }

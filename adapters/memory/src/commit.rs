@@ -4,14 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 
 use conch_domain::{Job, Position, Timestamp};
-use conch_ports::{Commit, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Result};
+use conch_ports::{
+    Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Result,
+};
 use conch_wire::{job, record};
 use tokio::time::Instant;
 
 use crate::store::{JobLog, JobRow, Store};
-
-/// Event ids that a log remembers at least: the port asks for the last 256 and the one before.
-const EVENT_IDS: usize = 257;
 
 impl Store {
     pub(crate) fn commit(&mut self, commit: Commit, now: Instant) -> Result<Published> {
@@ -57,6 +56,12 @@ impl Store {
         if !passes {
             return Ok(Some(Published::Fenced));
         }
+        if let Some(log) = log
+            && log.doubtful
+            && commit.replaces.is_none()
+        {
+            return Ok(Some(Published::Doubtful(log.end)));
+        }
         let place = commit.job.position;
         let fits = match (log, commit.replaces) {
             (None, None) => place.sequence == 1,
@@ -86,7 +91,7 @@ impl Store {
         let mut log = match logs.remove(&job.id) {
             Some(log) if commit.replaces.is_none() && job.position == log.end.next() => log,
             // There is none, it has run out, or the commit replaces it.
-            _ => JobLog::new(job),
+            _ => JobLog::new(commit),
         };
         log.state = record::encode_job(job);
         log.end = job.position;
@@ -95,13 +100,11 @@ impl Store {
             sequence: job.position.sequence,
             line: commit.line.clone(),
         });
-        while log.entries.len() > history_limit {
-            log.entries.pop_front();
-        }
+        log.trim(history_limit as u64);
         log.event_ids.push_back(commit.event_id.clone());
         log.sequences
             .insert(commit.event_id.clone(), job.position.sequence);
-        while log.event_ids.len() > history_limit.max(EVENT_IDS) {
+        while log.event_ids.len() > EVENT_IDS_REMEMBERED + 1 {
             if let Some(oldest) = log.event_ids.pop_front() {
                 log.sequences.remove(&oldest);
             }
@@ -144,8 +147,12 @@ impl Store {
 }
 
 impl JobLog {
-    fn new(job: &Job) -> Self {
+    fn new(commit: &Commit) -> Self {
+        let job = &commit.job;
         Self {
+            base: commit.base.as_ref().map(record::encode_job),
+            mark: None,
+            doubtful: false,
             state: bytes::Bytes::new(),
             own: job.own,
             end: job.position,
@@ -153,6 +160,19 @@ impl JobLog {
             entries: VecDeque::new(),
             event_ids: VecDeque::new(),
             sequences: HashMap::new(),
+        }
+    }
+
+    /// Notes the state at each multiple of `limit` and cuts the log off there at the next one: so at
+    /// least `limit` events are kept, fewer than twice as many, and the state before them.
+    fn trim(&mut self, limit: u64) {
+        if !self.end.sequence.is_multiple_of(limit) {
+            return;
+        }
+        let mark = self.mark.replace((self.end.sequence, self.state.clone()));
+        if let Some((sequence, state)) = mark {
+            self.entries.retain(|entry| entry.sequence > sequence);
+            self.base = Some(state);
         }
     }
 

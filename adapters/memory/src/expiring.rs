@@ -42,6 +42,11 @@ impl<K: Clone + Eq + Hash + Ord, V> Expiring<K, V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
+    /// Everything that is held, what has run out included.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|(value, _)| value)
+    }
+
     /// Puts the value in the place of whatever was there.
     pub(crate) fn insert(&mut self, key: K, value: V, until: Instant) {
         self.remove(&key);

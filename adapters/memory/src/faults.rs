@@ -127,6 +127,17 @@ impl Faults {
         store.feed.reconnect();
     }
 
+    /// Tells the store that it may have lost events of every log that it holds: it was restarted from
+    /// an older copy, and knows that.
+    pub fn doubt_logs(&self) {
+        let mut store = self.memory.lock();
+        for log in store.data.logs.values_mut() {
+            log.doubtful = true;
+        }
+        store.feed.disconnect();
+        store.feed.reconnect();
+    }
+
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that
     /// failed over to a copy that lagged. Record, queue and cached result stay. False, and nothing
     /// is changed, when the log isn't whole: then the state before them can't be told.
@@ -151,7 +162,7 @@ impl Faults {
 }
 
 impl JobLog {
-    /// This log without its last events; none when it was trimmed or begins in mid-life.
+    /// This log without its last events; none when it was trimmed.
     fn without_last(&self, count: usize) -> Option<Self> {
         if self.entries.front().is_none_or(|first| first.sequence != 1) {
             return None;
@@ -166,12 +177,18 @@ impl JobLog {
             },
             ended: false,
             entries: self.entries.iter().take(left).cloned().collect(),
+            base: self.base.clone(),
+            mark: self.mark.clone().filter(|(at, _)| *at <= left as u64),
+            doubtful: self.doubtful,
             event_ids: self.event_ids.iter().take(left).cloned().collect(),
             sequences: self.sequences.clone(),
         };
         log.sequences.retain(|_, sequence| *sequence <= left as u64);
         let whole = record::decode_job(&self.state).ok()?;
-        let mut job = Job::unborn(whole.id.clone(), log.end.epoch, log.own);
+        let mut job = match &log.base {
+            Some(base) => record::decode_job(base).ok()?,
+            None => Job::unborn(whole.id.clone(), log.end.epoch, log.own),
+        };
         for entry in &log.entries {
             let event = event::decode(&entry.line, Timestamp::from_micros(0))
                 .ok()?

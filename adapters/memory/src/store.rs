@@ -48,6 +48,12 @@ pub(crate) struct JobLog {
     pub(crate) ended: bool,
     /// The newest events, without gaps; the last one is at `end`.
     pub(crate) entries: VecDeque<Entry>,
+    /// The fold before the first of them, where that isn't the job's first.
+    pub(crate) base: Option<Bytes>,
+    /// The fold at which the log may be trimmed next, and its sequence.
+    pub(crate) mark: Option<(u64, Bytes)>,
+    /// The store was told that it may have lost events of this log.
+    pub(crate) doubtful: bool,
     /// The newest event ids, in the order of their events; the last one is at `end`.
     pub(crate) event_ids: VecDeque<EventId>,
     /// The same ids with their sequences.

@@ -5,16 +5,16 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{JobId, Position};
+use conch_domain::{JobId, Position, Timestamp};
 use conch_ports::{
-    Commit, Durability, Entry, Error, ErrorKind, EventBus, Fence, Guarantees, Log, Published,
-    QueueEffect, Result, Signals,
+    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, EventBus, Fence, Guarantees,
+    Log, Published, QueueEffect, Result, Signals,
 };
 use conch_wire::{job, record};
 use redis::{Script, ScriptInvocation, Value};
 
 use crate::cache::millis;
-use crate::connection::Connections;
+use crate::connection::{Connections, failed};
 use crate::keys::Keys;
 use crate::records::{Record, micros};
 use crate::settings::Settings;
@@ -154,6 +154,14 @@ impl Redis {
             .arg(millis(settings.unfinished_ttl))
             .arg(every_job)
             .arg(one_job)
+            .arg(
+                &commit
+                    .base
+                    .as_ref()
+                    .map(record::encode_job)
+                    .unwrap_or_default()[..],
+            )
+            .arg(EVENT_IDS_REMEMBERED)
             .arg(u8::from(job.own));
         if job.own {
             let record = Record::of_job(keys, job).without_body();
@@ -193,13 +201,23 @@ impl EventBus for Redis {
         call.key(self.keys.log(job_id))
             .key(self.keys.state(job_id))
             .arg(after)
-            .arg(limit.min(self.settings.history_limit));
+            .arg(limit.min(2 * self.settings.history_limit));
         let answer: Option<Vec<Vec<u8>>> = self.connections.script(OPERATION, &call).await?;
         answer.map(|parts| log(OPERATION, parts)).transpose()
     }
 
     fn subscribe(&self) -> Signals {
         subscribe::signals(self.connections.clone(), &self.keys, &self.settings)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        const OPERATION: &str = "event_bus.now";
+        let answer = self
+            .connections
+            .read(OPERATION, &redis::cmd("TIME"))
+            .await?;
+        let (seconds, micros): (i64, i64) = answer.map_err(|error| failed(OPERATION, error))?;
+        Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
     }
 
     async fn ping(&self) -> Result<()> {
@@ -240,6 +258,7 @@ pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Publ
         ["duplicate", epoch, sequence] => Published::Duplicate(position(epoch, sequence)?),
         ["conflict"] => Published::Conflict(None),
         ["conflict", epoch, sequence] => Published::Conflict(Some(position(epoch, sequence)?)),
+        ["doubtful", epoch, sequence] => Published::Doubtful(position(epoch, sequence)?),
         ["ended"] => Published::Ended,
         ["fenced"] => Published::Fenced,
         _ => return Err(unexpected(operation)),
@@ -248,8 +267,11 @@ pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Publ
 
 fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
     let mut parts = parts.into_iter();
-    let (Some(fold), Some(oldest)) = (parts.next(), parts.next()) else {
+    let (Some(fold), Some(oldest), Some(base)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(unexpected(operation));
+    };
+    let state = |fold: &[u8]| {
+        record::decode_job(fold).map_err(|error| unexpected(operation).with_source(error))
     };
     let mut entries = Vec::with_capacity(parts.len() / 2);
     while let (Some(sequence), Some(line)) = (parts.next(), parts.next()) {
@@ -259,7 +281,8 @@ fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
         });
     }
     Ok(Log {
-        job: record::decode_job(&fold).map_err(|error| unexpected(operation).with_source(error))?,
+        job: state(&fold)?,
+        base: (!base.is_empty()).then(|| state(&base)).transpose()?,
         oldest: number(operation, &oldest)?,
         entries,
     })

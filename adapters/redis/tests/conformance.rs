@@ -13,6 +13,7 @@ use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
 use conch_domain::JobId;
 use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
 use conch_redis::{Settings, Stores};
+use parking_lot::Mutex;
 use server::Server;
 
 const LIMITS: Limits = Limits {
@@ -22,7 +23,7 @@ const LIMITS: Limits = Limits {
 };
 
 struct OnRedis {
-    server: Server,
+    server: Mutex<Server>,
     stores: Stores,
 }
 
@@ -38,7 +39,10 @@ fn settings(server: &Server) -> Settings {
 async fn fresh() -> OnRedis {
     let server = Server::start();
     let stores = settings(&server).build().expect("good settings");
-    OnRedis { server, stores }
+    OnRedis {
+        server: Mutex::new(server),
+        stores,
+    }
 }
 
 #[async_trait]
@@ -64,23 +68,38 @@ impl Subject for OnRedis {
     }
 
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        Some(settings(&self.server).build().expect("good settings").bus)
+        Some(
+            settings(&self.server.lock())
+                .build()
+                .expect("good settings")
+                .bus,
+        )
     }
 
     async fn advance(&self, by: Duration) {
         tokio::time::sleep(by).await;
     }
 
+    async fn restart_from_a_copy(&self) -> bool {
+        let mut server = self.server.lock();
+        let _: String = server.run(&["SAVE"]);
+        server.restart();
+        true
+    }
+
     async fn interrupt_subscription(&self) {
-        let _: u64 = self.server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        let _: u64 = self
+            .server
+            .lock()
+            .run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     }
 
     async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {
         let key = format!("triton:job:result:{job_id}");
         match blob {
-            ForeignBlob::Bytes(bytes) => self.server.set(&key, &bytes),
+            ForeignBlob::Bytes(bytes) => self.server.lock().set(&key, &bytes),
             ForeignBlob::NotAString => {
-                let _: u64 = self.server.run(&["LPUSH", &key, "x"]);
+                let _: u64 = self.server.lock().run(&["LPUSH", &key, "x"]);
             }
         }
         true

@@ -206,6 +206,7 @@ impl Script {
             effect: QueueEffect::Keep,
             announce: true,
             replaces: None,
+            base: None,
         }
     }
 
@@ -320,6 +321,7 @@ impl Script {
         self.job = self.job.reincarnate(epoch());
         Commit {
             replaces: Some(seen),
+            base: Some(self.job.clone()),
             ..self.progress(self.job.progress)
         }
     }

@@ -72,8 +72,10 @@ macro_rules! with_laws {
                 announce_follows_append
                 announcements_keep_their_order
                 read_is_one_moment
+                the_base_joins_on
                 a_lost_log_is_absent
                 replacing_begins_an_epoch
+                what_may_have_lost_begins_anew
                 subscription_starts_with_lapsed
                 effects_belong_to_the_append
                 shared_means_shared

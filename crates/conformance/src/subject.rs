@@ -52,6 +52,10 @@ pub trait Subject: Send + Sync {
     /// Lets at least this much time pass for the store: on paused time by moving it, else by waiting.
     async fn advance(&self, by: Duration);
 
+    /// Restarts the store from a copy that could be older than what it last acknowledged, as it must
+    /// know, and brings it back. Nothing is really lost. False when there is no such thing.
+    async fn restart_from_a_copy(&self) -> bool;
+
     /// Cuts every subscription of [`Subject::bus`] off once, from outside; they come back by
     /// themselves.
     async fn interrupt_subscription(&self);

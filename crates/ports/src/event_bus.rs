@@ -11,7 +11,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{EventId, Job, JobId, LeaseToken, Position};
+use conch_domain::{EventId, Job, JobId, LeaseToken, Position, Timestamp};
 use futures::stream::BoxStream;
 use std::time::Duration;
 
@@ -36,7 +36,14 @@ pub struct Commit {
     /// The log's end as the caller saw it, when `job.position` begins another incarnation of a log
     /// that lost its tail: if the log still stands exactly there, it is replaced.
     pub replaces: Option<Position>,
+    /// What the job had been through before a log that begins in mid-life, at sequence 0 of it. Only
+    /// with sequence 1.
+    pub base: Option<Job>,
 }
+
+/// Event ids that a log remembers at least: more than a job can have events that aren't of its
+/// life's course, so that whoever comes late with one is answered `Duplicate`.
+pub const EVENT_IDS_REMEMBERED: usize = 2048;
 
 /// Who may append.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +86,9 @@ pub enum Published {
     Duplicate(Position),
     /// The log stands elsewhere (none: there is no log). Nothing changed: read, fold, try again.
     Conflict(Option<Position>),
+    /// The log stands here, but the store may have lost what it acknowledged after. Nothing changed:
+    /// read, and begin another epoch that replaces it.
+    Doubtful(Position),
     /// The log has its terminal event. Nothing changed.
     Ended,
     /// The fence refuses. Nothing changed.
@@ -102,6 +112,10 @@ pub struct Log {
     /// Sequence of the oldest event that is still kept; greater than `job.position.sequence` when
     /// none is.
     pub oldest: u64,
+    /// The fold right before the oldest kept event, where that isn't the job's first: the log was
+    /// trimmed, or began in mid-life. Only if it was asked for, by a call that begins before it and
+    /// takes entries.
+    pub base: Option<Job>,
     /// The kept events after the one asked for, oldest first, without gaps. Shorter than what there
     /// is when the limit of the call cut it.
     pub entries: Vec<Entry>,
@@ -149,8 +163,9 @@ pub struct Guarantees {
 /// - **sequences_have_no_gaps**: the events of an epoch MUST be 1..n in the order of their appends,
 ///   and never change.
 /// - **event_id_is_appended_once**: a commit whose `event_id` is in the log MUST be answered with
-///   `Duplicate` and the first one's place, whatever its other fields say, at least until 256 later
-///   events. This is checked before all else, for a time-out may hide a success.
+///   `Duplicate` and the first one's place, whatever its other fields say, at least until
+///   [`EVENT_IDS_REMEMBERED`] later events. This is checked before all else, for a time-out may hide a
+///   success.
 /// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`.
 /// - **fence_is_checked_in_the_step**: `Foreign`, `Held`, `Expired` and `Unclaimed` MUST be checked in the
 ///   same atomic step as the append, against the store's clock; a commit that is `Fenced` MUST
@@ -161,10 +176,15 @@ pub struct Guarantees {
 ///   appends. They may be lost, and may be repeated.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
-///   the log lives; trimming MUST NOT change the state.
+///   the log lives, and at most twice as many; trimming MUST NOT change the state.
+/// - **the_base_joins_on**: the base of a trimmed log, or of one that began in mid-life, MUST be the
+///   fold at the sequence right before the oldest kept event.
 /// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
 /// - **replacing_begins_an_epoch**: a commit at sequence 1 with `replaces` MUST replace a log that
 ///   stands exactly there, and no other; the old events MUST be gone in the same step.
+/// - **what_may_have_lost_begins_anew**: after a restart or a failover in which acknowledged appends
+///   may have been lost, a commit in the epoch of a log that was there before MUST be `Doubtful`,
+///   until one replaces it. A store that knows that nothing was lost goes on.
 /// - **subscription_starts_with_lapsed**: `subscribe` MUST NOT wait for the backend; its first
 ///   signal, and the first after every interruption or overflow, MUST be `Lapsed`, sent once
 ///   messages flow. A message published after `Lapsed` was received MUST arrive or be followed by
@@ -194,6 +214,12 @@ pub trait EventBus: Send + Sync {
 
     /// Everything that anybody announces from now on, for all jobs. Reconnects by itself for ever.
     fn subscribe(&self) -> Signals;
+
+    /// The store's own clock, the one that leases are measured by.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn now(&self) -> Result<Timestamp>;
 
     /// Whether the backend answers now.
     ///

@@ -16,8 +16,8 @@ pub use catalogue::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use event_bus::{
-    Commit, Durability, Entry, EventBus, Fence, Guarantees, Log, Published, QueueEffect, Signal,
-    Signals,
+    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, EventBus, Fence, Guarantees, Log, Published,
+    QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
 pub use result_cache::ResultCache;

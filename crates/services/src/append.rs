@@ -76,8 +76,8 @@ impl Appender {
     /// - it went on: `job` becomes its fold, and the event is tried after that;
     /// - it is gone: a new epoch begins over `job`'s state;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
-    ///   that this caller saw acknowledged, so a new epoch replaces the log. Whoever doesn't hold the
-    ///   lease takes the log as it is.
+    ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log;
+    /// - the store says that it may have lost events: a new epoch over the log's state replaces it.
     ///
     /// Cancel-safe: dropped, the event was appended or not; `job` is then as it was or an older fold.
     ///
@@ -91,9 +91,13 @@ impl Appender {
     ) -> Result<Outcome> {
         let event_id = EventId::from_uuid(Uuid::now_v7());
         let holds = matches!(append.fence, Fence::Held(_));
-        let mut replaces = None;
-        let mut next = job.clone();
+        let mut log = Place::here(job);
         for _ in 0..RACES {
+            let Place {
+                mut next,
+                replaces,
+                base,
+            } = log;
             let event = Event {
                 job_id: job.id.clone(),
                 client_id: job.client_id.clone(),
@@ -118,6 +122,7 @@ impl Appender {
                 effect: append.effect,
                 announce: true,
                 replaces,
+                base,
             };
             // The very same commit again: the log answers `Duplicate` before all else, so what comes
             // back is certain even when an earlier try did its work and only its answer was lost.
@@ -142,8 +147,10 @@ impl Appender {
                 Published::Ended => return Ok(Outcome::Ended),
                 Published::Fenced => return Ok(Outcome::Fenced),
                 Published::Conflict(_) => {
-                    let log = self.read(job, total).await?;
-                    (next, replaces) = refold(job, log, holds);
+                    log = refold(job, self.read(job, total).await?, holds, false);
+                }
+                Published::Doubtful(_) => {
+                    log = refold(job, self.read(job, total).await?, holds, true);
                 }
             }
         }
@@ -163,25 +170,65 @@ impl Appender {
     }
 }
 
-/// What to append to next, and which log that replaces.
-fn refold(job: &mut Job, log: Option<Job>, holds: bool) -> (Job, Option<Position>) {
+/// Where an append goes.
+struct Place {
+    /// The fold before it.
+    next: Job,
+    /// The log that the append replaces.
+    replaces: Option<Position>,
+    /// What a log that the append begins goes on from.
+    base: Option<Job>,
+}
+
+impl Place {
+    /// Right after what `job` has been through.
+    fn here(job: &Job) -> Self {
+        Self {
+            next: job.clone(),
+            replaces: None,
+            base: None,
+        }
+    }
+
+    /// At the beginning of another epoch, over `job`'s state.
+    fn anew(job: &Job, replaces: Option<Position>) -> Self {
+        let reborn = job.reincarnate(new_epoch());
+        Self {
+            // A job that has been through nothing begins like any other.
+            base: job.updated_at.is_some().then(|| reborn.clone()),
+            next: reborn,
+            replaces,
+        }
+    }
+}
+
+/// What to append to, now that the log is known to be `log`. `doubtful` says that the store may have
+/// lost events of it.
+fn refold(job: &mut Job, log: Option<Job>, holds: bool, doubtful: bool) -> Place {
     let Some(log) = log else {
-        return (job.reincarnate(new_epoch()), None);
+        return Place::anew(job, None);
     };
     let behind =
         log.position.epoch != job.position.epoch || log.position.sequence < job.position.sequence;
-    if !(holds && behind) {
-        *job = log;
-        return (job.clone(), None);
+    if holds && behind {
+        tracing::warn!(
+            job.id = %job.id, seen = %job.position, log = %log.position,
+            "the store lost events of this job: a new epoch begins"
+        );
+        let known = Job::restore(JobRecord {
+            // Somebody may have asked for the end of what the store made of the job.
+            cancel_requested: job.cancel_requested || log.cancel_requested,
+            ..(**job).clone()
+        });
+        return Place::anew(&known, Some(log.position));
     }
-    tracing::warn!(
-        job.id = %job.id, seen = %job.position, log = %log.position,
-        "the store lost events of this job: a new epoch begins"
-    );
-    let next = JobRecord {
-        // Somebody may have asked for the end of what the store made of the job.
-        cancel_requested: job.cancel_requested || log.cancel_requested,
-        ..(*job.reincarnate(new_epoch())).clone()
-    };
-    (Job::restore(next), Some(log.position))
+    *job = log;
+    if doubtful {
+        tracing::warn!(
+            job.id = %job.id, log = %job.position,
+            "the store may have lost events of this job: a new epoch begins"
+        );
+        return Place::anew(job, Some(job.position));
+    }
+    Place::here(job)
 }

@@ -6,6 +6,8 @@
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
 //!
+//! Both: [`store_clock`], the one clock of all processes on one store.
+//!
 //! Never in here: the name of a technology, a socket, a header.
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub mod reconcile;
 pub mod records;
 mod run;
 mod running;
+pub mod store_clock;
 pub mod submit;
 pub mod worker;
 

@@ -1,10 +1,12 @@
 //! What a job is now: this process's own finished jobs, then the cache, then the log, then Triton.
 //!
-//! A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
+//! A log that foreign programs feed may have missed the job's end: while it shows none, Triton is asked
+//! from time to time. A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
 //! for the others. What a cache holds may come from any program, so it is checked before it is served.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, JobStatus};
@@ -14,9 +16,16 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
+use tokio::time::Instant;
+
+use crate::reconcile::{Asked, Reconcile};
 
 /// Events of one page of a history read.
 const PAGE: usize = 500;
+/// Jobs of which is remembered when Triton was asked. Of one that is forgotten it is asked again.
+const MAX_ASKED: usize = 10_000;
+/// How long a lookup that has an answer waits for Triton's better one.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What an entry of the local cache costs beside its bytes.
 const ENTRY_OVERHEAD: u64 = 128;
 
@@ -31,12 +40,37 @@ pub enum Events {
     Unknown,
 }
 
+/// How lookups go about it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bounds the finished jobs kept in this process; 0 keeps none.
+    pub local_bytes: u64,
+    /// How long a foreign job's log that shows no end is believed before Triton is asked again.
+    pub ask_again_after: Duration,
+}
+
+/// Whom lookups ask.
+pub struct Dependencies {
+    /// Results.
+    pub cache: Arc<dyn ResultCache>,
+    /// Logs.
+    pub bus: Arc<dyn EventBus>,
+    /// Triton.
+    pub gateway: Arc<dyn TritonGateway>,
+    /// What Triton knows beyond a log.
+    pub reconcile: Reconcile,
+}
+
 type Answer = Result<Option<Bytes>, Arc<Error>>;
 
 struct Inner {
     cache: Arc<dyn ResultCache>,
     bus: Arc<dyn EventBus>,
     gateway: Arc<dyn TritonGateway>,
+    reconcile: Reconcile,
+    /// Jobs whose log shows no end, and when Triton was asked for it last.
+    asked: Cache<JobId, Instant>,
+    ask_again_after: Duration,
     /// Results never change, so this process need not ask for one twice.
     local: Cache<JobId, Bytes, Weigh>,
     /// Questions under way.
@@ -56,23 +90,30 @@ impl Weighter<JobId, Bytes> for Weigh {
 #[derive(Clone)]
 pub struct Lookup(Arc<Inner>);
 
-impl Lookup {
-    /// `local_bytes` bounds the finished jobs kept in this process; 0 keeps none.
-    pub fn new(
-        cache: Arc<dyn ResultCache>,
-        bus: Arc<dyn EventBus>,
-        gateway: Arc<dyn TritonGateway>,
-        local_bytes: u64,
-    ) -> Self {
-        Self(Arc::new(Inner {
+impl Settings {
+    /// Lookups that ask `dependencies`.
+    pub fn build(self, dependencies: Dependencies) -> Lookup {
+        let Dependencies {
             cache,
             bus,
             gateway,
-            local: Cache::with_weighter((local_bytes / 1024) as usize, local_bytes, Weigh),
+            reconcile,
+        } = dependencies;
+        let kept = (self.local_bytes / 1024) as usize;
+        Lookup(Arc::new(Inner {
+            cache,
+            bus,
+            gateway,
+            reconcile,
+            asked: Cache::new(MAX_ASKED),
+            ask_again_after: self.ask_again_after,
+            local: Cache::with_weighter(kept, self.local_bytes, Weigh),
             flights: Mutex::new(HashMap::new()),
         }))
     }
+}
 
+impl Lookup {
     /// The encoded job object, or none when nobody knows the job. Cancel-safe.
     ///
     /// # Errors
@@ -140,7 +181,10 @@ impl Inner {
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
         match self.bus.read(job_id, 0, 0).await {
-            Ok(Some(log)) => return Ok(Some(self.keep(&log.job).await)),
+            Ok(Some(log)) => {
+                let job = self.up_to_date(log.job).await;
+                return Ok(Some(self.keep(&job).await));
+            }
             Ok(None) => {}
             // Triton may still know; if it doesn't answer either, its error is the answer.
             Err(error) => {
@@ -151,6 +195,38 @@ impl Inner {
             Some(job) => Some(self.keep(&job).await),
             None => None,
         })
+    }
+
+    /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
+    /// time the log is believed as it is: the next lookup asks again.
+    async fn up_to_date(&self, job: Job) -> Job {
+        // Of our own jobs nobody knows more than the log.
+        if job.own || job.status.is_terminal() {
+            return job;
+        }
+        let now = Instant::now();
+        let last = self.asked.get(&job.id);
+        if last.is_some_and(|last| now < last + self.ask_again_after) {
+            return job;
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.reconcile.ask(&job.id)).await;
+        match asked {
+            Ok(Ok(asked)) => {
+                self.asked.insert(job.id.clone(), now);
+                if asked == Asked::Appended
+                    && let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await
+                {
+                    return log.job;
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(job.id = %job.id, %error, "Triton could not be asked for the job's end");
+            }
+            Err(_) => {
+                tracing::debug!(job.id = %job.id, "Triton took too long to tell of the job's end");
+            }
+        }
+        job
     }
 
     /// What the cache holds, if it is a finished job's object and this job's. An object that another

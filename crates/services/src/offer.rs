@@ -40,11 +40,17 @@ pub(crate) async fn offer(
     fence: Fence,
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
+    let mut doubtful = None;
     for _ in 0..TRIES {
         let mut job = match bus.read(&event.job_id, 0, 0).await? {
             Some(log) => log.job,
             None => Job::unborn(event.job_id.clone(), new_epoch(), false),
         };
+        let replaces = doubtful.filter(|place| *place == job.position);
+        if replaces.is_some() {
+            job = job.reincarnate(new_epoch());
+        }
+        let base = replaces.map(|_| job.clone());
         if fence == Fence::Foreign && job.own {
             return Ok(Offered::OwnJob);
         }
@@ -69,7 +75,8 @@ pub(crate) async fn offer(
             },
             announce: fence != Fence::Foreign,
             fence: fence.clone(),
-            replaces: None,
+            replaces,
+            base,
             job,
         };
         match bus.publish(commit).await? {
@@ -78,6 +85,7 @@ pub(crate) async fn offer(
             Published::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
             Published::Fenced => return Ok(Offered::OwnJob),
             Published::Conflict(_) => {}
+            Published::Doubtful(place) => doubtful = Some(place),
         }
     }
     Err(Error::new(

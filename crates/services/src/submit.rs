@@ -122,6 +122,7 @@ impl Submit {
             effect: QueueEffect::Keep,
             announce: true,
             replaces: None,
+            base: None,
         };
         (job, commit)
     }

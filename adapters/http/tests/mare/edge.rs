@@ -1,6 +1,7 @@
 //! An edge on a store in memory and a scripted job service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use conch_domain::{
@@ -12,7 +13,7 @@ use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
 use conch_services::Clock;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub;
-use conch_services::lookup::Lookup;
+use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,16 @@ pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edg
     );
     let router = settings.build(mare::Dependencies {
         hub: hub.clone(),
-        lookup: Lookup::new(memory.cache(), memory.bus(), gateway.clone(), 0),
+        lookup: lookup::Settings {
+            local_bytes: 0,
+            ask_again_after: Duration::from_secs(10),
+        }
+        .build(lookup::Dependencies {
+            cache: memory.cache(),
+            bus: memory.bus(),
+            gateway: gateway.clone(),
+            reconcile: reconcile.clone(),
+        }),
         edge_cancel: EdgeCancel::new(gateway.clone(), reconcile, hub),
         gateway,
         bus: memory.bus(),
@@ -112,6 +122,7 @@ pub(crate) async fn finish(memory: &Memory, job_id: &str) {
             effect: QueueEffect::Keep,
             announce: true,
             replaces: None,
+            base: None,
         };
         let published = memory.bus().publish(commit).await.unwrap();
         assert_eq!(published, Published::Appended);

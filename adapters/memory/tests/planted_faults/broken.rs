@@ -179,6 +179,15 @@ impl EventBus for Broken {
                 let log = self.bus.read(&job_id, 0, 0).await?;
                 commit.replaces = log.map(|log| log.job.position);
             }
+            Fault::GoOnAfterALoss => {
+                let answer = self.bus.publish(commit.clone()).await?;
+                let Published::Doubtful(at) = answer else {
+                    return Ok(answer);
+                };
+                commit.job = commit.job.reincarnate(build::epoch());
+                commit.job = self::at(&commit.job, commit.job.position.next());
+                commit.replaces = Some(at);
+            }
             Fault::KeepQueueEntry => commit.effect = QueueEffect::Keep,
             Fault::RequeueAtOnce => {
                 if let QueueEffect::Requeue { after, .. } = &mut commit.effect {
@@ -201,6 +210,7 @@ impl EventBus for Broken {
             (Fault::EmptyLogForNone, None) => Some(Log {
                 job: Job::unborn(job_id.clone(), build::epoch(), false),
                 oldest: 1,
+                base: None,
                 entries: Vec::new(),
             }),
             (Fault::RenumberOnRead, Some(mut log)) => {
@@ -216,6 +226,7 @@ impl EventBus for Broken {
                 log.job = Job::restore(record);
                 Some(log)
             }
+            (Fault::LoseTheBase, Some(log)) => Some(Log { base: None, ..log }),
             (_, log) => log,
         })
     }
@@ -252,6 +263,10 @@ impl EventBus for Broken {
             }
             _ => signals,
         }
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.bus.now().await
     }
 
     async fn ping(&self) -> Result<()> {
@@ -472,6 +487,11 @@ impl Subject for Broken {
 
     async fn advance(&self, by: Duration) {
         tokio::time::advance(by).await;
+    }
+
+    async fn restart_from_a_copy(&self) -> bool {
+        self.memory.faults().doubt_logs();
+        true
     }
 
     async fn interrupt_subscription(&self) {

@@ -33,6 +33,8 @@ enum Fault {
     TrimTheState,
     EmptyLogForNone,
     ReplaceAnyLog,
+    GoOnAfterALoss,
+    LoseTheBase,
     KeepQueueEntry,
     CacheNothing,
     CacheForEver,
@@ -142,6 +144,16 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::ReplaceAnyLog,
         "event_bus::replacing_begins_an_epoch",
         "replaces Some",
+    ),
+    (
+        Fault::GoOnAfterALoss,
+        "event_bus::what_may_have_lost_begins_anew",
+        "Doubtful",
+    ),
+    (
+        Fault::LoseTheBase,
+        "event_bus::the_base_joins_on",
+        "the log began in mid-life",
     ),
     (
         Fault::KeepQueueEntry,

@@ -78,6 +78,11 @@ impl Subject for InMemory {
         }
     }
 
+    async fn restart_from_a_copy(&self) -> bool {
+        self.memory.faults().doubt_logs();
+        true
+    }
+
     async fn interrupt_subscription(&self) {
         self.memory.faults().interrupt_subscription();
     }

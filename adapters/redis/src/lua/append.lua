@@ -1,9 +1,6 @@
 -- An append to a job's log, in three parts: `refusal` looks and changes nothing, `append` writes,
 -- `announce` publishes. `read_commit` names what comes in.
 
--- Event ids are remembered for this many events.
-local REMEMBERED = 512
-
 local function read_commit()
   local c = {
     log = KEYS[1], state = KEYS[2], seen = KEYS[3],
@@ -16,13 +13,15 @@ local function read_commit()
     effect = ARGV[10], after = tonumber(ARGV[11]), counts = ARGV[12] == '1',
     ended = ARGV[13] == '1', fold = ARGV[14],
     cached = ARGV[15], result_ttl = ARGV[16],
-    history = ARGV[17], ttl = ARGV[18], queue_ttl = ARGV[19],
+    history = tonumber(ARGV[17]), ttl = ARGV[18], queue_ttl = ARGV[19],
     every_job = ARGV[20], one_job = ARGV[21],
+    base = ARGV[22], remembered = tonumber(ARGV[23]),
   }
-  c.own = ARGV[22] == '1'
+  c.run, c.aof = this_run()
+  c.own = ARGV[24] == '1'
   c.job = KEYS[8]
   if c.own then
-    c.record = record_from(c.job, KEYS[9], 11, 23)
+    c.record = record_from(c.job, KEYS[9], 11, 25)
     c.record.body = c.fold
   end
   return c
@@ -62,7 +61,7 @@ local function refusal(c, at)
     expect_record(c.record)
   end
 
-  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended')
+  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof')
   local epoch, sequence, ended = state[1], state[2], state[3]
   if epoch then
     local place = redis.call('ZSCORE', c.seen, c.event_id)
@@ -88,6 +87,9 @@ local function refusal(c, at)
     and c.replaces_epoch == epoch and c.replaces_sequence == sequence then
     c.begins = true
     return nil
+  end
+  if c.replaces_epoch == '' and may_have_lost(state[4], state[5], c.run) then
+    return { 'doubtful', epoch, sequence }
   end
   if c.epoch == epoch and c.sequence == tonumber(sequence) + 1 then
     return nil
@@ -115,6 +117,20 @@ local function queue_effect(c, at)
   redis.call('PEXPIRE', c.leases, c.queue_ttl)
 end
 
+-- Notes the fold at each multiple of the limit, and cuts the log off there at the next one: so at
+-- least `history` events are kept, fewer than twice as many, and the fold right before them.
+local function trim(c)
+  if c.sequence % c.history ~= 0 then
+    return
+  end
+  local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold')
+  if mark[1] then
+    redis.call('XTRIM', c.log, 'MINID', '=', string.format('%.0f-0', tonumber(mark[1]) + 1))
+    redis.call('HSET', c.state, 'base', mark[2])
+  end
+  redis.call('HSET', c.state, 'mark', ARGV[5], 'mark_fold', c.fold)
+end
+
 local function append(c, at)
   -- First a command that Redis refuses when it is out of memory: once a script has written
   -- anything, `DEL` included, Redis lets all the rest through.
@@ -122,12 +138,16 @@ local function append(c, at)
   if c.begins then
     redis.call('DEL', c.log, c.state, c.seen)
   end
-  redis.call('XADD', c.log, 'MAXLEN', '=', c.history, ARGV[5] .. '-0',
-    'line', c.line, 'event_id', c.event_id)
+  redis.call('XADD', c.log, ARGV[5] .. '-0', 'line', c.line, 'event_id', c.event_id)
   redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', ARGV[5],
-    'ended', c.ended and '1' or '0', 'own', c.own and '1' or '0', 'fold', c.fold)
+    'ended', c.ended and '1' or '0', 'own', c.own and '1' or '0', 'fold', c.fold,
+    'run', c.run, 'aof', c.aof)
+  if c.base ~= '' then
+    redis.call('HSET', c.state, 'base', c.base)
+  end
+  trim(c)
   redis.call('ZADD', c.seen, ARGV[5], c.event_id)
-  redis.call('ZREMRANGEBYRANK', c.seen, 0, -(REMEMBERED + 1))
+  redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
   redis.call('PEXPIRE', c.log, c.ttl)
   redis.call('PEXPIRE', c.state, c.ttl)
   redis.call('PEXPIRE', c.seen, c.ttl)

@@ -7,6 +7,23 @@ local function now()
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
+-- Which run of Redis this is, and '1' where it writes an append-only file. Some 8 µs.
+local function this_run()
+  local id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return id, string.match(redis.call('INFO', 'persistence'), 'aof_enabled:(%d)')
+end
+
+-- Whether a log of which this was noted at its latest append may have lost that append's successors:
+-- Redis was started anew since, from a copy that can be older. A server that was promoted from
+-- replica to primary is such a copy, append-only file or not.
+local function may_have_lost(run, aof, run_now)
+  if run == run_now then
+    return false
+  end
+  local promoted = string.match(redis.call('INFO', 'replication'), 'second_repl_offset:(%-?%d+)')
+  return aof ~= '1' or promoted ~= '-1'
+end
+
 -- Ends the script unless `key` is absent or of type `kind`.
 local function expect(key, kind)
   local found = redis.call('TYPE', key).ok

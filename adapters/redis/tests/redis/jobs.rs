@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conch_domain::{
     Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
-    LeaseToken, Metadata, Position, Template, TemplateDraft, TemplateId, Timestamp,
+    LeaseToken, Metadata, Position, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
     ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
 };
 use conch_ports::{Commit, Fence, QueueEffect, Submission};
@@ -42,6 +42,16 @@ pub(crate) fn progress(progress: u8) -> EventKind {
     }
 }
 
+/// Of what there is no end: no cap refuses it.
+pub(crate) fn retrying() -> EventKind {
+    EventKind::Retrying {
+        max_attempts: 3,
+        retry_at: at(1),
+        reason: RetryReason::Shutdown,
+        error_message: None,
+    }
+}
+
 pub(crate) fn completed() -> EventKind {
     EventKind::Completed {
         template_ids: vec![TemplateId::parse("t-1").expect("an id")],
@@ -74,6 +84,7 @@ pub(crate) fn commit(job: &Job, kind: EventKind) -> Commit {
         effect: QueueEffect::Keep,
         announce: true,
         replaces: None,
+        base: None,
     }
 }
 

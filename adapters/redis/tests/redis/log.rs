@@ -1,10 +1,12 @@
 //! Logs, announcements and cached results as redis-cli and other programs see them.
 
-use conch_domain::EventId;
-use conch_ports::{Commit, Fence, Published};
+use conch_domain::{Epoch, EventId};
+use conch_ports::{Commit, EVENT_IDS_REMEMBERED, Fence, Published};
 use futures::StreamExt;
 
-use crate::jobs::{commit, completed, job_id, position, progress, queued, submission, unborn};
+use crate::jobs::{
+    commit, completed, job_id, position, progress, queued, retrying, submission, unborn,
+};
 use crate::server::Server;
 
 #[tokio::test]
@@ -163,7 +165,7 @@ async fn every_serving_key_has_a_time_to_live_from_its_creation() {
 }
 
 #[tokio::test]
-async fn history_is_trimmed_exactly_and_the_state_stays_whole() {
+async fn history_is_trimmed_and_the_state_stays_whole() {
     let server = Server::start();
     let mut settings = server.settings();
     settings.history_limit = 3;
@@ -174,12 +176,13 @@ async fn history_is_trimmed_exactly_and_the_state_stays_whole() {
         job = next.job.clone();
         assert_eq!(bus.publish(next).await.unwrap(), Published::Appended);
     }
-    assert_eq!(server.run::<u64>(&["XLEN", "triton:log:j-1"]), 3);
+    assert_eq!(server.run::<u64>(&["XLEN", "triton:log:j-1"]), 4);
     let log = bus.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
     assert_eq!(log.job, job);
-    assert_eq!(log.oldest, 8);
+    assert_eq!(log.oldest, 7);
+    assert_eq!(log.base.unwrap().position.sequence, 6);
     let sequences: Vec<u64> = log.entries.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(sequences, [8, 9, 10]);
+    assert_eq!(sequences, [7, 8, 9, 10]);
     let cut = bus.read(&job_id("j-1"), 8, 1).await.unwrap().unwrap();
     assert_eq!((cut.entries[0].sequence, cut.entries.len()), (9, 1));
     let none = bus
@@ -196,17 +199,18 @@ async fn history_is_trimmed_exactly_and_the_state_stays_whole() {
         (11, 0),
         "nothing is kept"
     );
+    assert_eq!(evicted.base, Some(job), "but the state is");
 }
 
 #[tokio::test]
-async fn an_event_id_is_known_for_256_events_and_forgotten_some_day() {
+async fn an_event_id_is_known_for_long_and_forgotten_some_day() {
     let server = Server::start();
     let bus = server.stores().bus;
     let first = commit(&unborn("j-1"), queued());
     bus.publish(first.clone()).await.unwrap();
     let mut job = first.job.clone();
-    for _ in 0..256 {
-        let next = commit(&job, progress(1));
+    for _ in 0..EVENT_IDS_REMEMBERED {
+        let next = commit(&job, retrying());
         job = next.job.clone();
         bus.publish(next).await.unwrap();
     }
@@ -218,16 +222,54 @@ async fn an_event_id_is_known_for_256_events_and_forgotten_some_day() {
     let published = bus.publish(again).await.unwrap();
     assert_eq!(published, Published::Duplicate(first.job.position));
 
-    for _ in 0..300 {
-        let next = commit(&job, progress(1));
+    for _ in 0..10 {
+        let next = commit(&job, retrying());
         job = next.job.clone();
         bus.publish(next).await.unwrap();
     }
     assert_eq!(
-        server.run::<u64>(&["ZCARD", "triton:seen:j-1"]),
-        512,
+        server.run::<usize>(&["ZCARD", "triton:seen:j-1"]),
+        EVENT_IDS_REMEMBERED + 1,
         "bounded"
     );
+}
+
+/// What a restart means for a log that was there before: from an append-only file that was written
+/// at the log's latest append, nothing was lost; from any other copy, something may have been.
+#[tokio::test]
+async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
+    for (written, doubted) in [(false, true), (true, false)] {
+        let mut server = Server::start();
+        let bus = server.stores().bus;
+        if written {
+            server.append_only();
+        }
+        let first = commit(&unborn("j-1"), queued());
+        bus.publish(first.clone()).await.unwrap();
+        if !written {
+            let _: String = server.run(&["SAVE"]);
+        }
+        server.restart();
+        let second = commit(&first.job, progress(1));
+        let answer = bus.publish(second.clone()).await.unwrap();
+        let expected = if doubted {
+            Published::Doubtful(first.job.position)
+        } else {
+            Published::Appended
+        };
+        assert_eq!(answer, expected, "append-only: {written}");
+        if doubted {
+            let reborn = first.job.reincarnate(Epoch::from_random([1; 4]));
+            let anew = Commit {
+                replaces: Some(first.job.position),
+                base: Some(reborn.clone()),
+                ..commit(&reborn, progress(1))
+            };
+            assert_eq!(bus.publish(anew).await.unwrap(), Published::Appended);
+            let log = bus.read(&job_id("j-1"), 0, 9).await.unwrap().unwrap();
+            assert_eq!(log.base, Some(reborn));
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use redis::{Cmd, FromRedisValue};
 pub(crate) struct Server {
     process: Option<Child>,
     folder: tempfile::TempDir,
+    append_only: bool,
     pub(crate) port: u16,
 }
 
@@ -20,6 +21,7 @@ impl Server {
         let mut server = Self {
             process: None,
             folder: tempfile::tempdir().expect("a temporary folder"),
+            append_only: false,
             port: 0,
         };
         for _ in 0..20 {
@@ -31,7 +33,20 @@ impl Server {
         panic!("no redis-server came up on any of 20 ports");
     }
 
-    /// Kills it, if it runs, and starts it anew on the same port, with nothing in it.
+    /// Writes an append-only file from now on, and loads it after a restart.
+    #[allow(dead_code)] // only one of this crate's tests has use for it
+    pub(crate) fn append_only(&mut self) {
+        self.append_only = true;
+        let _: String = self.run(&["CONFIG", "SET", "appendonly", "yes"]);
+        while !self
+            .run::<String>(&["INFO", "persistence"])
+            .contains("aof_rewrite_in_progress:0")
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Kills it, if it runs, and starts it anew on the same port, with what it had saved.
     pub(crate) fn restart(&mut self) {
         self.kill();
         assert!(self.launch(), "redis-server did not come up again");
@@ -41,7 +56,13 @@ impl Server {
     fn launch(&mut self) -> bool {
         let mut process = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                if self.append_only { "yes" } else { "no" },
+            ])
+            .arg("--dir")
             .arg(self.folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use conch_domain::{Job, Position};
-use conch_ports::{Commit, EventBus, Fence, Published};
+use conch_domain::{EventKind, Job, Position, RetryReason};
+use conch_ports::{Commit, EVENT_IDS_REMEMBERED, EventBus, Fence, Published};
 
 use crate::Subject;
 use crate::build::{self, Script};
@@ -137,7 +137,7 @@ pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
 }
 
 /// A commit whose id is in the log answers its first place, whatever else it says: at once, after
-/// 256 later events, after the end, and when several come at the same time.
+/// as many later events as the port says, after the end, and when several come at the same time.
 pub async fn event_id_is_appended_once(subject: &dyn Subject) {
     let bus = subject.bus();
     let mut script = Script::foreign();
@@ -172,14 +172,22 @@ pub async fn event_id_is_appended_once(subject: &dyn Subject) {
     );
     assert_eq!(log_of(&*bus, script.id()).await.entries.len(), 2);
 
-    let later: Vec<_> = (0..255).map(|n| script.progress((n % 100) as u8)).collect();
-    publish_all(&*bus, later).await;
+    let later = (1..EVENT_IDS_REMEMBERED).map(|_| {
+        // Of these no cap on a job's events refuses any.
+        script.then(EventKind::Retrying {
+            max_attempts: 3,
+            retry_at: build::BEGINNING,
+            reason: RetryReason::Shutdown,
+            error_message: None,
+        })
+    });
+    publish_all(&*bus, later.collect::<Vec<_>>()).await;
     let end = script.completed();
     publish_all(&*bus, [end.clone()]).await;
     assert_eq!(
         bus.publish(commit).await.unwrap(),
         duplicate,
-        "after 256 later events"
+        "after {EVENT_IDS_REMEMBERED} later events"
     );
     let at_the_end = Published::Duplicate(end.job.position);
     assert_eq!(
@@ -315,4 +323,45 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
     );
     let mut heir = Script::of(winner.job.clone());
     publish_all(&*bus, [heir.progress(50)]).await;
+}
+
+/// A store that may have lost what it acknowledged takes nothing more in the old epoch, from nobody;
+/// what it has of the job is read as before, and another epoch goes on from there.
+pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut script = Script::foreign();
+    let first = script.queued();
+    publish_all(&*bus, [first.clone(), script.started()]).await;
+    let mut ended = Script::foreign();
+    publish_all(&*bus, [ended.queued()]).await;
+    let mut late = ended.clone();
+    publish_all(&*bus, [ended.completed()]).await;
+    if !subject.restart_from_a_copy().await {
+        return;
+    }
+    let log = log_of(&*bus, script.id()).await;
+    assert_eq!(log.job, *script.job(), "nothing was lost");
+
+    let end = script.job().position;
+    let doubtful = Published::Doubtful(end);
+    for commit in [script.clone().progress(9), script.clone().failed()] {
+        assert_eq!(bus.publish(commit).await.unwrap(), doubtful);
+    }
+    assert_eq!(
+        bus.publish(first.clone()).await.unwrap(),
+        Published::Duplicate(first.job.position),
+        "an id that is there is there"
+    );
+    let late = bus.publish(late.progress(90)).await.unwrap();
+    assert_eq!(late, Published::Ended, "an end stays the end");
+    let log = log_of(&*bus, script.id()).await;
+    assert_eq!(
+        log.job,
+        *script.job(),
+        "a doubtful commit changed something"
+    );
+
+    publish_all(&*bus, [script.reincarnated(), script.progress(40)]).await;
+    let mut begun_since = Script::foreign();
+    publish_all(&*bus, [begun_since.queued(), begun_since.started()]).await;
 }

@@ -1,11 +1,11 @@
 //! Laws of what a log says when it is read.
 
-use conch_domain::JobStatus;
+use conch_domain::{Job, JobStatus};
 use conch_ports::{Commit, Fence, Published};
 
 use crate::Subject;
 use crate::build::{self, Script};
-use crate::observe::{log_of, publish_all};
+use crate::observe::{fold, log_of, publish_all};
 
 /// State and entries belong together at every moment while events are appended; the newest events
 /// are kept, and trimming the oldest leaves the state whole.
@@ -72,6 +72,64 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
     );
     assert_eq!(log.job.status, JobStatus::Running);
     asks_for_a_part(subject, &script, history_limit as u64).await;
+}
+
+/// Whoever asks from before the oldest kept event is told the state that the kept ones go on from:
+/// at every length of a log that is trimmed, and of one that began in mid-life.
+pub async fn the_base_joins_on(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let history_limit = subject.limits().history_limit as u64;
+    let mut script = Script::foreign();
+    publish_all(&*bus, [script.queued()]).await;
+    let template = build::template(script.job(), 1);
+    publish_all(&*bus, [script.template_completed(&template)]).await;
+    joins_on(
+        subject,
+        &Job::unborn(script.id().clone(), script.job().position.epoch, false),
+    )
+    .await;
+    publish_all(&*bus, [script.reincarnated()]).await;
+    let log = log_of(&*bus, script.id()).await;
+    let reborn = log.base.expect("the log began in mid-life");
+    assert_eq!(
+        reborn.template_ids,
+        [template.id],
+        "what came before still counts"
+    );
+    for n in 0..3 * history_limit {
+        publish_all(&*bus, [script.progress((n % 100) as u8)]).await;
+        joins_on(subject, &reborn).await;
+    }
+    let log = log_of(&*bus, script.id()).await;
+    assert!(log.oldest > 1, "it was trimmed");
+    assert!(
+        (log.entries.len() as u64) < 2 * history_limit,
+        "too much is kept"
+    );
+    let cheap = bus.read(script.id(), 0, 0).await.unwrap();
+    assert_eq!(
+        cheap.expect("it lives").base,
+        None,
+        "nobody asked for entries"
+    );
+    let later = bus.read(script.id(), log.oldest, 1).await.unwrap();
+    assert_eq!(
+        later.expect("it lives").base,
+        None,
+        "all that was asked for is kept"
+    );
+}
+
+/// The base, or without one the beginning, and the kept entries are the state.
+async fn joins_on(subject: &dyn Subject, beginning: &Job) {
+    let log = log_of(&*subject.bus(), &beginning.id).await;
+    let base = log.base.unwrap_or_else(|| beginning.clone());
+    assert_eq!(
+        base.position.sequence + 1,
+        log.oldest,
+        "base and entries don't join"
+    );
+    assert_eq!(fold(base, &log.entries), log.job);
 }
 
 /// `after` and `limit` cut entries, never the state.

@@ -47,6 +47,10 @@ pub(super) struct State {
     pub(super) job: Option<Job>,
     /// The newest events, without gaps; the last one is at the job's position.
     pub(super) frames: VecDeque<Frame>,
+    /// The fold right before the first frame, where that isn't the job's first event.
+    pub(super) base: Option<Job>,
+    /// The fold at which the frames may be cut off next.
+    mark: Option<Job>,
     /// Since when the log is absent, and whether Triton has said that it knows of no such job.
     pub(super) absent: Option<Absence>,
 }
@@ -58,6 +62,25 @@ pub(super) struct Absence {
 }
 
 impl State {
+    /// Takes the frames off that nobody has to be given any more: at least `keep` are left, and the
+    /// fold right before them. Called after each read.
+    fn trim(&mut self, keep: u64) {
+        let Some(job) = &self.job else {
+            return;
+        };
+        let head = job.position.sequence;
+        let mark = self.mark.as_ref().map(|mark| mark.position.sequence);
+        let front = self.front();
+        if head < mark.map_or(front - 1, |at| at) + keep {
+            return;
+        }
+        let before = self.mark.replace(job.clone());
+        if let Some(at) = mark {
+            self.frames.drain(..(at + 1 - front) as usize);
+            self.base = before;
+        }
+    }
+
     /// Sequence of the first frame; one past the head when there is none.
     pub(super) fn front(&self) -> u64 {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
@@ -123,6 +146,8 @@ impl Topic {
                 generation: 0,
                 job: None,
                 frames: VecDeque::new(),
+                base: None,
+                mark: None,
                 absent: None,
             }),
             hint: Notify::new(),
@@ -169,7 +194,8 @@ impl Topic {
         answer
     }
 
-    /// Takes in what was read after sequence `after`. Keeps the newest `keep` events.
+    /// Takes in what was read after sequence `after`. Keeps at least the newest `keep` events, and
+    /// less than twice as many beside those that were just read.
     pub(super) fn absorb(&self, log: Log, after: u64, keep: usize) -> Absorbed {
         {
             let mut state = self.state.lock();
@@ -201,6 +227,8 @@ impl Topic {
                 && state.head().is_some_and(|head| head.sequence + 1 == first);
             if fresh_start || !follows {
                 state.frames.clear();
+                state.mark = None;
+                state.base = log.base;
             }
             let epoch = log.job.position.epoch;
             for Entry { sequence, line } in &log.entries {
@@ -214,9 +242,6 @@ impl Topic {
                     superseded_by_later: event::glance(line).superseded_by_later,
                 });
             }
-            while state.frames.len() > keep {
-                state.frames.pop_front();
-            }
             state.phase = if log.job.status.is_terminal() {
                 Phase::Ended(log.job.status)
             } else {
@@ -224,6 +249,7 @@ impl Topic {
             };
             state.absent = None;
             state.job = Some(log.job);
+            state.trim(keep as u64);
         });
         Absorbed::News
     }

@@ -158,10 +158,13 @@ impl JobWatcher {
                 }
                 Some(position.to_string())
             }
-            Cursor::Beginning if front <= 1 => None,
+            Cursor::Beginning if state.base.is_none() && front <= 1 => None,
             Cursor::Beginning => {
-                self.push_snapshot(state, job, snapshot::Reason::Beginning, out);
-                return head.sequence + 1;
+                // The head's own state where the base was trimmed away while the log was read.
+                let from = state.base.as_ref().unwrap_or(job);
+                self.push_snapshot(state, from, snapshot::Reason::Beginning, out);
+                self.history_end = head.sequence;
+                return from.position.sequence + 1;
             }
             Cursor::After(p)
                 if p.epoch == head.epoch
@@ -171,7 +174,20 @@ impl JobWatcher {
                 self.history_end = head.sequence;
                 return p.sequence + 1;
             }
-            Cursor::After(p) => Some(p.to_string()),
+            Cursor::After(p) => {
+                let requested = p.to_string();
+                // It was trimmed away: what is kept is still worth having.
+                if let Some(base) = &state.base
+                    && p.epoch == head.epoch
+                    && p.sequence < base.position.sequence
+                {
+                    let reset = snapshot::Reason::Reset(&requested);
+                    self.push_snapshot(state, base, reset, out);
+                    self.history_end = head.sequence;
+                    return front;
+                }
+                Some(requested)
+            }
             Cursor::Unusable(text) => Some(text.to_string()),
         };
         let Some(requested) = reset else {

@@ -80,7 +80,7 @@ async fn cursors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trimmed_log_begins_with_a_snapshot_that_is_no_reset() {
+async fn a_trimmed_log_begins_with_the_state_before_its_kept_events() {
     let memory = conch_memory::Settings {
         history_limit: 5,
         ..conch_memory::Settings::default()
@@ -96,16 +96,28 @@ async fn a_trimmed_log_begins_with_a_snapshot_that_is_no_reset() {
         job.progress(progress).await;
     }
     let mut eyes = world.watch("j", None).await;
-    let first = eyes.events(1).await;
-    assert_eq!(ids(&first), ["0000abcd-11"]);
-    assert_eq!(data(&first[0])["reset"], false);
+    let seen = eyes.events(7).await;
+    let kept: Vec<_> = (5..=11).map(|n| format!("0000abcd-{n}")).collect();
+    assert_eq!(ids(&seen), kept);
+    let base = data(&seen[0]);
+    assert_eq!(base["event_type"], "job:snapshot");
+    assert_eq!(
+        (&base["reset"], &base["progress"]),
+        (&false.into(), &3.into())
+    );
+    assert_eq!(data(&seen[1])["event_type"], "job:progress");
     // A cursor that was trimmed away is a reset, one that is just kept is not.
-    let trimmed = world.watch("j", Some("0000abcd-3")).await.events(1).await;
+    let trimmed = world.watch("j", Some("0000abcd-3")).await.events(7).await;
+    assert_eq!(ids(&trimmed), kept);
     assert_eq!(data(&trimmed[0])["reset"], true);
-    let kept = world.watch("j", Some("0000abcd-6")).await.events(5).await;
-    assert_eq!(ids(&kept)[0], "0000abcd-7");
+    let resumed = world.watch("j", Some("0000abcd-5")).await.events(6).await;
+    assert_eq!(ids(&resumed)[0], "0000abcd-6");
     job.complete().await;
     assert_eq!(ids(&eyes.rest().await), ["0000abcd-12", CLOSING]);
+    // What a watcher joins after the topic has let go of its oldest events joins on as well.
+    let late = world.watch("j", None).await.rest().await;
+    assert_eq!(ids(&late)[0], "0000abcd-5");
+    assert_eq!(ids(&late)[late.len() - 2..], ["0000abcd-12", CLOSING]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,6 +440,8 @@ async fn a_watcher_that_lags_behind_the_kept_events_is_reset() {
     eyes.events(2).await;
     for progress in 0..60 {
         job.progress(progress).await;
+        // Read one by one, so that the topic lets go of the oldest.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     job.complete().await;
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -169,3 +169,43 @@ async fn an_event_that_another_instance_appended_is_streamed_at_once() {
         "not by the position check"
     );
 }
+
+/// What watchers saw of a log that a restarted store may have lost the end of is never numbered anew.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_may_have_lost_its_tail_goes_on_in_another_epoch() {
+    let world = listening().await;
+    let started = json!({"event_type":"job:started","job_id":"f","client_id":"c"});
+    say(&world, &started);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut eyes = world.watch("f", None).await;
+    let first = eyes.events(1).await;
+    let before = data(&first[0]);
+    world.faults.doubt_logs();
+    say(
+        &world,
+        &json!({"event_type":"job:completed","job_id":"f","template_ids":["t1"]}),
+    );
+    let seen = eyes.rest().await;
+    let reset = data(&seen[0]);
+    assert_eq!(reset["event_type"], "job:snapshot");
+    assert_eq!(
+        (&reset["reset"], &reset["status"]),
+        (&true.into(), &"completed".into())
+    );
+    assert_ne!(reset["epoch"], before["epoch"]);
+    assert_eq!(reset["sequence"], 1);
+
+    // Whoever comes late is told what the new log goes on from, and then the rest.
+    let late = world.watch("f", None).await.rest().await;
+    let base = data(&late[0]);
+    assert_eq!(
+        (&base["reset"], &base["status"]),
+        (&false.into(), &"running".into())
+    );
+    assert_eq!(base["sequence"], 0);
+    assert_eq!(data(&late[1])["event_type"], "job:completed");
+    let epoch = reset["epoch"].as_str().expect("an epoch");
+    let from_base = world.watch("f", Some(&format!("{epoch}-0"))).await;
+    let from_base = { from_base }.rest().await;
+    assert_eq!(ids(&from_base), ids(&late[1..]));
+}

@@ -1,10 +1,12 @@
 //! Cache first, then the log, then Triton; one question under way per job.
 
+use std::time::Duration;
+
 use conch_domain::{Job, JobRecord, JobStatus};
 use conch_ports::ErrorKind;
 use conch_services::lookup::Events;
 
-use crate::world::{World, job_id};
+use crate::world::{POSITION_CHECK, World, job_id};
 
 fn told(id: &str, status: JobStatus) -> Job {
     let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
@@ -153,4 +155,38 @@ async fn histories() {
     assert_eq!(events(0).await, Events::Unknown);
     world.triton.set_job(told("j", JobStatus::Completed));
     assert_eq!(events(0).await, Events::Expired);
+}
+
+/// A foreign publisher's job whose end nobody heard: whoever polls learns of it from Triton.
+#[tokio::test(start_paused = true)]
+async fn the_end_that_a_foreign_log_missed_is_learned_from_triton() {
+    let world = World::new();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world
+        .faults
+        .announce_raw(r#"{"event_type":"job:started","job_id":"f"}"#);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.triton.set_job(told("f", JobStatus::Running));
+    for _ in 0..5 {
+        assert_eq!(status(&world, "f").await.as_deref(), Some("running"));
+    }
+    assert_eq!(world.triton.calls("job"), 1, "not at every lookup");
+    world.triton.set_job(told("f", JobStatus::Completed));
+    world.triton.hang();
+    tokio::time::sleep(POSITION_CHECK).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(status(&world, "f").await.as_deref(), Some("running"));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "what the log says is worth more than a long wait"
+    );
+    world.triton.heal();
+    assert_eq!(status(&world, "f").await.as_deref(), Some("completed"));
+    let log = world.memory.bus().read(&job_id("f"), 0, 9).await;
+    let log = log.expect("memory answers").expect("it has a log");
+    assert_eq!(
+        log.job.status,
+        JobStatus::Completed,
+        "watchers hear of it, too"
+    );
 }

@@ -5,4 +5,5 @@ mod hub;
 mod ingest;
 mod lookup;
 mod many;
+mod store_clock;
 mod world;

@@ -10,7 +10,7 @@ use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
 use conch_services::hub::{Attached, Hub, Next, Settings, Watcher};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
-use conch_services::lookup::Lookup;
+use conch_services::lookup::{self, Lookup};
 use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
 use conch_wire::event;
@@ -61,11 +61,20 @@ impl World {
         let hub = settings.build(
             memory.bus(),
             triton.clone(),
-            reconcile,
+            reconcile.clone(),
             clock(),
             shutdown.clone(),
         );
-        let lookup = Lookup::new(memory.cache(), memory.bus(), triton.clone(), 1 << 20);
+        let lookup = lookup::Settings {
+            local_bytes: 1 << 20,
+            ask_again_after: POSITION_CHECK,
+        }
+        .build(lookup::Dependencies {
+            cache: memory.cache(),
+            bus: memory.bus(),
+            gateway: triton.clone(),
+            reconcile,
+        });
         tokio::spawn(ingest::run(
             memory.bus(),
             Listeners {
@@ -187,6 +196,7 @@ impl Writer {
                 effect: QueueEffect::Keep,
                 announce: true,
                 replaces,
+                base: None,
                 job: self.job.clone(),
             })
             .await

@@ -6,7 +6,7 @@ use conch_domain::JobStatus;
 use conch_memory::When;
 use conch_ports::ErrorKind;
 
-use crate::system::{Generator, PACE, System, count, epoch, settings};
+use crate::system::{Generator, PACE, System, count, epoch, settings, story};
 
 #[tokio::test(start_paused = true)]
 async fn lost_answers_are_no_duplicates() {
@@ -146,4 +146,35 @@ async fn a_request_to_cancel_survives_a_lost_tail() {
     let job = system.job(&id).await;
     assert_ne!(job.position.epoch, before.job.position.epoch);
     assert_eq!(job.status, JobStatus::Cancelled);
+}
+
+/// No worker holds the job any more: whoever says something of it first begins another epoch.
+#[tokio::test(start_paused = true)]
+async fn a_doubtful_log_goes_on_in_another_epoch_whoever_goes_on() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    let first = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    let before = system.until(&id, |job| job.template_count == 3).await;
+    first.kill();
+    assert!(faults.cut_log(&id, 2));
+    faults.doubt_logs();
+    let cut = system.job(&id).await;
+    let _second = system.worker(settings("b"), &Generator::reliable());
+    let log = system
+        .until(&id, |job| job.position.epoch != before.job.position.epoch)
+        .await;
+    assert_eq!(story(&log)[0], "retrying 1", "the reaper came first");
+    let base = log.base.as_ref().expect("it began in mid-life");
+    assert_eq!(base.template_ids, cut.template_ids);
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert_eq!(log.job.template_count, 7, "the finished ones were kept");
+
+    let waiting = system.submitted().await;
+    let before = system.job(&waiting).await.position.epoch;
+    faults.doubt_logs();
+    system.cancel().cancel(&waiting, None).await.unwrap();
+    let log = system.ended(&waiting).await;
+    assert_ne!(epoch(&log), before);
 }
