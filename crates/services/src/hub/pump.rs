@@ -132,7 +132,8 @@ async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
 async fn round(shared: &Shared, topic: &Topic, silent: bool) -> Result<Round, Error> {
     match catch_up(shared, topic).await? {
         Round::News => return Ok(Round::News),
-        Round::Nothing if !silent => return Ok(Round::Nothing),
+        // Of our own jobs nobody knows more than their logs.
+        Round::Nothing if !silent || topic.is_own() => return Ok(Round::Nothing),
         Round::Nothing | Round::Absent => {}
     }
     if matches!(topic.state().phase, Phase::Ended(_)) {

@@ -175,6 +175,11 @@ impl Topic {
         matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Lost)
     }
 
+    /// Whether our own Triton created the job, as far as is known.
+    pub(super) fn is_own(&self) -> bool {
+        self.state.lock().job.as_ref().is_some_and(|job| job.own)
+    }
+
     /// Whether a watcher with this cursor can be given what follows it.
     pub(super) fn honours(&self, cursor: Position) -> bool {
         let state = self.state.lock();

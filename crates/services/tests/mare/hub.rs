@@ -329,7 +329,7 @@ async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
     let world = World::new();
-    let mut job = world.job("j");
+    let mut job = world.foreign_job("j");
     job.start().await;
     let mut eyes = Vec::new();
     for _ in 0..100 {
@@ -507,7 +507,7 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
 #[tokio::test(start_paused = true)]
 async fn a_question_to_triton_that_hangs_holds_no_event_up() {
     let world = World::new();
-    let mut job = world.job("j");
+    let mut job = world.foreign_job("j");
     job.start().await;
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
@@ -551,4 +551,18 @@ async fn a_job_that_goes_on_after_its_end_was_lost_is_followed_again() {
     job.complete().await;
     let rest = tokio::time::timeout(Duration::from_mins(1), eyes.rest()).await;
     assert_eq!(ids(&rest.expect("followed")), ["0000ffff-2", CLOSING]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_about_an_own_job_that_is_merely_silent() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    world.triton.set_job(told("j", JobStatus::Completed));
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    tokio::time::sleep(5 * POSITION_CHECK).await;
+    assert_eq!(world.triton.calls("job"), 0);
+    job.complete().await;
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
 }

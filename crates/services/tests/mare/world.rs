@@ -121,10 +121,19 @@ impl World {
 
     /// An own job that nothing has happened to yet.
     pub(crate) fn job(&self, id: &str) -> Writer {
+        self.writer(id, true)
+    }
+
+    /// One of a Triton that isn't ours.
+    pub(crate) fn foreign_job(&self, id: &str) -> Writer {
+        self.writer(id, false)
+    }
+
+    fn writer(&self, id: &str, own: bool) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
             memory: self.memory.clone(),
-            job: Job::unborn(job_id(id), epoch, true),
+            job: Job::unborn(job_id(id), epoch, own),
         }
     }
 
