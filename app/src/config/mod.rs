@@ -100,6 +100,8 @@ pub struct Worker {
     pub concurrency: usize,
     /// How long a job stays claimed.
     pub lease: Duration,
+    /// How long a job may take.
+    pub deadline: Duration,
     /// What makes templates.
     pub generator: Generator,
     /// Whether an empty catalogue gets a client to try things with.
@@ -370,6 +372,7 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         token: token.map(Secret),
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
+        deadline: source.parse("JOB_DEADLINE_SECONDS", Duration::from_hours(24), seconds)?,
         generator,
         demo_client: source.parse("DEMO_CLIENT", http.is_some(), boolean)?,
     })

@@ -180,6 +180,12 @@ pub const SETTINGS: &[Setting] = &[
         WORKER,
         "how long a job stays claimed without a renewal",
     ),
+    setting(
+        "JOB_DEADLINE_SECONDS",
+        "86400",
+        WORKER,
+        "how long after its submission a job is ended with the templates that there are",
+    ),
     setting("GENERATOR", "builtin", WORKER, "`builtin` or `command`"),
     setting(
         "GENERATOR_COMMAND",
