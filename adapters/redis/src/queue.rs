@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
-use conch_ports::{Error, ErrorKind, JobQueue, Lease, Published, Result, Submission, Submitted};
+use conch_ports::{
+    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Result, Submission, Submitted,
+};
 
 use crate::cache::millis;
 use crate::log::{Redis, log_published, outcome, unexpected};
@@ -38,9 +40,7 @@ impl JobQueue for Redis {
                 log_published(&commit);
                 Ok(Submitted::New)
             }
-            ["existing", id] => JobId::parse(id)
-                .map(Submitted::Existing)
-                .map_err(|error| unexpected(OPERATION).with_source(error)),
+            ["existing", id] => existing(OPERATION, id),
             ["reused"] => Ok(Submitted::KeyReused),
             _ => Err(match outcome(OPERATION, &answer)? {
                 Published::Conflict(_) | Published::Ended => Error::new(
@@ -54,6 +54,22 @@ impl JobQueue for Redis {
                     "a submission must have an open fence",
                 ),
             }),
+        }
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        const OPERATION: &str = "job_queue.recall";
+        let mut command = redis::cmd("HMGET");
+        command
+            .arg(self.keys.idempotency(&idempotency.key))
+            .arg(&["digest", "job_id"]);
+        let known: (Option<String>, Option<String>) =
+            self.connections.run(OPERATION, &command).await?;
+        match known {
+            (None, _) => Ok(None),
+            (Some(digest), _) if digest != idempotency.digest => Ok(Some(Submitted::KeyReused)),
+            (Some(_), Some(id)) => existing(OPERATION, &id).map(Some),
+            (Some(_), None) => Err(unexpected(OPERATION)),
         }
     }
 
@@ -132,6 +148,12 @@ impl JobQueue for Redis {
         record.append_to(&mut call, self.settings.retention);
         self.connections.script("job_queue.restore", &call).await
     }
+}
+
+fn existing(operation: &'static str, id: &str) -> Result<Submitted> {
+    JobId::parse(id)
+        .map(Submitted::Existing)
+        .map_err(|error| unexpected(operation).with_source(error))
 }
 
 fn lease(operation: &'static str, id: &str, attempt: u32, token: &str) -> Result<Lease> {

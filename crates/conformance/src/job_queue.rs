@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use conch_domain::{Job, RetryReason};
-use conch_ports::{Commit, ErrorKind, Fence, Lease, Paging, Submission, Submitted};
+use conch_ports::{Commit, ErrorKind, Fence, Idempotency, Lease, Paging, Submission, Submitted};
 
 use crate::Subject;
 use crate::build::{self, Script};
@@ -166,6 +166,52 @@ pub async fn same_key_same_job(subject: &dyn Subject) {
         Submitted::New,
         "forgotten"
     );
+}
+
+/// A key is known by itself from its submission on, with its job or as taken by another digest, also
+/// when the job has ended; until its lifetime is over. Asking doesn't make it known.
+pub async fn recall_asks_for_the_key_alone(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let with = |digest: &str| build::idempotency("caller \u{1f41a}:*", digest);
+    for _ in 0..2 {
+        let unknown = queue.recall(&with("d1")).await.unwrap();
+        assert_eq!(unknown, None, "nothing was submitted under it");
+    }
+    let mut script = Script::own();
+    let submission = Submission {
+        idempotency: Some(with("d1")),
+        ..script.submission()
+    };
+    assert_eq!(queue.submit(submission).await.unwrap(), Submitted::New);
+    let existing = Some(Submitted::Existing(script.id().clone()));
+    publish_all(&*subject.bus(), [script.started()]).await;
+    assert_eq!(queue.recall(&with("d1")).await.unwrap(), existing);
+    publish_all(&*subject.bus(), [script.failed()]).await;
+    assert_eq!(
+        queue.recall(&with("d1")).await.unwrap(),
+        existing,
+        "the answer outlives the job's end"
+    );
+    assert_eq!(
+        queue.recall(&with("d2")).await.unwrap(),
+        Some(Submitted::KeyReused),
+        "another digest"
+    );
+    let another = build::idempotency("another", "d1");
+    assert_eq!(queue.recall(&another).await.unwrap(), None, "another key");
+
+    let brief = Idempotency {
+        lifetime: SHORT,
+        ..build::idempotency("brief", "d1")
+    };
+    let submission = Submission {
+        idempotency: Some(brief.clone()),
+        ..Script::own().submission()
+    };
+    assert_eq!(queue.submit(submission).await.unwrap(), Submitted::New);
+    subject.advance(AFTER_SHORT).await;
+    assert_eq!(queue.recall(&brief).await.unwrap(), None, "forgotten");
+    assert_eq!(records(subject).await, 2, "asking makes no job");
 }
 
 /// Eight workers that claim twenty jobs at once get each job once; a claimed job isn't claimable.

@@ -87,6 +87,7 @@ macro_rules! with_laws {
             job_queue [
                 submission_is_one_step
                 same_key_same_job
+                recall_asks_for_the_key_alone
                 one_holder
                 claim_in_order
                 requeued_not_before_its_time

@@ -15,9 +15,9 @@ use conch_domain::{
 };
 use conch_memory::Memory;
 use conch_ports::{
-    Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, JobFilter, JobQueue, Lease, Log,
-    Page, Paging, Published, PutTemplate, QueueEffect, Result, ResultCache, Signal, Signals,
-    Submission, Submitted, TemplateFilter,
+    Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
+    Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, ResultCache, Signal,
+    Signals, Submission, Submitted, TemplateFilter,
 };
 use futures::StreamExt;
 
@@ -302,6 +302,11 @@ impl JobQueue for Broken {
             _ => {}
         }
         self.queue.submit(submission).await
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        let known = self.queue.recall(idempotency).await?;
+        Ok(known.filter(|_| !self.is(Fault::RecallNothing)))
     }
 
     async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {

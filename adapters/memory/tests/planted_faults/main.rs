@@ -47,6 +47,7 @@ enum Fault {
     AttemptsStay,
     RestoreAlways,
     ForgetKeys,
+    RecallNothing,
     RefuseResubmission,
     IgnoreFilters,
     PagesRepeat,
@@ -219,6 +220,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         "it waits here",
     ),
     (Fault::ForgetKeys, "job_queue::same_key_same_job", "New"),
+    (
+        Fault::RecallNothing,
+        "job_queue::recall_asks_for_the_key_alone",
+        "right: Some(Existing",
+    ),
     (
         Fault::RefuseResubmission,
         "job_queue::submission_is_one_step",
