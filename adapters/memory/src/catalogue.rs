@@ -6,18 +6,14 @@ use conch_domain::{
     ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Result,
-    TemplateFilter,
+    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Quota,
+    Result, TemplateFilter,
 };
 use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
 use crate::store::{Store, TemplateRow, corrupt};
-
-fn quota(operation: &'static str, message: &str) -> Error {
-    Error::new(ErrorKind::QuotaExceeded, operation, message)
-}
 
 /// Whether what a filter asks for, if it asks, is what the record has.
 fn meets<T: PartialEq>(asked: Option<&T>, has: Option<&T>) -> bool {
@@ -55,8 +51,11 @@ impl Store {
             return Ok(PutTemplate::Taken(Box::new(first)));
         }
         if data.templates.len() >= self.settings.max_templates {
-            let message = "there are as many templates as may be (max_templates)";
-            return Err(quota(OPERATION, message));
+            return Err(Error::new(
+                ErrorKind::QuotaExceeded,
+                OPERATION,
+                "the store in memory holds as many templates as it may (max_templates)",
+            ));
         }
         let row = TemplateRow {
             client_id: template.client_id.clone(),
@@ -81,9 +80,9 @@ impl Catalogue for Memory {
         self.step(OPERATION, |store, now| {
             store.sweep(now);
             let clients = &mut store.data.clients;
-            if clients.len() >= store.settings.max_clients {
-                let message = "there are as many clients as may be (max_clients)";
-                return Err(quota(OPERATION, message));
+            let quotas = store.settings.quotas;
+            if clients.len() >= quotas.clients && !clients.contains(&client.id, now) {
+                return Err(quotas.refusal(Quota::Clients, OPERATION));
             }
             let bytes = record::encode_client(client);
             let row = client.industry.clone();
@@ -123,10 +122,10 @@ impl Catalogue for Memory {
                 return Ok(false);
             }
             let held = data.value_propositions.select(now, |of| of == client_id);
-            if held.count() >= store.settings.max_value_propositions_per_client {
-                let message = "the client has as many value propositions as it may \
-                               (max_value_propositions_per_client)";
-                return Err(quota(OPERATION, message));
+            let quotas = store.settings.quotas;
+            let is_full = held.count() >= quotas.value_propositions;
+            if is_full && !data.value_propositions.contains(&value_proposition.id, now) {
+                return Err(quotas.refusal(Quota::ValuePropositions, OPERATION));
             }
             store.put_value_proposition(value_proposition, now);
             Ok(true)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
-    Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Result,
-    Submission, Submitted,
+    Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Quota,
+    Result, Submission, Submitted,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -151,16 +151,15 @@ impl Store {
         {
             return Ok(Submitted::New);
         }
-        if self.data.queue.entries.len() >= self.settings.max_queued {
-            let message = "as many jobs wait or run as may (max_queued)";
-            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
-        }
-        if self.data.jobs.len() >= self.settings.max_jobs {
-            let message = "there are as many job records as may be (max_jobs)";
-            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
-        }
         if self.data.jobs.contains(&job_id, now) || self.data.logs.get(&job_id, now).is_some() {
             return refused("a job with this id exists");
+        }
+        let quotas = self.settings.quotas;
+        if self.data.queue.entries.len() >= quotas.queued_jobs {
+            return Err(quotas.refusal(Quota::QueuedJobs, OPERATION));
+        }
+        if self.data.jobs.len() >= quotas.jobs {
+            return Err(quotas.refusal(Quota::Jobs, OPERATION));
         }
         match self.commit(commit, now)? {
             Published::Appended => {}

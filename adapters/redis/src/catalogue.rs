@@ -1,5 +1,8 @@
 //! The catalogue: a hash per record and sorted sets that list them. A list reads its indexes and its
 //! page in one script, so no page repeats or leaves out a record; it never walks over all keys.
+//!
+//! Clients, their value propositions and jobs have quotas. Templates need none of their own: only
+//! whoever holds a job's lease stores any, and at most one per place of the job's plan.
 
 use async_trait::async_trait;
 use conch_domain::{
@@ -7,8 +10,8 @@ use conch_domain::{
     ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Result,
-    TemplateFilter,
+    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Quota,
+    Result, TemplateFilter,
 };
 use conch_wire::{Invalid, record};
 use redis::Value;
@@ -17,8 +20,6 @@ use crate::cache::millis;
 use crate::log::{Redis, bytes, unexpected};
 use crate::records::{Record, micros};
 
-/// Most value propositions of one client that are listed.
-const VALUE_PROPOSITIONS_MAX: i64 = 10_000;
 /// How often a record that others change at the same time is read and written again.
 const TRIES: usize = 8;
 /// A job's places outlive its templates by this, so that the first one stays as long as it is there.
@@ -30,8 +31,7 @@ struct Query {
     prefix: String,
     changed_since: Option<Timestamp>,
     offset: u64,
-    /// Negative: all.
-    size: i64,
+    size: usize,
 }
 
 /// What became of a record.
@@ -40,6 +40,7 @@ enum Put {
     Stored,
     Absent,
     Changed,
+    Full,
 }
 
 impl Redis {
@@ -61,26 +62,30 @@ impl Redis {
             .transpose()
     }
 
-    /// `needs` must be there; `replaces` is the body that this one takes the place of.
+    /// `needs` must be there; `replaces` is the body that this one takes the place of; of its kind
+    /// there may be `most`.
     async fn put(
         &self,
         operation: &'static str,
         record: &Record,
         needs: Option<&str>,
         replaces: &[u8],
+        most: usize,
     ) -> Result<Put> {
         let mut call = self.scripts.put.prepare_invoke();
         call.key(&record.key)
             .key(self.keys.retention())
             .key(needs.unwrap_or(&record.key))
             .arg(u8::from(needs.is_some()))
-            .arg(replaces);
+            .arg(replaces)
+            .arg(most);
         record.append_to(&mut call, self.settings.retention);
         let answer: String = self.connections.script(operation, &call).await?;
         match answer.as_str() {
             "stored" => Ok(Put::Stored),
             "absent" => Ok(Put::Absent),
             "changed" => Ok(Put::Changed),
+            "full" => Ok(Put::Full),
             _ => Err(unexpected(operation)),
         }
     }
@@ -134,17 +139,21 @@ fn page(indexes: Vec<String>, prefix: String, paging: Paging) -> Query {
         prefix,
         changed_since: None,
         offset: paging.offset(),
-        size: i64::from(paging.page_size),
+        size: paging.page_size as usize,
     }
 }
 
 #[async_trait]
 impl Catalogue for Redis {
     async fn create_client(&self, client: &Client) -> Result<()> {
+        const OPERATION: &str = "catalogue.create_client";
+        let quotas = self.settings.quotas;
         let record = Record::of_client(&self.keys, client);
-        self.put("catalogue.create_client", &record, None, b"")
-            .await?;
-        Ok(())
+        let put = self.put(OPERATION, &record, None, b"", quotas.clients);
+        match put.await? {
+            Put::Full => Err(quotas.refusal(Quota::Clients, OPERATION)),
+            _ => Ok(()),
+        }
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>> {
@@ -164,17 +173,18 @@ impl Catalogue for Redis {
     }
 
     async fn add_value_proposition(&self, value_proposition: &ValueProposition) -> Result<bool> {
+        const OPERATION: &str = "catalogue.add_value_proposition";
+        let quotas = self.settings.quotas;
         let record = Record::of_value_proposition(&self.keys, value_proposition);
         let client = self.keys.client(&value_proposition.client_id);
-        let put = self
-            .put(
-                "catalogue.add_value_proposition",
-                &record,
-                Some(&client),
-                b"",
-            )
-            .await?;
-        Ok(put == Put::Stored)
+        let most = quotas.value_propositions;
+        match self
+            .put(OPERATION, &record, Some(&client), b"", most)
+            .await?
+        {
+            Put::Full => Err(quotas.refusal(Quota::ValuePropositions, OPERATION)),
+            put => Ok(put == Put::Stored),
+        }
     }
 
     async fn value_proposition(&self, id: &ValuePropositionId) -> Result<Option<ValueProposition>> {
@@ -197,7 +207,7 @@ impl Catalogue for Redis {
             prefix: self.keys.value_proposition_of(""),
             changed_since: None,
             offset: 0,
-            size: VALUE_PROPOSITIONS_MAX,
+            size: self.settings.quotas.value_propositions,
         };
         let found = self
             .list(OPERATION, query, record::decode_value_proposition)
@@ -232,7 +242,9 @@ impl Catalogue for Redis {
             value.is_active = is_active;
             value.updated_at = value.updated_at.max(now);
             let record = Record::of_value_proposition(&self.keys, &value);
-            if self.put(OPERATION, &record, None, &before).await? == Put::Stored {
+            let most = self.settings.quotas.value_propositions;
+            let put = self.put(OPERATION, &record, None, &before, most);
+            if put.await? == Put::Stored {
                 return Ok(Some(value));
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
-    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Result, Submission, Submitted,
+    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Quota, Result, Submission, Submitted,
 };
 
 use crate::cache::millis;
@@ -33,6 +33,8 @@ impl JobQueue for Redis {
                 .arg(millis(idempotency.lifetime)),
             None => call.arg("").arg(""),
         };
+        let quotas = self.settings.quotas;
+        call.arg(quotas.queued_jobs).arg(quotas.jobs);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
@@ -42,6 +44,8 @@ impl JobQueue for Redis {
             }
             ["existing", id] => existing(OPERATION, id),
             ["reused"] => Ok(Submitted::KeyReused),
+            ["full", "queue"] => Err(quotas.refusal(Quota::QueuedJobs, OPERATION)),
+            ["full", "catalogue"] => Err(quotas.refusal(Quota::Jobs, OPERATION)),
             _ => Err(match outcome(OPERATION, &answer)? {
                 Published::Conflict(_) | Published::Ended => Error::new(
                     ErrorKind::Refused,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
 use conch_redis::{Settings, Stores};
 use server::Server;
 
@@ -19,6 +19,12 @@ const LIMITS: Limits = Limits {
     history_limit: 32,
     result_ttl: Duration::from_secs(1),
     ended_log_ttl: Duration::from_secs(1),
+    quotas: Quotas {
+        queued_jobs: 24,
+        jobs: 30,
+        clients: 20,
+        value_propositions: 4,
+    },
 };
 
 struct OnRedis {
@@ -31,6 +37,7 @@ fn settings(server: &Server) -> Settings {
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
+    settings.quotas = LIMITS.quotas;
     settings
 }
 

@@ -94,6 +94,7 @@ macro_rules! with_laws {
                 lease_runs_out
                 renewal_needs_the_lease
                 attempts_count_up
+                quotas_refuse_before_anything_changes
                 restore_only_from_nothing
             ]
             catalogue [
@@ -101,6 +102,7 @@ macro_rules! with_laws {
                 pages_are_newest_first
                 filters_intersect
                 value_propositions_need_their_client
+                quotas_refuse_before_anything_changes
                 job_records_follow_the_log
                 templates_are_fenced
                 one_template_per_place

@@ -86,6 +86,9 @@ pub enum PutTemplate {
 /// - **filters_intersect**: a record MUST be listed only if it meets every filter that is given.
 /// - **value_propositions_need_their_client**: adding one to a client that isn't there MUST answer
 ///   false and store nothing.
+/// - **quotas_refuse_before_anything_changes**: a client, or a value proposition of one client, more
+///   than [`Quotas`](crate::Quotas) allow MUST be refused in the step that would write it and leave
+///   nothing behind. What is there MUST stay changeable.
 /// - **job_records_follow_the_log**: the record of an own job MUST be the fold of its log as soon as
 ///   its commit is answered (with `atomic_commit`), and outlive the log.
 /// - **templates_are_fenced**: `put_template` MUST check, in the step that writes, that the lease is

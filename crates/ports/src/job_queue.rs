@@ -69,6 +69,10 @@ pub enum Submitted {
 ///   run out; else it MUST answer false and change nothing.
 /// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that
 ///   counts.
+/// - **quotas_refuse_before_anything_changes**: a submission that would make more jobs that wait or
+///   run, or more job records, than [`Quotas`](crate::Quotas) allow MUST be refused in the step that
+///   would write it and leave nothing behind, its key included. What is known already MUST be
+///   answered as ever, and no other operation refused. Each job that ends MUST make room for one.
 /// - **restore_only_from_nothing**: `restore` MUST succeed only if the store knows nothing of the
 ///   job: no log, no queue entry, no record. It then holds the lease again, for `duration`, and the
 ///   record.

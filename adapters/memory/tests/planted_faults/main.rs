@@ -46,6 +46,8 @@ enum Fault {
     RenewAnything,
     AttemptsStay,
     RestoreAlways,
+    IgnoreQuotas,
+    WriteBeforeTheQuota,
     ForgetKeys,
     RecallNothing,
     RefuseResubmission,
@@ -218,6 +220,21 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::RestoreAlways,
         "job_queue::restore_only_from_nothing",
         "it waits here",
+    ),
+    (
+        Fault::IgnoreQuotas,
+        "job_queue::quotas_refuse_before_anything_changes",
+        "one more than there may be",
+    ),
+    (
+        Fault::WriteBeforeTheQuota,
+        "job_queue::quotas_refuse_before_anything_changes",
+        "left a log",
+    ),
+    (
+        Fault::IgnoreQuotas,
+        "catalogue::quotas_refuse_before_anything_changes",
+        "one client more",
     ),
     (Fault::ForgetKeys, "job_queue::same_key_same_job", "New"),
     (
