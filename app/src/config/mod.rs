@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Command;
 use conch_http::mare::Origins;
+use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
 pub use source::Source;
 pub use table::{SETTINGS, Setting};
@@ -263,11 +264,13 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
                 "can be `memory` only for `conch run`: two processes share nothing in memory",
             ));
         }
+        let memory = conch_memory::Settings::default();
         return Ok(Backend::Memory(conch_memory::Settings {
             history_limit,
             result_ttl,
             retention,
-            ..conch_memory::Settings::default()
+            quotas: quotas(source, memory.quotas)?,
+            ..memory
         }));
     }
     let (name, url) = redis_url(source)?;
@@ -276,6 +279,7 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
     redis.history_limit = history_limit;
     redis.result_ttl = result_ttl;
     redis.retention = retention;
+    redis.quotas = quotas(source, redis.quotas)?;
     if let Some(prefix) = source.text("CHANNEL_PREFIX") {
         prefix.clone_into(&mut redis.prefix);
     }
@@ -292,6 +296,21 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
         Error::new(name, e.reason())
     })?;
     Ok(Backend::Redis(Box::new(redis)))
+}
+
+/// How many of what there may be; `default` is the backend's.
+fn quotas(source: &Source, default: Quotas) -> Result<Quotas, Error> {
+    let most = |quota: Quota| {
+        source.parse(quota.setting(), default.of(quota), |text| {
+            number(text, 1, 100_000_000).map(|n| n as usize)
+        })
+    };
+    Ok(Quotas {
+        queued_jobs: most(Quota::QueuedJobs)?,
+        jobs: most(Quota::Jobs)?,
+        clients: most(Quota::Clients)?,
+        value_propositions: most(Quota::ValuePropositions)?,
+    })
 }
 
 /// The URL, and the variable to name when it can't work.

@@ -82,6 +82,15 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
         (Program::Worker, "LEASE_SECONDS", "NaN", "LEASE_SECONDS"),
         (Program::Worker, "GENERATOR", "command", "GENERATOR_COMMAND"),
         (Program::Worker, "LOG_FORMAT", "xml", "LOG_FORMAT"),
+        (Program::Worker, "MAX_QUEUED_JOBS", "0", "MAX_QUEUED_JOBS"),
+        (Program::Worker, "MAX_JOBS", "lots", "MAX_JOBS"),
+        (Program::Worker, "MAX_CLIENTS", "-1", "MAX_CLIENTS"),
+        (
+            Program::AllInOne,
+            "MAX_VALUE_PROPOSITIONS",
+            "1e3",
+            "MAX_VALUE_PROPOSITIONS",
+        ),
     ] {
         let error = read(program, &[], &[(name, value)])
             .expect_err(name)
@@ -143,6 +152,53 @@ fn redis_from_its_parts() {
         url(&[("REDIS_URL", "redis://a/1"), ("REDIS_HOST", "b")]),
         "redis://a/1"
     );
+}
+
+#[test]
+fn quotas_go_to_the_store_that_is_chosen() {
+    let quotas = |bus, env: &[(&str, &str)]| {
+        let env = [env, &[("EVENT_BUS", bus)]].concat();
+        match read(Program::AllInOne, &[], &env).expect("valid").backend {
+            Backend::Redis(redis) => redis.quotas,
+            Backend::Memory(memory) => memory.quotas,
+        }
+    };
+    let default = Quotas {
+        queued_jobs: 10_000,
+        jobs: 1_000_000,
+        clients: 10_000,
+        value_propositions: 100,
+    };
+    assert_eq!(quotas("redis", &[]), default);
+    let less = Quotas {
+        jobs: 100_000,
+        ..default
+    };
+    assert_eq!(quotas("memory", &[]), less);
+    let env = [
+        ("MAX_QUEUED_JOBS", "1"),
+        ("MAX_JOBS", "2"),
+        ("MAX_CLIENTS", "3"),
+        ("MAX_VALUE_PROPOSITIONS", "4"),
+    ];
+    for bus in ["redis", "memory"] {
+        let set = Quotas {
+            queued_jobs: 1,
+            jobs: 2,
+            clients: 3,
+            value_propositions: 4,
+        };
+        assert_eq!(quotas(bus, &env), set, "{bus}");
+    }
+}
+
+/// Who reads the refusal must find the setting that it names.
+#[test]
+fn every_quota_has_its_setting() {
+    for quota in Quota::ALL {
+        let row = SETTINGS.iter().find(|s| s.name == quota.setting());
+        assert!(row.is_some(), "{quota:?}");
+    }
 }
 
 #[test]
