@@ -1,5 +1,7 @@
 //! [`Catalogue`]: records of clients, value propositions, jobs and templates, each on its shelf.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use conch_domain::{
     Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
@@ -13,11 +15,26 @@ use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
-use crate::store::{Store, TemplateRow, corrupt};
+use crate::shelf::Shelf;
+use crate::store::{JobRow, Store, TemplateRow, corrupt};
 
 /// Whether what a filter asks for, if it asks, is what the record has.
 fn meets<T: PartialEq>(asked: Option<&T>, has: Option<&T>) -> bool {
     asked.is_none_or(|asked| has == Some(asked))
+}
+
+/// The jobs that changed since, as far back as a list looks.
+fn changed_since(jobs: &Shelf<JobId, JobRow>, since: Timestamp, now: Instant) -> HashSet<&JobId> {
+    let mut changed: Vec<_> = jobs
+        .rows(now)
+        .filter_map(|(id, row)| Some((row.updated_at?, id)))
+        .filter(|(at, _)| *at >= since)
+        .collect();
+    if changed.len() > JobFilter::NEWEST_CHANGES {
+        changed.select_nth_unstable_by(JobFilter::NEWEST_CHANGES, |a, b| b.cmp(a));
+        changed.truncate(JobFilter::NEWEST_CHANGES);
+    }
+    changed.into_iter().map(|(_, id)| id).collect()
 }
 
 impl Store {
@@ -106,7 +123,7 @@ impl Catalogue for Memory {
             store.data.clients.page(
                 now,
                 paging,
-                |industry| meets(filter.industry.as_ref(), industry.as_ref()),
+                |_, industry| meets(filter.industry.as_ref(), industry.as_ref()),
                 |bytes| record::decode_client(bytes).map_err(corrupt(OPERATION)),
             )
         })
@@ -121,7 +138,7 @@ impl Catalogue for Memory {
             if !data.clients.contains(client_id, now) {
                 return Ok(false);
             }
-            let held = data.value_propositions.select(now, |of| of == client_id);
+            let held = data.value_propositions.select(now, |_, of| of == client_id);
             let quotas = store.settings.quotas;
             let is_full = held.count() >= quotas.value_propositions;
             if is_full && !data.value_propositions.contains(&value_proposition.id, now) {
@@ -153,7 +170,7 @@ impl Catalogue for Memory {
             let held = store
                 .data
                 .value_propositions
-                .select(now, |of| of == client_id);
+                .select(now, |_, of| of == client_id);
             held.map(|bytes| record::decode_value_proposition(bytes))
                 .collect::<Result<_, _>>()
                 .map(Some)
@@ -197,15 +214,17 @@ impl Catalogue for Memory {
     async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
         const OPERATION: &str = "catalogue.jobs";
         self.step(OPERATION, |store, now| {
-            store.data.jobs.page(
+            let jobs = &store.data.jobs;
+            let changed = filter
+                .updated_since
+                .map(|since| changed_since(jobs, since, now));
+            jobs.page(
                 now,
                 paging,
-                |row| {
+                |id, row| {
                     meets(filter.client_id.as_ref(), row.client_id.as_ref())
                         && meets(filter.status.as_ref(), Some(&row.status))
-                        && filter
-                            .updated_since
-                            .is_none_or(|since| row.updated_at >= Some(since))
+                        && changed.as_ref().is_none_or(|changed| changed.contains(id))
                 },
                 |bytes| record::decode_job(bytes).map_err(corrupt(OPERATION)),
             )
@@ -249,7 +268,7 @@ impl Catalogue for Memory {
             store.data.templates.page(
                 now,
                 paging,
-                |row| {
+                |_, row| {
                     meets(filter.client_id.as_ref(), Some(&row.client_id))
                         && meets(filter.job_id.as_ref(), Some(&row.job_id))
                         && meets(filter.category.as_ref(), Some(&row.category))

@@ -97,6 +97,40 @@ async fn every_collection_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_by_change_looks_at_the_newest_changes_alone() {
+    let memory = Settings::default().build();
+    let most = JobFilter::NEWEST_CHANGES;
+    let mut first = Script::own();
+    memory.submit(first.submission()).await.unwrap();
+    for _ in 0..most {
+        memory.submit(Script::own().submission()).await.unwrap();
+    }
+    let list = async |filter: &JobFilter| {
+        let all = Paging {
+            page: 1,
+            page_size: 100,
+        };
+        let page = memory.catalogue().jobs(filter, all).await.unwrap();
+        page.total
+    };
+    let since = JobFilter {
+        updated_since: Some(build::BEGINNING),
+        ..JobFilter::default()
+    };
+    let theirs = JobFilter {
+        client_id: first.job().client_id.clone(),
+        ..since.clone()
+    };
+    assert_eq!(list(&JobFilter::default()).await, most as u64 + 1);
+    assert_eq!(list(&since).await, most as u64);
+    // All changed at one moment, and its id is the least of them.
+    assert_eq!(list(&theirs).await, 0);
+    publish_all(&memory, [first.started()]).await;
+    assert_eq!(list(&theirs).await, 1, "now it changed last");
+    assert_eq!(list(&since).await, most as u64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_unfinished_or_old_runs_out() {
     let day = Duration::from_hours(24);
     let settings = Settings {

@@ -1,5 +1,7 @@
 //! The catalogue: a hash per record and sorted sets that list them. A list reads its indexes and its
-//! page in one script, so no page repeats or leaves out a record; it never walks over all keys.
+//! page in one script, so no page repeats or leaves out a record; it never walks over all keys. Each
+//! combination of filters that is not bounded by itself has an index of its own, so that a page costs
+//! what is on it, however many records there are.
 //!
 //! Clients, their value propositions and jobs have quotas. Templates need none of their own: only
 //! whoever holds a job's lease stores any, and at most one per place of the job's plan.
@@ -27,7 +29,7 @@ const PLACES_GRACE: std::time::Duration = std::time::Duration::from_hours(48);
 
 /// Which records, in which order.
 struct Query {
-    indexes: Vec<String>,
+    index: String,
     prefix: String,
     changed_since: Option<Timestamp>,
     offset: u64,
@@ -98,18 +100,17 @@ impl Redis {
     ) -> Result<Page<T>> {
         let mut call = self.scripts.list.prepare_invoke();
         call.key(self.keys.retention())
-            .key(self.keys.jobs_by_update());
-        for index in &query.indexes {
-            call.key(index);
-        }
+            .key(self.keys.jobs_by_update())
+            .key(&query.index);
         let since = query
             .changed_since
             .map(|since| since.as_micros().to_string());
         call.arg(query.offset)
             .arg(query.size)
             .arg(&query.prefix)
+            .arg(self.settings.retention.map_or(0, micros))
             .arg(since.unwrap_or_default())
-            .arg(self.settings.retention.map_or(0, micros));
+            .arg(JobFilter::NEWEST_CHANGES);
         let answer: Vec<Value> = self.connections.script(operation, &call).await?;
         let mut parts = answer.into_iter();
         let Some(Value::Int(total)) = parts.next() else {
@@ -133,9 +134,9 @@ fn decoded<T>(
     decode(body).map_err(|error| unexpected(operation).with_source(error))
 }
 
-fn page(indexes: Vec<String>, prefix: String, paging: Paging) -> Query {
+fn page(index: String, prefix: String, paging: Paging) -> Query {
     Query {
-        indexes,
+        index,
         prefix,
         changed_since: None,
         offset: paging.offset(),
@@ -167,7 +168,7 @@ impl Catalogue for Redis {
             Some(industry) => self.keys.clients_in(industry),
             None => self.keys.clients(),
         };
-        let query = page(vec![index], self.keys.client_of(""), paging);
+        let query = page(index, self.keys.client_of(""), paging);
         self.list("catalogue.clients", query, record::decode_client)
             .await
     }
@@ -203,7 +204,7 @@ impl Catalogue for Redis {
     ) -> Result<Option<Vec<ValueProposition>>> {
         const OPERATION: &str = "catalogue.value_propositions";
         let query = Query {
-            indexes: vec![self.keys.value_propositions(client_id)],
+            index: self.keys.value_propositions(client_id),
             prefix: self.keys.value_proposition_of(""),
             changed_since: None,
             offset: 0,
@@ -264,7 +265,7 @@ impl Catalogue for Redis {
         let index = self.keys.jobs(filter.client_id.as_ref(), filter.status);
         let query = Query {
             changed_since: filter.updated_since,
-            ..page(vec![index], self.keys.job_of(""), paging)
+            ..page(index, self.keys.job_of(""), paging)
         };
         self.list("catalogue.jobs", query, record::decode_job).await
     }
@@ -321,26 +322,38 @@ impl Catalogue for Redis {
     }
 
     async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {
-        let keys = &self.keys;
-        let mut indexes: Vec<String> = [
-            filter
-                .client_id
-                .as_ref()
-                .map(|id| keys.templates_of_client(id)),
-            filter.job_id.as_ref().map(|id| keys.templates_of_job(id)),
-            filter.category.map(|category| keys.templates_in(category)),
-            filter
-                .target_audience
-                .map(|audience| keys.templates_for(audience)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if indexes.is_empty() {
-            indexes.push(keys.templates());
+        if let Some(job_id) = &filter.job_id {
+            // As few as its plan has places.
+            let mut found = self.templates_of(job_id).await?;
+            found.retain(|template| meets(template, filter));
+            found.sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
+            let total = found.len() as u64;
+            let offset = usize::try_from(paging.offset()).unwrap_or(usize::MAX);
+            let page = found.into_iter().skip(offset);
+            return Ok(Page {
+                total,
+                items: page.take(paging.page_size as usize).collect(),
+            });
         }
-        let query = page(indexes, keys.template_of(""), paging);
+        let index = self.keys.templates(
+            filter.client_id.as_ref(),
+            filter.category,
+            filter.target_audience,
+        );
+        let query = page(index, self.keys.template_of(""), paging);
         self.list("catalogue.templates", query, record::decode_template)
             .await
     }
+}
+
+/// Whether a template of the job meets the filter's other parts.
+fn meets(template: &Template, filter: &TemplateFilter) -> bool {
+    let client = filter.client_id.as_ref();
+    client.is_none_or(|id| template.client_id == *id)
+        && filter
+            .category
+            .is_none_or(|category| template.draft.category == category)
+        && filter
+            .target_audience
+            .is_none_or(|audience| template.draft.target_audience == audience)
 }

@@ -1,4 +1,5 @@
-//! Every law of the store ports, against a redis-server of each test's own.
+//! Every law of the store ports, against a redis-server of each test's own, with no more rights than
+//! docs/operations.md says.
 
 // The other test of this crate uses more of it.
 #[allow(dead_code)]
@@ -34,6 +35,7 @@ struct OnRedis {
 
 fn settings(server: &Server) -> Settings {
     let mut settings = server.settings();
+    settings.url = format!("redis://conch:secret@127.0.0.1:{}/0", server.port);
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
@@ -44,6 +46,12 @@ fn settings(server: &Server) -> Settings {
 #[allow(clippy::unused_async)] // the suite awaits it
 async fn fresh() -> OnRedis {
     let server = Server::start();
+    let rights = include_str!("../../../docs/operations.md")
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER conch "))
+        .expect("the least that a user needs");
+    let words: Vec<&str> = rights.split(' ').collect();
+    let _: String = server.run(&words);
     let stores = settings(&server).build().expect("good settings");
     OnRedis { server, stores }
 }

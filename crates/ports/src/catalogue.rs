@@ -47,8 +47,15 @@ pub struct JobFilter {
     pub client_id: Option<ClientId>,
     /// Only in this state.
     pub status: Option<JobStatus>,
-    /// Only those with an event at or after this moment.
+    /// Only those with an event at or after this moment, of the [`JobFilter::NEWEST_CHANGES`] jobs
+    /// that changed last, of whichever client and in whichever state: who asks for a moment longer
+    /// ago learns of the newest changes alone. The list's order is that of any other.
     pub updated_since: Option<Timestamp>,
+}
+
+impl JobFilter {
+    /// Jobs that a list by `updated_since` looks at, the one that changed last first.
+    pub const NEWEST_CHANGES: usize = 2000;
 }
 
 /// Which templates; what is absent doesn't matter.
