@@ -94,6 +94,16 @@ impl Keys {
         self.name(&format!("idempotency:{}", digest(key)))
     }
 
+    /// Sorted set: jobs of foreign publishers that have not ended, by the moment their log runs out.
+    pub(crate) fn unfinished_foreign(&self) -> String {
+        self.name("foreign:unfinished")
+    }
+
+    /// Sorted set: those that have ended, likewise.
+    pub(crate) fn ended_foreign(&self) -> String {
+        self.name("foreign:ended")
+    }
+
     /// Sorted set: records by the end of their retention.
     pub(crate) fn retention(&self) -> String {
         self.name("catalogue:retention")

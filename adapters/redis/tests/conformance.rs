@@ -25,6 +25,7 @@ const LIMITS: Limits = Limits {
         jobs: 30,
         clients: 20,
         value_propositions: 4,
+        foreign_jobs: 4,
     },
 };
 

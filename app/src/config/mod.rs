@@ -14,6 +14,7 @@ use clap::Command;
 use conch_http::mare::Origins;
 use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
+use conch_wire::event::MAX_EVENT_BYTES;
 pub use source::Source;
 pub use table::{SETTINGS, Setting};
 
@@ -310,6 +311,7 @@ fn quotas(source: &Source, default: Quotas) -> Result<Quotas, Error> {
         jobs: most(Quota::Jobs)?,
         clients: most(Quota::Clients)?,
         value_propositions: most(Quota::ValuePropositions)?,
+        foreign_jobs: most(Quota::ForeignJobs)?,
     })
 }
 
@@ -430,6 +432,11 @@ fn mare(
         let token = conch_triton::Token::parse(token).map_err(|e| Error::new("TRITON_TOKEN", e))?;
         gateway.token = Some(token);
     }
+    let accept = ForeignEvents::Accept {
+        max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
+            number(t, 1024, MAX_EVENT_BYTES as u64)
+        })? as usize,
+    };
     let hub = conch_services::hub::Settings::default();
     let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
     Ok(Mare {
@@ -442,12 +449,11 @@ fn mare(
             history_limit,
             ..hub
         },
-        foreign_events: source.parse("FOREIGN_EVENTS", ForeignEvents::Accept, |text| {
-            let choices = [
-                ("accept", ForeignEvents::Accept),
-                ("ignore", ForeignEvents::Ignore),
-            ];
-            one_of(&choices, text)
+        foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {
+            one_of(
+                &[("accept", accept), ("ignore", ForeignEvents::Ignore)],
+                text,
+            )
         })?,
         cors_origins: source.parse("CORS_ORIGINS", Origins::Loopback, str::parse)?,
         local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,

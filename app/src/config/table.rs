@@ -180,6 +180,18 @@ pub const SETTINGS: &[Setting] = &[
         "`accept`, or `ignore`: take nothing from the channels that the log doesn't confirm",
     ),
     setting(
+        "MAX_FOREIGN_JOBS",
+        "10000",
+        API,
+        "jobs of foreign publishers that are unfinished at once; events of one more are dropped",
+    ),
+    setting(
+        "MAX_EVENT_BYTES",
+        "65536",
+        API,
+        "bytes of one foreign event; a longer one is dropped",
+    ),
+    setting(
         "LOCAL_RESULTS",
         "64",
         API,

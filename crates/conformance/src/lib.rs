@@ -75,6 +75,7 @@ macro_rules! with_laws {
                 a_lost_log_is_absent
                 replacing_begins_an_epoch
                 subscription_starts_with_lapsed
+                foreign_logs_are_bounded
                 effects_belong_to_the_append
                 shared_means_shared
             ]

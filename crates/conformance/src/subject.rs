@@ -18,7 +18,8 @@ pub struct Limits {
     /// How long the log of a job that has ended lives. Best two seconds.
     pub ended_log_ttl: Duration,
     /// How many jobs, clients and value propositions there may be. Best 20 to 40, as some laws fill
-    /// them up, and five more jobs than may wait or run; of value propositions 4 to 10.
+    /// them up, and five more jobs than may wait or run; of value propositions and
+    /// foreign jobs 4 to 10.
     pub quotas: Quotas,
 }
 

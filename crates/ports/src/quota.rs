@@ -14,6 +14,8 @@ pub enum Quota {
     Clients,
     /// Value propositions of one client.
     ValuePropositions,
+    /// Jobs of foreign publishers.
+    ForeignJobs,
 }
 
 /// How many of each a store takes.
@@ -27,6 +29,8 @@ pub struct Quotas {
     pub clients: usize,
     /// Value propositions of one client.
     pub value_propositions: usize,
+    /// Logs of jobs that are not our own and have not ended: of foreign publishers, and derived ones.
+    pub foreign_jobs: usize,
 }
 
 impl Default for Quotas {
@@ -36,17 +40,19 @@ impl Default for Quotas {
             jobs: 1_000_000,
             clients: 10_000,
             value_propositions: 100,
+            foreign_jobs: 10_000,
         }
     }
 }
 
 impl Quota {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::QueuedJobs,
         Self::Jobs,
         Self::Clients,
         Self::ValuePropositions,
+        Self::ForeignJobs,
     ];
 
     /// The setting that changes it.
@@ -56,6 +62,7 @@ impl Quota {
             Self::Jobs => "MAX_JOBS",
             Self::Clients => "MAX_CLIENTS",
             Self::ValuePropositions => "MAX_VALUE_PROPOSITIONS",
+            Self::ForeignJobs => "MAX_FOREIGN_JOBS",
         }
     }
 }
@@ -68,7 +75,14 @@ impl Quotas {
             Quota::Jobs => self.jobs,
             Quota::Clients => self.clients,
             Quota::ValuePropositions => self.value_propositions,
+            Quota::ForeignJobs => self.foreign_jobs,
         }
+    }
+
+    /// Logs of jobs that are not our own and have ended, until they run out. A made-up job can be
+    /// ended as easily as begun.
+    pub fn ended_foreign_jobs(&self) -> usize {
+        self.foreign_jobs.saturating_mul(10)
     }
 
     /// What an operation says that would make one more than there may be.
@@ -84,6 +98,10 @@ impl Quotas {
             Quota::ValuePropositions => (
                 "value propositions of this client are kept",
                 "set RETENTION_DAYS or raise",
+            ),
+            Quota::ForeignJobs => (
+                "jobs of foreign publishers are unfinished, or ten times as many have ended lately",
+                "set FOREIGN_EVENTS=ignore if they are made up, or raise",
             ),
         };
         let message = format!("{most} {full}, as many as there may be: {advice} {setting}");

@@ -233,6 +233,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::IgnoreQuotas,
+        "event_bus::foreign_logs_are_bounded",
+        "one more log than there may be",
+    ),
+    (
+        Fault::IgnoreQuotas,
         "catalogue::quotas_refuse_before_anything_changes",
         "one client more",
     ),

@@ -21,6 +21,7 @@ pub const LIMITS: Limits = Limits {
         jobs: 30,
         clients: 20,
         value_propositions: 4,
+        foreign_jobs: 4,
     },
 };
 
