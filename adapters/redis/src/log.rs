@@ -8,7 +8,7 @@ use bytes::Bytes;
 use conch_domain::{JobId, Position, Timestamp};
 use conch_ports::{
     Commit, Durability, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, EventBus, Fence, Guarantees,
-    Log, Published, QueueEffect, Result, Signals,
+    Log, Published, QueueEffect, Quota, Result, Signals,
 };
 use conch_wire::{job, record};
 use redis::{Script, ScriptInvocation, Value};
@@ -54,9 +54,9 @@ macro_rules! script {
 impl Scripts {
     fn new() -> Self {
         Self {
-            publish: script!("prelude", "record", "append", "publish"),
+            publish: script!("prelude", "record", "foreign", "append", "publish"),
             read: script!("read"),
-            submit: script!("prelude", "record", "append", "submit"),
+            submit: script!("prelude", "record", "foreign", "append", "submit"),
             claim: script!("prelude", "claim"),
             renew: script!("prelude", "renew"),
             expired: script!("prelude", "expired"),
@@ -166,6 +166,12 @@ impl Redis {
         if job.own {
             let record = Record::of_job(keys, job).without_body();
             record.append_to(&mut call, settings.retention);
+        } else {
+            let quotas = settings.quotas;
+            call.key(keys.unfinished_foreign())
+                .key(keys.ended_foreign())
+                .arg(quotas.foreign_jobs)
+                .arg(quotas.ended_foreign_jobs());
         }
         call
     }
@@ -188,6 +194,10 @@ impl EventBus for Redis {
         let unused = self.keys.state(&commit.job.id);
         let call = self.commit(&self.scripts.publish, &commit, &unused);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        if answer == ["full", "foreign"] {
+            let quotas = self.settings.quotas;
+            return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
+        }
         let published = outcome(OPERATION, &answer)?;
         if published == Published::Appended {
             log_published(&commit);

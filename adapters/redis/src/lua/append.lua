@@ -23,6 +23,8 @@ local function read_commit()
   if c.own then
     c.record = record_from(c.job, KEYS[9], 11, 25)
     c.record.body = c.fold
+  else
+    c.foreign = foreign_from(11, 25)
   end
   return c
 end
@@ -59,6 +61,8 @@ local function refusal(c, at)
   expect(c.leases, 'zset')
   if c.record then
     expect_record(c.record)
+  else
+    expect_foreign(c.foreign)
   end
 
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof')
@@ -78,6 +82,9 @@ local function refusal(c, at)
   if not epoch then
     c.begins = true
     if c.sequence == 1 and c.replaces_epoch == '' then
+      if c.foreign and not has_room(c.foreign, at) then
+        return { 'full', 'foreign' }
+      end
       return nil
     end
     return { 'conflict' }
@@ -154,6 +161,8 @@ local function append(c, at)
   queue_effect(c, at)
   if c.record then
     put_record(c.record, at)
+  else
+    list_foreign(c.foreign, c.job_id, c.ended, c.ttl, at)
   end
   if c.cached ~= '' then
     redis.call('SET', c.result, c.cached, 'PX', c.result_ttl)

@@ -1,8 +1,11 @@
 -- A new job: its first event, its queue entry and the caller's key, in one step.
--- KEYS[10] is the caller's key; without one its lifetime is empty. ARGV ends with
--- digest and lifetime, which `record_from` takes for touches: they are taken off first.
--- Answers new, existing (with the job), reused, or why the log refused.
+-- KEYS[10] is the caller's key; without one its lifetime is empty. ARGV ends with digest, lifetime,
+-- and how many jobs there may be in the queue and in the catalogue, all of which `record_from` would
+-- take for touches: they are taken off first.
+-- Answers new, existing (with the job), reused, why the log refused, or full and of what.
 
+local max_jobs = tonumber(table.remove(ARGV))
+local max_queued = tonumber(table.remove(ARGV))
 local lifetime = table.remove(ARGV)
 local digest = table.remove(ARGV)
 local key = KEYS[10]
@@ -25,6 +28,13 @@ if lifetime ~= '' then
 end
 if refused then
   return refused
+end
+-- Only now: what is known already takes no room.
+if redis.call('ZCARD', commit.ready) + redis.call('ZCARD', commit.leases) >= max_queued then
+  return { 'full', 'queue' }
+end
+if commit.record and is_full(commit.record, max_jobs, at) then
+  return { 'full', 'catalogue' }
 end
 
 append(commit, at)

@@ -1,6 +1,6 @@
 //! Many jobs on one stream: states first, then what comes; resume; the end of those that are named.
 
-use conch_domain::{ClientId, EventKind, JobStatus};
+use conch_domain::{ClientId, EventKind, JobStatus, RetryReason, Timestamp};
 use conch_services::hub::{Attached, Selection, Settings};
 
 use crate::world::{Eyes, World, data, ids, job_id, name};
@@ -170,11 +170,13 @@ async fn who_falls_out_of_the_ring_begins_again_with_states() {
     job.start().await;
     let mut eyes = watch(&world, named(&["j"]), None).await;
     eyes.events(1).await;
-    for i in 0..4200_u32 {
-        let kind = EventKind::TemplateFailed {
-            template_index: i,
-            total_templates: 7,
-            error_message: "x".to_owned(),
+    for _ in 0..4200 {
+        // A lifecycle event: no cap refuses it.
+        let kind = EventKind::Retrying {
+            max_attempts: 3,
+            retry_at: Timestamp::from_micros(0),
+            reason: RetryReason::Shutdown,
+            error_message: None,
         };
         job.append(kind).await;
         tokio::task::yield_now().await;

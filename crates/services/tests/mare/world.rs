@@ -16,6 +16,11 @@ use conch_services::{Clock, hub};
 use conch_wire::event;
 use tokio_util::sync::CancellationToken;
 
+/// Longest foreign event that these worlds take.
+pub(crate) const MAX_EVENT_BYTES: usize = 64 * 1024;
+const ACCEPT: ForeignEvents = ForeignEvents::Accept {
+    max_bytes: MAX_EVENT_BYTES,
+};
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
@@ -41,7 +46,7 @@ impl World {
     }
 
     pub(crate) fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
-        Self::build(memory, settings, ForeignEvents::Accept)
+        Self::build(memory, settings, ACCEPT)
     }
 
     pub(crate) fn ignoring_foreign_events() -> Self {
@@ -112,7 +117,7 @@ impl World {
                 hub: hub.clone(),
                 cache_results: None,
             },
-            ForeignEvents::Accept,
+            ACCEPT,
             clock(),
             self.shutdown.clone(),
         ));
