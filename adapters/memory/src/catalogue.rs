@@ -8,8 +8,8 @@ use conch_domain::{
     ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Quota,
-    Result, TemplateFilter,
+    Catalogue, ClientFilter, JobFilter, Lease, Page, Paging, PutTemplate, Quota, Result,
+    TemplateFilter,
 };
 use conch_wire::record;
 use tokio::time::Instant;
@@ -66,13 +66,6 @@ impl Store {
         if let Some(bytes) = holder.and_then(|id| data.templates.bytes(id, now)) {
             let first = record::decode_template(bytes).map_err(corrupt(OPERATION))?;
             return Ok(PutTemplate::Taken(Box::new(first)));
-        }
-        if data.templates.len() >= self.settings.max_templates {
-            return Err(Error::new(
-                ErrorKind::QuotaExceeded,
-                OPERATION,
-                "the store in memory holds as many templates as it may (max_templates)",
-            ));
         }
         let row = TemplateRow {
             client_id: template.client_id.clone(),

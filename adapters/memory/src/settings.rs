@@ -28,9 +28,7 @@ pub struct Settings {
     pub max_results: usize,
     /// Remembered idempotency keys at once. The one that would go next makes room.
     pub max_idempotency_keys: usize,
-    /// Template records at once. One beyond it is refused.
-    pub max_templates: usize,
-    /// What is bounded in every store.
+    /// What is bounded in every store. Templates are bounded with their jobs.
     pub quotas: Quotas,
 }
 
@@ -46,9 +44,9 @@ impl Default for Settings {
             max_logs: 50_000,
             max_results: 50_000,
             max_idempotency_keys: 50_000,
-            max_templates: 200_000,
             quotas: Quotas {
-                jobs: 100_000,
+                // With their templates some 2 GB.
+                jobs: 25_000,
                 ..Quotas::default()
             },
         }

@@ -127,7 +127,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "MAX_JOBS",
-        "1000000 on Redis, 100000 in memory",
+        "1000000 on Redis, 25000 in memory",
         WORKER,
         "job records that are kept; one more is answered with 429",
     ),
