@@ -175,7 +175,7 @@ fn quotas_go_to_the_store_that_is_chosen() {
     };
     assert_eq!(quotas("redis", &[]), default);
     let less = Quotas {
-        jobs: 100_000,
+        jobs: 25_000,
         ..default
     };
     assert_eq!(quotas("memory", &[]), less);
