@@ -21,20 +21,22 @@ impl JobQueue for Redis {
             commit,
             idempotency,
         } = submission;
-        let key = idempotency.as_ref().map_or_else(
-            // No key was given; the script wants the name of some hash.
-            || self.keys.state(&commit.job.id),
-            |idempotency| self.keys.idempotency(&idempotency.key),
-        );
-        let mut call = self.commit(&self.scripts.submit, &commit, &key);
-        match &idempotency {
-            Some(idempotency) => call
-                .arg(&idempotency.digest)
-                .arg(millis(idempotency.lifetime)),
-            None => call.arg("").arg(""),
-        };
         let quotas = self.settings.quotas;
-        call.arg(quotas.queued_jobs).arg(quotas.jobs);
+        let known_by = idempotency.as_ref();
+        let lifetime = known_by.map(|known| millis(known.lifetime));
+        let header = [
+            (
+                "key",
+                known_by
+                    .map_or_else(String::new, |known| self.keys.idempotency(&known.key))
+                    .into(),
+            ),
+            ("digest", known_by.map(|known| known.digest.as_str()).into()),
+            ("lifetime", lifetime.into()),
+            ("max_queued", quotas.queued_jobs.into()),
+            ("max_jobs", quotas.jobs.into()),
+        ];
+        let call = self.commit(&self.scripts.submit, &commit, &header);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {

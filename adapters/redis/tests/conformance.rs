@@ -37,7 +37,7 @@ struct OnRedis {
 
 fn settings(server: &Server) -> Settings {
     let mut settings = server.settings();
-    settings.url = format!("redis://conch:secret@127.0.0.1:{}/0", server.port);
+    settings.url = format!("redis://conch-worker:secret@127.0.0.1:{}/0", server.port);
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
@@ -49,7 +49,7 @@ fn settings(server: &Server) -> Settings {
 fn grant_the_least(server: &Server) {
     let rights = include_str!("../../../docs/operations.md")
         .lines()
-        .find(|line| line.starts_with("ACL SETUSER conch "))
+        .find(|line| line.starts_with("ACL SETUSER conch-worker "))
         .expect("the least that a user needs");
     let words: Vec<&str> = rights.split(' ').collect();
     let _: String = server.run(&words);
