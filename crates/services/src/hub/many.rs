@@ -15,8 +15,10 @@ use conch_wire::{snapshot, sse};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-use super::feed::{Home, id, parse_id};
+use super::feed::Home;
+use super::floors::Floors;
 use super::follow::Follow;
+use super::ring::{id, parse_id};
 use super::selection::{NoRoom, Selection, selected, settle};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
@@ -33,8 +35,8 @@ struct Beginning {
     frames: Vec<Bytes>,
     /// The last snapshot once more under the id of the end, for when there is nothing after it.
     last_as_end: Option<Bytes>,
-    /// Sequence that each snapshot stands for: older events in the ring are known already.
-    floors: HashMap<JobId, u64>,
+    /// What the snapshots stand for: older events in the ring are known already.
+    floors: Floors,
     /// Named jobs that have not ended, kept alive.
     unfinished: HashMap<JobId, Interest>,
     known: usize,
@@ -48,7 +50,7 @@ pub(super) struct ManyWatcher {
     selection: Selection,
     beginning: Option<BoxFuture<'static, Beginning>>,
     begun: Option<Beginning>,
-    floors: HashMap<JobId, u64>,
+    floors: Floors,
     unfinished: HashMap<JobId, Interest>,
     next_item: u64,
     last_millis: i64,
@@ -98,14 +100,14 @@ impl ManyWatcher {
         let since = cursor.and_then(parse_id);
         let home = Home::new(Arc::clone(&shared.feed), !selection.names_jobs());
         let registration = Registration::new(home, Arc::clone(&shared.beats));
-        let next_item = shared.feed.ring.lock().next;
+        let next_item = shared.feed.ring.lock().next();
         let mut watcher = Self {
             registration,
             next_item,
             selection,
             beginning: None,
             begun: None,
-            floors: HashMap::new(),
+            floors: Floors::default(),
             unfinished: HashMap::new(),
             last_millis: since
                 .filter(|s| *s != END_MILLIS)
@@ -162,33 +164,26 @@ impl ManyWatcher {
     fn catch_up(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) {
         let feed = Arc::clone(&self.shared.feed);
         let ring = feed.ring.lock();
-        let oldest = ring.next - ring.items.len() as u64;
-        if self.next_item < oldest {
+        let Some(items) = ring.items_from(self.next_item) else {
             // Fell out of the ring: begin again from the last state that was seen.
-            self.next_item = ring.next;
+            self.next_item = ring.next();
             drop(ring);
             self.beginning = Some(self.begin(Some(self.last_millis)));
             cx.waker().wake_by_ref();
             return;
-        }
+        };
         let mut released = Vec::new();
-        for item in ring.items.iter().skip((self.next_item - oldest) as usize) {
+        for item in items {
+            let index = self.next_item;
             self.next_item += 1;
-            if !self
+            let selected = self
                 .selection
-                .includes(&item.job_id, item.client_id.as_ref())
-            {
-                continue;
-            }
-            let floor = self.floors.get(&item.job_id).copied();
-            if let Some(sequence) = item.stands_for {
-                self.floors.insert(item.job_id.clone(), sequence);
-            } else if floor.is_some_and(|floor| item.sequence <= floor) {
+                .includes(&item.job_id, item.client_id.as_ref());
+            if !selected || self.floors.cover(item, index) {
                 continue;
             }
             if item.ends {
                 released.extend(self.unfinished.remove(&item.job_id));
-                self.floors.remove(&item.job_id);
             }
             if item.ends && self.selection.names_jobs() && self.unfinished.is_empty() {
                 out.push(sse::event(&id(END_MILLIS), &item.line));
@@ -197,8 +192,11 @@ impl ManyWatcher {
             }
             out.push(item.frame.clone());
         }
-        self.last_millis = self.last_millis.max(ring.last_millis);
+        self.last_millis = self.last_millis.max(ring.last_millis());
         drop(ring);
+        if !self.selection.names_jobs() {
+            self.floors.expire(self.next_item);
+        }
         drop(released);
     }
 }
@@ -219,7 +217,7 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
     let mut begun = Beginning {
         frames: Vec::new(),
         last_as_end: None,
-        floors: HashMap::new(),
+        floors: Floors::default(),
         unfinished: HashMap::new(),
         known: 0,
         found_no_room: false,
@@ -241,6 +239,8 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
                 continue;
             }
         };
+        // Before the state is looked at, so that what the ring has up to here is in it.
+        let covered = shared.feed.ring.lock().next();
         let Some(job) = interest.topic().state().job.clone() else {
             continue;
         };
@@ -251,12 +251,12 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
         let line = snapshot::encode(&job, snapshot::Reason::Beginning, (shared.clock)());
         begun.frames.push(sse::event(&id(millis), &line));
         begun.last_as_end = Some(sse::event(&id(END_MILLIS), &line));
-        begun.floors.insert(job.id.clone(), job.position.sequence);
+        begun.floors.set(job.id.clone(), job.position, covered);
         if !job.status.is_terminal() {
             if selection.names_jobs() {
                 begun.unfinished.insert(job.id.clone(), interest);
             } else {
-                shared.feed.hold(interest);
+                shared.feed.hold(interest.topic());
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod hub;
 mod ingest;
+mod introduction;
 mod lookup;
 mod many;
 mod world;

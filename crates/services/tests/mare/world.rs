@@ -8,12 +8,12 @@ use bytes::Bytes;
 use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
-use conch_services::hub::{Attached, Hub, Next, Settings, Watcher};
+use conch_services::hub::{Attached, Hub, Next, Selection, Settings, Watcher};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
 use conch_services::lookup::Lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
-use conch_wire::event;
+use conch_wire::{event, sse};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
@@ -125,6 +125,20 @@ impl World {
             other => panic!("expected a stream, got {}", name(&other)),
         }
     }
+
+    pub(crate) async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Eyes {
+        match self.hub.watch_many(selection, cursor).await {
+            Attached::Stream(watcher) => Eyes(watcher),
+            other => panic!("expected a stream, got {}", name(&other)),
+        }
+    }
+
+    /// Announces an event of which nothing is true but perhaps the job's id.
+    pub(crate) fn forge(&self, id: &str, sequence: u64) {
+        self.faults.announce_raw(format!(
+            r#"{{"event_type":"job:failed","timestamp":"2025-12-01T08:55:49","job_id":"{id}","status":"failed","error_message":"forged","sequence":{sequence},"epoch":"0000abcd"}}"#
+        ));
+    }
 }
 
 pub(crate) fn name(attached: &Attached) -> &'static str {
@@ -133,6 +147,14 @@ pub(crate) fn name(attached: &Attached) -> &'static str {
         Attached::Ended => "Ended",
         Attached::Unknown => "Unknown",
         Attached::Full(_) => "Full",
+    }
+}
+
+/// A stream that names these jobs.
+pub(crate) fn named(ids: &[&str]) -> Selection {
+    Selection {
+        job_ids: ids.iter().map(|id| job_id(id)).collect(),
+        client_ids: Vec::new(),
     }
 }
 
@@ -266,6 +288,19 @@ impl Eyes {
         }
     }
 
+    /// The events up to the next heartbeat.
+    pub(crate) async fn until_idle(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        loop {
+            let (frames, next) = self.frames().await;
+            assert_eq!(next, Next::More, "ended: {seen:?}, {frames:?}");
+            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            if frames.contains(&sse::KEEP_ALIVE) {
+                return seen;
+            }
+        }
+    }
+
     /// The next `count` events.
     pub(crate) async fn events(&mut self, count: usize) -> Vec<Seen> {
         let mut seen = Vec::new();
@@ -305,6 +340,18 @@ pub(crate) fn ids(seen: &[Seen]) -> Vec<String> {
         .map(|s| match s {
             Seen::Event(id, _) => id.clone(),
             Seen::Line(line) => line.clone(),
+        })
+        .collect()
+}
+
+/// Which job, and what of it, in short: `j job:started 2`.
+pub(crate) fn told(seen: &[Seen]) -> Vec<String> {
+    seen.iter()
+        .map(|s| {
+            let data = data(s);
+            let text = |field: &str| data[field].as_str().unwrap_or("-").to_owned();
+            let (job, kind) = (text("job_id"), text("event_type"));
+            format!("{job} {kind} {}", data["sequence"])
         })
         .collect()
 }
