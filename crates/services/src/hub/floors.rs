@@ -47,12 +47,17 @@ impl Floors {
             return true;
         }
         self.of.remove(&item.job_id);
+        self.shrink(self.of.is_empty());
         false
     }
 
     /// Forgets all floors once the ring has gone round since the newest of them.
     pub(super) fn expire(&mut self, index: u64) {
-        if index > self.newest + RING as u64 && !self.of.is_empty() {
+        self.shrink(index > self.newest + RING as u64);
+    }
+
+    fn shrink(&mut self, to_nothing: bool) {
+        if to_nothing && self.of.capacity() > 0 {
             self.of = HashMap::new();
         }
     }

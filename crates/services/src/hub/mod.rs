@@ -16,6 +16,7 @@ mod pump;
 mod ring;
 mod selection;
 mod topic;
+mod waiting;
 mod wake;
 mod watcher;
 
@@ -38,7 +39,7 @@ use crate::Clock;
 use crate::reconcile::Reconcile;
 use feed::Feed;
 use follow::Paced;
-use many::ManyWatcher;
+use many::{ManyWatcher, NoStream};
 pub use selection::Selection;
 use topic::{Phase, Topic};
 use wake::{Beats, SHARDS, Slots};
@@ -274,12 +275,12 @@ impl Hub {
             return self.turn_away();
         }
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
-            Some(watcher) if watcher.found_no_room() => self.turn_away(),
-            Some(watcher) if watcher.names_nothing_known() => Attached::Unknown,
-            Some(watcher) => {
+            Ok(watcher) => {
                 Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
             }
-            None => Attached::Ended,
+            Err(NoStream::Ended) => Attached::Ended,
+            Err(NoStream::Unknown) => Attached::Unknown,
+            Err(NoStream::NoRoom) => self.turn_away(),
         }
     }
 

@@ -6,4 +6,5 @@ mod ingest;
 mod introduction;
 mod lookup;
 mod many;
+mod unsettled;
 mod world;

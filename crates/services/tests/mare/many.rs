@@ -202,3 +202,17 @@ async fn a_publisher_whose_clock_is_ahead_gives_out_no_cursor_from_the_future() 
     let millis: i64 = seen[0].trim_start_matches("m-").parse().expect("millis");
     assert!(millis < 1_800_000_060_000, "{seen:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_from_the_future_is_not_handed_on() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    world.triton.set_job(job.job.clone());
+    let everything = Selection::default();
+    let mut eyes = world.watch_many(everything, Some("m-4000000000000")).await;
+    let now = "m-1800000000000";
+    assert_eq!(ids(&eyes.events(1).await), [now]);
+    job.complete().await;
+    assert_eq!(ids(&eyes.events(1).await), [now]);
+}
