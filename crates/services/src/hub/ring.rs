@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use conch_domain::{ClientId, Job, JobId, Position};
 use conch_wire::sse;
-use quick_cache::unsync::Cache;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 /// Frames kept for those who lag.
 pub(super) const RING: usize = 4096;
@@ -53,11 +54,24 @@ pub(super) struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(TOLD)
+            .weight_capacity(TOLD as u64)
+            // The other half is for jobs that were told once: they are what can be announced again
+            // by a forger, so they must not be the first to be forgotten.
+            .hot_allocation(0.5)
+            .build()
+            .expect("both capacities are set");
         Self {
             items: VecDeque::new(),
             next: 0,
             last_millis: 0,
-            told: Cache::new(TOLD),
+            told: Cache::with_options(
+                options,
+                UnitWeighter,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
         }
     }
 }
@@ -133,4 +147,47 @@ pub(super) fn parse_id(cursor: &str) -> Option<i64> {
     let digits = cursor.strip_prefix("m-")?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(number: usize) -> Job {
+        let id = JobId::parse(&format!("j{number}")).unwrap();
+        Job::unborn(id, "0000abcd".parse().unwrap(), false)
+    }
+
+    #[test]
+    fn the_memory_of_what_was_told_is_long_and_bounded() {
+        let mut ring = Ring::default();
+        // A process that has been up for long.
+        for number in 0..2 * TOLD {
+            ring.remember(&job(number));
+        }
+        let told_once = job(2 * TOLD);
+        ring.remember(&told_once);
+        for number in 0..TOLD / 2 - 1 {
+            ring.remember(&job(3 * TOLD + number));
+        }
+        assert!(ring.told(&told_once.id).is_some());
+        assert!(ring.told.len() <= TOLD, "{}", ring.told.len());
+    }
+
+    #[test]
+    fn items_that_left_the_ring_are_missed() {
+        let mut ring = Ring::default();
+        for sequence in 0..=RING as u64 {
+            let news = News {
+                sequence,
+                line: Bytes::new(),
+                ends: false,
+                resets: false,
+            };
+            ring.push(&job(1), 0, news);
+        }
+        assert_eq!(ring.items_from(1).map(Iterator::count), Some(RING));
+        assert_eq!(ring.items_from(ring.next()).map(Iterator::count), Some(0));
+        assert!(ring.items_from(0).is_none());
+    }
 }

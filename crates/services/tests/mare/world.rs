@@ -276,6 +276,12 @@ impl Eyes {
         (out, next)
     }
 
+    /// The next frames, as what they are.
+    pub(crate) async fn look(&mut self) -> (Vec<Seen>, Next) {
+        let (frames, next) = self.frames().await;
+        (frames.iter().map(parse).collect(), next)
+    }
+
     /// Everything up to the end of the stream, heartbeats and greeting left out.
     pub(crate) async fn rest(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
