@@ -8,7 +8,7 @@ use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{Error, ErrorKind, JobQueue, Lease, Published, Result, Submission, Submitted};
 
 use crate::cache::millis;
-use crate::log::{Redis, log_published, outcome, unexpected};
+use crate::log::{Redis, outcome, unexpected};
 use crate::records::{Record, micros};
 
 #[async_trait]
@@ -34,10 +34,7 @@ impl JobQueue for Redis {
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
-            ["new"] => {
-                log_published(&commit);
-                Ok(Submitted::New)
-            }
+            ["new"] => Ok(Submitted::New),
             ["existing", id] => JobId::parse(id)
                 .map(Submitted::Existing)
                 .map_err(|error| unexpected(OPERATION).with_source(error)),

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use conch_domain::{Job, JobRecord, JobStatus};
 use serde_json::json;
 
+use crate::lines;
 use crate::world::{World, data, ids, job_id};
 
 /// A world that listens already.
@@ -168,4 +170,34 @@ async fn an_event_that_another_instance_appended_is_streamed_at_once() {
         begun.elapsed() < Duration::from_secs(1),
         "not by the position check"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_its_publisher_announced_is_not_told_of_as_ours() {
+    let (lines, _guard) = lines::listen();
+    let world = listening().await;
+    let time = "2025-12-01T08:55:49.123456";
+    say(
+        &world,
+        &json!({"event_type":"job:started","timestamp":time,"job_id":"f","started_at":time}),
+    );
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.watch("f", None).await.events(1).await;
+    assert_eq!(lines.with("Published event"), [""; 0]);
+    // Its end was announced to nobody: Triton tells, and it is announced from here.
+    world.triton.set_job(ended("f"));
+    let mut eyes = world.watch("f", None).await;
+    eyes.rest().await;
+    let told = lines.with("Published event");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let line = "Published event 'job:failed' for job f job.id=f job.sequence=2";
+    assert!(told[0].ends_with(line), "{told:#?}");
+}
+
+fn ended(id: &str) -> Job {
+    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    Job::restore(JobRecord {
+        status: JobStatus::Failed,
+        ..(*unborn).clone()
+    })
 }

@@ -3,6 +3,8 @@
 
 mod hub;
 mod ingest;
+#[path = "../support/lines.rs"]
+mod lines;
 mod lookup;
 mod many;
 mod world;

@@ -6,6 +6,7 @@ use conch_domain::JobStatus;
 use conch_memory::When;
 use conch_ports::ErrorKind;
 
+use crate::lines;
 use crate::system::{Generator, PACE, System, count, epoch, settings};
 
 #[tokio::test(start_paused = true)]
@@ -26,6 +27,30 @@ async fn lost_answers_are_no_duplicates() {
     assert_eq!(count(&log, "progress"), 7);
     assert_eq!(log.job.attempt, 1);
     assert_eq!(log.job.template_ids.len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_event_of_ours_is_told_to_the_operator_once() {
+    let (lines, _guard) = lines::listen();
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next("job_queue.submit", 1, ErrorKind::Timeout, When::After);
+    let id = system.submitted().await;
+    // Each is appended, and the answer is lost.
+    faults.fail_next("event_bus.publish", 3, ErrorKind::Timeout, When::After);
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let log = system.ended(&id).await;
+    let told = lines.with("Published event");
+    assert_eq!(told.len() as u64, log.job.position.sequence, "{told:#?}");
+    for (line, sequence) in told.iter().zip(1..) {
+        assert!(line.contains("INFO"), "{line}");
+        let field = format!("job.sequence={sequence}");
+        assert!(line.ends_with(&field), "{line}");
+    }
+    for event in ["job:queued", "job:started", "job:completed"] {
+        let line = format!("Published event '{event}' for job {id} job.id={id} ");
+        assert_eq!(lines.with(&line).len(), 1, "{event}: {told:#?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
