@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::selection::{Selection, selected};
+use super::topic::Topic;
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
 use super::{Interest, Shared};
@@ -34,6 +35,8 @@ pub(super) struct Item {
     /// Set for a snapshot: the sequence that it stands for. What was known of the job before counts
     /// no more.
     pub(super) stands_for: Option<u64>,
+    /// No event: nothing follows the job any more, and events of it may be missing from here on.
+    pub(super) breaks_off: bool,
 }
 
 #[derive(Default)]
@@ -118,6 +121,26 @@ impl Feed {
         self.slots.wake_all();
     }
 
+    /// Tells of a job that nothing follows any more, though it may go on.
+    pub(super) fn break_off(&self, topic: &Topic) {
+        self.release(&topic.job_id);
+        let Some(job) = topic.state().job.clone() else {
+            // Nobody was told anything of it yet. What comes of it makes a topic again.
+            return;
+        };
+        self.ring.lock().push_item(Item {
+            job_id: job.id.clone(),
+            client_id: job.client_id.clone(),
+            sequence: job.position.sequence,
+            line: Bytes::new(),
+            frame: Bytes::new(),
+            ends: false,
+            stands_for: None,
+            breaks_off: true,
+        });
+        self.slots.wake_all();
+    }
+
     pub(super) fn release(&self, job_id: &JobId) {
         let mut ring = self.ring.lock();
         ring.expected.remove(job_id);
@@ -143,7 +166,7 @@ impl Feed {
             drop(ring);
             drop(previous);
             // Its pump may have let go of it before it was held.
-            if topic.is_over() {
+            if topic.is_over() || topic.is_broken_off() {
                 self.release(&job_id);
             }
         }
@@ -165,7 +188,7 @@ impl Ring {
 
     fn push(&mut self, job: &Job, sequence: u64, line: Bytes, ends: bool, millis: i64) {
         self.last_millis = self.last_millis.max(millis);
-        self.items.push_back(Item {
+        self.push_item(Item {
             job_id: job.id.clone(),
             client_id: job.client_id.clone(),
             sequence,
@@ -173,7 +196,12 @@ impl Ring {
             line,
             ends,
             stands_for: None,
+            breaks_off: false,
         });
+    }
+
+    fn push_item(&mut self, item: Item) {
+        self.items.push_back(item);
         self.next += 1;
         if self.items.len() > RING {
             self.items.pop_front();

@@ -38,7 +38,7 @@ struct Beginning {
     /// Named jobs that have not ended, kept alive.
     unfinished: HashMap<JobId, Interest>,
     known: usize,
-    /// A named job is missing, because too many are watched already.
+    /// A named job is missing: it can't be watched now.
     found_no_room: bool,
 }
 
@@ -53,6 +53,8 @@ pub(super) struct ManyWatcher {
     next_item: u64,
     last_millis: i64,
     ended: bool,
+    /// A job of this stream is followed by nothing any more.
+    broken_off: bool,
 }
 
 impl Follow for ManyWatcher {
@@ -83,8 +85,11 @@ impl Follow for ManyWatcher {
         }
         if self.ended {
             out.push(Bytes::from_static(CLOSING));
+        } else if self.broken_off {
+            // To come back is to be told each job's state.
+            out.push(self.shared.farewell());
         }
-        self.ended
+        self.ended || self.broken_off
     }
 }
 
@@ -111,6 +116,7 @@ impl ManyWatcher {
                 .filter(|s| *s != END_MILLIS)
                 .unwrap_or_else(|| (shared.clock)().as_millis()),
             ended: false,
+            broken_off: false,
             shared,
         };
         let mut beginning = watcher.begin(since);
@@ -178,6 +184,14 @@ impl ManyWatcher {
                 .selection
                 .includes(&item.job_id, item.client_id.as_ref())
             {
+                continue;
+            }
+            if item.breaks_off {
+                let names_jobs = self.selection.names_jobs();
+                if !names_jobs || self.unfinished.contains_key(&item.job_id) {
+                    self.broken_off = true;
+                    break;
+                }
                 continue;
             }
             let floor = self.floors.get(&item.job_id).copied();

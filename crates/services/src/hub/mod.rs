@@ -222,6 +222,9 @@ impl Hub {
             let settled = interest.topic().settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
+            if interest.topic().is_broken_off() {
+                break;
+            }
             {
                 let state = interest.topic().state();
                 match (state.phase, &cursor) {
@@ -367,7 +370,7 @@ impl Shared {
         sse::retry(jittered(self.settings.retry_when_full_ms))
     }
 
-    /// The last line of a stream that a shutdown ends: come back, but not all at once.
+    /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
     }

@@ -32,16 +32,40 @@ enum Round {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
+    let pump = Pump { shared, topic };
     tokio::select! {
-        () = keep_up(&shared, &topic) => {}
-        () = shared.shutdown.cancelled() => {}
+        () = keep_up(&pump.shared, &pump.topic) => {}
+        () = pump.shared.shutdown.cancelled() => {}
     }
-    let mut topics = shared.topics.lock();
-    if topics
-        .get(&topic.job_id)
-        .is_some_and(|t| Arc::ptr_eq(t, &topic))
-    {
-        topics.remove(&topic.job_id);
+}
+
+/// Takes the topic off the map however its task ends. If by a panic, its watchers are told to come
+/// back: heartbeats for ever would hide from them that nothing follows their job any more.
+struct Pump {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        let Self { shared, topic } = self;
+        let mut topics = shared.topics.lock();
+        if topics
+            .get(&topic.job_id)
+            .is_some_and(|t| Arc::ptr_eq(t, topic))
+        {
+            topics.remove(&topic.job_id);
+        }
+        drop(topics);
+        if std::thread::panicking() {
+            metrics::counter!("conch_topics_broken_off_total").increment(1);
+            tracing::error!(
+                job.id = %topic.job_id,
+                "what follows this job panicked: its watchers are told to come back"
+            );
+            topic.break_off();
+            shared.feed.break_off(topic);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Selection {
     }
 }
 
-/// Too many jobs are watched already.
+/// The job can't be watched now: too many are already, or what followed it broke off.
 pub(super) struct NoRoom;
 
 /// The job's topic as soon as something is known of it; none when there is no such job.
@@ -50,6 +50,9 @@ pub(super) async fn settle(
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
+        if interest.topic().is_broken_off() {
+            return Err(NoRoom);
+        }
         match interest.topic().state().phase {
             Phase::Loading => {}
             Phase::Lost => return Ok(None),

@@ -85,6 +85,8 @@ pub(super) struct Topic {
     pub(super) hint: Notify,
     /// The subscription was interrupted: read again, but not all topics at once.
     pub(super) lapsed: AtomicBool,
+    /// The pump is gone before its time: nothing comes here any more.
+    broken_off: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
@@ -127,6 +129,7 @@ impl Topic {
             }),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
@@ -148,6 +151,18 @@ impl Topic {
     /// Whether nothing more can come, as far as is known.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Lost)
+    }
+
+    /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
+    /// again, on a topic of its own time.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.broken_off.load(Ordering::Acquire)
+    }
+
+    /// Tells everybody that nothing comes here any more.
+    pub(super) fn break_off(&self) {
+        self.broken_off.store(true, Ordering::Release);
+        self.update(|_| ());
     }
 
     /// Whether a watcher with this cursor can be given what follows it.

@@ -538,3 +538,54 @@ async fn a_job_that_goes_on_after_its_end_was_lost_is_followed_again() {
     let rest = tokio::time::timeout(Duration::from_mins(1), eyes.rest()).await;
     assert_eq!(ids(&rest.expect("followed")), ["0000ffff-2", CLOSING]);
 }
+
+/// The frames of a stream that says when to come back, and ends.
+async fn farewell(eyes: &mut Eyes) {
+    let (frames, next) = eyes.frames().await;
+    assert_eq!(next, Next::End, "{frames:?}");
+    let last = frames.last().expect("a farewell");
+    assert!(last.starts_with(b"retry: "), "{frames:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_panicked_sends_its_watchers_to_a_fresh_topic() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = [world.watch("j", None).await, world.watch("j", None).await];
+    for eyes in &mut eyes {
+        eyes.events(2).await;
+    }
+    world.faults.panic_next("event_bus.read", 1);
+    let begun = tokio::time::Instant::now();
+    job.progress(50).await;
+    for eyes in &mut eyes {
+        farewell(eyes).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "at once");
+    // With a cursor, as an EventSource does.
+    let mut again = world.watch("j", Some("0000abcd-2")).await;
+    assert_eq!(ids(&again.events(1).await), ["0000abcd-3"]);
+    job.complete().await;
+    assert_eq!(ids(&again.rest().await), ["0000abcd-4", CLOSING]);
+    assert_eq!(world.hub.topics(), 1, "and the old one is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_panics_at_once_keeps_nobody_waiting() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let begun = tokio::time::Instant::now();
+    for cursor in [None, Some("0000abcd-1")] {
+        // A cursor makes the attaching watcher read as well.
+        world.faults.panic_next("event_bus.read", 1);
+        farewell(&mut world.watch("j", cursor).await).await;
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(world.hub.topics(), 0);
+    assert_eq!(
+        ids(&world.watch("j", None).await.events(2).await),
+        ["0000abcd-1", "0000abcd-2"]
+    );
+}
