@@ -34,7 +34,7 @@ pub struct Settings {
     pub unfinished_ttl: Duration,
     /// How long a log lives after its terminal event.
     pub finished_ttl: Duration,
-    /// Most connections at once, the subscription's not counted.
+    /// Most connections at once, not counted the subscription's and one that cheap commands share.
     pub pool_size: usize,
     /// How long to wait for a connection, new or from the pool.
     pub connect_timeout: Duration,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod catalogue;
+mod detour;
 mod faults;
 mod jobs;
 mod lines;
