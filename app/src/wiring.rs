@@ -21,6 +21,7 @@ use conch_services::lookup::Lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
 use conch_services::submit::Submit;
+use conch_services::subscription::{self, Subscription};
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -103,6 +104,8 @@ struct Site {
     ops: ops::Dependencies,
     max_connections: usize,
     tasks: TaskTracker,
+    /// Whoever listens has to come before it runs.
+    subscription: Subscription,
 }
 
 impl Site {
@@ -133,7 +136,7 @@ impl Site {
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
     let stores = Stores::new(settings.backend)?;
     let draining = Arc::new(AtomicBool::new(false));
-    let site = Site {
+    let mut site = Site {
         shutdown: CancellationToken::new(),
         clock: system_clock(),
         ops: ops::Dependencies {
@@ -142,6 +145,7 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
         },
         max_connections: settings.max_connections,
         tasks: TaskTracker::new(),
+        subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
     let mut system = System {
         shutdown: site.shutdown.clone(),
@@ -153,11 +157,12 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
     };
     // Triton first: Mare's gateway finds it there.
     if let Some(worker) = settings.worker {
-        start_worker(&site, &stores, worker, settings.drain, &mut system).await?;
+        start_worker(&mut site, &stores, worker, settings.drain, &mut system).await?;
     }
     if let Some(mare) = settings.mare {
-        start_mare(&site, &stores, mare, &mut system).await?;
+        start_mare(&mut site, &stores, mare, &mut system).await?;
     }
+    site.tasks.spawn(site.subscription.run());
     Ok(system)
 }
 
@@ -172,7 +177,7 @@ fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + 
 }
 
 async fn start_worker(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
@@ -231,8 +236,8 @@ async fn start_worker(
         system.servers.push(("ops", handle));
     }
     // Last: a program whose port is taken must not have claimed a job.
-    let shutdown = site.shutdown.clone();
-    site.tasks.spawn(async move { worker.run(shutdown).await });
+    let signals = site.subscription.listener("worker");
+    site.tasks.spawn(worker.run(signals, site.shutdown.clone()));
     Ok(())
 }
 
@@ -250,7 +255,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
 }
 
 async fn start_mare(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Mare,
     system: &mut System,
@@ -277,6 +282,7 @@ async fn start_mare(
     );
     site.tasks.spawn(ingest::run(
         Arc::clone(bus),
+        site.subscription.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             cache_results: (!stores.commit_caches).then(|| lookup.clone()),

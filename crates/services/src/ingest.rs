@@ -10,7 +10,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use conch_domain::{Illegal, JobId};
-use conch_ports::{EventBus, Fence, Signal};
+use conch_ports::{EventBus, Fence, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -60,9 +60,10 @@ impl Listeners {
     }
 }
 
-/// Listens to the bus until `shutdown`.
+/// Listens to `signals`, which are `bus`'s, until `shutdown` or until they end.
 pub async fn run(
     bus: Arc<dyn EventBus>,
+    mut signals: Signals,
     listeners: Listeners,
     foreign: ForeignEvents,
     clock: Clock,
@@ -82,7 +83,6 @@ pub async fn run(
         })
         .collect();
     let hasher = RandomState::new();
-    let mut signals = bus.subscribe();
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,

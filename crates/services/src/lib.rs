@@ -6,6 +6,8 @@
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
 //!
+//! Both sides': [`subscription`], what a process hears of the bus.
+//!
 //! Never in here: the name of a technology, a socket, a header.
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub mod records;
 mod run;
 mod running;
 pub mod submit;
+pub mod subscription;
 pub mod worker;
 
 /// Where the time comes from; UTC.

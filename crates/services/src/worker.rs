@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{EventKind, RetryReason, Timestamp};
-use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, TemplateGenerator};
+use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -127,10 +127,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works until `shutdown`, then gives back what runs and returns, within [`Settings::drain`].
+    /// Works until `shutdown`, hears of the bus through `signals`, then gives back what runs and returns, within [`Settings::drain`].
     ///
     /// Dropped, it stops at once and writes nothing more; its leases run out by themselves.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(self, signals: Signals, shutdown: CancellationToken) {
         let context = Context {
             appender: Appender::new(Arc::clone(&self.deps.bus), Arc::clone(&self.deps.clock)),
             settings: self.settings,
@@ -139,8 +139,8 @@ impl Worker {
         };
         let ears = Arc::new(Ears::default());
         let listener = {
-            let (ears, deps) = (Arc::clone(&ears), context.deps.clone());
-            tokio::spawn(async move { ears.listen(deps.bus, deps.clock).await })
+            let (ears, clock) = (Arc::clone(&ears), Arc::clone(&context.deps.clock));
+            tokio::spawn(async move { ears.listen(signals, clock).await })
         };
         let _listener = AbortOnDropHandle::new(listener);
         let _reaper = AbortOnDropHandle::new(tokio::spawn(reap::run(context.clone())));

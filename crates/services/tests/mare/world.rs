@@ -68,6 +68,7 @@ impl World {
         let lookup = Lookup::new(memory.cache(), memory.bus(), triton.clone(), 1 << 20);
         tokio::spawn(ingest::run(
             memory.bus(),
+            memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
                 cache_results: None,
@@ -99,6 +100,7 @@ impl World {
         );
         tokio::spawn(ingest::run(
             memory.bus(),
+            memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
                 cache_results: None,

@@ -212,7 +212,7 @@ impl System {
         });
         let shutdown = CancellationToken::new();
         Working {
-            task: tokio::spawn(worker.run(shutdown.clone())),
+            task: tokio::spawn(worker.run(self.memory.bus().subscribe(), shutdown.clone())),
             shutdown,
         }
     }
