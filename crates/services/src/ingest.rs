@@ -14,8 +14,8 @@ use conch_ports::{EventBus, Fence, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::Clock;
 use crate::hub::Hub;
@@ -61,6 +61,9 @@ impl Listeners {
 }
 
 /// Listens to `signals`, which are `bus`'s, until `shutdown` or until they end.
+///
+/// # Panics
+/// When a lane did: the events of its jobs would be dropped from then on.
 pub async fn run(
     bus: Arc<dyn EventBus>,
     mut signals: Signals,
@@ -69,7 +72,8 @@ pub async fn run(
     clock: Clock,
     shutdown: CancellationToken,
 ) {
-    let tasks = TaskTracker::new();
+    let stop = shutdown.child_token();
+    let mut tasks = JoinSet::new();
     let lanes: Vec<_> = (0..LANES)
         .map(|_| {
             let (sender, events) = mpsc::channel(LANE_LENGTH);
@@ -77,16 +81,22 @@ pub async fn run(
                 Arc::clone(&bus),
                 listeners.clone(),
                 events,
-                shutdown.clone(),
+                stop.clone(),
             ));
             sender
         })
         .collect();
     let hasher = RandomState::new();
+    let mut gone = None;
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = shutdown.cancelled() => None,
+            Some(ended) = tasks.join_next() => {
+                gone = ended.err();
+                stop.cancel();
+                None
+            }
         };
         match signal {
             Some(Signal::Lapsed) => listeners.hub.lapsed(),
@@ -117,8 +127,12 @@ pub async fn run(
         }
     }
     drop(lanes);
-    tasks.close();
-    tasks.wait().await;
+    while let Some(ended) = tasks.join_next().await {
+        gone = gone.or(ended.err());
+    }
+    if let Some(panic) = gone.and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn dropped(reason: &'static str) {

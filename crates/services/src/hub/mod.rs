@@ -114,9 +114,11 @@ impl Settings {
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
+            failed: CancellationToken::new(),
         });
-        shared.tasks.spawn(heart(Arc::clone(&shared)));
-        shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
+        shared.spawn_standing(heart(Arc::clone(&shared)));
+        shared.spawn_standing(feed::watch_over(Arc::clone(&shared)));
+        shared.spawn_standing(farewells(Arc::clone(&shared)));
         Hub(shared)
     }
 }
@@ -140,6 +142,8 @@ struct Shared {
     watchers: Arc<()>,
     reads: Semaphore,
     tasks: TaskTracker,
+    /// A task that all streams need is gone.
+    failed: CancellationToken,
     greeting: Bytes,
 }
 
@@ -314,6 +318,13 @@ impl Hub {
         self.0.topics.lock().len()
     }
 
+    /// Waits until a task that all streams need has ended, by a panic or otherwise, though no shutdown
+    /// was asked for. Then streams seem to live and don't: heartbeats, or jobs that nobody announced,
+    /// are missing.
+    pub async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
     /// Waits until the hub's own tasks have ended, after its shutdown was asked for.
     pub async fn stopped(&self) {
         self.0.tasks.close();
@@ -331,6 +342,15 @@ impl Hub {
 }
 
 impl Shared {
+    /// Spawns a task that is to last until the shutdown.
+    fn spawn_standing(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let standing = Standing(Arc::clone(self));
+        self.tasks.spawn(async move {
+            task.await;
+            drop(standing);
+        });
+    }
+
     fn is_full(&self) -> bool {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
@@ -373,6 +393,17 @@ impl Shared {
     /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
+    }
+}
+
+/// Tells of the end of a task that was to last until the shutdown.
+struct Standing(Arc<Shared>);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if !self.0.shutdown.is_cancelled() {
+            self.0.failed.cancel();
+        }
     }
 }
 
@@ -420,8 +451,14 @@ async fn heart(shared: Arc<Shared>) {
     for tick in 0_usize.. {
         tokio::select! {
             _ = ticks.tick() => shared.beats.beat(tick),
-            () = shared.shutdown.cancelled() => break,
+            () = shared.shutdown.cancelled() => return,
         }
     }
+}
+
+/// Has every stream end with its farewell at the shutdown. Not the heart's to do, whose failure may be
+/// what the shutdown is for.
+async fn farewells(shared: Arc<Shared>) {
+    shared.shutdown.cancelled().await;
     shared.beats.wake_all();
 }

@@ -1,13 +1,17 @@
 //! One job, many watchers: attach without a hole, resume, reset, silence, loss, the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conch_domain::{EventKind, Job, JobRecord, JobStatus};
 use conch_ports::ErrorKind;
+use conch_services::Clock;
 use conch_services::hub::{Attached, Next, Settings};
+use futures::FutureExt;
 
 use crate::world::{
-    Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name, queued, started,
+    Eyes, POSITION_CHECK, World, clock, completed, data, ids, job_id, name, queued, started,
 };
 
 const CLOSING: &str = ": Connection closing - job completed";
@@ -488,6 +492,44 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
     assert_eq!(next, Next::End);
     assert!(frames[0].starts_with(b"retry: "), "{frames:?}");
     world.hub.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_whose_own_task_panicked_says_so_and_still_ends_its_streams() {
+    let world = World::new();
+    let panics = Arc::new(AtomicBool::new(false));
+    let broken: Clock = {
+        let (time, panics) = (clock(), Arc::clone(&panics));
+        Arc::new(move || {
+            assert!(!panics.load(Ordering::Relaxed), "a clock that is broken");
+            time()
+        })
+    };
+    let hub = world.hub_with(broken);
+    let well = tokio::time::timeout(POSITION_CHECK * 3, hub.failed()).await;
+    assert!(well.is_err(), "it says so though all is well");
+    let mut eyes = match hub.watch(&job_id("j"), Some("0000abcd-1")).await {
+        Attached::Stream(watcher) => Eyes(watcher),
+        other => panic!("expected a stream, got {}", name(&other)),
+    };
+    panics.store(true, Ordering::Relaxed);
+    hub.failed().await;
+    // Whoever hears of it ends the process, and with it the streams.
+    let stream = tokio::spawn(async move { eyes.rest().await });
+    tokio::task::yield_now().await;
+    world.shutdown.cancel();
+    let rest = tokio::time::timeout(Duration::from_secs(1), stream).await;
+    assert_eq!(rest.expect("it is woken").expect("and well"), []);
+    hub.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_is_no_failure_of_the_hub() {
+    let world = World::new();
+    tokio::task::yield_now().await;
+    world.shutdown.cancel();
+    world.hub.stopped().await;
+    assert!(world.hub.failed().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,6 +194,23 @@ async fn an_event_that_its_publisher_announced_is_not_told_of_as_ours() {
     assert!(told[0].ends_with(line), "{told:#?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn it_does_not_outlive_a_lane() {
+    let world = listening().await;
+    world.faults.panic_next("event_bus.read", 1);
+    say(&world, &json!({"event_type":"job:started","job_id":"f"}));
+    let ended = tokio::time::timeout(Duration::from_mins(1), world.ingest).await;
+    let panic = ended.expect("it ends").expect_err("it is told of");
+    assert!(panic.is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_the_shutdown() {
+    let world = listening().await;
+    world.shutdown.cancel();
+    world.ingest.await.expect("it doesn't panic");
+}
+
 fn ended(id: &str) -> Job {
     let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {

@@ -14,6 +14,7 @@ use conch_services::lookup::Lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
 use conch_wire::event;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) lookup: Lookup,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) ingest: JoinHandle<()>,
 }
 
 pub(crate) fn clock() -> Clock {
@@ -66,7 +68,7 @@ impl World {
             shutdown.clone(),
         );
         let lookup = Lookup::new(memory.cache(), memory.bus(), triton.clone(), 1 << 20);
-        tokio::spawn(ingest::run(
+        let ingest = tokio::spawn(ingest::run(
             memory.bus(),
             memory.bus().subscribe(),
             Listeners {
@@ -84,20 +86,14 @@ impl World {
             hub,
             lookup,
             shutdown,
+            ingest,
         }
     }
 
     /// The hub of a second process on the same store, with an ear of its own.
     pub(crate) fn another_instance(&self) -> Hub {
         let memory = &self.memory;
-        let reconcile = Reconcile::new(memory.bus(), self.triton.clone(), clock());
-        let hub = Settings::default().build(
-            memory.bus(),
-            self.triton.clone(),
-            reconcile,
-            clock(),
-            self.shutdown.clone(),
-        );
+        let hub = self.hub_with(clock());
         tokio::spawn(ingest::run(
             memory.bus(),
             memory.bus().subscribe(),
@@ -110,6 +106,13 @@ impl World {
             self.shutdown.clone(),
         ));
         hub
+    }
+
+    /// Another hub on the same store, that hears nothing and has a clock of its own.
+    pub(crate) fn hub_with(&self, clock: Clock) -> Hub {
+        let (bus, triton) = (self.memory.bus(), self.triton.clone());
+        let reconcile = Reconcile::new(self.memory.bus(), triton.clone(), Arc::clone(&clock));
+        Settings::default().build(bus, triton, reconcile, clock, self.shutdown.clone())
     }
 
     /// An own job that nothing has happened to yet.
