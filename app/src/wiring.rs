@@ -25,11 +25,14 @@ use conch_services::subscription::{self, Subscription};
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Backend, Generator, Settings};
 use crate::demo;
+use crate::supervisor::Supervisor;
 use crate::telemetry::Metrics;
+
+#[cfg(test)]
+mod tests;
 
 /// Variables of ours that a generator's program has no business with.
 const SECRETS: [&str; 4] = [
@@ -94,7 +97,7 @@ pub(crate) struct System {
     drain: Duration,
     hub: Option<Hub>,
     servers: Vec<(&'static str, Handle)>,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
 }
 
 /// What the parts of one process share while they are put together.
@@ -103,7 +106,7 @@ struct Site {
     clock: Clock,
     ops: ops::Dependencies,
     max_connections: usize,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
     /// Whoever listens has to come before it runs.
     subscription: Subscription,
 }
@@ -134,17 +137,28 @@ impl Site {
 /// # Errors
 /// When an address can't be listened on, or a part can't be built from its settings.
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
-    let stores = Stores::new(settings.backend)?;
+    let stores = Stores::new(settings.backend.clone())?;
+    start_on(&stores, system_clock(), settings, metrics).await
+}
+
+async fn start_on(
+    stores: &Stores,
+    clock: Clock,
+    settings: Settings,
+    metrics: Metrics,
+) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
+    let shutdown = CancellationToken::new();
+    let supervisor = Supervisor::new(shutdown.clone());
     let mut site = Site {
-        shutdown: CancellationToken::new(),
-        clock: system_clock(),
+        shutdown,
+        clock,
         ops: ops::Dependencies {
             metrics,
-            readiness: readiness(Arc::clone(&draining)),
+            readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
         max_connections: settings.max_connections,
-        tasks: TaskTracker::new(),
+        supervisor,
         subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
     let mut system = System {
@@ -153,22 +167,28 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
         drain: settings.drain,
         hub: None,
         servers: Vec::new(),
-        tasks: site.tasks.clone(),
+        supervisor: site.supervisor.clone(),
     };
     // Triton first: Mare's gateway finds it there.
     if let Some(worker) = settings.worker {
-        start_worker(&mut site, &stores, worker, settings.drain, &mut system).await?;
+        start_worker(&mut site, stores, worker, settings.drain, &mut system).await?;
     }
     if let Some(mare) = settings.mare {
-        start_mare(&mut site, &stores, mare, &mut system).await?;
+        start_mare(&mut site, stores, mare, &mut system).await?;
     }
-    site.tasks.spawn(site.subscription.run());
+    site.supervisor
+        .spawn("subscription", site.subscription.run());
     Ok(system)
 }
 
-fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+fn readiness(
+    supervisor: Supervisor,
+    draining: Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     Arc::new(move || {
-        if draining.load(Ordering::Acquire) {
+        if let Some(why) = supervisor.failure() {
+            Err(format!("{why}: this process is about to end"))
+        } else if draining.load(Ordering::Acquire) {
             Err("draining: this process is about to end".to_owned())
         } else {
             Ok(())
@@ -186,7 +206,7 @@ async fn start_worker(
     let clock = &site.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
     if settings.demo_client {
-        site.tasks.spawn(demo::seed(
+        site.supervisor.spawn_errand(demo::seed(
             records.clone(),
             Arc::clone(&stores.catalogue),
             site.shutdown.clone(),
@@ -237,7 +257,8 @@ async fn start_worker(
     }
     // Last: a program whose port is taken must not have claimed a job.
     let signals = site.subscription.listener("worker");
-    site.tasks.spawn(worker.run(signals, site.shutdown.clone()));
+    site.supervisor
+        .spawn("worker", worker.run(signals, site.shutdown.clone()));
     Ok(())
 }
 
@@ -280,7 +301,7 @@ async fn start_mare(
         Arc::clone(&gateway),
         settings.local_results,
     );
-    site.tasks.spawn(ingest::run(
+    let ingest = ingest::run(
         Arc::clone(bus),
         site.subscription.listener("ingest"),
         Listeners {
@@ -290,7 +311,12 @@ async fn start_mare(
         settings.foreign_events,
         Arc::clone(&site.clock),
         site.shutdown.clone(),
-    ));
+    );
+    site.supervisor.spawn("ingest", ingest);
+    let (watched, shutdown) = (hub.clone(), site.shutdown.clone());
+    site.supervisor.spawn("hub", async move {
+        shutdown.run_until_cancelled(watched.failed()).await;
+    });
     let router = mare::Settings {
         cors_origins: settings.cors_origins,
         body: body::Limits::default(),
@@ -311,13 +337,17 @@ async fn start_mare(
 }
 
 impl System {
+    /// Waits until a task ended that the process can't do without. Cancel-safe.
+    pub(crate) async fn failed(&self) {
+        self.supervisor.failed().await;
+    }
+
     /// Ends everything within the drain time: not ready any more, streams told to come back, requests
-    /// answered, jobs given back. What is still open then is cut.
-    pub(crate) async fn drain(self) {
+    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
+    pub(crate) async fn drain(self) -> bool {
         self.draining.store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + self.drain;
         self.shutdown.cancel();
-        self.tasks.close();
         let servers = async {
             futures::future::join_all(self.servers.iter().map(|(name, server)| async move {
                 let cut = server.drain(self.drain).await;
@@ -328,7 +358,7 @@ impl System {
             .await;
         };
         let tasks = async {
-            self.tasks.wait().await;
+            self.supervisor.stopped().await;
             if let Some(hub) = &self.hub {
                 hub.stopped().await;
             }
@@ -340,5 +370,6 @@ impl System {
         {
             tracing::warn!("the drain took longer than DRAIN_SECONDS: ending anyway");
         }
+        self.supervisor.failure().is_none()
     }
 }
