@@ -13,6 +13,7 @@ mod follow;
 mod many;
 mod pump;
 mod selection;
+mod standing;
 mod topic;
 mod wake;
 mod watcher;
@@ -39,7 +40,7 @@ use follow::Paced;
 use many::ManyWatcher;
 pub use selection::Selection;
 use topic::{Phase, Topic};
-use wake::{Beats, SHARDS, Slots};
+use wake::{Beats, Slots};
 use watcher::{Cursor, JobWatcher, LOST_ID};
 
 /// What the fan-out may do and for how long.
@@ -116,9 +117,7 @@ impl Settings {
             tasks: TaskTracker::new(),
             failed: CancellationToken::new(),
         });
-        shared.spawn_standing(heart(Arc::clone(&shared)));
-        shared.spawn_standing(feed::watch_over(Arc::clone(&shared)));
-        shared.spawn_standing(farewells(Arc::clone(&shared)));
+        standing::spawn_all(&shared);
         Hub(shared)
     }
 }
@@ -342,15 +341,6 @@ impl Hub {
 }
 
 impl Shared {
-    /// Spawns a task that is to last until the shutdown.
-    fn spawn_standing(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let standing = Standing(Arc::clone(self));
-        self.tasks.spawn(async move {
-            task.await;
-            drop(standing);
-        });
-    }
-
     fn is_full(&self) -> bool {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
@@ -396,17 +386,6 @@ impl Shared {
     }
 }
 
-/// Tells of the end of a task that was to last until the shutdown.
-struct Standing(Arc<Shared>);
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        if !self.0.shutdown.is_cancelled() {
-            self.0.failed.cancel();
-        }
-    }
-}
-
 /// A value between the base and twice the base.
 fn jittered(base: u64) -> u64 {
     base + rand::random_range(0..=base)
@@ -441,24 +420,4 @@ impl AsRef<Slots> for Interest {
     fn as_ref(&self) -> &Slots {
         &self.0.slots
     }
-}
-
-/// Asks a share of all watchers for a heartbeat at each tick: one timer for all of them.
-async fn heart(shared: Arc<Shared>) {
-    let period = (shared.settings.heartbeat / SHARDS as u32).max(Duration::from_millis(1));
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in 0_usize.. {
-        tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
-            () = shared.shutdown.cancelled() => return,
-        }
-    }
-}
-
-/// Has every stream end with its farewell at the shutdown. Not the heart's to do, whose failure may be
-/// what the shutdown is for.
-async fn farewells(shared: Arc<Shared>) {
-    shared.shutdown.cancelled().await;
-    shared.beats.wake_all();
 }
