@@ -82,6 +82,7 @@ mod tests {
             frame: Bytes::new(),
             ends: false,
             resets,
+            breaks_off: false,
         }
     }
 

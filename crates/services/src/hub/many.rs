@@ -64,7 +64,10 @@ pub(super) struct ManyWatcher {
     /// What a stream of named jobs told last: should it turn out that there is nothing to come, it is
     /// told once more under the id of the end.
     last_line: Option<Bytes>,
+    /// A named job can't be watched now: too many are, or what followed it broke off.
     found_no_room: bool,
+    /// What followed a job of this stream broke off: to come back is to be told each job's state.
+    broken_off: bool,
 }
 
 impl Follow for ManyWatcher {
@@ -88,12 +91,16 @@ impl Follow for ManyWatcher {
             return true;
         }
         while let Poll::Ready(Some(settled)) = self.waiting.poll_next(cx) {
-            self.settled.push(settled);
+            self.settle_one(settled);
         }
         let due = out.len();
         self.take_up(out);
         if !self.is_over() {
             self.catch_up(cx, out);
+        }
+        if self.broken_off {
+            out.push(self.shared.farewell());
+            return true;
         }
         if !self.is_over() {
             return false;
@@ -137,6 +144,7 @@ impl ManyWatcher {
             last_millis: since.unwrap_or(now),
             last_line: None,
             found_no_room: false,
+            broken_off: false,
             shared,
         };
         watcher.begin(since);
@@ -178,6 +186,15 @@ impl ManyWatcher {
             return;
         }
         while let Some(settled) = self.waiting.next().await {
+            self.settle_one(settled);
+        }
+    }
+
+    fn settle_one(&mut self, settled: Settled) {
+        if settled.broken_off {
+            // As in `wait_for`: not left out of a stream that names it.
+            self.found_no_room |= self.selection.names_jobs();
+        } else {
             self.settled.push(settled);
         }
     }
@@ -278,6 +295,14 @@ impl ManyWatcher {
             let selected = self
                 .selection
                 .includes(&item.job_id, item.client_id.as_ref());
+            if selected && item.breaks_off {
+                let named = self.selection.names_jobs();
+                if !named || self.unfinished.contains_key(&item.job_id) {
+                    self.broken_off = true;
+                    break;
+                }
+                continue;
+            }
             // What a job that is waited for has been through will be in its state.
             if !selected || self.waiting.contains(&item.job_id) || self.floors.cover(item, index) {
                 continue;

@@ -15,6 +15,7 @@ mod many;
 mod pump;
 mod ring;
 mod selection;
+mod standing;
 mod topic;
 mod waiting;
 mod wake;
@@ -42,7 +43,7 @@ use follow::Paced;
 use many::{ManyWatcher, NoStream};
 pub use selection::Selection;
 use topic::{Phase, Topic};
-use wake::{Beats, SHARDS, Slots};
+use wake::{Beats, Slots};
 use watcher::{Cursor, JobWatcher, LOST_ID};
 
 /// What the fan-out may do and for how long.
@@ -117,9 +118,9 @@ impl Settings {
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
+            failed: CancellationToken::new(),
         });
-        shared.tasks.spawn(heart(Arc::clone(&shared)));
-        shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
+        standing::spawn_all(&shared);
         Hub(shared)
     }
 }
@@ -143,6 +144,8 @@ struct Shared {
     watchers: Arc<()>,
     reads: Semaphore,
     tasks: TaskTracker,
+    /// A task that all streams need is gone.
+    failed: CancellationToken,
     greeting: Bytes,
 }
 
@@ -225,6 +228,9 @@ impl Hub {
             let settled = interest.topic().settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
+            if interest.topic().is_broken_off() {
+                break;
+            }
             {
                 let state = interest.topic().state();
                 match (state.phase, &cursor) {
@@ -310,6 +316,13 @@ impl Hub {
         self.0.topics.lock().len()
     }
 
+    /// Waits until a task that all streams need has ended, by a panic or otherwise, though no shutdown
+    /// was asked for. Then streams seem to live and don't: heartbeats, or jobs that nobody announced,
+    /// are missing.
+    pub async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
     /// Waits until the hub's own tasks have ended, after its shutdown was asked for.
     pub async fn stopped(&self) {
         self.0.tasks.close();
@@ -365,7 +378,7 @@ impl Shared {
         sse::retry(jittered(self.settings.retry_when_full_ms))
     }
 
-    /// The last line of a stream that a shutdown ends: come back, but not all at once.
+    /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
     }
@@ -410,18 +423,4 @@ impl AsRef<Slots> for Interest {
     fn as_ref(&self) -> &Slots {
         &self.0.slots
     }
-}
-
-/// Asks a share of all watchers for a heartbeat at each tick: one timer for all of them.
-async fn heart(shared: Arc<Shared>) {
-    let period = (shared.settings.heartbeat / SHARDS as u32).max(Duration::from_millis(1));
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in 0_usize.. {
-        tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
-            () = shared.shutdown.cancelled() => break,
-        }
-    }
-    shared.beats.wake_all();
 }

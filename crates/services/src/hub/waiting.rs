@@ -19,8 +19,10 @@ pub(super) struct Settled {
     /// Where it stands among the jobs that the stream begins with.
     pub(super) place: usize,
     pub(super) job_id: JobId,
-    /// None when there is no such job.
+    /// None when there is no such job, or when it broke off.
     pub(super) interest: Option<Interest>,
+    /// Nothing follows the job any more, though there may be one.
+    pub(super) broken_off: bool,
 }
 
 #[derive(Default)]
@@ -62,22 +64,22 @@ impl Waiting {
     }
 }
 
-/// Waits until the job was found, or proved unknown to log and Triton.
+/// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
 async fn settle(place: usize, interest: Interest) -> Settled {
     loop {
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
         let phase = interest.topic().state().phase;
-        match phase {
-            Phase::Loading => {}
-            Phase::Lost | Phase::Live | Phase::Ended(_) => {
-                return Settled {
-                    place,
-                    job_id: interest.topic().job_id.clone(),
-                    interest: (phase != Phase::Lost).then(|| interest.clone()),
-                };
-            }
+        let broken_off = interest.topic().is_broken_off();
+        if broken_off || phase != Phase::Loading {
+            let found = !broken_off && phase != Phase::Lost;
+            return Settled {
+                place,
+                job_id: interest.topic().job_id.clone(),
+                interest: found.then(|| interest.clone()),
+                broken_off,
+            };
         }
         settled.await;
     }

@@ -63,6 +63,11 @@ impl Follow for JobWatcher {
         if version != self.seen && self.advance(out) {
             self.seen = version;
         }
+        if !self.ended && self.topic().is_broken_off() {
+            // What is not given here comes after the reconnect: the cursor is the client's.
+            out.push(self.shared.farewell());
+            self.ended = true;
+        }
         self.ended
     }
 }

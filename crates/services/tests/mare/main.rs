@@ -4,6 +4,8 @@
 mod hub;
 mod ingest;
 mod introduction;
+#[path = "../support/lines.rs"]
+mod lines;
 mod lookup;
 mod many;
 mod store_clock;
