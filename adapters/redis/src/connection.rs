@@ -126,7 +126,8 @@ impl Connections {
 
     /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
     /// commands share: they go out together, without the PING that the pool sends at each checkout,
-    /// and none of them waits for the pool. A connection that broke is replaced, and the command
+    /// and none of them waits for the pool (one event to 100 watchers: BEFORE µs of CPU per delivery,
+    /// AFTER without the PINGs of its reads and its append). A connection that broke is replaced, and the command
     /// repeated on the new one: it must do no harm twice.
     pub(crate) async fn run_shared<T: FromRedisValue>(
         &self,
@@ -140,6 +141,23 @@ impl Connections {
         }
         let (_, mut fresh) = self.shared(operation, number).await?;
         Ok(command.query_async(&mut fresh).await)
+    }
+
+    /// As [`Connections::run_shared`], for a script that does no harm twice.
+    pub(crate) async fn script_shared<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        let (number, mut connection) = self.shared(operation, 0).await?;
+        let answer = match script.invoke_async(&mut connection).await {
+            Err(error) if is_broken(&error) => {
+                let (_, mut fresh) = self.shared(operation, number).await?;
+                script.invoke_async(&mut fresh).await
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| failed(operation, error))
     }
 
     /// The shared connection, opened if there is none but those up to the number `broken`.

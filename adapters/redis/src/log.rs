@@ -188,7 +188,8 @@ impl EventBus for Redis {
     async fn publish(&self, commit: Commit) -> Result<Published> {
         const OPERATION: &str = "event_bus.publish";
         let call = self.commit(&self.scripts.publish, &commit, &[]);
-        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        // Once more does no harm: it is a duplicate.
+        let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
         if answer == ["full", "foreign"] {
             let quotas = self.settings.quotas;
             return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
@@ -203,7 +204,7 @@ impl EventBus for Redis {
             .key(self.keys.state(job_id))
             .arg(after)
             .arg(limit.min(2 * self.settings.history_limit));
-        let answer: Option<Vec<Vec<u8>>> = self.connections.script(OPERATION, &call).await?;
+        let answer: Option<Vec<Vec<u8>>> = self.connections.script_shared(OPERATION, &call).await?;
         answer.map(|parts| log(OPERATION, parts)).transpose()
     }
 
