@@ -36,6 +36,10 @@ pub struct Settings {
     pub max_jobs: usize,
     /// Template records.
     pub max_templates: usize,
+    /// Tickets at once. One more is refused by quota.
+    pub max_tickets: usize,
+    /// Tickets of one caller at once. One more is refused by quota.
+    pub max_tickets_per_caller: usize,
 }
 
 impl Default for Settings {
@@ -55,6 +59,8 @@ impl Default for Settings {
             max_value_propositions_per_client: 100,
             max_jobs: 100_000,
             max_templates: 200_000,
+            max_tickets: 50_000,
+            max_tickets_per_caller: 200,
         }
     }
 }

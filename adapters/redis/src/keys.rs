@@ -94,6 +94,21 @@ impl Keys {
         self.name(&format!("idempotency:{}", digest(key)))
     }
 
+    /// String: what the ticket with that hash stands for.
+    pub(crate) fn ticket(&self, hash: &str) -> String {
+        self.name(&format!("ticket:{hash}"))
+    }
+
+    /// Sorted set: the hashes of a caller's tickets by the moment at which they end.
+    pub(crate) fn tickets_of(&self, caller: &str) -> String {
+        self.name(&format!("tickets:caller:{}", digest(caller)))
+    }
+
+    /// Sorted set: the hashes of all tickets, likewise.
+    pub(crate) fn tickets(&self) -> String {
+        self.name("tickets:all")
+    }
+
     /// Sorted set: records by the end of their retention.
     pub(crate) fn retention(&self) -> String {
         self.name("catalogue:retention")

@@ -9,6 +9,7 @@ mod event_bus;
 mod job_queue;
 mod result_cache;
 mod template_generator;
+mod ticket_store;
 mod triton_gateway;
 
 pub use catalogue::{
@@ -22,4 +23,5 @@ pub use event_bus::{
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
 pub use result_cache::ResultCache;
 pub use template_generator::{Brief, TemplateGenerator};
+pub use ticket_store::{TicketHash, TicketStore};
 pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};
