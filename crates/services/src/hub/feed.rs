@@ -14,7 +14,7 @@ use conch_wire::{event, snapshot, sse};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::selection::{Selection, selected};
+use super::selection::{VisibleSelection, selected};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
 use super::{Interest, Shared};
@@ -169,7 +169,8 @@ impl Ring {
             job_id: job.id.clone(),
             client_id: job.client_id.clone(),
             sequence,
-            frame: sse::event(&id(self.last_millis), &line),
+            // Its own moment: that of another job's event would tell of that job.
+            frame: sse::event(&id(millis), &line),
             line,
             ends,
             stands_for: None,
@@ -229,7 +230,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             continue;
         }
         let asking_at = (shared.clock)();
-        let everything = Selection::default();
+        let everything = VisibleSelection::everything();
         match selected(&shared, &everything, Some(asked_at.as_millis())).await {
             Ok(job_ids) => {
                 asked_at = asking_at;

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::feed::{Home, id, parse_id};
 use super::follow::Follow;
-use super::selection::{NoRoom, Selection, selected, settle};
+use super::selection::{NoRoom, VisibleSelection, selected, settle_visible};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
@@ -45,7 +45,7 @@ struct Beginning {
 pub(super) struct ManyWatcher {
     registration: Registration<Home>,
     shared: Arc<Shared>,
-    selection: Selection,
+    selection: VisibleSelection,
     beginning: Option<BoxFuture<'static, Beginning>>,
     begun: Option<Beginning>,
     floors: HashMap<JobId, u64>,
@@ -56,7 +56,7 @@ pub(super) struct ManyWatcher {
 }
 
 impl Follow for ManyWatcher {
-    fn slot(&self) -> &Slot {
+    fn slot(&self) -> &Arc<Slot> {
         self.registration.slot()
     }
 
@@ -92,7 +92,7 @@ impl ManyWatcher {
     /// None when the cursor is at the end of all that is named.
     pub(super) async fn attach(
         shared: Arc<Shared>,
-        selection: Selection,
+        selection: VisibleSelection,
         cursor: Option<&str>,
     ) -> Option<Self> {
         let since = cursor.and_then(parse_id);
@@ -204,7 +204,11 @@ impl ManyWatcher {
 }
 
 /// Prepares the snapshots that a stream begins with. Tries again for as long as Triton doesn't answer.
-async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) -> Beginning {
+async fn begin(
+    shared: &Arc<Shared>,
+    selection: &VisibleSelection,
+    since: Option<i64>,
+) -> Beginning {
     let mut backoff = Duration::from_millis(100);
     let job_ids = loop {
         match selected(shared, selection, since).await {
@@ -229,7 +233,7 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
         .unwrap_or(0)
         .max((shared.clock)().as_millis());
     let mut settled = futures::stream::iter(job_ids)
-        .map(|job_id| settle(shared, job_id))
+        .map(|job_id| settle_visible(shared, selection, job_id))
         .buffered(CONCURRENCY);
     while let Some(interest) = settled.next().await {
         let interest = match interest {

@@ -8,6 +8,7 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod expiry;
 mod feed;
 mod follow;
 mod many;
@@ -24,7 +25,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{JobId, Position};
+use conch_domain::{Caller, Clients, JobId, Position};
 use conch_ports::{EventBus, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
@@ -33,13 +34,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Clock;
+use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
+use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
 use many::ManyWatcher;
 pub use selection::Selection;
+use selection::VisibleSelection;
 use topic::{Phase, Topic};
-use wake::{Beats, SHARDS, Slots};
+use wake::{Beats, SHARDS, Slot, Slots};
 use watcher::{Cursor, JobWatcher, LOST_ID};
 
 /// What the fan-out may do and for how long.
@@ -111,11 +115,13 @@ impl Settings {
             shutdown,
             topics: Mutex::new(HashMap::new()),
             beats: Arc::new(Beats::new()),
+            expiries: Arc::new(Expiries::default()),
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(heart(Arc::clone(&shared)));
+        shared.tasks.spawn(expiry::keep(Arc::clone(&shared)));
         shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
         Hub(shared)
     }
@@ -135,6 +141,7 @@ struct Shared {
     shutdown: CancellationToken,
     topics: Mutex<HashMap<JobId, Arc<Topic>>>,
     beats: Arc<Beats>,
+    expiries: Arc<Expiries>,
     feed: Arc<Feed>,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
@@ -168,6 +175,8 @@ pub enum Attached {
 pub struct Watcher {
     kind: Kind,
     _counted: Option<Arc<()>>,
+    /// None where nobody's credentials run out.
+    _due: Option<Box<Due>>,
 }
 
 enum Kind {
@@ -193,12 +202,23 @@ impl Watcher {
 }
 
 impl Hub {
-    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`.
+    /// [`Hub::watch_as`], for who may see every job.
+    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
+        self.watch_as(&Caller::anybody(), job_id, cursor).await
+    }
+
+    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`. A job
+    /// that the caller may not know of is as absent, now and whenever it becomes known.
     ///
     /// Waits at most `attach_patience` for word of the job; if neither log nor Triton answers by
     /// then, the stream begins without. Cancel-safe.
-    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
-        let shared = &self.0;
+    pub async fn watch_as(
+        &self,
+        caller: &Caller,
+        job_id: &JobId,
+        cursor: Option<&str>,
+    ) -> Attached {
+        let (shared, clients) = (&self.0, caller.clients());
         if cursor == Some(LOST_ID) {
             return Attached::Ended;
         }
@@ -213,39 +233,27 @@ impl Hub {
         if shared.is_full() {
             return self.turn_away();
         }
-        let Some(interest) = shared.interest(job_id, matches!(cursor, Cursor::After(_))) else {
+        let claimed = matches!(cursor, Cursor::After(_));
+        let Some(mut interest) = shared.interest(job_id, claimed) else {
             return self.turn_away();
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);
         tokio::pin!(patience);
         loop {
-            let settled = interest.topic().settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            {
-                let state = interest.topic().state();
-                match (state.phase, &cursor) {
-                    (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
-                        return Attached::Ended;
-                    }
-                    (Phase::Live | Phase::Ended(_), _) => break,
-                    (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
-                        // Well-formed, so the job did exist: wait for it on the stream.
-                        if state.absent.is_some() {
-                            break;
-                        }
-                    }
-                    (Phase::Lost, _) => return Attached::Unknown,
-                    (Phase::Loading, _) => {
-                        if state.absent.is_some_and(|a| a.unknown_to_triton) {
-                            return Attached::Unknown;
-                        }
-                    }
-                }
-            }
-            tokio::select! {
-                () = settled => {}
+            let word = tokio::select! {
+                word = word_of(interest.topic(), &cursor, clients) => word,
                 () = &mut patience => break,
+            };
+            match word {
+                Word::Known => break,
+                Word::AtTheEnd => return Attached::Ended,
+                Word::Unknown => return Attached::Unknown,
+                Word::Hidden => {
+                    let Some(decoy) = shared.decoy(job_id, claimed) else {
+                        return self.turn_away();
+                    };
+                    interest = decoy;
+                }
             }
         }
         if let Cursor::After(position) = cursor
@@ -256,28 +264,58 @@ impl Hub {
                 () = &mut patience => {}
             }
             let state = interest.topic().state();
-            if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
+            if matches!(state.phase, Phase::Ended(_))
+                && state.head() == Some(position)
+                && !state.is_hidden_from(clients)
+            {
                 return Attached::Ended;
             }
         }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
-        Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
+        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
+        let paced = Paced::new(watcher);
+        let due = shared.due(caller, paced.slot());
+        Attached::Stream(shared.counted(Kind::Job(paced), due))
+    }
+
+    /// [`Hub::watch_many_as`], for who may see every job.
+    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
+        self.watch_many_as(&Caller::anybody(), selection, cursor)
+            .await
     }
 
     /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
-    /// no such thing counts as none. Cancel-safe.
-    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
+    /// no such thing counts as none. Of the selected jobs those that the caller may not know of are as
+    /// absent. Cancel-safe.
+    pub async fn watch_many_as(
+        &self,
+        caller: &Caller,
+        selection: Selection,
+        cursor: Option<&str>,
+    ) -> Attached {
         let shared = &self.0;
         if shared.is_full() {
             return self.turn_away();
         }
+        let selection = VisibleSelection::new(selection, caller.clients().clone());
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
             Some(watcher) if watcher.found_no_room() => self.turn_away(),
             Some(watcher) if watcher.names_nothing_known() => Attached::Unknown,
             Some(watcher) => {
-                Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
+                let paced = Paced::new(watcher);
+                let due = shared.due(caller, paced.slot());
+                Attached::Stream(shared.counted(Kind::Many(Box::new(paced)), due))
             }
             None => Attached::Ended,
+        }
+    }
+
+    /// A stream that says when to come back, soon, and ends: for who can't be let in now and must not
+    /// be told never to try again.
+    pub fn come_back(&self) -> Watcher {
+        Watcher {
+            kind: Kind::TurnedAway(Some(self.0.farewell())),
+            _counted: None,
+            _due: None,
         }
     }
 
@@ -323,6 +361,7 @@ impl Hub {
         Attached::Full(Watcher {
             kind: Kind::TurnedAway(Some(line)),
             _counted: None,
+            _due: None,
         })
     }
 }
@@ -332,15 +371,38 @@ impl Shared {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
 
-    fn counted(&self, kind: Kind) -> Watcher {
+    fn counted(&self, kind: Kind, due: Option<Due>) -> Watcher {
         Watcher {
             kind,
             _counted: Some(Arc::clone(&self.watchers)),
+            _due: due.map(Box::new),
         }
+    }
+
+    /// Has the watcher told when the caller's time is over, if it ever is.
+    fn due(&self, caller: &Caller, slot: &Arc<Slot>) -> Option<Due> {
+        let ends_at = caller.ends_at()?;
+        Some(self.expiries.add(ends_at, Arc::clone(slot)))
     }
 
     /// The job's topic, made and started if need be; none when there are too many.
     fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
+        self.interest_in(job_id, claimed, Topic::new)
+    }
+
+    /// A topic in which nothing is ever found, for one who may not know of the job; none when there are
+    /// too many. It costs what a topic of an absent job does, and takes as long.
+    fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
+        let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
+        self.interest_in(&nobodys_job(), claimed, make)
+    }
+
+    fn interest_in(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
         let mut topics = self.topics.lock();
         let topic = if let Some(topic) = topics.get(job_id) {
             Arc::clone(topic)
@@ -348,7 +410,7 @@ impl Shared {
             if topics.len() >= self.settings.max_topics {
                 return None;
             }
-            let topic = Arc::new(Topic::new(job_id.clone()));
+            let topic = Arc::new(make(job_id.clone()));
             topics.insert(job_id.clone(), Arc::clone(&topic));
             self.tasks
                 .spawn(pump::run(Arc::clone(self), Arc::clone(&topic)));
@@ -370,6 +432,52 @@ impl Shared {
     /// The last line of a stream that a shutdown ends: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
+    }
+}
+
+/// What is known of a job to whoever attaches.
+enum Word {
+    /// Enough to begin the stream.
+    Known,
+    /// The job has ended, and the cursor is there.
+    AtTheEnd,
+    /// There is no such job.
+    Unknown,
+    /// The job is none that the caller may know of.
+    Hidden,
+}
+
+/// Waits for word of a job. Cancel-safe.
+async fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Word {
+    loop {
+        let settled = topic.settled.notified();
+        tokio::pin!(settled);
+        settled.as_mut().enable();
+        {
+            let state = topic.state();
+            if state.is_hidden_from(clients) {
+                return Word::Hidden;
+            }
+            match (state.phase, cursor) {
+                (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
+                    return Word::AtTheEnd;
+                }
+                (Phase::Live | Phase::Ended(_), _) => return Word::Known,
+                (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
+                    // Well-formed, so the job did exist: wait for it on the stream.
+                    if state.absent.is_some() {
+                        return Word::Known;
+                    }
+                }
+                (Phase::Lost, _) => return Word::Unknown,
+                (Phase::Loading, _) => {
+                    if state.absent.is_some_and(|a| a.unknown_to_triton) {
+                        return Word::Unknown;
+                    }
+                }
+            }
+        }
+        settled.await;
     }
 }
 

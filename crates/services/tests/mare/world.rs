@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
+use conch_domain::{
+    Caller, ClientId, Clients, Epoch, Event, EventId, EventKind, Identity, Job, JobId, Scopes,
+    Timestamp,
+};
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
 use conch_services::hub::{Attached, Hub, Next, Settings, Watcher};
@@ -121,10 +124,16 @@ impl World {
 
     /// An own job that nothing has happened to yet.
     pub(crate) fn job(&self, id: &str) -> Writer {
+        self.job_of(id, "c1")
+    }
+
+    /// The same, another client's.
+    pub(crate) fn job_of(&self, id: &str, client: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
             memory: self.memory.clone(),
             job: Job::unborn(job_id(id), epoch, true),
+            client: client_id(client),
         }
     }
 
@@ -149,10 +158,25 @@ pub(crate) fn job_id(id: &str) -> JobId {
     JobId::parse(id).expect("a job id")
 }
 
+pub(crate) fn client_id(id: &str) -> ClientId {
+    ClientId::parse(id).expect("a client id")
+}
+
+/// Who may see those clients, until then.
+pub(crate) fn caller(clients: &[&str], ends_at: Timestamp) -> Caller {
+    let identity = Identity {
+        issuer: "https://issuer.example".to_owned(),
+        subject: "somebody".to_owned(),
+    };
+    let clients = Clients::only(clients.iter().map(|id| client_id(id))).expect("few");
+    Caller::new(identity, clients, Scopes::all(), ends_at)
+}
+
 /// Appends to one job's log as its worker would.
 pub(crate) struct Writer {
     memory: Memory,
     pub(crate) job: Job,
+    client: ClientId,
 }
 
 impl Writer {
@@ -179,7 +203,7 @@ impl Writer {
         let now = Timestamp::from_micros(1_800_000_000_000_000 + position.sequence as i64);
         let event = Event {
             job_id: self.job.id.clone(),
-            client_id: Some(ClientId::parse("c1").expect("an id")),
+            client_id: Some(self.client.clone()),
             timestamp: now,
             attempt: None,
             event_id: EventId::parse(&format!("{position}")).expect("an id"),
