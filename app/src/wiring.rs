@@ -12,7 +12,8 @@ use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
 use conch_http::serve::{Handle, Router};
 use conch_http::{body, mare, ops, serve, triton};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator};
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
+use conch_services::access::Access;
 use conch_services::cancel::Cancel;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub::Hub;
@@ -22,6 +23,7 @@ use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
+use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,8 @@ use crate::demo;
 use crate::telemetry::Metrics;
 
 /// Variables of ours that a generator's program has no business with.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
+    "AUTH_JWT_SECRET",
     "TRITON_TOKEN",
     "REDIS_URL",
     "REDIS_PASSWORD",
@@ -48,6 +51,7 @@ struct Stores {
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
+    tickets: Arc<dyn TicketStore>,
     /// Whether a commit also caches the result.
     commit_caches: bool,
 }
@@ -62,6 +66,7 @@ impl Stores {
                     cache: memory.cache(),
                     queue: memory.queue(),
                     catalogue: memory.catalogue(),
+                    tickets: memory.tickets(),
                     commit_caches: true,
                 }
             }
@@ -73,6 +78,7 @@ impl Stores {
                     cache: stores.cache,
                     queue: stores.queue,
                     catalogue: stores.catalogue,
+                    tickets: stores.tickets,
                     commit_caches,
                 }
             }
@@ -304,6 +310,7 @@ async fn start_mare(
         site.shutdown.clone(),
     ));
     let router = mare::Settings {
+        auth: settings.auth,
         cors_origins: settings.cors_origins,
         body: body::Limits::default(),
     }
@@ -311,6 +318,9 @@ async fn start_mare(
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
+        access: Access::new(Arc::clone(&gateway)),
+        tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&site.clock)),
+        clock: Arc::clone(&site.clock),
         gateway,
         bus: Arc::clone(bus),
         cache: Arc::clone(&stores.cache),
@@ -318,6 +328,11 @@ async fn start_mare(
     });
     let handle = site.serve("Mare", settings.address, router).await?;
     system.servers.push(("Mare", handle));
+    if let Some(address) = settings.ops_address {
+        let router = ops::router(site.ops.clone());
+        let handle = site.serve("Mare's /metrics", address, router).await?;
+        system.servers.push(("ops", handle));
+    }
     system.hub = Some(hub);
     Ok(())
 }

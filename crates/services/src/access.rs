@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
-use std::future::Future;
 use std::sync::Arc;
 
 use conch_domain::{Caller, ClientId, Identity, Job, TemplateId, Timestamp};
@@ -15,13 +14,17 @@ use conch_ports::{
     TemplateFilter, TritonGateway,
 };
 use conch_wire::document;
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 /// Questions to Triton under way at once for one list.
 const CONCURRENCY: usize = 8;
 /// Records asked of Triton at a time, at most.
 const CHUNK: u32 = 100;
+/// A question to Triton for a page.
+type Asked<T> = BoxFuture<'static, Result<Page<T>>>;
+
 /// How far a list that is merged from several clients' reaches.
 const DEPTH: u64 = 1000;
 
@@ -82,8 +85,11 @@ impl Access {
             return self.gateway.clients(filter, paging).await;
         };
         // At most as many as credentials may name.
-        let found: Vec<Option<Document>> = futures::stream::iter(ids)
-            .map(|id| self.gateway.client(id))
+        let found: Vec<Option<Document>> = futures::stream::iter(ids.to_vec())
+            .map(|id| {
+                let gateway = Arc::clone(&self.gateway);
+                async move { gateway.client(&id).await }
+            })
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
@@ -159,22 +165,19 @@ impl Access {
         filter: &JobFilter,
         paging: Paging,
     ) -> Result<Page<Job>, NoPage> {
-        let place = |job: &Job| Place::new(job.created_at, job.id.to_string());
-        let owner = |job: &Job| job.client_id.clone();
-        let list = Listing { place, owner };
-        list.page(
-            caller,
-            filter.client_id.as_ref(),
-            paging,
-            |client_id, paging| {
+        let list = Listing {
+            place: |job: &Job| Place::new(job.created_at, job.id.to_string()),
+            owner: |job: &Job| job.client_id.clone(),
+            ask: |client_id, paging| {
+                let gateway = Arc::clone(&self.gateway);
                 let filter = JobFilter {
                     client_id,
                     ..filter.clone()
                 };
-                async move { self.gateway.jobs(&filter, paging).await }
+                async move { gateway.jobs(&filter, paging).await }.boxed()
             },
-        )
-        .await
+        };
+        list.page(caller, filter.client_id.as_ref(), paging).await
     }
 
     /// Templates, newest first.
@@ -193,20 +196,16 @@ impl Access {
                 Place::new(look.created_at, look.id)
             },
             owner: |template: &Document| document::look(template.as_json()).client_id,
-        };
-        list.page(
-            caller,
-            filter.client_id.as_ref(),
-            paging,
-            |client_id, paging| {
+            ask: |client_id, paging| {
+                let gateway = Arc::clone(&self.gateway);
                 let filter = TemplateFilter {
                     client_id,
                     ..filter.clone()
                 };
-                async move { self.gateway.templates(&filter, paging).await }
+                async move { gateway.templates(&filter, paging).await }.boxed()
             },
-        )
-        .await
+        };
+        list.page(caller, filter.client_id.as_ref(), paging).await
     }
 
     /// The template.
@@ -263,27 +262,30 @@ fn cut<T>(items: impl Iterator<Item = T>, paging: Paging) -> Vec<T> {
 }
 
 /// How a kind of record is listed for who sees some clients only.
-struct Listing<P, O> {
+struct Listing<P, O, A> {
+    /// Where a record stands.
     place: P,
+    /// Whose it is.
     owner: O,
+    /// Asks Triton for a page, of one client if given.
+    ask: A,
 }
 
-impl<P, O> Listing<P, O> {
-    /// The page, of `client` if one is named. `ask` asks Triton for a page, of one client if given.
-    async fn page<T, F>(
+impl<P, O, A> Listing<P, O, A> {
+    /// The page, of `client` if one is named.
+    async fn page<T>(
         &self,
         caller: &Caller,
         client: Option<&ClientId>,
         paging: Paging,
-        ask: impl Fn(Option<ClientId>, Paging) -> F,
     ) -> Result<Page<T>, NoPage>
     where
         P: Fn(&T) -> Place,
         O: Fn(&T) -> Option<ClientId>,
-        F: Future<Output = Result<Page<T>>>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
     {
         let Some(theirs) = caller.clients().named() else {
-            return Ok(ask(client.cloned(), paging).await?);
+            return Ok((self.ask)(client.cloned(), paging).await?);
         };
         let one = match client {
             Some(client) => Some(client),
@@ -297,52 +299,42 @@ impl<P, O> Listing<P, O> {
             });
         }
         if let Some(one) = one {
-            return Ok(self.of_one(one, paging, &ask).await?);
+            return Ok(self.of_one(one.clone(), paging).await?);
         }
-        self.merged(theirs, paging, &ask).await
+        self.merged(theirs.to_vec(), paging).await
     }
 
     /// A page of one client's list. A record that isn't that client's is left out: Triton may be
     /// another program, which doesn't know the filter.
-    async fn of_one<T, F>(
-        &self,
-        client: &ClientId,
-        paging: Paging,
-        ask: impl Fn(Option<ClientId>, Paging) -> F,
-    ) -> Result<Page<T>>
+    async fn of_one<T>(&self, client: ClientId, paging: Paging) -> Result<Page<T>>
     where
         O: Fn(&T) -> Option<ClientId>,
-        F: Future<Output = Result<Page<T>>>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
     {
-        let mut page = ask(Some(client.clone()), paging).await?;
+        let mut page = (self.ask)(Some(client.clone()), paging).await?;
         page.items
-            .retain(|item| (self.owner)(item).as_ref() == Some(client));
+            .retain(|item| (self.owner)(item).as_ref() == Some(&client));
         Ok(page)
     }
 
     /// A page of several clients' lists as one. Each is read as far as the page needs and no further.
-    async fn merged<T, F>(
-        &self,
-        clients: &[ClientId],
-        paging: Paging,
-        ask: impl Fn(Option<ClientId>, Paging) -> F,
-    ) -> Result<Page<T>, NoPage>
+    async fn merged<T>(&self, clients: Vec<ClientId>, paging: Paging) -> Result<Page<T>, NoPage>
     where
         P: Fn(&T) -> Place,
         O: Fn(&T) -> Option<ClientId>,
-        F: Future<Output = Result<Page<T>>>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
     {
-        let (skip, take) = (paging.offset(), u64::from(paging.page_size));
-        if skip + take > DEPTH {
+        let wanted = paging.offset() + u64::from(paging.page_size);
+        if wanted > DEPTH {
             return Err(NoPage::TooDeep);
         }
-        let chunk = CHUNK.min((skip + take) as u32);
-        let first = Paging {
-            page: 1,
+        let chunk = CHUNK.min(wanted as u32);
+        let at = |page| Paging {
+            page,
             page_size: chunk,
         };
-        let pages: Vec<Page<T>> = futures::stream::iter(clients)
-            .map(|client| self.of_one(client, first, &ask))
+        let pages: Vec<Page<T>> = futures::stream::iter(clients.clone())
+            .map(|client| self.of_one(client, at(1)))
             .buffered(CONCURRENCY)
             .try_collect()
             .await?;
@@ -357,25 +349,20 @@ impl<P, O> Listing<P, O> {
             .collect();
         let mut seen = HashSet::new();
         let mut items = Vec::new();
-        while (seen.len() as u64) < skip + take
+        while (seen.len() as u64) < wanted
             && let Some((place, i)) = heads.pop()
         {
-            let item = lists[i].pop_front();
             // A record that came in meanwhile has pushed another one onto the next page as well.
-            if let Some(item) = item
+            if let Some(item) = lists[i].pop_front()
                 && seen.insert(place)
-                && seen.len() as u64 > skip
+                && seen.len() as u64 > paging.offset()
             {
                 items.push(item);
             }
-            let next = Paging {
-                page: next_page[i],
-                page_size: chunk,
-            };
-            let enough = seen.len() as u64 == skip + take;
+            let (next, enough) = (at(next_page[i]), seen.len() as u64 == wanted);
             if lists[i].is_empty() && !enough && next.offset() < totals[i] {
                 next_page[i] += 1;
-                lists[i] = self.of_one(&clients[i], next, &ask).await?.items.into();
+                lists[i] = self.of_one(clients[i].clone(), next).await?.items.into();
             }
             heads.extend(lists[i].front().map(|item| ((self.place)(item), i)));
         }
