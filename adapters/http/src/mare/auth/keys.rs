@@ -142,7 +142,7 @@ fn fitting(algorithm: Algorithm, key: Key) -> Result<Key, Wrong> {
             return Ok(DecodingKey::from_rsa_raw_components(n, e));
         }
         (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
-            if point.len() != 65 || point[0] != 4 {
+            if point.len() != 65 {
                 return Err("holds a key on P-256 that isn't written as a whole point");
             }
         }

@@ -173,7 +173,7 @@ impl Settings {
             self.algorithm,
             keys,
             self.issuer,
-            self.audience,
+            &self.audience,
             self.clients_claim,
         );
         Ok(Jwt {
