@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conch_harness::conch::Plan;
 use conch_harness::eventually::eventually;
+use conch_harness::foreign::{node, script};
 use conch_harness::http::{Answer, client};
 use conch_harness::raw::{exchange, status};
 use conch_harness::{Conch, Persistence, Redis, Stream};
@@ -552,4 +553,42 @@ async fn what_a_guarded_process_counts_is_served_apart() {
         counted.contains(r#"conch_auth_refused_total{reason="missing"} 1"#),
         "{counted}"
     );
+}
+
+/// A real EventSource: with a ticket it goes on to the 204; when its token runs out it is told so, comes
+/// again, and the 401 ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_source_with_a_ticket() {
+    let conch = guarded(Plan::all_in_one().pace(20)).start().await;
+    let admin = token(&json!("*"), 600);
+    let client_id = new_client(&conch, &admin, "Fabrikam Health").await;
+    let job = submit(&conch, &admin, &client_id).await;
+    let path = format!("/jobs/{job}/ticket");
+    let answer = ask(&conch, &admin, Method::POST, &path, None).await;
+    let ticket = text(&answer.json(201), "ticket");
+    let url = format!("{}?ticket={ticket}", conch.mare().subscribe_url(&job));
+    let printed = event_source(&url).await;
+    assert!(printed.contains("job:completed"), "{printed}");
+    assert!(printed.ends_with("closed\n"), "{printed}");
+
+    let short = token(&json!("*"), -3);
+    let answer = ask(&conch, &short, Method::POST, "/jobs/subscribe/ticket", None).await;
+    let ticket = text(&answer.json(201), "ticket");
+    let url = conch
+        .mare()
+        .url(&format!("/jobs/subscribe?ticket={ticket}"));
+    // No job event: nothing that `onmessage` would have to know.
+    assert_eq!(event_source(&url).await, "closed\n");
+}
+
+/// What a page with an EventSource on that address prints until it is closed for good.
+async fn event_source(url: &str) -> String {
+    let mut page = script(node(), "event_source_until_told.mjs");
+    page.arg(url);
+    let output = tokio::task::spawn_blocking(move || page.output());
+    let limit = Duration::from_secs(30);
+    let output = tokio::time::timeout(limit, output).await.expect("it ends");
+    let output = output.expect("no panic").expect("node starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -355,6 +355,38 @@ fn with_slash(path: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_browser_may_ask_first_and_read_the_refusal() {
+    let edge = guarded(by_secret()).await;
+    let origin = "http://localhost:3000";
+    for path in ["/v1/triton/jobs", "/v1/triton/jobs/acme-job/subscribe"] {
+        let ask = |method: &str| {
+            axum::http::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("origin", origin)
+        };
+        let preflight = ask("OPTIONS")
+            .header("access-control-request-method", "GET")
+            .header("access-control-request-headers", "authorization");
+        let answer = send(&edge.router, preflight.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, 200, "no browser sends a token with it");
+        let refused = send(&edge.router, ask("GET").body(Body::empty()).unwrap()).await;
+        refused.is_problem(401, "unauthorized");
+        assert_eq!(refused.header("access-control-allow-origin"), Some(origin));
+        // A method that there isn't tells nothing, and needs nothing.
+        let answer = send(&edge.router, ask("PATCH").body(Body::empty()).unwrap()).await;
+        answer.is_problem(405, "method-not-allowed");
+    }
+    get(&edge.router, "/v1/triton/nothing")
+        .await
+        .is_problem(404, "not-found");
+    // Whatever the path holds, it is asked for the token first.
+    get(&edge.router, "/v1/triton/jobs/a.b")
+        .await
+        .is_problem(401, "unauthorized");
+}
+
+#[tokio::test]
 async fn lists_show_the_caller_s_own() {
     let edge = guarded(by_secret()).await;
     let ids = async |clients: Value, path: &str, name: &str| {
