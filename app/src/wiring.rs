@@ -210,6 +210,7 @@ async fn start_worker(
     let worker = worker::Settings {
         concurrency: settings.concurrency,
         lease: settings.lease,
+        deadline: settings.deadline,
         // Giving jobs back must be done before the program's own time is up.
         drain: drain.mul_f64(0.8),
         name: format!("conch-worker-{}", std::process::id()),

@@ -1,4 +1,5 @@
-//! Every law of the store ports, against a redis-server of each test's own.
+//! Every law of the store ports, against a redis-server of each test's own, with no more rights than
+//! docs/operations.md says.
 
 // The other test of this crate uses more of it.
 #[allow(dead_code)]
@@ -11,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 use conch_redis::{Settings, Stores};
 use parking_lot::Mutex;
 use server::Server;
@@ -22,6 +23,13 @@ const LIMITS: Limits = Limits {
     ended_log_ttl: Duration::from_secs(1),
     tickets: 6,
     tickets_per_caller: 4,
+    quotas: Quotas {
+        queued_jobs: 24,
+        jobs: 30,
+        clients: 20,
+        value_propositions: 4,
+        foreign_jobs: 4,
+    },
 };
 
 struct OnRedis {
@@ -31,17 +39,30 @@ struct OnRedis {
 
 fn settings(server: &Server) -> Settings {
     let mut settings = server.settings();
+    settings.url = format!("redis://conch-worker:secret@127.0.0.1:{}/0", server.port);
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
     settings.max_tickets = LIMITS.tickets;
     settings.max_tickets_per_caller = LIMITS.tickets_per_caller;
+    settings.quotas = LIMITS.quotas;
     settings
+}
+
+/// Makes a user with the rights that the documentation names, and no others.
+fn grant_the_least(server: &Server) {
+    let rights = include_str!("../../../docs/operations.md")
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER conch-worker "))
+        .expect("the least that a user needs");
+    let words: Vec<&str> = rights.split(' ').collect();
+    let _: String = server.run(&words);
 }
 
 #[allow(clippy::unused_async)] // the suite awaits it
 async fn fresh() -> OnRedis {
     let server = Server::start();
+    grant_the_least(&server);
     let stores = settings(&server).build().expect("good settings");
     OnRedis {
         server: Mutex::new(server),
@@ -101,6 +122,7 @@ impl Subject for OnRedis {
         let mut server = self.server.lock();
         let _: String = server.run(&["SAVE"]);
         server.restart();
+        grant_the_least(&server);
         true
     }
 

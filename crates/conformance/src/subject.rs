@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 
 /// The bounds that the store under test was built with.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,10 @@ pub struct Limits {
     pub tickets: usize,
     /// Tickets of one caller at once: at least 2, and fewer than all.
     pub tickets_per_caller: usize,
+    /// How many jobs, clients and value propositions there may be. Best 20 to 40, as some laws fill
+    /// them up, and five more jobs than may wait or run; of value propositions and
+    /// foreign jobs 4 to 10.
+    pub quotas: Quotas,
 }
 
 /// What a foreign program may write where a cached result belongs.

@@ -7,6 +7,7 @@ mod catalogue;
 mod error;
 mod event_bus;
 mod job_queue;
+mod quota;
 mod result_cache;
 mod template_generator;
 mod ticket_store;
@@ -21,6 +22,7 @@ pub use event_bus::{
     QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
+pub use quota::{Quota, Quotas};
 pub use result_cache::ResultCache;
 pub use template_generator::{Brief, TemplateGenerator};
 pub use ticket_store::{TicketHash, TicketStore};

@@ -68,11 +68,8 @@ pub(crate) async fn offer(
         let commit = Commit {
             line: encode(&job),
             event_id: event.event_id.clone(),
-            effect: if event.kind.is_terminal() {
-                QueueEffect::Remove
-            } else {
-                QueueEffect::Keep
-            },
+            // Of what isn't ours nothing is in the queue.
+            effect: QueueEffect::Keep,
             announce: fence != Fence::Foreign,
             fence: fence.clone(),
             replaces,

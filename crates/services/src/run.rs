@@ -117,8 +117,21 @@ impl RunningJob {
             Some(End::Cancelled)
         } else if self.context.shutdown.is_cancelled() {
             Some(End::Shutdown)
+        } else if Instant::now() >= self.deadline {
+            Some(self.overdue())
         } else {
             None
+        }
+    }
+
+    /// The end of a job whose time is up.
+    fn overdue(&self) -> End {
+        tracing::warn!(job.id = %self.job.id, templates = self.done.len(), "the job's deadline has passed");
+        metrics::counter!("conch_jobs_overdue_total").increment(1);
+        if self.done.is_empty() {
+            End::Failed("the job's deadline passed before any template was made".to_owned())
+        } else {
+            End::Completed
         }
     }
 
@@ -179,6 +192,8 @@ impl RunningJob {
         let generator = Arc::clone(&self.context.deps.generator);
         let shutdown = self.context.shutdown.clone();
         let hold = Arc::clone(&self.hold);
+        let deadline = tokio::time::sleep_until(self.deadline);
+        tokio::pin!(deadline);
         let mut generation = generator.generate(brief);
         loop {
             tokio::select! {
@@ -194,6 +209,7 @@ impl RunningJob {
                     }
                 }
                 () = shutdown.cancelled() => return Ok(Made::Interrupted(End::Shutdown)),
+                () = &mut deadline => return Ok(Made::Interrupted(self.overdue())),
                 made = &mut generation => return Ok(match made {
                     Ok(draft) => Made::Draft(Box::new(draft)),
                     Err(error) => Made::Nothing(error),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backon::Retryable;
 use conch_domain::{EventKind, Illegal, Job, RetryReason, Template, TemplateId, Timestamp};
@@ -85,6 +86,8 @@ pub(crate) struct RunningJob {
     pub(crate) job: Job,
     /// By place in the plan.
     pub(crate) done: BTreeMap<u32, Template>,
+    /// When the job is ended with what there is.
+    pub(crate) deadline: Instant,
 }
 
 impl RunningJob {
@@ -105,6 +108,11 @@ impl RunningJob {
             Ok(Err(error)) => return Err(Stop::Port(error)),
             Err(_) => return Err(Stop::Lost),
         };
+        let age = job
+            .created_at
+            .map_or(0, |at| context.now(&job).millis_since(at));
+        let left = context.settings.deadline;
+        let left = left.saturating_sub(Duration::from_millis(age));
         let (hold, keeper) = Hold::keep(&context.deps, lease, duration, since, job.clone(), look);
         Ok(Self {
             context,
@@ -112,6 +120,7 @@ impl RunningJob {
             _keeper: keeper,
             job,
             done: BTreeMap::new(),
+            deadline: Instant::now() + left,
         })
     }
 

@@ -43,6 +43,8 @@ pub struct Settings {
     pub backoff: Duration,
     /// Longest wait between two attempts.
     pub backoff_cap: Duration,
+    /// How long after its submission a job is ended with what there is.
+    pub deadline: Duration,
     /// Longest time between two looks into the queue, whatever was announced.
     pub poll: Duration,
     /// How long a shutdown waits for the jobs to be given back.
@@ -58,6 +60,7 @@ impl Default for Settings {
             max_attempts: 3,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(30),
+            deadline: Duration::from_hours(24),
             poll: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }

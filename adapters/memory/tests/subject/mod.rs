@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 
 pub const LIMITS: Limits = Limits {
     history_limit: 24,
@@ -18,10 +18,22 @@ pub const LIMITS: Limits = Limits {
     ended_log_ttl: Duration::from_secs(2),
     tickets: 6,
     tickets_per_caller: 4,
+    quotas: Quotas {
+        queued_jobs: 24,
+        jobs: 30,
+        clients: 20,
+        value_propositions: 4,
+        foreign_jobs: 4,
+    },
 };
 
 pub fn memory() -> Memory {
+    with_quotas(LIMITS.quotas)
+}
+
+pub fn with_quotas(quotas: Quotas) -> Memory {
     let settings = Settings {
+        quotas,
         history_limit: LIMITS.history_limit,
         result_ttl: LIMITS.result_ttl,
         ended_log_ttl: LIMITS.ended_log_ttl,

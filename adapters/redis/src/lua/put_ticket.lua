@@ -10,10 +10,10 @@ expect(KEYS[3], 'zset')
 for i = 2, 3 do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', at)
 end
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[5]) then
+if redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') >= tonumber(ARGV[5]) then
   return 'caller'
 end
-if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[6]) then
+if redis.call('ZCOUNT', KEYS[3], '-inf', '+inf') >= tonumber(ARGV[6]) then
   return 'total'
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::{ClientId, Clients, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, JobFilter, Paging};
 
-use super::topic::Phase;
-use super::{Interest, Shared};
-use crate::lookup::nobodys_job;
+use super::Shared;
 
 /// Jobs that a stream begins with at most, newest first.
 const MAX_SNAPSHOTS: usize = 1000;
@@ -68,6 +67,11 @@ impl VisibleSelection {
         self.clients.see(client_id) && self.selection.includes(job_id, client_id)
     }
 
+    /// Whose jobs may be seen.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// Whose jobs Triton is asked for; `None` stands for everybody's.
     fn owners(&self) -> Vec<Option<&ClientId>> {
         let chosen = &self.selection.client_ids;
@@ -83,43 +87,32 @@ impl VisibleSelection {
     }
 }
 
-/// As [`settle`], for whoever sees that selection: in place of a hidden job one is waited for that
-/// nobody has, so that the two take as long.
-pub(super) async fn settle_visible(
-    shared: &Arc<Shared>,
-    selection: &VisibleSelection,
-    job_id: JobId,
-) -> Result<Option<Interest>, NoRoom> {
-    let settled = settle(shared, job_id).await?;
-    match settled {
-        Some(interest) if interest.topic().state().is_hidden_from(&selection.clients) => {
-            settle(shared, nobodys_job()).await
-        }
-        settled => Ok(settled),
-    }
+/// The jobs that a stream begins with.
+pub(super) struct Listed {
+    /// When they were asked for.
+    pub(super) asked_at: i64,
+    /// Newest first; those that are named as they were named.
+    pub(super) job_ids: Vec<JobId>,
 }
 
-/// Too many jobs are watched already.
-pub(super) struct NoRoom;
-
-/// The job's topic as soon as something is known of it; none when there is no such job.
-pub(super) async fn settle(
-    shared: &Arc<Shared>,
-    job_id: JobId,
-) -> Result<Option<Interest>, NoRoom> {
-    let interest = shared.interest(&job_id, false).ok_or(NoRoom)?;
+/// As [`selected`]. Tries again for as long as Triton doesn't answer.
+pub(super) async fn list(
+    shared: Arc<Shared>,
+    selection: VisibleSelection,
+    since: Option<i64>,
+) -> Listed {
+    let mut backoff = Duration::from_millis(100);
     loop {
-        let settled = interest.topic().settled.notified();
-        tokio::pin!(settled);
-        settled.as_mut().enable();
-        match interest.topic().state().phase {
-            Phase::Loading => {}
-            Phase::Lost => return Ok(None),
-            Phase::Live | Phase::Ended(_) => break,
+        let asked_at = (shared.clock)().as_millis();
+        match selected(&shared, &selection, since).await {
+            Ok(job_ids) => return Listed { asked_at, job_ids },
+            Err(error) => {
+                tracing::debug!(%error, "a stream over many jobs waits for Triton's list");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(shared.settings.position_check);
+            }
         }
-        settled.await;
     }
-    Ok(Some(interest))
 }
 
 /// The jobs that a stream begins with, newest first.

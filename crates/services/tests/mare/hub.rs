@@ -327,9 +327,32 @@ async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_only_triton_knows_waits_for_room_among_the_foreign_ones() {
+    let mut memory = conch_memory::Settings::default();
+    memory.quotas.foreign_jobs = 1;
+    let world = World::with(memory, Settings::default());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let say = |kind: &str| {
+        let event = format!(r#"{{"event_type":"{kind}","job_id":"made-up"}}"#);
+        world.faults.announce_raw(event);
+    };
+    say("job:started");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.triton.set_job(told("j", JobStatus::Completed));
+    let mut eyes = world.watch("j", None).await;
+    // Silence, however long, is no end that nobody told of.
+    let waiting = tokio::time::timeout(Duration::from_mins(10), eyes.events(1)).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    say("job:failed");
+    let story = eyes.rest().await;
+    assert_eq!(data(&story[1])["event_type"], "job:completed");
+    assert_eq!(ids(&story)[2], CLOSING);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
     let world = World::new();
-    let mut job = world.job("j");
+    let mut job = world.foreign_job("j");
     job.start().await;
     let mut eyes = Vec::new();
     for _ in 0..100 {
@@ -507,7 +530,7 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
 #[tokio::test(start_paused = true)]
 async fn a_question_to_triton_that_hangs_holds_no_event_up() {
     let world = World::new();
-    let mut job = world.job("j");
+    let mut job = world.foreign_job("j");
     job.start().await;
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
@@ -551,4 +574,18 @@ async fn a_job_that_goes_on_after_its_end_was_lost_is_followed_again() {
     job.complete().await;
     let rest = tokio::time::timeout(Duration::from_mins(1), eyes.rest()).await;
     assert_eq!(ids(&rest.expect("followed")), ["0000ffff-2", CLOSING]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_about_an_own_job_that_is_merely_silent() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    world.triton.set_job(told("j", JobStatus::Completed));
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    tokio::time::sleep(5 * POSITION_CHECK).await;
+    assert_eq!(world.triton.calls("job"), 0);
+    job.complete().await;
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
 }

@@ -1,0 +1,126 @@
+//! Jobs that a stream over many is to begin with and of which nothing is known yet.
+//!
+//! Waits on the topics' own signal, in whichever task polls: no task and no timer of its own.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use conch_domain::{Clients, JobId};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+
+use super::topic::Phase;
+use super::{Interest, Shared};
+
+/// A job of which something is known now.
+pub(super) struct Settled {
+    /// Where it stands among the jobs that the stream begins with.
+    pub(super) place: usize,
+    pub(super) job_id: JobId,
+    /// None when there is no such job.
+    pub(super) interest: Option<Interest>,
+    /// It can't be watched: too many are.
+    pub(super) found_no_room: bool,
+}
+
+/// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
+/// the two take as long.
+#[derive(Clone)]
+pub(super) struct Decoys(Option<(Arc<Shared>, Clients)>);
+
+impl Decoys {
+    /// For who may know of those clients' jobs.
+    pub(super) fn new(shared: &Arc<Shared>, clients: &Clients) -> Self {
+        Self((!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())))
+    }
+
+    fn is_hidden(&self, interest: &Interest) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|(_, clients)| interest.topic().state().is_hidden_from(clients))
+    }
+
+    fn instead_of(&self, job_id: &JobId) -> Option<Interest> {
+        let (shared, _) = self.0.as_ref()?;
+        shared.decoy(job_id, false)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    for_jobs: HashSet<JobId>,
+    settling: FuturesUnordered<BoxFuture<'static, Settled>>,
+}
+
+impl Waiting {
+    pub(super) fn push(&mut self, place: usize, interest: Interest, decoys: Decoys) {
+        self.for_jobs.insert(interest.topic().job_id.clone());
+        self.settling
+            .push(Box::pin(settle(place, interest, decoys)));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.for_jobs.is_empty()
+    }
+
+    pub(super) fn contains(&self, job_id: &JobId) -> bool {
+        self.for_jobs.contains(job_id)
+    }
+
+    /// The next job that has settled; none when none is left to wait for.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Settled>> {
+        let polled = self.settling.poll_next_unpin(cx);
+        if let Poll::Ready(Some(settled)) = &polled {
+            self.for_jobs.remove(&settled.job_id);
+            // A stream may live for weeks after its beginning: no memory is kept for it.
+            if self.for_jobs.is_empty() {
+                *self = Self::default();
+            }
+        }
+        polled
+    }
+
+    /// As [`Waiting::poll_next`]. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Settled> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+}
+
+/// Waits until the job was found, or proved unknown to log and Triton.
+async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
+    let job_id = interest.topic().job_id.clone();
+    let mut phase = settled_phase(&interest).await;
+    let mut found_no_room = false;
+    if decoys.is_hidden(&interest) {
+        phase = Phase::Lost;
+        match decoys.instead_of(&job_id) {
+            Some(decoy) => {
+                interest = decoy;
+                settled_phase(&interest).await;
+            }
+            None => found_no_room = true,
+        }
+    }
+    Settled {
+        place,
+        job_id,
+        interest: (phase != Phase::Lost).then_some(interest),
+        found_no_room,
+    }
+}
+
+async fn settled_phase(interest: &Interest) -> Phase {
+    loop {
+        let settled = interest.topic().settled.notified();
+        tokio::pin!(settled);
+        settled.as_mut().enable();
+        let phase = interest.topic().state().phase;
+        if phase != Phase::Loading {
+            return phase;
+        }
+        settled.await;
+    }
+}
