@@ -23,15 +23,19 @@ use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
+use conch_services::subscription::{self, Subscription};
 use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Backend, Generator, Settings};
 use crate::demo;
+use crate::supervisor::Supervisor;
 use crate::telemetry::Metrics;
+
+#[cfg(test)]
+mod tests;
 
 /// Variables of ours that a generator's program has no business with.
 const SECRETS: [&str; 5] = [
@@ -103,7 +107,7 @@ pub(crate) struct System {
     drain: Duration,
     hub: Option<Hub>,
     servers: Vec<(&'static str, Handle)>,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
 }
 
 /// What the parts of one process share while they are put together.
@@ -112,7 +116,9 @@ struct Site {
     clock: Clock,
     ops: ops::Dependencies,
     max_connections: usize,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
+    /// Whoever listens has to come before it runs.
+    subscription: Subscription,
 }
 
 impl Site {
@@ -141,25 +147,37 @@ impl Site {
 /// # Errors
 /// When an address can't be listened on, or a part can't be built from its settings.
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
-    let stores = Stores::new(settings.backend)?;
+    let stores = Stores::new(settings.backend.clone())?;
+    start_on(&stores, system_clock(), settings, metrics).await
+}
+
+async fn start_on(
+    stores: &Stores,
+    clock: Clock,
+    settings: Settings,
+    metrics: Metrics,
+) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
-    let clock = StoreClock::new(system_clock());
+    let store_clock = StoreClock::new(clock);
     // Before anything is stamped, if the store is up; a program starts while it is down, too.
     if !matches!(
-        tokio::time::timeout(FIRST_LOOK_AT_THE_CLOCK, clock.set(&*stores.bus)).await,
+        tokio::time::timeout(FIRST_LOOK_AT_THE_CLOCK, store_clock.set(&*stores.bus)).await,
         Ok(Ok(()))
     ) {
         tracing::debug!("the store's clock can't be read yet");
     }
-    let site = Site {
-        shutdown: CancellationToken::new(),
-        clock: clock.clock(),
+    let shutdown = CancellationToken::new();
+    let supervisor = Supervisor::new(shutdown.clone());
+    let mut site = Site {
+        shutdown,
+        clock: store_clock.clock(),
         ops: ops::Dependencies {
             metrics,
-            readiness: readiness(Arc::clone(&draining)),
+            readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
         max_connections: settings.max_connections,
-        tasks: TaskTracker::new(),
+        supervisor,
+        subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
     let mut system = System {
         shutdown: site.shutdown.clone(),
@@ -167,23 +185,30 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
         drain: settings.drain,
         hub: None,
         servers: Vec::new(),
-        tasks: site.tasks.clone(),
+        supervisor: site.supervisor.clone(),
     };
-    let keeps_time = clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
-    site.tasks.spawn(keeps_time);
+    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
+    site.supervisor.spawn("clock", keeps_time);
     // Triton first: Mare's gateway finds it there.
     if let Some(worker) = settings.worker {
-        start_worker(&site, &stores, worker, settings.drain, &mut system).await?;
+        start_worker(&mut site, stores, worker, settings.drain, &mut system).await?;
     }
     if let Some(mare) = settings.mare {
-        start_mare(&site, &stores, mare, &mut system).await?;
+        start_mare(&mut site, stores, mare, &mut system).await?;
     }
+    site.supervisor
+        .spawn("subscription", site.subscription.run());
     Ok(system)
 }
 
-fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+fn readiness(
+    supervisor: Supervisor,
+    draining: Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     Arc::new(move || {
-        if draining.load(Ordering::Acquire) {
+        if let Some(why) = supervisor.failure() {
+            Err(format!("{why}: this process is about to end"))
+        } else if draining.load(Ordering::Acquire) {
             Err("draining: this process is about to end".to_owned())
         } else {
             Ok(())
@@ -192,7 +217,7 @@ fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + 
 }
 
 async fn start_worker(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
@@ -201,7 +226,7 @@ async fn start_worker(
     let clock = &site.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
     if settings.demo_client {
-        site.tasks.spawn(demo::seed(
+        site.supervisor.spawn_errand(demo::seed(
             records.clone(),
             Arc::clone(&stores.catalogue),
             site.shutdown.clone(),
@@ -252,8 +277,9 @@ async fn start_worker(
         system.servers.push(("ops", handle));
     }
     // Last: a program whose port is taken must not have claimed a job.
-    let shutdown = site.shutdown.clone();
-    site.tasks.spawn(async move { worker.run(shutdown).await });
+    let signals = site.subscription.listener("worker");
+    site.supervisor
+        .spawn("worker", worker.run(signals, site.shutdown.clone()));
     Ok(())
 }
 
@@ -271,7 +297,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
 }
 
 async fn start_mare(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Mare,
     system: &mut System,
@@ -300,8 +326,9 @@ async fn start_mare(
         gateway: Arc::clone(&gateway),
         reconcile: reconcile.clone(),
     });
-    site.tasks.spawn(ingest::run(
+    let ingest = ingest::run(
         Arc::clone(bus),
+        site.subscription.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             cache_results: (!stores.commit_caches).then(|| lookup.clone()),
@@ -309,7 +336,12 @@ async fn start_mare(
         settings.foreign_events,
         Arc::clone(&site.clock),
         site.shutdown.clone(),
-    ));
+    );
+    site.supervisor.spawn("ingest", ingest);
+    let (watched, shutdown) = (hub.clone(), site.shutdown.clone());
+    site.supervisor.spawn("hub", async move {
+        shutdown.run_until_cancelled(watched.failed()).await;
+    });
     let router = mare::Settings {
         auth: settings.auth,
         cors_origins: settings.cors_origins,
@@ -339,13 +371,17 @@ async fn start_mare(
 }
 
 impl System {
+    /// Waits until a task ended that the process can't do without. Cancel-safe.
+    pub(crate) async fn failed(&self) {
+        self.supervisor.failed().await;
+    }
+
     /// Ends everything within the drain time: not ready any more, streams told to come back, requests
-    /// answered, jobs given back. What is still open then is cut.
-    pub(crate) async fn drain(self) {
+    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
+    pub(crate) async fn drain(self) -> bool {
         self.draining.store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + self.drain;
         self.shutdown.cancel();
-        self.tasks.close();
         let servers = async {
             futures::future::join_all(self.servers.iter().map(|(name, server)| async move {
                 let cut = server.drain(self.drain).await;
@@ -356,7 +392,7 @@ impl System {
             .await;
         };
         let tasks = async {
-            self.tasks.wait().await;
+            self.supervisor.stopped().await;
             if let Some(hub) = &self.hub {
                 hub.stopped().await;
             }
@@ -368,5 +404,6 @@ impl System {
         {
             tracing::warn!("the drain took longer than DRAIN_SECONDS: ending anyway");
         }
+        self.supervisor.failure().is_none()
     }
 }

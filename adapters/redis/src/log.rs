@@ -195,11 +195,7 @@ impl EventBus for Redis {
             let quotas = self.settings.quotas;
             return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
         }
-        let published = outcome(OPERATION, &answer)?;
-        if published == Published::Appended {
-            log_published(&commit);
-        }
-        Ok(published)
+        outcome(OPERATION, &answer)
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
@@ -221,7 +217,7 @@ impl EventBus for Redis {
         const OPERATION: &str = "event_bus.now";
         let answer = self
             .connections
-            .read(OPERATION, &redis::cmd("TIME"))
+            .run_shared(OPERATION, &redis::cmd("TIME"))
             .await?;
         let (seconds, micros): (i64, i64) = answer.map_err(|error| failed(OPERATION, error))?;
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
@@ -230,26 +226,6 @@ impl EventBus for Redis {
     async fn ping(&self) -> Result<()> {
         self.connections.ping("event_bus.ping").await
     }
-}
-
-/// The line that operators look for.
-pub(crate) fn log_published(commit: &Commit) {
-    let job = &commit.job;
-    tracing::info!(
-        job.id = %job.id,
-        job.sequence = job.position.sequence,
-        "Published event '{}' for job {}",
-        event_type(&commit.line),
-        job.id,
-    );
-}
-
-fn event_type(line: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        event_type: String,
-    }
-    serde_json::from_slice::<Line>(line).map_or_else(|_| "unknown".to_owned(), |l| l.event_type)
 }
 
 /// What a script says became of a commit.

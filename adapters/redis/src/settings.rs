@@ -40,7 +40,7 @@ pub struct Settings {
     pub max_tickets_per_caller: usize,
     /// How many jobs, clients and value propositions there may be.
     pub quotas: Quotas,
-    /// Most connections at once, the subscription's not counted.
+    /// Most connections at once, not counted the subscription's and one that cheap commands share.
     pub pool_size: usize,
     /// How long to wait for a connection, new or from the pool.
     pub connect_timeout: Duration,

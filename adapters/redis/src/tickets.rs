@@ -51,7 +51,7 @@ impl TicketStore for Redis {
         command.arg(self.keys.ticket(&hex(hash)));
         let text = self
             .connections
-            .read::<Option<Vec<u8>>>(OPERATION, &command)
+            .run_shared::<Option<Vec<u8>>>(OPERATION, &command)
             .await?
             .map_err(|error| failed(OPERATION, error))?;
         text.map(|text| {

@@ -7,7 +7,8 @@
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
 //!
-//! Both: [`store_clock`], the one clock of all processes on one store.
+//! Both: [`store_clock`], the one clock of all processes on one store; [`subscription`], what a process
+//! hears of the bus.
 //!
 //! Never in here: the name of a technology, a socket, a header.
 
@@ -32,6 +33,7 @@ mod run;
 mod running;
 pub mod store_clock;
 pub mod submit;
+pub mod subscription;
 pub mod tickets;
 pub mod worker;
 

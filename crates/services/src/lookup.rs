@@ -136,9 +136,9 @@ impl Lookup {
                 // A task of its own, so that it ends and leaves the map even if all askers go away;
                 // the ports bound how long it takes.
                 let flight = tokio::spawn(async move {
-                    let answer = inner.find(&id).await.map_err(Arc::new);
-                    inner.flights.lock().remove(&id);
-                    answer
+                    let under_way = UnderWay { inner, id };
+                    let found = under_way.inner.find(&under_way.id).await;
+                    found.map_err(Arc::new)
                 })
                 .map(|joined| joined.unwrap_or_else(|panic| Err(Arc::new(defect(panic)))))
                 .boxed()
@@ -234,6 +234,19 @@ impl Lookup {
 pub(crate) fn nobodys_job() -> JobId {
     let random = uuid::Builder::from_random_bytes(rand::random());
     JobId::from_uuid(random.into_uuid())
+}
+
+/// A question's place on the list. Leaves it however the question ends: one that panicked must not be
+/// the answer to all who ask later.
+struct UnderWay {
+    inner: Arc<Inner>,
+    id: JobId,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.inner.flights.lock().remove(&self.id);
+    }
 }
 
 fn defect(panic: tokio::task::JoinError) -> Error {

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::Clock;
-use crate::append::patience;
+use crate::append::{log_published, patience};
 use crate::offer::new_epoch;
 
 /// How long an idempotency key is remembered (contract §4).
@@ -75,7 +75,7 @@ impl Submit {
             Ok(value_proposition) => value_proposition,
             Err(missing) => return Ok(Requested::NotFound(missing)),
         };
-        let (job, commit) = self.queued(&new.client_id, value_proposition.id);
+        let (job, event, commit) = self.queued(&new.client_id, value_proposition.id);
         let submission = Submission {
             commit,
             idempotency,
@@ -87,6 +87,7 @@ impl Submit {
             .await?;
         match submitted {
             Submitted::New => {
+                log_published(&event, job.position);
                 tracing::info!(job.id = %job.id, client.id = %new.client_id, "job queued");
                 Ok(Requested::Accepted(Box::new(job)))
             }
@@ -122,7 +123,7 @@ impl Submit {
         }))
     }
 
-    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Commit) {
+    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Event, Commit) {
         let now = (self.clock)();
         let mut job = Job::unborn(JobId::from_uuid(Uuid::now_v7()), new_epoch(), true);
         let event = Event {
@@ -142,14 +143,14 @@ impl Submit {
         let commit = Commit {
             line: conch_wire::event::encode(&event, &job),
             job: job.clone(),
-            event_id: event.event_id,
+            event_id: event.event_id.clone(),
             fence: Fence::Open,
             effect: QueueEffect::Keep,
             announce: true,
             replaces: None,
             base: None,
         };
-        (job, commit)
+        (job, event, commit)
     }
 
     async fn existing(&self, job_id: &JobId) -> Result<Requested> {

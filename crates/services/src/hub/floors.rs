@@ -83,6 +83,7 @@ mod tests {
             frame: Bytes::new(),
             ends: false,
             resets,
+            breaks_off: false,
         }
     }
 

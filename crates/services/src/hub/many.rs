@@ -64,7 +64,10 @@ pub(super) struct ManyWatcher {
     /// What a stream of named jobs told last: should it turn out that there is nothing to come, it is
     /// told once more under the id of the end.
     last_line: Option<Bytes>,
+    /// A named job can't be watched now: too many are, or what followed it broke off.
     found_no_room: bool,
+    /// What followed a job of this stream broke off: to come back is to be told each job's state.
+    broken_off: bool,
 }
 
 impl Follow for ManyWatcher {
@@ -88,7 +91,7 @@ impl Follow for ManyWatcher {
             return true;
         }
         while let Poll::Ready(Some(settled)) = self.waiting.poll_next(cx) {
-            self.has_settled(settled);
+            self.settle_one(settled);
         }
         if self.found_no_room {
             out.push(self.shared.not_now());
@@ -98,6 +101,10 @@ impl Follow for ManyWatcher {
         self.take_up(out);
         if !self.is_over() {
             self.catch_up(cx, out);
+        }
+        if self.broken_off {
+            out.push(self.shared.farewell());
+            return true;
         }
         if !self.is_over() {
             return false;
@@ -141,6 +148,7 @@ impl ManyWatcher {
             last_millis: since.unwrap_or(now),
             last_line: None,
             found_no_room: false,
+            broken_off: false,
             shared,
         };
         watcher.begin(since);
@@ -182,13 +190,17 @@ impl ManyWatcher {
             return;
         }
         while let Some(settled) = self.waiting.next().await {
-            self.has_settled(settled);
+            self.settle_one(settled);
         }
     }
 
-    fn has_settled(&mut self, settled: Settled) {
-        self.found_no_room |= settled.found_no_room && self.selection.names_jobs();
-        self.settled.push(settled);
+    fn settle_one(&mut self, settled: Settled) {
+        if settled.broken_off {
+            // As in `wait_for`: not left out of a stream that names it.
+            self.found_no_room |= self.selection.names_jobs();
+        } else {
+            self.settled.push(settled);
+        }
     }
 
     fn wait_for(&mut self, listed: Listed) {
@@ -293,6 +305,14 @@ impl ManyWatcher {
                 .includes(&item.job_id, item.client_id.as_ref());
             if selected {
                 told_at = told_at.max(item.millis);
+            }
+            if selected && item.breaks_off {
+                let named = self.selection.names_jobs();
+                if !named || self.unfinished.contains_key(&item.job_id) {
+                    self.broken_off = true;
+                    break;
+                }
+                continue;
             }
             // What a job that is waited for has been through will be in its state.
             if !selected || self.waiting.contains(&item.job_id) || self.floors.cover(item, index) {

@@ -16,6 +16,7 @@ mod many;
 mod pump;
 mod ring;
 mod selection;
+mod standing;
 mod topic;
 mod waiting;
 mod wake;
@@ -46,7 +47,7 @@ use many::{ManyWatcher, NoStream};
 pub use selection::Selection;
 use selection::VisibleSelection;
 use topic::{Phase, Topic};
-use wake::{Beats, SHARDS, Slot, Slots};
+use wake::{Beats, Slot, Slots};
 use watcher::{Cursor, JobWatcher, LOST_ID};
 
 /// What the fan-out may do and for how long.
@@ -122,10 +123,9 @@ impl Settings {
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
+            failed: CancellationToken::new(),
         });
-        shared.tasks.spawn(heart(Arc::clone(&shared)));
-        shared.tasks.spawn(expiry::keep(Arc::clone(&shared)));
-        shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
+        standing::spawn_all(&shared);
         Hub(shared)
     }
 }
@@ -150,6 +150,8 @@ struct Shared {
     watchers: Arc<()>,
     reads: Semaphore,
     tasks: TaskTracker,
+    /// A task that all streams need is gone.
+    failed: CancellationToken,
     greeting: Bytes,
 }
 
@@ -348,6 +350,13 @@ impl Hub {
         self.0.topics.lock().len()
     }
 
+    /// Waits until a task that all streams need has ended, by a panic or otherwise, though no shutdown
+    /// was asked for. Then streams seem to live and don't: heartbeats, or jobs that nobody announced,
+    /// are missing.
+    pub async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
     /// Waits until the hub's own tasks have ended, after its shutdown was asked for.
     pub async fn stopped(&self) {
         self.0.tasks.close();
@@ -427,7 +436,7 @@ impl Shared {
         sse::retry(jittered(self.settings.retry_when_full_ms))
     }
 
-    /// The last line of a stream that a shutdown ends: come back, but not all at once.
+    /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
     }
@@ -435,7 +444,7 @@ impl Shared {
 
 /// What is known of a job to whoever attaches.
 enum Word {
-    /// Enough to begin the stream.
+    /// Enough to begin the stream, or that nothing more will be.
     Known,
     /// The job has ended, and the cursor is there.
     AtTheEnd,
@@ -455,6 +464,9 @@ async fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Word {
             let state = topic.state();
             if state.is_hidden_from(clients) {
                 return Word::Hidden;
+            }
+            if topic.is_broken_off() {
+                return Word::Known;
             }
             match (state.phase, cursor) {
                 (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
@@ -518,18 +530,4 @@ impl AsRef<Slots> for Interest {
     fn as_ref(&self) -> &Slots {
         &self.0.slots
     }
-}
-
-/// Asks a share of all watchers for a heartbeat at each tick: one timer for all of them.
-async fn heart(shared: Arc<Shared>) {
-    let period = (shared.settings.heartbeat / SHARDS as u32).max(Duration::from_millis(1));
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in 0_usize.. {
-        tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
-            () = shared.shutdown.cancelled() => break,
-        }
-    }
-    shared.beats.wake_all();
 }

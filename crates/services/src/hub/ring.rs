@@ -37,6 +37,8 @@ pub(super) struct Item {
     pub(super) frame: Bytes,
     pub(super) ends: bool,
     pub(super) resets: bool,
+    /// No event: nothing follows the job any more, and events of it may be missing from here on.
+    pub(super) breaks_off: bool,
 }
 
 /// How far a job was told.
@@ -90,7 +92,7 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, job: &Job, millis: i64, news: News) {
-        self.items.push_back(Item {
+        self.push_item(Item {
             job_id: job.id.clone(),
             client_id: job.client_id.clone(),
             position: Position {
@@ -103,7 +105,29 @@ impl Ring {
             line: news.line,
             ends: news.ends,
             resets: news.resets,
+            breaks_off: false,
         });
+    }
+
+    /// Says that nothing follows the job any more.
+    pub(super) fn push_break(&mut self, job: &Job) {
+        self.forget(&job.id);
+        self.push_item(Item {
+            job_id: job.id.clone(),
+            client_id: job.client_id.clone(),
+            position: job.position,
+            // It happened at no moment that a stream could go on from.
+            millis: i64::MIN,
+            frame: Bytes::new(),
+            line: Bytes::new(),
+            ends: false,
+            resets: false,
+            breaks_off: true,
+        });
+    }
+
+    fn push_item(&mut self, item: Item) {
+        self.items.push_back(item);
         self.next += 1;
         if self.items.len() > RING {
             self.items.pop_front();

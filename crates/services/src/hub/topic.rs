@@ -124,6 +124,8 @@ pub(super) struct Topic {
     pub(super) hint: Notify,
     /// The subscription was interrupted: read again, but not all topics at once.
     pub(super) lapsed: AtomicBool,
+    /// The pump is gone before its time: nothing comes here any more.
+    broken_off: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
@@ -185,6 +187,7 @@ impl Topic {
             announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
@@ -249,6 +252,18 @@ impl Topic {
     /// Whether our own Triton created the job, as far as is known.
     pub(super) fn is_own(&self) -> bool {
         self.state.lock().job.as_ref().is_some_and(|job| job.own)
+    }
+
+    /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
+    /// again, on a topic of its own time.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.broken_off.load(Ordering::Acquire)
+    }
+
+    /// Tells everybody that nothing comes here any more.
+    pub(super) fn break_off(&self) {
+        self.broken_off.store(true, Ordering::Release);
+        self.update(|_| ());
     }
 
     /// Whether a watcher with this cursor can be given what follows it.

@@ -20,10 +20,10 @@ pub(super) struct Settled {
     /// Where it stands among the jobs that the stream begins with.
     pub(super) place: usize,
     pub(super) job_id: JobId,
-    /// None when there is no such job.
+    /// None when there is no such job, or when it broke off.
     pub(super) interest: Option<Interest>,
-    /// It can't be watched: too many are.
-    pub(super) found_no_room: bool,
+    /// Nothing follows the job any more, though there may be one.
+    pub(super) broken_off: bool,
 }
 
 /// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
@@ -89,37 +89,49 @@ impl Waiting {
     }
 }
 
-/// Waits until the job was found, or proved unknown to log and Triton.
+/// What is known of a job that was waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Found,
+    Unknown,
+    /// It can't be watched now.
+    BrokenOff,
+}
+
+/// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
 async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
     let job_id = interest.topic().job_id.clone();
-    let mut phase = settled_phase(&interest).await;
-    let mut found_no_room = false;
+    let mut word = word_of(&interest).await;
     if decoys.is_hidden(&interest) {
-        phase = Phase::Lost;
-        match decoys.instead_of(&job_id) {
+        word = match decoys.instead_of(&job_id) {
             Some(decoy) => {
                 interest = decoy;
-                settled_phase(&interest).await;
+                word_of(&interest).await
             }
-            None => found_no_room = true,
-        }
+            None => Word::BrokenOff,
+        };
     }
     Settled {
         place,
         job_id,
-        interest: (phase != Phase::Lost).then_some(interest),
-        found_no_room,
+        interest: (word == Word::Found).then_some(interest),
+        broken_off: word == Word::BrokenOff,
     }
 }
 
-async fn settled_phase(interest: &Interest) -> Phase {
+async fn word_of(interest: &Interest) -> Word {
     loop {
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
+        if interest.topic().is_broken_off() {
+            return Word::BrokenOff;
+        }
         let phase = interest.topic().state().phase;
-        if phase != Phase::Loading {
-            return phase;
+        match phase {
+            Phase::Loading => {}
+            Phase::Lost => return Word::Unknown,
+            Phase::Live | Phase::Ended(_) => return Word::Found,
         }
         settled.await;
     }

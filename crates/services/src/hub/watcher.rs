@@ -66,7 +66,7 @@ impl Follow for JobWatcher {
         loop {
             let version = self.topic().version();
             if version == self.seen {
-                return self.ended;
+                break;
             }
             match self.advance(out) {
                 Advance::Whole => self.seen = version,
@@ -75,8 +75,14 @@ impl Follow for JobWatcher {
                 Advance::Hidden if self.move_to_decoy() => continue,
                 Advance::Hidden => self.ended = true,
             }
-            return self.ended;
+            break;
         }
+        if !self.ended && self.topic().is_broken_off() {
+            // What is not given here comes after the reconnect: the cursor is the client's.
+            out.push(self.shared.farewell());
+            self.ended = true;
+        }
+        self.ended
     }
 }
 

@@ -138,6 +138,20 @@ async fn an_error_is_the_answer_only_when_nobody_knows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_panicked_is_not_the_answer_to_later_ones() {
+    let world = World::new();
+    world.job("j").start().await;
+    world.faults.panic_next("result_cache.get", 1);
+    let id = job_id("j");
+    // All who asked at that time are told.
+    let answers = futures::future::join_all((0..3).map(|_| world.lookup.job(&id))).await;
+    for answer in answers {
+        assert_eq!(answer.expect_err("a defect").kind(), ErrorKind::Internal);
+    }
+    assert_eq!(status(&world, "j").await.as_deref(), Some("running"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn histories() {
     let world = World::new();
     let mut job = world.job("j");

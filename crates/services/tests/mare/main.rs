@@ -5,6 +5,8 @@ mod access;
 mod hub;
 mod ingest;
 mod introduction;
+#[path = "../support/lines.rs"]
+mod lines;
 mod lookup;
 mod many;
 mod store_clock;

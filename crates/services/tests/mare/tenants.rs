@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Caller, JobStatus, Timestamp};
+use conch_domain::{Caller, EventKind, JobStatus, Timestamp};
 use conch_ports::{ErrorKind, ResultCache};
 use conch_services::hub::{Attached, Next, Selection, Settings};
 use conch_services::lookup::Events;
@@ -282,28 +282,62 @@ async fn a_stream_over_many_shows_ones_own_jobs_and_no_others() {
 #[tokio::test(start_paused = true)]
 async fn an_id_on_a_stream_over_many_tells_nothing_of_others_events() {
     let world = World::new();
-    let (mut ours, mut theirs) = (world.job("ours"), world.job_of("theirs", "c2"));
-    ours.start().await;
-    theirs.start().await;
-    for job in [&ours, &theirs] {
-        world.triton.set_job(job.job.clone());
-    }
     let mut all = many_as(&world, &Caller::anybody(), Selection::default()).await;
     let mut eyes = many_as(&world, &c1(), Selection::default()).await;
-    all.events(2).await;
-    eyes.events(1).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let late = r#"{"event_type":"data:x","job_id":"f","client_id":"c2","timestamp":"2027-01-15T08:00:04.5"}"#;
-    world.faults.announce_raw(late);
+    let event = |job: &str, client: &str, second: &str| {
+        format!(
+            r#"{{"event_type":"data:x","job_id":"{job}","client_id":"{client}","timestamp":"2027-01-15T08:00:{second}"}}"#
+        )
+    };
+    world.faults.announce_raw(event("f", "c2", "04.5"));
     let theirs = ids(&all.events(1).await)[0].clone();
     assert_eq!(theirs, "m-1800000004500");
-    ours.progress(20).await;
+    // Of an earlier moment, but heard of later.
+    world.faults.announce_raw(event("g", "c1", "01"));
     let seen = eyes.events(1).await;
-    assert_eq!(
-        ids(&seen),
-        ["m-1800000000000"],
-        "the moment of its own event"
+    assert_eq!(ids(&seen), ["m-1800000001000"], "the moment of its own");
+}
+
+/// Others were so busy that the stream has to begin again: its states are given under what it had
+/// before.
+#[tokio::test(start_paused = true)]
+async fn nor_does_one_that_begins_again() {
+    let world = World::new();
+    let mut theirs = ["x", "y", "z"].map(|id| world.job_of(id, "c2"));
+    let mut ours = ["one", "other"].map(|id| world.job(id));
+    for job in ours.iter_mut().chain(&mut theirs) {
+        job.start().await;
+        world.triton.set_job(job.job.clone());
+    }
+    let mut eyes = many_as(&world, &c1(), Selection::default()).await;
+    eyes.events(2).await;
+    let before = tokio::time::Instant::now();
+    let begun = clock()().as_millis();
+    for round in 0..1500_u32 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        for job in &mut theirs {
+            let kind = EventKind::TemplateFailed {
+                template_index: round,
+                total_templates: 7,
+                error_message: "x".to_owned(),
+            };
+            job.append(kind).await;
+            tokio::task::yield_now().await;
+        }
+        if round < 10 {
+            let looked = eyes.frames().now_or_never();
+            assert!(looked.is_none(), "it is none of its business");
+        }
+    }
+    assert!(before.elapsed() > Duration::from_secs(1));
+    let states = eyes.events(2).await;
+    assert!(
+        states
+            .iter()
+            .all(|s| data(s)["event_type"] == "job:snapshot")
     );
+    assert_eq!(ids(&states)[0], format!("m-{begun}"), "{states:?}");
 }
 
 #[tokio::test(start_paused = true)]
