@@ -8,6 +8,7 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod attach;
 mod expiry;
 mod feed;
 mod floors;
@@ -29,7 +30,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{Caller, Clients, JobId, Position};
+use conch_domain::{Caller, JobId};
 use conch_ports::{EventBus, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
@@ -43,12 +44,11 @@ use crate::reconcile::Reconcile;
 use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
-use many::{ManyWatcher, NoStream};
+use many::ManyWatcher;
 pub use selection::Selection;
-use selection::VisibleSelection;
-use topic::{Phase, Topic};
+use topic::Topic;
 use wake::{Beats, Slot, Slots};
-use watcher::{Cursor, JobWatcher, LOST_ID};
+use watcher::JobWatcher;
 
 /// What the fan-out may do and for how long.
 #[derive(Debug, Clone)]
@@ -207,113 +207,6 @@ impl Watcher {
 }
 
 impl Hub {
-    /// [`Hub::watch_as`], for who may see every job.
-    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
-        self.watch_as(&Caller::anybody(), job_id, cursor).await
-    }
-
-    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`. A job
-    /// that the caller may not know of is as absent, now and whenever it becomes known.
-    ///
-    /// Waits at most `attach_patience` for word of the job; if neither log nor Triton answers by
-    /// then, the stream begins without. Cancel-safe.
-    pub async fn watch_as(
-        &self,
-        caller: &Caller,
-        job_id: &JobId,
-        cursor: Option<&str>,
-    ) -> Attached {
-        let (shared, clients) = (&self.0, caller.clients());
-        if cursor == Some(LOST_ID) {
-            return Attached::Ended;
-        }
-        let cursor = match cursor {
-            None => Cursor::Beginning,
-            Some(text) => text.parse::<Position>().map_or_else(
-                // Only as much of a stranger's text as a cursor could have is kept.
-                |_| Cursor::Unusable(text.chars().take(128).collect()),
-                Cursor::After,
-            ),
-        };
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        let claimed = matches!(cursor, Cursor::After(_));
-        let Some(mut interest) = shared.interest(job_id, claimed) else {
-            return self.turn_away();
-        };
-        let patience = tokio::time::sleep(shared.settings.attach_patience);
-        tokio::pin!(patience);
-        loop {
-            let word = tokio::select! {
-                word = word_of(interest.topic(), &cursor, clients) => word,
-                () = &mut patience => break,
-            };
-            match word {
-                Word::Known => break,
-                Word::AtTheEnd => return Attached::Ended,
-                Word::Unknown => return Attached::Unknown,
-                Word::Hidden => {
-                    let Some(decoy) = shared.decoy(job_id, claimed) else {
-                        return self.turn_away();
-                    };
-                    interest = decoy;
-                }
-            }
-        }
-        if let Cursor::After(position) = cursor
-            && !interest.topic().honours(position)
-        {
-            tokio::select! {
-                () = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
-            }
-            let state = interest.topic().state();
-            if matches!(state.phase, Phase::Ended(_))
-                && state.head() == Some(position)
-                && !state.is_hidden_from(clients)
-            {
-                return Attached::Ended;
-            }
-        }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
-        let paced = Paced::new(watcher);
-        let due = shared.due(caller, paced.slot());
-        Attached::Stream(shared.counted(Kind::Job(paced), due))
-    }
-
-    /// [`Hub::watch_many_as`], for who may see every job.
-    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
-        self.watch_many_as(&Caller::anybody(), selection, cursor)
-            .await
-    }
-
-    /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
-    /// no such thing counts as none. Of the selected jobs those that the caller may not know of are as
-    /// absent. Cancel-safe.
-    pub async fn watch_many_as(
-        &self,
-        caller: &Caller,
-        selection: Selection,
-        cursor: Option<&str>,
-    ) -> Attached {
-        let shared = &self.0;
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        let selection = VisibleSelection::new(selection, caller.clients().clone());
-        match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
-            Ok(watcher) => {
-                let paced = Paced::new(watcher);
-                let due = shared.due(caller, paced.slot());
-                Attached::Stream(shared.counted(Kind::Many(Box::new(paced)), due))
-            }
-            Err(NoStream::Ended) => Attached::Ended,
-            Err(NoStream::Unknown) => Attached::Unknown,
-            Err(NoStream::NoRoom) => self.turn_away(),
-        }
-    }
-
     /// A stream that says when to come back, soon, and ends: for who can't be let in now and must not
     /// be told never to try again.
     pub fn come_back(&self) -> Watcher {
@@ -439,55 +332,6 @@ impl Shared {
     /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
-    }
-}
-
-/// What is known of a job to whoever attaches.
-enum Word {
-    /// Enough to begin the stream, or that nothing more will be.
-    Known,
-    /// The job has ended, and the cursor is there.
-    AtTheEnd,
-    /// There is no such job.
-    Unknown,
-    /// The job is none that the caller may know of.
-    Hidden,
-}
-
-/// Waits for word of a job. Cancel-safe.
-async fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Word {
-    loop {
-        let settled = topic.settled.notified();
-        tokio::pin!(settled);
-        settled.as_mut().enable();
-        {
-            let state = topic.state();
-            if state.is_hidden_from(clients) {
-                return Word::Hidden;
-            }
-            if topic.is_broken_off() {
-                return Word::Known;
-            }
-            match (state.phase, cursor) {
-                (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
-                    return Word::AtTheEnd;
-                }
-                (Phase::Live | Phase::Ended(_), _) => return Word::Known,
-                (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
-                    // Well-formed, so the job did exist: wait for it on the stream.
-                    if state.absent.is_some() {
-                        return Word::Known;
-                    }
-                }
-                (Phase::Lost, _) => return Word::Unknown,
-                (Phase::Loading, _) => {
-                    if state.absent.is_some_and(|a| a.unknown_to_triton) {
-                        return Word::Unknown;
-                    }
-                }
-            }
-        }
-        settled.await;
     }
 }
 
