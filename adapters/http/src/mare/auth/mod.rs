@@ -1,4 +1,4 @@
-//! Who asks: credentials in, a [`Caller`] out, before any handler runs.
+//! Who asks: credentials in, a [`Caller`](conch_domain::Caller) out, before any handler runs.
 //!
 //! ```text
 //!   Authorization: Bearer ─┐
@@ -130,7 +130,7 @@ pub struct Settings {
     pub cookie: Option<CookieName>,
 }
 
-/// A key that can't work, in words that finish the sentence "<setting> …"; never its value.
+/// A key that can't work, in words that finish a sentence about its setting; never its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidKey(&'static str);
