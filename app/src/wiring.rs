@@ -12,7 +12,8 @@ use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
 use conch_http::serve::{Handle, Router};
 use conch_http::{body, mare, ops, serve, triton};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator};
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
+use conch_services::access::Access;
 use conch_services::cancel::Cancel;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub::Hub;
@@ -23,6 +24,7 @@ use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
 use conch_services::subscription::{self, Subscription};
+use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +38,8 @@ use crate::telemetry::Metrics;
 mod tests;
 
 /// Variables of ours that a generator's program has no business with.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
+    "AUTH_JWT_SECRET",
     "TRITON_TOKEN",
     "REDIS_URL",
     "REDIS_PASSWORD",
@@ -52,6 +55,7 @@ struct Stores {
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
+    tickets: Arc<dyn TicketStore>,
     /// Whether a commit also caches the result.
     commit_caches: bool,
 }
@@ -66,6 +70,7 @@ impl Stores {
                     cache: memory.cache(),
                     queue: memory.queue(),
                     catalogue: memory.catalogue(),
+                    tickets: memory.tickets(),
                     commit_caches: true,
                 }
             }
@@ -77,6 +82,7 @@ impl Stores {
                     cache: stores.cache,
                     queue: stores.queue,
                     catalogue: stores.catalogue,
+                    tickets: stores.tickets,
                     commit_caches,
                 }
             }
@@ -337,6 +343,7 @@ async fn start_mare(
         shutdown.run_until_cancelled(watched.failed()).await;
     });
     let router = mare::Settings {
+        auth: settings.auth,
         cors_origins: settings.cors_origins,
         body: body::Limits::default(),
     }
@@ -344,6 +351,9 @@ async fn start_mare(
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
+        access: Access::new(Arc::clone(&gateway)),
+        tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&site.clock)),
+        clock: Arc::clone(&site.clock),
         gateway,
         bus: Arc::clone(bus),
         cache: Arc::clone(&stores.cache),
@@ -351,6 +361,11 @@ async fn start_mare(
     });
     let handle = site.serve("Mare", settings.address, router).await?;
     system.servers.push(("Mare", handle));
+    if let Some(address) = settings.ops_address {
+        let router = ops::router(site.ops.clone());
+        let handle = site.serve("Mare's /metrics", address, router).await?;
+        system.servers.push(("ops", handle));
+    }
     system.hub = Some(hub);
     Ok(())
 }

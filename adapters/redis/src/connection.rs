@@ -126,8 +126,7 @@ impl Connections {
 
     /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
     /// commands share: they go out together, without the PING that the pool sends at each checkout,
-    /// and none of them waits for the pool (one event to 100 watchers: BEFORE µs of CPU per delivery,
-    /// AFTER without the PINGs of its reads and its append). A connection that broke is replaced, and the command
+    /// and none of them waits for the pool. A connection that broke is replaced, and the command
     /// repeated on the new one: it must do no harm twice.
     pub(crate) async fn run_shared<T: FromRedisValue>(
         &self,

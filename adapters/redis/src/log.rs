@@ -41,6 +41,7 @@ pub(crate) struct Scripts {
     pub(crate) restore: Script,
     pub(crate) put: Script,
     pub(crate) put_template: Script,
+    pub(crate) put_ticket: Script,
     pub(crate) list: Script,
     pub(crate) plan: Script,
 }
@@ -65,6 +66,7 @@ impl Scripts {
             restore: script!("prelude", "record", "restore"),
             put: script!("prelude", "record", "put"),
             put_template: script!("prelude", "record", "put_template"),
+            put_ticket: script!("prelude", "put_ticket"),
             list: script!("prelude", "record", "list"),
             plan: script!("plan"),
         }

@@ -44,6 +44,7 @@ impl Victim {
             cache: memory.cache(),
             queue: memory.queue(),
             catalogue: memory.catalogue(),
+            tickets: memory.tickets(),
             commit_caches: true,
         };
         let clock_is_broken = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,8 @@
 //! The use cases, each in a file of its own.
 //!
 //! Mare's side: [`hub`] (fan-out), [`ingest`] (what comes in on the channels), [`reconcile`] (what
-//! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`].
+//! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`],
+//! [`access`] (what a caller may see), [`tickets`].
 //!
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use conch_domain::Timestamp;
 
+pub mod access;
 mod append;
 pub mod cancel;
 mod ears;
@@ -32,6 +34,7 @@ mod running;
 pub mod store_clock;
 pub mod submit;
 pub mod subscription;
+pub mod tickets;
 pub mod worker;
 
 /// Where the time comes from; UTC.

@@ -11,7 +11,7 @@ use conch_domain::{JobId, Timestamp};
 use conch_memory::Memory;
 use conch_ports::{
     Catalogue, Commit, EventBus, Guarantees, JobQueue, Log, Published, Result, ResultCache, Signal,
-    Signals,
+    Signals, TicketStore,
 };
 use conch_services::subscription::Settings;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
@@ -208,6 +208,10 @@ impl Subject for Heard {
         self.0.catalogue()
     }
 
+    fn tickets(&self) -> Arc<dyn TicketStore> {
+        self.0.tickets()
+    }
+
     fn limits(&self) -> Limits {
         let store = conch_memory::Settings::default();
         Limits {
@@ -215,10 +219,16 @@ impl Subject for Heard {
             result_ttl: store.result_ttl,
             ended_log_ttl: store.ended_log_ttl,
             quotas: store.quotas,
+            tickets: store.max_tickets,
+            tickets_per_caller: store.max_tickets_per_caller,
         }
     }
 
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         None
     }
 

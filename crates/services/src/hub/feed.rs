@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ring::{News, Ring, Told};
-use super::selection::{Selection, selected};
+use super::selection::{VisibleSelection, selected};
 use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
@@ -235,7 +235,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             continue;
         }
         let asking_at = (shared.clock)();
-        let everything = Selection::default();
+        let everything = VisibleSelection::everything();
         match selected(&shared, &everything, Some(asked_at.as_millis())).await {
             Ok(job_ids) => {
                 asked_at = asking_at;

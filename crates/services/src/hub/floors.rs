@@ -76,6 +76,7 @@ mod tests {
     fn item(job_id: &str, at: &str, resets: bool) -> Item {
         Item {
             job_id: JobId::parse(job_id).unwrap(),
+            millis: 0,
             client_id: None,
             position: position(at),
             line: Bytes::new(),

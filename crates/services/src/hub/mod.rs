@@ -8,6 +8,8 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod attach;
+mod expiry;
 mod feed;
 mod floors;
 mod follow;
@@ -28,7 +30,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{JobId, Position};
+use conch_domain::{Caller, JobId};
 use conch_ports::{EventBus, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
@@ -37,14 +39,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Clock;
+use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
+use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
-use many::{ManyWatcher, NoStream};
+use many::ManyWatcher;
 pub use selection::Selection;
-use topic::{Phase, Topic};
-use wake::{Beats, Slots};
-use watcher::{Cursor, JobWatcher, LOST_ID};
+use topic::Topic;
+use wake::{Beats, Slot, Slots};
+use watcher::JobWatcher;
 
 /// What the fan-out may do and for how long.
 #[derive(Debug, Clone)]
@@ -115,6 +119,7 @@ impl Settings {
             shutdown,
             topics: Mutex::new(HashMap::new()),
             beats: Arc::new(Beats::new()),
+            expiries: Arc::new(Expiries::default()),
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
@@ -139,6 +144,7 @@ struct Shared {
     shutdown: CancellationToken,
     topics: Mutex<HashMap<JobId, Arc<Topic>>>,
     beats: Arc<Beats>,
+    expiries: Arc<Expiries>,
     feed: Arc<Feed>,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
@@ -174,6 +180,8 @@ pub enum Attached {
 pub struct Watcher {
     kind: Kind,
     _counted: Option<Arc<()>>,
+    /// None where nobody's credentials run out.
+    _due: Option<Box<Due>>,
 }
 
 enum Kind {
@@ -199,94 +207,13 @@ impl Watcher {
 }
 
 impl Hub {
-    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`.
-    ///
-    /// Waits at most `attach_patience` for word of the job; if neither log nor Triton answers by
-    /// then, the stream begins without. Cancel-safe.
-    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
-        let shared = &self.0;
-        if cursor == Some(LOST_ID) {
-            return Attached::Ended;
-        }
-        let cursor = match cursor {
-            None => Cursor::Beginning,
-            Some(text) => text.parse::<Position>().map_or_else(
-                // Only as much of a stranger's text as a cursor could have is kept.
-                |_| Cursor::Unusable(text.chars().take(128).collect()),
-                Cursor::After,
-            ),
-        };
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        let Some(interest) = shared.interest(job_id, matches!(cursor, Cursor::After(_))) else {
-            return self.turn_away();
-        };
-        let patience = tokio::time::sleep(shared.settings.attach_patience);
-        tokio::pin!(patience);
-        loop {
-            let settled = interest.topic().settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            if interest.topic().is_broken_off() {
-                break;
-            }
-            {
-                let state = interest.topic().state();
-                match (state.phase, &cursor) {
-                    (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
-                        return Attached::Ended;
-                    }
-                    (Phase::Live | Phase::Ended(_), _) => break,
-                    (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
-                        // Well-formed, so the job did exist: wait for it on the stream.
-                        if state.absent.is_some() {
-                            break;
-                        }
-                    }
-                    (Phase::Lost, _) => return Attached::Unknown,
-                    (Phase::Loading, _) => {
-                        if state.absent.is_some_and(|a| a.unknown_to_triton) {
-                            return Attached::Unknown;
-                        }
-                    }
-                }
-            }
-            tokio::select! {
-                () = settled => {}
-                () = &mut patience => break,
-            }
-        }
-        if let Cursor::After(position) = cursor
-            && !interest.topic().honours(position)
-        {
-            tokio::select! {
-                () = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
-            }
-            let state = interest.topic().state();
-            if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
-                return Attached::Ended;
-            }
-        }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
-        Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
-    }
-
-    /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
-    /// no such thing counts as none. Cancel-safe.
-    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
-        let shared = &self.0;
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
-            Ok(watcher) => {
-                Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
-            }
-            Err(NoStream::Ended) => Attached::Ended,
-            Err(NoStream::Unknown) => Attached::Unknown,
-            Err(NoStream::NoRoom) => self.turn_away(),
+    /// A stream that says when to come back, soon, and ends: for who can't be let in now and must not
+    /// be told never to try again.
+    pub fn come_back(&self) -> Watcher {
+        Watcher {
+            kind: Kind::TurnedAway(Some(self.0.farewell())),
+            _counted: None,
+            _due: None,
         }
     }
 
@@ -335,6 +262,7 @@ impl Hub {
         Attached::Full(Watcher {
             kind: Kind::TurnedAway(Some(line)),
             _counted: None,
+            _due: None,
         })
     }
 }
@@ -344,15 +272,38 @@ impl Shared {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
 
-    fn counted(&self, kind: Kind) -> Watcher {
+    fn counted(&self, kind: Kind, due: Option<Due>) -> Watcher {
         Watcher {
             kind,
             _counted: Some(Arc::clone(&self.watchers)),
+            _due: due.map(Box::new),
         }
+    }
+
+    /// Has the watcher told when the caller's time is over, if it ever is.
+    fn due(&self, caller: &Caller, slot: &Arc<Slot>) -> Option<Due> {
+        let ends_at = caller.ends_at()?;
+        Some(self.expiries.add(ends_at, Arc::clone(slot)))
     }
 
     /// The job's topic, made and started if need be; none when there are too many.
     fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
+        self.interest_in(job_id, claimed, Topic::new)
+    }
+
+    /// A topic in which nothing is ever found, for one who may not know of the job; none when there are
+    /// too many. It costs what a topic of an absent job does, and takes as long.
+    fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
+        let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
+        self.interest_in(&nobodys_job(), claimed, make)
+    }
+
+    fn interest_in(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
         let mut topics = self.topics.lock();
         let topic = if let Some(topic) = topics.get(job_id) {
             Arc::clone(topic)
@@ -360,7 +311,7 @@ impl Shared {
             if topics.len() >= self.settings.max_topics {
                 return None;
             }
-            let topic = Arc::new(Topic::new(job_id.clone()));
+            let topic = Arc::new(make(job_id.clone()));
             topics.insert(job_id.clone(), Arc::clone(&topic));
             self.tasks
                 .spawn(pump::run(Arc::clone(self), Arc::clone(&topic)));

@@ -225,7 +225,8 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
         absent.unknown_to_triton = true;
         let existed = state.job.is_some() || topic.claimed.load(Ordering::Acquire);
         if !existed || absent.since.elapsed() >= shared.settings.record_lost_after {
-            if existed {
+            // Of a decoy there was never a record.
+            if existed && topic.instead_of.is_none() {
                 metrics::counter!("conch_records_lost_total").increment(1);
                 tracing::warn!(
                     job.id = %topic.job_id,

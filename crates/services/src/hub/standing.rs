@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::expiry;
 use super::feed;
 use super::wake::SHARDS;
 
 pub(super) fn spawn_all(shared: &Arc<Shared>) {
     spawn(shared, heart(Arc::clone(shared)));
     spawn(shared, farewells(Arc::clone(shared)));
+    spawn(shared, expiry::keep(Arc::clone(shared)));
     spawn(shared, feed::watch_over(Arc::clone(shared)));
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use conch_domain::{Job, JobId, JobStatus, Position};
+use conch_domain::{Clients, Job, JobId, JobStatus, Position};
 use conch_ports::{Entry, Log};
 use conch_wire::{event, sse};
 use parking_lot::{Mutex, MutexGuard};
@@ -86,6 +86,12 @@ impl State {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
     }
 
+    /// Whether the job is none that whoever sees these clients may know of.
+    pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
+        let foreign = |job: &Job| !clients.see(job.client_id.as_ref());
+        !clients.are_all() && self.job.as_ref().is_some_and(foreign)
+    }
+
     pub(super) fn head(&self) -> Option<Position> {
         self.job.as_ref().map(|job| job.position)
     }
@@ -104,6 +110,9 @@ impl State {
 
 pub(super) struct Topic {
     pub(super) job_id: JobId,
+    /// Set for a decoy: the job that its watchers asked for and may not know of. What is looked for
+    /// is `job_id`, which nobody has, so that they are told what they are of any absent job.
+    pub(super) instead_of: Option<JobId>,
     /// Who watches.
     pub(super) slots: Slots,
     /// Changes with every change of the state, so that a watcher woken for a heartbeat needs no lock.
@@ -163,6 +172,7 @@ impl Topic {
     pub(super) fn new(job_id: JobId) -> Self {
         Self {
             job_id,
+            instead_of: None,
             slots: Slots::default(),
             version: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -186,6 +196,19 @@ impl Topic {
             settled: Notify::new(),
             revived: Notify::new(),
         }
+    }
+
+    /// A topic in which nothing is ever found.
+    pub(super) fn decoy(job_id: JobId, instead_of: JobId) -> Self {
+        Self {
+            instead_of: Some(instead_of),
+            ..Self::new(job_id)
+        }
+    }
+
+    /// The job as its watchers know it.
+    pub(super) fn asked_for(&self) -> &JobId {
+        self.instead_of.as_ref().unwrap_or(&self.job_id)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -4,15 +4,16 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use conch_domain::JobId;
+use conch_domain::{Clients, JobId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
-use super::Interest;
 use super::topic::Phase;
+use super::{Interest, Shared};
 
 /// A job of which something is known now.
 pub(super) struct Settled {
@@ -25,6 +26,29 @@ pub(super) struct Settled {
     pub(super) broken_off: bool,
 }
 
+/// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
+/// the two take as long.
+#[derive(Clone)]
+pub(super) struct Decoys(Option<(Arc<Shared>, Clients)>);
+
+impl Decoys {
+    /// For who may know of those clients' jobs.
+    pub(super) fn new(shared: &Arc<Shared>, clients: &Clients) -> Self {
+        Self((!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())))
+    }
+
+    fn is_hidden(&self, interest: &Interest) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|(_, clients)| interest.topic().state().is_hidden_from(clients))
+    }
+
+    fn instead_of(&self, job_id: &JobId) -> Option<Interest> {
+        let (shared, _) = self.0.as_ref()?;
+        shared.decoy(job_id, false)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Waiting {
     for_jobs: HashSet<JobId>,
@@ -32,9 +56,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, place: usize, interest: Interest) {
+    pub(super) fn push(&mut self, place: usize, interest: Interest, decoys: Decoys) {
         self.for_jobs.insert(interest.topic().job_id.clone());
-        self.settling.push(Box::pin(settle(place, interest)));
+        self.settling
+            .push(Box::pin(settle(place, interest, decoys)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,22 +89,49 @@ impl Waiting {
     }
 }
 
+/// What is known of a job that was waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Found,
+    Unknown,
+    /// It can't be watched now.
+    BrokenOff,
+}
+
 /// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
-async fn settle(place: usize, interest: Interest) -> Settled {
+async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
+    let job_id = interest.topic().job_id.clone();
+    let mut word = word_of(&interest).await;
+    if decoys.is_hidden(&interest) {
+        word = match decoys.instead_of(&job_id) {
+            Some(decoy) => {
+                interest = decoy;
+                word_of(&interest).await
+            }
+            None => Word::BrokenOff,
+        };
+    }
+    Settled {
+        place,
+        job_id,
+        interest: (word == Word::Found).then_some(interest),
+        broken_off: word == Word::BrokenOff,
+    }
+}
+
+async fn word_of(interest: &Interest) -> Word {
     loop {
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
+        if interest.topic().is_broken_off() {
+            return Word::BrokenOff;
+        }
         let phase = interest.topic().state().phase;
-        let broken_off = interest.topic().is_broken_off();
-        if broken_off || phase != Phase::Loading {
-            let found = !broken_off && phase != Phase::Lost;
-            return Settled {
-                place,
-                job_id: interest.topic().job_id.clone(),
-                interest: found.then(|| interest.clone()),
-                broken_off,
-            };
+        match phase {
+            Phase::Loading => {}
+            Phase::Lost => return Word::Unknown,
+            Phase::Live | Phase::Ended(_) => return Word::Found,
         }
         settled.await;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Job, JobRecord, JobStatus};
+use conch_domain::{Clients, Job, JobRecord, JobStatus};
 use conch_ports::ErrorKind;
 use conch_services::lookup::Events;
 
@@ -158,7 +158,12 @@ async fn histories() {
     job.start().await;
     let events = |after| {
         let lookup = world.lookup.clone();
-        async move { lookup.events(&job_id("j"), after).await.expect("an answer") }
+        async move {
+            lookup
+                .events_seen_by(&Clients::ALL, &job_id("j"), after)
+                .await
+                .expect("an answer")
+        }
     };
     let Events::Kept(lines) = events(0).await else {
         panic!("the log is there");

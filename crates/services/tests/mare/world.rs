@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
+use conch_domain::{
+    Caller, ClientId, Clients, Epoch, Event, EventId, EventKind, Identity, Job, JobId, Scopes,
+    Timestamp,
+};
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
 use conch_services::hub::{Attached, Hub, Next, Selection, Settings, Watcher};
@@ -141,20 +144,26 @@ impl World {
 
     /// An own job that nothing has happened to yet.
     pub(crate) fn job(&self, id: &str) -> Writer {
-        self.writer(id, true)
+        self.writer(id, true, "c1")
+    }
+
+    /// The same, another client's.
+    pub(crate) fn job_of(&self, id: &str, client: &str) -> Writer {
+        self.writer(id, true, client)
     }
 
     /// One of a Triton that isn't ours.
     pub(crate) fn foreign_job(&self, id: &str) -> Writer {
-        self.writer(id, false)
+        self.writer(id, false, "c1")
     }
 
-    fn writer(&self, id: &str, own: bool) -> Writer {
+    fn writer(&self, id: &str, own: bool, client: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
             memory: self.memory.clone(),
             clock: Arc::clone(&self.clock),
             job: Job::unborn(job_id(id), epoch, own),
+            client: client_id(client),
         }
     }
 
@@ -201,11 +210,26 @@ pub(crate) fn job_id(id: &str) -> JobId {
     JobId::parse(id).expect("a job id")
 }
 
+pub(crate) fn client_id(id: &str) -> ClientId {
+    ClientId::parse(id).expect("a client id")
+}
+
+/// Who may see those clients, until then.
+pub(crate) fn caller(clients: &[&str], ends_at: Timestamp) -> Caller {
+    let identity = Identity {
+        issuer: "https://issuer.example".to_owned(),
+        subject: "somebody".to_owned(),
+    };
+    let clients = Clients::only(clients.iter().map(|id| client_id(id))).expect("few");
+    Caller::new(identity, clients, Scopes::all(), ends_at)
+}
+
 /// Appends to one job's log as its worker would.
 pub(crate) struct Writer {
     memory: Memory,
     clock: Clock,
     pub(crate) job: Job,
+    client: ClientId,
 }
 
 impl Writer {
@@ -234,7 +258,7 @@ impl Writer {
         let now = Timestamp::from_micros(now.as_micros() + position.sequence as i64);
         let event = Event {
             job_id: self.job.id.clone(),
-            client_id: Some(ClientId::parse("c1").expect("an id")),
+            client_id: Some(self.client.clone()),
             timestamp: now,
             attempt: None,
             event_id: EventId::parse(&format!("{position}")).expect("an id"),
