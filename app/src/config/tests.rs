@@ -345,7 +345,8 @@ fn foreign_events_have_their_size() {
         let settings = read(Program::Api, &[], env).expect("valid");
         settings.mare.expect("an API").foreign_events
     };
-    let max = |max_bytes| ForeignEvents::Accept { max_bytes };
+    let cap = EventCap::default();
+    let max = |max_bytes| ForeignEvents::Accept { max_bytes, cap };
     assert_eq!(foreign(&[]), max(65_536));
     let set = ("MAX_EVENT_BYTES", "262144");
     assert_eq!(foreign(&[set]), max(262_144));
