@@ -268,9 +268,15 @@ fn a_cap_binds_appends_and_no_fold() {
         assert_eq!(answer, expected, "{name} at {}", job.position);
     }
     let mut reader = job.clone();
-    for name in ["progress", "other", "template+", "template-"] {
+    // Beyond what is usual, too.
+    for name in ["progress", "other", "template+", "template-"].repeat(600) {
         let answer = reader.apply(reader.position.next(), &told(name));
-        assert_eq!(answer, Ok(Applied::Applied), "{name}");
+        assert_eq!(
+            answer,
+            Ok(Applied::Applied),
+            "{name} at {}",
+            reader.position
+        );
     }
     let mut all = job.clone();
     assert_eq!(
