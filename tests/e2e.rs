@@ -9,6 +9,8 @@ mod auth;
 mod bad_input;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/many_jobs.rs"]
 mod many_jobs;
 #[path = "e2e/processes.rs"]

@@ -22,6 +22,7 @@ use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
+use conch_services::submissions::SubmissionRate;
 use conch_services::submit::Submit;
 use conch_services::subscription::{self, Subscription};
 use conch_services::tickets::Tickets;
@@ -115,7 +116,8 @@ struct Site {
     shutdown: CancellationToken,
     clock: Clock,
     ops: ops::Dependencies,
-    max_connections: usize,
+    server: serve::Settings,
+    body: body::Limits,
     supervisor: Supervisor,
     /// Whoever listens has to come before it runs.
     subscription: Subscription,
@@ -131,10 +133,7 @@ impl Site {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{name} can't listen on {address}: is something else running there?")
         })?;
-        let settings = serve::Settings {
-            max_connections: self.max_connections,
-            ..serve::Settings::default()
-        };
+        let settings = self.server.clone();
         // Not the shutdown's own token: a server stops accepting only when it is drained.
         let handle = settings.serve(listener, router, &CancellationToken::new())?;
         tracing::info!("{name} listens on http://{}", handle.address());
@@ -175,7 +174,8 @@ async fn start_on(
             metrics,
             readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
-        max_connections: settings.max_connections,
+        server: settings.server,
+        body: settings.body,
         supervisor,
         subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
@@ -236,6 +236,7 @@ async fn start_worker(
         concurrency: settings.concurrency,
         lease: settings.lease,
         deadline: settings.deadline,
+        cap: settings.events,
         // Giving jobs back must be done before the program's own time is up.
         drain: drain.mul_f64(0.8),
         name: format!("conch-worker-{}", std::process::id()),
@@ -251,7 +252,7 @@ async fn start_worker(
     if let Some(address) = settings.address {
         let router = triton::Settings {
             token: settings.token.map(config::Secret::expose),
-            body: body::Limits::default(),
+            body: site.body,
         }
         .build(triton::Dependencies {
             submit: Submit::new(
@@ -286,8 +287,13 @@ async fn start_worker(
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
     Ok(match settings {
         Generator::Builtin { pace } => builtin::Settings { pace }.build(),
-        Generator::Command { command, timeout } => command::Settings {
+        Generator::Command {
+            command,
             timeout,
+            output_limit,
+        } => command::Settings {
+            timeout,
+            output_limit,
             withheld: SECRETS.map(str::to_owned).to_vec(),
             ..command::Settings::new(command)
         }
@@ -342,16 +348,19 @@ async fn start_mare(
     site.supervisor.spawn("hub", async move {
         shutdown.run_until_cancelled(watched.failed()).await;
     });
+    let rate = settings
+        .submissions_per_minute
+        .map_or_else(SubmissionRate::unlimited, SubmissionRate::per_minute);
     let router = mare::Settings {
         auth: settings.auth,
         cors_origins: settings.cors_origins,
-        body: body::Limits::default(),
+        body: site.body,
     }
     .build(mare::Dependencies {
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
-        access: Access::new(Arc::clone(&gateway)),
+        access: Access::new(Arc::clone(&gateway), rate),
         tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&site.clock)),
         clock: Arc::clone(&site.clock),
         gateway,

@@ -21,7 +21,7 @@ use crate::rights::{make_users, url};
 const SECRET: &str = "a secret of the tests, long enough";
 
 /// What is added to a plan of an edge API.
-fn guarded(plan: Plan) -> Plan {
+pub(crate) fn guarded(plan: Plan) -> Plan {
     plan.env("AUTH", "jwt")
         .env("AUTH_JWT_ALGORITHM", "HS256")
         .env("AUTH_JWT_SECRET", SECRET)
@@ -32,7 +32,7 @@ fn guarded(plan: Plan) -> Plan {
 }
 
 /// A token for those clients that expires in that many seconds.
-fn token(clients: &Value, seconds: i64) -> String {
+pub(crate) fn token(clients: &Value, seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.expect("it is later than 1970").as_secs() as i64;
     let claims = json!({
@@ -47,7 +47,7 @@ fn token(clients: &Value, seconds: i64) -> String {
     format!("{message}.{sign}")
 }
 
-async fn ask(
+pub(crate) async fn ask(
     conch: &Conch,
     token: &str,
     method: Method,
@@ -74,7 +74,7 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 /// A client with a value proposition; its id.
-async fn new_client(conch: &Conch, admin: &str, name: &str) -> String {
+pub(crate) async fn new_client(conch: &Conch, admin: &str, name: &str) -> String {
     let made = ask(
         conch,
         admin,
@@ -92,7 +92,7 @@ async fn new_client(conch: &Conch, admin: &str, name: &str) -> String {
     id
 }
 
-async fn submit(conch: &Conch, token: &str, client: &str) -> String {
+pub(crate) async fn submit(conch: &Conch, token: &str, client: &str) -> String {
     let path = format!("/clients/{client}/generate-templates");
     let job = ask(conch, token, Method::POST, &path, None).await.json(202);
     text(&job, "job_id")
@@ -421,7 +421,7 @@ async fn another_tenant_s_is_what_is_not_there_to_the_byte() {
 }
 
 /// A stream that was opened with a token, as it comes.
-async fn watch_as(url: &str, token: &str) -> reqwest::Response {
+pub(crate) async fn watch_as(url: &str, token: &str) -> reqwest::Response {
     let request = client().get(url).bearer_auth(token);
     let response = request.send().await.expect("it answers");
     assert_eq!(response.status(), 200);
@@ -429,7 +429,7 @@ async fn watch_as(url: &str, token: &str) -> reqwest::Response {
 }
 
 /// The text of a stream up to where `end` has come, or to its own end.
-async fn read_until(stream: &mut reqwest::Response, end: &str) -> String {
+pub(crate) async fn read_until(stream: &mut reqwest::Response, end: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(end) {

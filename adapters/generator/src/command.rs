@@ -90,6 +90,7 @@ impl TemplateGenerator for External {
         let limit = self.settings.timeout;
         let run = tokio::time::timeout(limit, self.run(brief, &mut complaint)).await;
         let output = run.unwrap_or_else(|_| {
+            hit("generator_timeout_seconds");
             let what = format!("did not end within {} ms and was killed", limit.as_millis());
             Err(self.error(ErrorKind::Timeout, &what, &complaint))
         })?;
@@ -141,6 +142,7 @@ impl External {
             }
             Err(Stopped::TooLong) => {
                 let limit = self.settings.output_limit;
+                hit("generator_output_bytes");
                 (
                     ErrorKind::BadResponse,
                     format!("printed more than {limit} bytes"),
@@ -184,6 +186,11 @@ impl External {
         }
         Error::new(kind, OPERATION, message)
     }
+}
+
+/// One more run that was stopped at a limit, which goes by its setting's name.
+fn hit(limit: &'static str) {
+    metrics::counter!("conch_limits_hit_total", "limit" => limit).increment(1);
 }
 
 fn request(brief: &Brief) -> bytes::Bytes {

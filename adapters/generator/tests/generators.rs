@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use conch_domain::{Client, Metadata, PLAN, TemplateDraft, Timestamp, ValueProposition};
 use conch_generator::{builtin, command};
 use conch_ports::{Brief, ErrorKind};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use proptest::prelude::*;
 
 const TEXT: &str = "We cut 30-day readmissions by 18% within 12 months and save $2.4 million. \
@@ -243,6 +244,33 @@ async fn programs_that_fail_are_told_apart() {
     assert!(error.to_string().len() < 4400 && error.to_string().contains("line 2999"));
     for bad in ["", "  ", "sh -c 'open", "''"] {
         assert!(command::Settings::new(bad).build().is_err(), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_has_so_much_time_and_prints_so_much() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let counted = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mut settings = program("echo 12345");
+    settings.output_limit = 6;
+    // What it prints is all there, and no template.
+    fails(
+        settings.clone(),
+        ErrorKind::BadResponse,
+        "no valid template",
+    )
+    .await;
+    assert!(!counted.render().contains("conch_limits_hit_total"));
+    settings.output_limit = 5;
+    fails(settings, ErrorKind::BadResponse, "more than 5 bytes").await;
+    let mut slow = program("exec sleep 600");
+    slow.timeout = Duration::from_millis(100);
+    fails(slow, ErrorKind::Timeout, "100 ms").await;
+    for limit in ["generator_output_bytes", "generator_timeout_seconds"] {
+        let line = format!("conch_limits_hit_total{{limit=\"{limit}\"}} 1");
+        let counted = counted.render();
+        assert!(counted.contains(&line), "{counted}");
     }
 }
 

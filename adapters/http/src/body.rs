@@ -10,6 +10,7 @@ use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use crate::limits;
 use crate::problem::{Code, Problem};
 
 /// What a body may take.
@@ -77,26 +78,30 @@ where
     }
 }
 
-async fn read(body: axum::body::Body, limits: Limits) -> Result<Bytes, Problem> {
+async fn read(body: axum::body::Body, bounds: Limits) -> Result<Bytes, Problem> {
     let too_large = || {
+        limits::hit("max_body_bytes");
         Problem::new(
             Code::BodyTooLarge,
-            format!("the body may have at most {} bytes", limits.bytes),
+            format!("the body may have at most {} bytes", bounds.bytes),
         )
     };
     // A length that is announced is refused before a byte of it is read.
-    if body.size_hint().lower() > limits.bytes as u64 {
+    if body.size_hint().lower() > bounds.bytes as u64 {
         return Err(too_large());
     }
-    let collected = Limited::new(body, limits.bytes).collect();
-    match tokio::time::timeout(limits.time, collected).await {
+    let collected = Limited::new(body, bounds.bytes).collect();
+    match tokio::time::timeout(bounds.time, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Code::MalformedRequest, "the body broke off")),
-        Err(_) => Err(Problem::new(
-            Code::BodyTimeout,
-            format!("the body took longer than {} s", limits.time.as_secs()),
-        )),
+        Err(_) => {
+            limits::hit("body_timeout_seconds");
+            Err(Problem::new(
+                Code::BodyTimeout,
+                format!("the body took longer than {} s", bounds.time.as_secs_f64()),
+            ))
+        }
     }
 }
 

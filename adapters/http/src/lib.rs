@@ -6,6 +6,7 @@ mod envelope;
 mod failure;
 mod health;
 mod idempotency_key;
+mod limits;
 pub mod mare;
 pub mod ops;
 mod path;

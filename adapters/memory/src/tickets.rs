@@ -1,6 +1,7 @@
 //! [`TicketStore`]: grants by the hash of their ticket, each with its end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,12 +20,12 @@ use crate::store::corrupt;
 pub(crate) struct Tickets {
     kept: Expiring<TicketHash, Ticket>,
     /// How many of them each caller has; none without any.
-    by_caller: HashMap<Identity, usize>,
+    by_caller: HashMap<Arc<Identity>, usize>,
 }
 
 struct Ticket {
     grant: Bytes,
-    caller: Identity,
+    caller: Arc<Identity>,
 }
 
 impl Tickets {

@@ -3,16 +3,20 @@
 //! A setting that can't work stops the program with one line that names the variable and never its
 //! value, which may be a secret.
 
+mod limits;
 mod source;
 mod table;
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Command;
+use conch_domain::EventCap;
 use conch_http::mare::Origins;
 use conch_http::mare::auth::{self, Algorithm, KeySource};
+use conch_http::{body, serve};
 use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;
@@ -69,6 +73,9 @@ pub struct Mare {
     pub gateway: conch_triton::Settings,
     /// How events reach watchers.
     pub hub: conch_services::hub::Settings,
+    /// How often a caller may submit, or all together where they don't say who they are; none: as
+    /// often as they like.
+    pub submissions_per_minute: Option<NonZeroU32>,
     /// Whether foreign events are taken.
     pub foreign_events: ForeignEvents,
     /// Whose pages may read.
@@ -109,6 +116,8 @@ pub struct Worker {
     pub lease: Duration,
     /// How long a job may take.
     pub deadline: Duration,
+    /// How many events a job takes.
+    pub events: EventCap,
     /// What makes templates.
     pub generator: Generator,
     /// Whether an empty catalogue gets a client to try things with.
@@ -129,6 +138,8 @@ pub enum Generator {
         command: String,
         /// How long it may take per template.
         timeout: Duration,
+        /// Bytes that it may print for each.
+        output_limit: usize,
     },
 }
 
@@ -150,8 +161,10 @@ pub struct Settings {
     pub mare: Option<Mare>,
     /// Set when the program is a worker.
     pub worker: Option<Worker>,
-    /// Connections at once per listener.
-    pub max_connections: usize,
+    /// Bounds of each listener.
+    pub server: serve::Settings,
+    /// What a request's body may take.
+    pub body: body::Limits,
     /// How long the end may take.
     pub drain: Duration,
     /// How log lines are written.
@@ -246,9 +259,8 @@ impl Settings {
             backend: backend(program, source, history_limit)?,
             mare,
             worker,
-            max_connections: source
-                .parse("MAX_CONNECTIONS", 100_000, |t| number(t, 1, 10_000_000))?
-                as usize,
+            server: limits::server(source)?,
+            body: limits::body(source)?,
             drain: source.parse("DRAIN_SECONDS", Duration::from_secs(10), seconds)?,
             log_format: source.parse("LOG_FORMAT", LogFormat::Text, |t| one_of(&formats, t))?,
             log_filter,
@@ -385,6 +397,9 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         Generator::Command {
             command: command.to_owned(),
             timeout: source.parse("GENERATOR_TIMEOUT_SECONDS", Duration::from_mins(5), seconds)?,
+            output_limit: source.parse("GENERATOR_OUTPUT_BYTES", 1 << 20, |t| {
+                number(t, 1024, 4 << 20).map(|n| n as usize)
+            })?,
         }
     } else {
         let pace = source.parse("BUILTIN_PACE_MS", 0, |t| number(t, 0, 3_600_000))?;
@@ -399,6 +414,7 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
         deadline: source.parse("JOB_DEADLINE_SECONDS", Duration::from_hours(24), seconds)?,
+        events: limits::events(source)?,
         generator,
         demo_client: source.parse("DEMO_CLIENT", http.is_some(), boolean)?,
     })
@@ -414,6 +430,7 @@ fn mare(
     let listen = source.parse("MARE_API_ADDR", default, address)?;
     let insecure = source.parse("INSECURE", false, boolean)?;
     let auth = jwt(source)?;
+    let says_who = auth.is_some();
     if !listen.ip().is_loopback() && auth.is_none() && !insecure {
         return Err(Error::new(
             "MARE_API_ADDR",
@@ -452,12 +469,14 @@ fn mare(
         max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
             number(t, 1024, MAX_EVENT_BYTES as u64)
         })? as usize,
+        cap: limits::events(source)?,
     };
     let hub = conch_services::hub::Settings::default();
     let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
     Ok(Mare {
         address: listen,
         ops_address: source.parse("MARE_OPS_ADDR", None, |t| address(t).map(Some))?,
+        submissions_per_minute: limits::submissions(source, says_who)?,
         auth,
         gateway,
         hub: conch_services::hub::Settings {
@@ -465,6 +484,8 @@ fn mare(
             heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
             record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
             history_limit,
+            max_streams_per_caller: limits::streams(source, says_who)?,
+            stream_lifetime: limits::lifetime(source)?,
             ..hub
         },
         foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {

@@ -82,7 +82,8 @@ impl Source {
             }
         }
         let is_set = |name: &str| source.values.contains_key(name);
-        let unused = source.values.keys().find(|name| name.starts_with("AUTH_"));
+        let of_callers = |name: &str| name.starts_with("AUTH_") || name == "MAX_STREAMS_PER_CALLER";
+        let unused = source.values.keys().find(|name| of_callers(name));
         if let (Some(name), false) = (unused, is_set("AUTH")) {
             source.warnings.push(format!(
                 "{name} is set and AUTH isn't: nobody needs a token. Was AUTH=jwt meant?"

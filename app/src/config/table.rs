@@ -198,10 +198,64 @@ pub const SETTINGS: &[Setting] = &[
         "MiB of finished jobs kept in the process; 0: every lookup asks the cache",
     ),
     setting(
+        "MAX_EVENTS_PER_JOB",
+        "1000",
+        ALL,
+        "events after which a job takes no more progress; after twice as many no more news of single templates",
+    ),
+    setting(
         "MAX_CONNECTIONS",
         "100000",
         ALL,
         "connections at once per listener",
+    ),
+    setting(
+        "MAX_HEAD_BYTES",
+        "16384",
+        ALL,
+        "bytes of a request's head; a longer one is answered with 431",
+    ),
+    setting(
+        "HEAD_TIMEOUT_SECONDS",
+        "10",
+        ALL,
+        "how long a request's head may take, and a connection be idle before the next; then it is closed",
+    ),
+    setting(
+        "MAX_BODY_BYTES",
+        "262144",
+        ALL,
+        "bytes of a request's body; a longer one is answered with 413",
+    ),
+    setting(
+        "BODY_TIMEOUT_SECONDS",
+        "30",
+        ALL,
+        "how long a request's body may take; then it is answered with 408",
+    ),
+    setting(
+        "WRITE_STALL_SECONDS",
+        "30",
+        ALL,
+        "how long a peer may take nothing of what it is sent; then it is cut",
+    ),
+    setting(
+        "MAX_STREAMS_PER_CALLER",
+        "100",
+        API,
+        "streams of one caller at once, where AUTH=jwt; one more is told to come back much later; 0: any number",
+    ),
+    setting(
+        "STREAM_LIFETIME_SECONDS",
+        "0",
+        API,
+        "how long a stream lasts, give or take a tenth, before its watcher is told to come back; 0: as long as its jobs",
+    ),
+    setting(
+        "SUBMISSIONS_PER_MINUTE",
+        "60 where AUTH=jwt, else 0",
+        API,
+        "jobs that one caller may submit at once, and over each minute; without AUTH=jwt all together; more are answered with 429; 0: any number",
     ),
     setting(
         "MARE_OPS_ADDR",
@@ -289,6 +343,12 @@ pub const SETTINGS: &[Setting] = &[
         "300",
         WORKER,
         "how long that program may take",
+    ),
+    setting(
+        "GENERATOR_OUTPUT_BYTES",
+        "1048576",
+        WORKER,
+        "bytes that that program may print for a template",
     ),
     setting(
         "BUILTIN_PACE_MS",

@@ -163,8 +163,8 @@ impl Caller {
     }
 
     /// Who they are; none where nobody has to say.
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_deref()
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
     }
 
     /// Whose records they may see.

@@ -3,7 +3,7 @@
 //! An event here has no place in a log yet: its position is given when it is appended.
 
 use crate::ValuePropositionId;
-use crate::{ClientId, EventId, JobId, MAX_EVENTS_PER_JOB, TemplateId, Timestamp};
+use crate::{ClientId, EventId, JobId, TemplateId, Timestamp};
 
 /// One thing that happened to one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,23 +176,5 @@ impl EventKind {
     /// Whether a later event of the same type makes it worthless to a watcher that lags.
     pub fn is_superseded_by_later(&self) -> bool {
         matches!(self, Self::Progress { .. })
-    }
-
-    /// How many events its job may have had for it to be taken; none: it always is, because the
-    /// job's life depends on it.
-    pub fn is_taken_below(&self) -> Option<u64> {
-        match self {
-            Self::Progress { .. } | Self::Other { .. } => Some(MAX_EVENTS_PER_JOB),
-            Self::TemplateCompleted { .. } | Self::TemplateFailed { .. } => {
-                Some(2 * MAX_EVENTS_PER_JOB)
-            }
-            Self::Queued { .. }
-            | Self::Started { .. }
-            | Self::Retrying { .. }
-            | Self::CancelRequested { .. }
-            | Self::Completed { .. }
-            | Self::Failed { .. }
-            | Self::Cancelled { .. } => None,
-        }
     }
 }

@@ -5,12 +5,10 @@
 
 use std::ops::Deref;
 
-use crate::{ClientId, Epoch, Event, EventKind, JobId, Position, RetryReason, TemplateId};
+use crate::{
+    ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
+};
 use crate::{Timestamp, ValuePropositionId};
-
-/// Events after which a job takes no more progress and no more unknown types, and after twice as
-/// many no more news of single templates; lifecycle events are always taken.
-pub const MAX_EVENTS_PER_JOB: u64 = 1000;
 
 /// Template ids that a job lists; more are only counted.
 pub const MAX_TEMPLATE_IDS: usize = 1000;
@@ -198,7 +196,8 @@ impl Job {
         job
     }
 
-    /// Folds the event at `position` in.
+    /// Folds the event at `position` in. How many there may be is no matter of a fold: whoever appends
+    /// asks [`Job::check`] first.
     ///
     /// `position` must be of this job's epoch. A sequence at or below the fold's is a
     /// [`Applied::Duplicate`], one that leaves some out a [`Applied::Gap`].
@@ -213,17 +212,25 @@ impl Job {
         if position.sequence > self.position.sequence + 1 {
             return Ok(Applied::Gap);
         }
-        self.check(event)?;
+        self.may_follow(event)?;
         self.0.position = position;
         self.fold(event);
         Ok(Applied::Applied)
     }
 
-    /// Whether the event may come next.
+    /// Whether the event may be appended next, to a log that takes as many as `cap` says.
     ///
     /// # Errors
-    /// As [`Job::apply`].
-    pub fn check(&self, event: &Event) -> Result<(), Illegal> {
+    /// As [`Job::apply`], and when there are too many.
+    pub fn check(&self, event: &Event, cap: EventCap) -> Result<(), Illegal> {
+        self.may_follow(event)?;
+        match cap.of(&event.kind) {
+            Some(most) if self.position.sequence >= most => Err(Illegal::TooManyEvents { most }),
+            _ => Ok(()),
+        }
+    }
+
+    fn may_follow(&self, event: &Event) -> Result<(), Illegal> {
         if self.status.is_terminal() {
             return Err(Illegal::Ended(self.status));
         }
@@ -241,12 +248,7 @@ impl Job {
             EventKind::CancelRequested { .. } if self.cancel_requested => {
                 Err(Illegal::AlreadyCancelRequested)
             }
-            kind => match kind.is_taken_below() {
-                Some(most) if self.position.sequence >= most => {
-                    Err(Illegal::TooManyEvents { most })
-                }
-                _ => Ok(()),
-            },
+            _ => Ok(()),
         }
     }
 

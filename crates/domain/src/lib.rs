@@ -9,6 +9,7 @@ mod client;
 mod event;
 mod id;
 mod job;
+mod limits;
 mod template;
 mod time;
 
@@ -21,8 +22,8 @@ pub use id::{
     ClientId, EPOCH_BYTES, Epoch, EventId, InvalidId, JobId, LeaseToken, Position, TemplateId,
     ValuePropositionId,
 };
-pub use job::{Applied, Illegal, Job, JobStatus, Record as JobRecord};
-pub use job::{MAX_EVENTS_PER_JOB, MAX_TEMPLATE_IDS};
+pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobRecord};
+pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
 pub use template::{
     Audience, Category, InvalidTemplate, Layout, Metadata, PLAN, PlanItem, Template, TemplateDraft,
     VisualStyle, Widget, WidgetPosition,

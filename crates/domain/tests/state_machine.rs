@@ -1,7 +1,7 @@
 //! The job's whole state × event table: what each event makes of each state, or why it is refused.
 
 use conch_domain::{
-    Applied, Epoch, Event, EventId, EventKind, Illegal, Job, JobId, JobStatus, MAX_EVENTS_PER_JOB,
+    Applied, Epoch, Event, EventCap, EventId, EventKind, Illegal, Job, JobId, JobStatus,
     MAX_TEMPLATE_IDS, RetryReason, TemplateId, Timestamp,
 };
 
@@ -24,6 +24,9 @@ completed          e       e       e         e         e        e       e       
 failed             e       e       e         e         e        e       e        e       e        e       e
 cancelled          e       e       e         e         e        e       e        e       e        e       e
 ";
+
+/// What the table's states are full by.
+const MOST: u64 = 1000;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
@@ -106,6 +109,12 @@ fn tell(job: &mut Job, kind: EventKind, attempt: Option<u32>) {
     assert_eq!(applied, Ok(Applied::Applied));
 }
 
+/// What becomes of an event that somebody wants to append.
+fn append(job: &mut Job, event: &Event, cap: EventCap) -> Result<Applied, Illegal> {
+    job.check(event, cap)?;
+    job.apply(job.position.next(), event)
+}
+
 /// A job in that state, and the attempt of the event that meets it.
 fn state(name: &str) -> (Job, Option<u32>) {
     let id: JobId = "j".parse().expect("an id");
@@ -127,10 +136,10 @@ fn state(name: &str) -> (Job, Option<u32>) {
     match name {
         "given-back" => tell(&mut job, retrying(RetryReason::Shutdown), Some(1)),
         "full" | "full-twice" => {
-            while job.position.sequence < MAX_EVENTS_PER_JOB {
+            while job.position.sequence < MOST {
                 tell(&mut job, kind("progress"), Some(1));
             }
-            while name == "full-twice" && job.position.sequence < 2 * MAX_EVENTS_PER_JOB {
+            while name == "full-twice" && job.position.sequence < 2 * MOST {
                 tell(&mut job, kind("template-"), Some(1));
             }
         }
@@ -164,9 +173,9 @@ fn verdict(job: &Job, before: &Job, answer: Result<Applied, Illegal>) -> char {
                 Illegal::AlreadyQueued => 'q',
                 Illegal::AlreadyStarted => 's',
                 Illegal::AlreadyCancelRequested => 'c',
-                Illegal::TooManyEvents { most } if most == MAX_EVENTS_PER_JOB => 'm',
+                Illegal::TooManyEvents { most } if most == MOST => 'm',
                 Illegal::TooManyEvents { most } => {
-                    assert_eq!(most, 2 * MAX_EVENTS_PER_JOB);
+                    assert_eq!(most, 2 * MOST);
                     'M'
                 }
                 Illegal::StaleAttempt { attempt, least } => {
@@ -196,7 +205,8 @@ fn every_event_in_every_state() {
             .map(|column| {
                 let (before, attempt) = state(name);
                 let mut job = before.clone();
-                let answer = job.apply(before.position.next(), &event(kind(column), attempt));
+                let event = event(kind(column), attempt);
+                let answer = append(&mut job, &event, EventCap::default());
                 verdict(&job, &before, answer).to_string()
             })
             .collect();
@@ -233,7 +243,50 @@ fn a_new_epoch_keeps_the_state_and_begins_at_its_first_place() {
     assert_eq!(again.status, JobStatus::Running);
     assert!(again.cancel_requested);
     let second_start = event(kind("started"), Some(1));
-    assert_eq!(again.check(&second_start), Err(Illegal::AlreadyStarted));
+    let answer = again.check(&second_start, EventCap::NONE);
+    assert_eq!(answer, Err(Illegal::AlreadyStarted));
+}
+
+/// The cap is a matter of who appends: a log that was written under another one is read all the same.
+#[test]
+fn a_cap_binds_appends_and_no_fold() {
+    let cap = EventCap::new(3);
+    let (mut job, attempt) = state("running");
+    let told = |name: &str| event(kind(name), attempt);
+    for (name, expected) in [
+        ("progress", Ok(Applied::Applied)),
+        ("progress", Err(Illegal::TooManyEvents { most: 3 })),
+        ("other", Err(Illegal::TooManyEvents { most: 3 })),
+        ("template+", Ok(Applied::Applied)),
+        ("template-", Ok(Applied::Applied)),
+        ("template+", Ok(Applied::Applied)),
+        ("template+", Err(Illegal::TooManyEvents { most: 6 })),
+        ("template-", Err(Illegal::TooManyEvents { most: 6 })),
+        ("cancel", Ok(Applied::Applied)),
+    ] {
+        let answer = append(&mut job, &told(name), cap);
+        assert_eq!(answer, expected, "{name} at {}", job.position);
+    }
+    let mut reader = job.clone();
+    // Beyond what is usual, too.
+    for name in ["progress", "other", "template+", "template-"].repeat(600) {
+        let answer = reader.apply(reader.position.next(), &told(name));
+        assert_eq!(
+            answer,
+            Ok(Applied::Applied),
+            "{name} at {}",
+            reader.position
+        );
+    }
+    let mut all = job.clone();
+    assert_eq!(
+        append(&mut all, &told("progress"), EventCap::NONE),
+        Ok(Applied::Applied)
+    );
+    assert_eq!(
+        append(&mut job, &told("completed"), cap),
+        Ok(Applied::Applied)
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::{Caller, ClientId, Identity, Job, TemplateId, Timestamp};
 use conch_ports::{
@@ -17,6 +18,8 @@ use conch_wire::document;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
+
+use crate::submissions::SubmissionRate;
 
 /// Questions to Triton under way at once for one list.
 const CONCURRENCY: usize = 8;
@@ -47,12 +50,13 @@ impl From<Error> for NoPage {
 #[derive(Clone)]
 pub struct Access {
     gateway: Arc<dyn TritonGateway>,
+    rate: SubmissionRate,
 }
 
 impl Access {
-    /// Asks `gateway`.
-    pub fn new(gateway: Arc<dyn TritonGateway>) -> Self {
-        Self { gateway }
+    /// Asks `gateway`, and lets callers submit as often as `rate` says.
+    pub fn new(gateway: Arc<dyn TritonGateway>, rate: SubmissionRate) -> Self {
+        Self { gateway, rate }
     }
 
     /// Creates a client. None: only who sees all clients may, for the new one is in nobody's list.
@@ -134,15 +138,20 @@ impl Access {
         self.gateway.value_propositions(client_id).await
     }
 
-    /// Submits a job. Its idempotency key counts for this caller alone (contract §4).
+    /// Submits a job. Its idempotency key counts for this caller alone (contract §4). One that came before
+    /// is a submission like any other to the caller's rate, and so is one for a client that isn't theirs:
+    /// it must not be told from one that isn't there.
     pub async fn submit(&self, caller: &Caller, new: NewJob) -> Result<Submitted> {
+        if let Err(retry_after) = self.rate.take(caller) {
+            return Ok(Submitted::TooOften { retry_after });
+        }
         let client_id = new.client_id.clone();
         if !caller.clients().see(Some(&client_id)) {
             return Ok(Submitted::NoClient);
         }
         let key = new.idempotency_key;
         let requested = self.gateway.submit(NewJob {
-            idempotency_key: key.map(|key| own_key(caller.identity(), key)),
+            idempotency_key: key.map(|key| own_key(caller.identity().map(Arc::as_ref), key)),
             ..new
         });
         Ok(match requested.await? {
@@ -230,6 +239,11 @@ pub enum Submitted {
     NothingToGenerateFrom(String),
     /// The caller's idempotency key came before with something else.
     KeyReused,
+    /// The caller submits too often; nothing was asked of anybody.
+    TooOften {
+        /// After this there is room for another.
+        retry_after: Duration,
+    },
 }
 
 /// A key as Triton gets it: no caller can meet another's, whatever the two call theirs. As it came,

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use conch_domain::{Applied, Event, EventId, EventKind, Illegal, Job, JobRecord, Position};
+use conch_domain::{
+    Applied, Event, EventCap, EventId, EventKind, Illegal, Job, JobRecord, Position,
+};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Result};
 use uuid::Uuid;
 
-use crate::Clock;
 use crate::offer::new_epoch;
+use crate::{Clock, limits};
 
 /// Lost races after which an append gives up; each loss means that another event was appended.
 const RACES: usize = 64;
@@ -74,12 +76,13 @@ pub(crate) enum Outcome {
 pub(crate) struct Appender {
     bus: Arc<dyn EventBus>,
     clock: Clock,
+    cap: EventCap,
 }
 
 impl Appender {
-    /// Appends to `bus`, stamps by `clock`.
-    pub(crate) fn new(bus: Arc<dyn EventBus>, clock: Clock) -> Self {
-        Self { bus, clock }
+    /// Appends to `bus`, to each job as many events as `cap` says, stamps by `clock`.
+    pub(crate) fn new(bus: Arc<dyn EventBus>, clock: Clock, cap: EventCap) -> Self {
+        Self { bus, clock, cap }
     }
 
     /// Appends the event after what `job`, a fold of its log, has been through, and folds it in.
@@ -103,6 +106,8 @@ impl Appender {
     ) -> Result<Outcome> {
         let event_id = EventId::from_uuid(Uuid::now_v7());
         let holds = matches!(append.fence, Fence::Held(_));
+        // Whatever a generator said: an event of ours can be read by everybody.
+        let kind = append.kind.clipped();
         let mut log = Place::here(job);
         for _ in 0..RACES {
             let Place {
@@ -119,13 +124,13 @@ impl Appender {
                 attempt: append.attempt,
                 event_id: event_id.clone(),
                 derived: false,
-                kind: append.kind.clone(),
+                kind: kind.clone(),
             };
-            match next.apply(next.position.next(), &event) {
-                Ok(applied) => debug_assert_eq!(applied, Applied::Applied, "the next place"),
-                Err(Illegal::Ended(_)) => return Ok(Outcome::Ended),
-                Err(illegal) => return Ok(Outcome::Illegal(illegal)),
+            if let Err(illegal) = next.check(&event, self.cap) {
+                return Ok(refused(illegal));
             }
+            let applied = next.apply(next.position.next(), &event);
+            debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
             let commit = Commit {
                 line: conch_wire::event::encode(&event, &next),
                 job: next.clone(),
@@ -182,6 +187,15 @@ impl Appender {
             .await?;
         Ok(log.map(|log| log.job))
     }
+}
+
+fn refused(illegal: Illegal) -> Outcome {
+    match illegal {
+        Illegal::Ended(_) => return Outcome::Ended,
+        Illegal::TooManyEvents { .. } => limits::hit(limits::EVENTS_PER_JOB),
+        _ => {}
+    }
+    Outcome::Illegal(illegal)
 }
 
 /// Where an append goes.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable;
-use conch_domain::{EventKind, Illegal, Job, JobId, JobStatus};
+use conch_domain::{EventCap, EventKind, Illegal, Job, JobId, JobStatus};
 use conch_ports::{Cancelled, Catalogue, Error, ErrorKind, EventBus, Fence, QueueEffect, Result};
 
 use crate::Clock;
@@ -29,7 +29,8 @@ impl Cancel {
     /// Appends to `bus` for jobs that it or `catalogue` knows.
     pub fn new(bus: Arc<dyn EventBus>, catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
         Self {
-            appender: Appender::new(Arc::clone(&bus), Arc::clone(&clock)),
+            // A request and an end are always taken.
+            appender: Appender::new(Arc::clone(&bus), Arc::clone(&clock), EventCap::NONE),
             bus,
             catalogue,
             clock,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use conch_domain::{Illegal, JobId};
+use conch_domain::{EventCap, Illegal, JobId};
 use conch_ports::{ErrorKind, EventBus, Fence, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
@@ -40,6 +40,8 @@ pub enum ForeignEvents {
     Accept {
         /// Bytes that one may have; a longer one is dropped.
         max_bytes: usize,
+        /// How many a job takes; further ones are dropped.
+        cap: EventCap,
     },
     /// They are dropped: only the log speaks.
     Ignore,
@@ -97,6 +99,10 @@ pub async fn run(
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
     let overflow = Arc::new(Overflow::default());
+    let cap = match foreign {
+        ForeignEvents::Accept { cap, .. } => cap,
+        ForeignEvents::Ignore => EventCap::default(),
+    };
     let lanes: Vec<_> = (0..LANES)
         .map(|_| {
             let (sender, events) = mpsc::channel(LANE_LENGTH);
@@ -104,6 +110,7 @@ pub async fn run(
                 Arc::clone(&bus),
                 listeners.clone(),
                 Arc::clone(&overflow),
+                cap,
                 events,
                 stop.clone(),
             ));
@@ -142,7 +149,7 @@ pub async fn run(
                             dropped("ignored");
                             continue;
                         }
-                        ForeignEvents::Accept { max_bytes } if bytes.len() > max_bytes => {
+                        ForeignEvents::Accept { max_bytes, .. } if bytes.len() > max_bytes => {
                             dropped("oversize");
                             tracing::debug!(job.id = %job_id, bytes = bytes.len(), "foreign event dropped");
                             continue;
@@ -193,6 +200,7 @@ async fn lane(
     bus: Arc<dyn EventBus>,
     listeners: Listeners,
     overflow: Arc<Overflow>,
+    cap: EventCap,
     mut events: mpsc::Receiver<Incoming>,
     shutdown: CancellationToken,
 ) {
@@ -204,7 +212,7 @@ async fn lane(
             continue;
         }
         let attempt = || async {
-            offer(&bus, &incoming.event, Fence::Foreign, |job| {
+            offer(&bus, &incoming.event, Fence::Foreign, cap, |job| {
                 incoming.adopt(job)
             })
             .await

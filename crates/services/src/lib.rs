@@ -2,7 +2,7 @@
 //!
 //! Mare's side: [`hub`] (fan-out), [`ingest`] (what comes in on the channels), [`reconcile`] (what
 //! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`],
-//! [`access`] (what a caller may see), [`tickets`].
+//! [`access`] (what a caller may see), [`submissions`] (how often one may submit), [`tickets`].
 //!
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
@@ -24,6 +24,7 @@ pub mod edge_cancel;
 pub mod hub;
 pub mod ingest;
 mod lease;
+mod limits;
 pub mod lookup;
 mod offer;
 mod reap;
@@ -32,6 +33,7 @@ pub mod records;
 mod run;
 mod running;
 pub mod store_clock;
+pub mod submissions;
 pub mod submit;
 pub mod subscription;
 pub mod tickets;

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conch_domain::{Applied, EPOCH_BYTES, Epoch, Event, Illegal, Job, Position};
+use conch_domain::{Applied, EPOCH_BYTES, Epoch, Event, EventCap, Illegal, Job, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
 
 use crate::append::log_published;
+use crate::limits;
 
 /// Lost races after which an offer gives up; each loss means that another event was appended.
 const TRIES: usize = 64;
@@ -32,7 +33,8 @@ pub(crate) fn new_epoch() -> Epoch {
     Epoch::from_random(rand::random::<[u8; EPOCH_BYTES]>())
 }
 
-/// Appends the event where it fits. `encode` writes it down, given the fold after it.
+/// Appends the event where it fits, if its job takes so many. `encode` writes it down, given the fold
+/// after it.
 ///
 /// # Errors
 /// When the store is out of reach; offering again is safe.
@@ -40,6 +42,7 @@ pub(crate) async fn offer(
     bus: &Arc<dyn EventBus>,
     event: &Event,
     fence: Fence,
+    cap: EventCap,
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
     let mut doubtful = None;
@@ -57,9 +60,14 @@ pub(crate) async fn offer(
             return Ok(Offered::OwnJob);
         }
         // A repeated end is a duplicate where the log remembers it: let the log say so.
-        match job.check(event) {
+        match job.check(event, cap) {
             Ok(()) | Err(Illegal::Ended(_)) => {}
-            Err(illegal) => return Ok(Offered::Illegal(illegal)),
+            Err(illegal) => {
+                if matches!(illegal, Illegal::TooManyEvents { .. }) {
+                    limits::hit(limits::EVENTS_PER_JOB);
+                }
+                return Ok(Offered::Illegal(illegal));
+            }
         }
         let ended = job.status;
         let position = job.position.next();

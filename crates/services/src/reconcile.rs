@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
+use conch_domain::{Event, EventCap, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, EventBus, Fence, TritonGateway};
 use conch_wire::event;
 use tokio::sync::Semaphore;
@@ -72,7 +72,7 @@ impl Reconcile {
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.bus, &event, Fence::Open, encode).await?;
+            let offered = offer(&self.bus, &event, Fence::Open, EventCap::NONE, encode).await?;
             if matches!(offered, Offered::Appended(_) | Offered::Duplicate(_)) {
                 asked = Asked::Appended;
                 tracing::info!(
@@ -128,7 +128,8 @@ impl Reconcile {
             attempt: None,
             event_id: EventId::parse(&name).expect("made of letters and dashes"),
             derived: true,
-            kind,
+            // A job service may say much.
+            kind: kind.clipped(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use conch_domain::{
-    Client, EventKind, PLAN, Template, TemplateDraft, TemplateId, ValueProposition,
+    Client, EventKind, PLAN, Template, TemplateDraft, TemplateId, ValueProposition, clip,
 };
 use conch_ports::{Brief, Error, Lease, QueueEffect, Result};
 use tokio::sync::Notify;
@@ -88,8 +88,10 @@ impl RunningJob {
                     self.say_progress().await?;
                 }
                 Err(error) => {
-                    tracing::warn!(job.id = %self.job.id, template.index = index, %error, "template failed");
                     last_error = error.to_string();
+                    // As much as the event tells of it: a generator may say much.
+                    clip(&mut last_error);
+                    tracing::warn!(job.id = %self.job.id, template.index = index, error = last_error, "template failed");
                     let event = EventKind::TemplateFailed {
                         template_index: index,
                         total_templates: TOTAL,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{EventKind, RetryReason, Timestamp};
+use conch_domain::{EventCap, EventKind, RetryReason, Timestamp};
 use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub backoff_cap: Duration,
     /// How long after its submission a job is ended with what there is.
     pub deadline: Duration,
+    /// How many events a job takes.
+    pub cap: EventCap,
     /// Longest time between two looks into the queue, whatever was announced.
     pub poll: Duration,
     /// How long a shutdown waits for the jobs to be given back.
@@ -61,6 +63,7 @@ impl Default for Settings {
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(30),
             deadline: Duration::from_hours(24),
+            cap: EventCap::default(),
             poll: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }
@@ -142,7 +145,11 @@ impl Worker {
         // This worker's own, so that it can give its jobs back though the process goes on.
         let stop = shutdown.child_token();
         let context = Context {
-            appender: Appender::new(Arc::clone(&self.deps.bus), Arc::clone(&self.deps.clock)),
+            appender: Appender::new(
+                Arc::clone(&self.deps.bus),
+                Arc::clone(&self.deps.clock),
+                self.settings.cap,
+            ),
             settings: self.settings,
             deps: self.deps,
             shutdown: stop.clone(),

@@ -46,6 +46,11 @@ pub(super) async fn generate_templates(
             Err(failure::nothing_to_generate_from(true, detail))
         }
         Submitted::KeyReused => Err(failure::key_reused()),
+        Submitted::TooOften { retry_after } => {
+            let words = "too many jobs were submitted within a minute (SUBMISSIONS_PER_MINUTE)";
+            let problem = Problem::new(Code::TooManyRequests, words);
+            Err(problem.with_retry_after(retry_after))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::future::{self, Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -37,6 +37,7 @@ use super::census::{Role, Seat};
 use super::head::{self, LengthLines};
 use super::stream::Stream;
 use super::takeover::{Frames, Takeover};
+use crate::limits;
 use crate::problem::{Code, Problem};
 
 /// What all connections of a server share.
@@ -95,7 +96,17 @@ pub(super) async fn drive(
     match ended {
         Some(Ok(())) => {}
         // The peer's doing: a head that is too large or too slow, or a connection that broke.
-        Some(Err(error)) => tracing::debug!(%error, %peer, "connection ended"),
+        Some(Err(error)) => {
+            tracing::debug!(%error, %peer, "connection ended");
+            if error.is_parse_too_large() {
+                limits::hit("max_head_bytes");
+            } else if error.is_timeout()
+                && (desk.is_unused() || !connection.into_parts().read_buf.is_empty())
+            {
+                // Not one that was kept alive and is idle.
+                limits::hit("head_timeout_seconds");
+            }
+        }
         None => {
             let Some(taken) = desk.take() else { return };
             let parts = connection.into_parts();
@@ -139,6 +150,8 @@ struct Desk {
     lengths_read: AtomicU32,
     /// Those that belong to requests which were dispatched and showed it.
     lengths_shown: AtomicU32,
+    /// Whether a request was dispatched.
+    used: AtomicBool,
 }
 
 impl Desk {
@@ -165,6 +178,10 @@ impl Desk {
         self.state.load(Ordering::Relaxed) == CLEARED
     }
 
+    fn is_unused(&self) -> bool {
+        !self.used.load(Ordering::Relaxed)
+    }
+
     /// Whether more lengths were read than shown so far. If the present request hides one, this is
     /// true. It is also true when a pipelined request or a line within a body has one, but JSON
     /// has no such line: refusing too much hits nobody who is honest.
@@ -188,6 +205,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.desk.used.store(true, Ordering::Relaxed);
         let shown = request.headers().get_all(CONTENT_LENGTH).iter().count();
         if let Some(objection) = head::objection(&request, self.desk.hides_length(shown)) {
             let mut refusal = Problem::new(Code::MalformedRequest, objection).into_response();

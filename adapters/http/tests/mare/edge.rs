@@ -16,6 +16,7 @@ use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub;
 use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
+use conch_services::submissions::SubmissionRate;
 use conch_services::tickets::Tickets;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,17 @@ pub(crate) fn edge() -> Edge {
 }
 
 pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edge {
+    let hub = hub::Settings::default();
+    edge_within(settings, ops, hub, SubmissionRate::unlimited())
+}
+
+/// With limits of its own.
+pub(crate) fn edge_within(
+    settings: mare::Settings,
+    ops: ops::Dependencies,
+    hub: hub::Settings,
+    rate: SubmissionRate,
+) -> Edge {
     let memory = Settings::default().build();
     let triton = ScriptedTriton::new();
     triton.set_client(id("acme"), Document::from_json(CLIENT));
@@ -43,7 +55,7 @@ pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edg
     let clock: Clock = Arc::new(|| Timestamp::from_micros(1_764_579_349_123_456));
     let shutdown = CancellationToken::new();
     let reconcile = Reconcile::new(memory.bus(), gateway.clone(), clock.clone());
-    let hub = hub::Settings::default().build(
+    let hub = hub.build(
         memory.bus(),
         gateway.clone(),
         reconcile.clone(),
@@ -63,7 +75,7 @@ pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edg
             reconcile: reconcile.clone(),
         }),
         edge_cancel: EdgeCancel::new(gateway.clone(), reconcile, hub),
-        access: Access::new(gateway.clone()),
+        access: Access::new(gateway.clone(), rate),
         tickets: Tickets::new(memory.tickets(), clock.clone()),
         clock,
         gateway,

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod auth;
+#[path = "../support/counters.rs"]
+mod counters;
 mod edge;
+mod limits;
 mod refusals;
 mod streams;
 #[path = "../support/mod.rs"]

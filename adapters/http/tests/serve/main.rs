@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/counters.rs"]
+mod counters;
 mod harness;
+mod limits;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use conch_http::serve::Settings;
+use counters::Counters;
 use harness::{HEAD, SOON, STREAM, ask, connect, read_all, read_until, serve, undated};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -175,6 +179,7 @@ async fn a_peer_that_talks_through_a_stream_is_cut() {
 
 #[tokio::test]
 async fn a_watcher_that_never_reads_is_cut_and_hurts_nobody_else() {
+    let counters = Counters::start();
     let settings = Settings {
         write_stall: Duration::from_secs(1),
         ..Settings::default()
@@ -196,6 +201,8 @@ async fn a_watcher_that_never_reads_is_cut_and_hurts_nobody_else() {
     source.send("data: afterwards\n\n");
     read_until(&mut quick, "data: afterwards\n\n\r\n").await;
     assert_eq!(handle.streams(), 1);
+    let cut = r#"conch_streams_cut_total{reason="write_stall"}"#;
+    assert_eq!(counters.of(cut), 1);
 }
 
 #[tokio::test]
@@ -347,6 +354,7 @@ async fn lengths_and_chunks_may_take_turns_on_one_connection() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_closed() {
+    let counters = Counters::start();
     let settings = Settings {
         max_connections: 2,
         ..Settings::default()
@@ -357,6 +365,7 @@ async fn connections_over_the_limit_are_closed() {
     let mut second = ask(&handle, STREAM).await;
     read_until(&mut second, "\r\n\r\n").await;
     assert_eq!(read_all(&mut connect(&handle).await).await, "");
+    assert_eq!(counters.of("conch_connections_refused_total"), 1);
     drop(first);
     source.dropped(1).await;
     // The socket goes right after its frames; until then the limit still holds.

@@ -45,6 +45,10 @@ impl Hub {
         if shared.is_full() {
             return self.turn_away();
         }
+        let place = match shared.callers.place(caller) {
+            Ok(place) => place,
+            Err(too_many) => return self.turn_away_from_more(too_many),
+        };
         let claimed = matches!(cursor, Cursor::After(_));
         let Some(mut interest) = shared.interest(job_id, claimed) else {
             return self.turn_away();
@@ -86,7 +90,7 @@ impl Hub {
         let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
         let paced = Paced::new(watcher);
         let due = shared.due(caller, paced.slot());
-        Attached::Stream(shared.counted(Kind::Job(paced), due))
+        Attached::Stream(shared.counted(Kind::Job(paced), due, place))
     }
 
     /// [`Hub::watch_many_as`], for who may see every job.
@@ -108,12 +112,16 @@ impl Hub {
         if shared.is_full() {
             return self.turn_away();
         }
+        let place = match shared.callers.place(caller) {
+            Ok(place) => place,
+            Err(too_many) => return self.turn_away_from_more(too_many),
+        };
         let selection = VisibleSelection::new(selection, caller.clients().clone());
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
             Ok(watcher) => {
                 let paced = Paced::new(watcher);
                 let due = shared.due(caller, paced.slot());
-                Attached::Stream(shared.counted(Kind::Many(Box::new(paced)), due))
+                Attached::Stream(shared.counted(Kind::Many(Box::new(paced)), due, place))
             }
             Err(NoStream::Ended) => Attached::Ended,
             Err(NoStream::Unknown) => Attached::Unknown,

@@ -1,5 +1,6 @@
-//! Watchers whose credentials run out, by the second in which they do: one structure and one task,
-//! however many they are (law 9). Where nobody needs credentials it is empty, and costs nothing.
+//! Watchers whose time runs out, by the second in which it does, because of their credentials or of how
+//! long a stream may last: one structure and one task, however many they are (law 9). Where nobody needs
+//! credentials and streams last for ever it is empty, and costs nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +12,19 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::wake::Slot;
+use super::wake::{Over, Slot};
 
 /// Longest sleep: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// Watchers of one second, and why the time of each is over then.
+type Ending = Slab<(Arc<Slot>, Over)>;
+
 /// Who is due when.
 #[derive(Default)]
 pub(super) struct Expiries {
-    /// By the first whole second in which the credentials count no more.
-    due: Mutex<BTreeMap<i64, Slab<Arc<Slot>>>>,
+    /// By the first whole second in which their time is over.
+    due: Mutex<BTreeMap<i64, Ending>>,
     /// Somebody is due earlier than all others.
     earlier: Notify,
 }
@@ -34,12 +38,12 @@ pub(super) struct Due {
 
 impl Expiries {
     /// Has the watcher told when its time is over.
-    pub(super) fn add(self: &Arc<Self>, ends_at: Timestamp, slot: Arc<Slot>) -> Due {
+    pub(super) fn add(self: &Arc<Self>, ends_at: Timestamp, why: Over, slot: Arc<Slot>) -> Due {
         let micros = ends_at.as_micros();
         let second = micros.div_euclid(1_000_000) + i64::from(micros.rem_euclid(1_000_000) > 0);
         let mut due = self.due.lock();
         let first = due.first_key_value().map(|(second, _)| *second);
-        let place = due.entry(second).or_default().insert(slot);
+        let place = due.entry(second).or_default().insert((slot, why));
         drop(due);
         if first.is_none_or(|first| second < first) {
             self.earlier.notify_one();
@@ -62,8 +66,8 @@ impl Expiries {
             if wait > 0 {
                 return Some(Duration::from_micros(wait as u64));
             }
-            for (_, slot) in &entry.remove() {
-                slot.end();
+            for (_, (slot, why)) in &entry.remove() {
+                slot.end(*why);
             }
         }
         None
@@ -124,9 +128,9 @@ mod tests {
         let places: Vec<_> = ends
             .iter()
             .zip(&slots)
-            .map(|(end, slot)| expiries.add(at(*end), Arc::clone(slot)))
+            .map(|(end, slot)| expiries.add(at(*end), Over::Credentials, Arc::clone(slot)))
             .collect();
-        let over = |slots: &[Arc<Slot>]| slots.iter().filter(|slot| slot.is_over()).count();
+        let over = |slots: &[Arc<Slot>]| slots.iter().filter(|slot| slot.over().is_some()).count();
         assert_eq!(expiries.tell(at(999)), Some(Duration::from_millis(1)));
         assert_eq!(over(&slots), 0);
         assert_eq!(expiries.tell(at(1000)), Some(Duration::from_secs(1)));

@@ -1,5 +1,6 @@
 //! What every watcher's stream has around its events: the greeting, heartbeats, the farewell of a
-//! shutdown, the word that its credentials have run out, the end. Knows nothing of jobs.
+//! shutdown or of a stream that has lasted long enough, the word that its credentials have run out, the
+//! end. Knows nothing of jobs.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,8 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use conch_wire::sse;
 
-use super::wake::Slot;
+use super::wake::{Over, Slot};
 use super::{Next, Shared};
+use crate::limits;
 
 /// Where a watcher's events come from.
 pub(super) trait Follow {
@@ -54,8 +56,9 @@ impl<F: Follow> Paced<F> {
             self.greeted = true;
             out.push(self.follower.shared().greeting.clone());
         }
-        // Before anything is given: whose time is over is given nothing more.
-        if self.follower.slot().is_over() {
+        let over = self.follower.slot().over();
+        // Before anything is given: whose credentials count no more is given nothing more.
+        if over == Some(Over::Credentials) {
             self.ended = true;
             out.push(sse::AUTH_EXPIRED);
             return Poll::Ready(Next::End);
@@ -67,6 +70,13 @@ impl<F: Follow> Paced<F> {
         }
         if self.follower.follow(cx, out) {
             self.ended = true;
+            return Poll::Ready(Next::End);
+        }
+        // After what is there: so each connection gets on, and an end that is there is told here.
+        if over == Some(Over::Lifetime) {
+            self.ended = true;
+            limits::hit("stream_lifetime_seconds");
+            out.push(self.follower.shared().farewell());
             return Poll::Ready(Next::End);
         }
         let beat = self.follower.slot().take_beat();

@@ -9,6 +9,7 @@
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
 mod attach;
+mod callers;
 mod expiry;
 mod feed;
 mod floors;
@@ -38,16 +39,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Clock;
 use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
+use crate::{Clock, limits};
+use callers::{Callers, Place, TooMany};
 use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
 use many::ManyWatcher;
 pub use selection::Selection;
 use topic::Topic;
-use wake::{Beats, Slot, Slots};
+use wake::{Beats, Over, Slot, Slots};
 use watcher::JobWatcher;
 
 /// What the fan-out may do and for how long.
@@ -70,6 +72,12 @@ pub struct Settings {
     pub max_topics: usize,
     /// Watchers at once; one more is turned away.
     pub max_watchers: usize,
+    /// Streams of one caller at once, where callers say who they are; one more is turned away. None:
+    /// any number.
+    pub max_streams_per_caller: Option<usize>,
+    /// How long a stream lasts, give or take a tenth: then its watcher is told to come back. None: as
+    /// long as its jobs.
+    pub stream_lifetime: Option<Duration>,
     /// Log reads under way at once; bounds what a reconnect asks of the store.
     pub max_reads: usize,
     /// `retry:` of a stream, in milliseconds.
@@ -90,6 +98,8 @@ impl Default for Settings {
             linger: Duration::from_secs(5),
             max_topics: 50_000,
             max_watchers: 100_000,
+            max_streams_per_caller: Some(100),
+            stream_lifetime: None,
             max_reads: 32,
             retry_ms: 2000,
             retry_when_full_ms: 30_000,
@@ -111,6 +121,7 @@ impl Settings {
         let shared = Arc::new(Shared {
             reads: Semaphore::new(self.max_reads),
             greeting: sse::retry(self.retry_ms),
+            callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
             settings: self,
             bus,
             gateway,
@@ -148,6 +159,7 @@ struct Shared {
     feed: Arc<Feed>,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
+    callers: Arc<Callers>,
     reads: Semaphore,
     tasks: TaskTracker,
     /// A task that all streams need is gone.
@@ -180,8 +192,14 @@ pub enum Attached {
 pub struct Watcher {
     kind: Kind,
     _counted: Option<Arc<()>>,
-    /// None where nobody's credentials run out.
-    _due: Option<Box<Due>>,
+    /// None where nobody says who they are and streams last for ever.
+    _held: Option<Box<Held>>,
+}
+
+/// What goes back when a watcher is gone.
+struct Held {
+    _due: Option<Due>,
+    _place: Option<Place>,
 }
 
 enum Kind {
@@ -213,7 +231,7 @@ impl Hub {
         Watcher {
             kind: Kind::TurnedAway(Some(self.0.farewell())),
             _counted: None,
-            _due: None,
+            _held: None,
         }
     }
 
@@ -258,11 +276,19 @@ impl Hub {
 
     fn turn_away(&self) -> Attached {
         metrics::counter!("conch_watchers_turned_away_total").increment(1);
-        let line = self.0.not_now();
+        self.not_now()
+    }
+
+    fn turn_away_from_more(&self, _: TooMany) -> Attached {
+        limits::hit("max_streams_per_caller");
+        self.not_now()
+    }
+
+    fn not_now(&self) -> Attached {
         Attached::Full(Watcher {
-            kind: Kind::TurnedAway(Some(line)),
+            kind: Kind::TurnedAway(Some(self.0.not_now())),
             _counted: None,
-            _due: None,
+            _held: None,
         })
     }
 }
@@ -272,18 +298,32 @@ impl Shared {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
 
-    fn counted(&self, kind: Kind, due: Option<Due>) -> Watcher {
+    fn counted(&self, kind: Kind, due: Option<Due>, place: Option<Place>) -> Watcher {
+        let held = due.is_some() || place.is_some();
         Watcher {
             kind,
             _counted: Some(Arc::clone(&self.watchers)),
-            _due: due.map(Box::new),
+            _held: held.then(|| {
+                Box::new(Held {
+                    _due: due,
+                    _place: place,
+                })
+            }),
         }
     }
 
-    /// Has the watcher told when the caller's time is over, if it ever is.
+    /// Has the watcher told when its time is over, if it ever is: that of the caller's credentials, or
+    /// of the stream.
     fn due(&self, caller: &Caller, slot: &Arc<Slot>) -> Option<Due> {
-        let ends_at = caller.ends_at()?;
-        Some(self.expiries.add(ends_at, Arc::clone(slot)))
+        let credentials = caller.ends_at().map(|at| (at, Over::Credentials));
+        let lifetime = self.settings.stream_lifetime.map(|lifetime| {
+            let lifetime = lifetime.mul_f64(rand::random_range(0.9..=1.1));
+            let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+            ((self.clock)().plus_millis(millis), Over::Lifetime)
+        });
+        let both = [credentials, lifetime].into_iter().flatten();
+        let (ends_at, why) = both.min_by_key(|(at, _)| *at)?;
+        Some(self.expiries.add(ends_at, why, Arc::clone(slot)))
     }
 
     /// The job's topic, made and started if need be; none when there are too many.

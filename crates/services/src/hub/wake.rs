@@ -2,7 +2,7 @@
 //! queue and no allocation per event and watcher; a watcher costs one [`Slot`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
@@ -18,7 +18,17 @@ pub(super) const SHARDS: usize = 64;
 pub(super) struct Slot {
     waker: AtomicWaker,
     beat: AtomicBool,
-    over: AtomicBool,
+    /// 0, or an [`Over`].
+    over: AtomicU8,
+}
+
+/// Why a watcher's time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Its credentials count no more.
+    Credentials = 1,
+    /// The stream has lasted for as long as one may.
+    Lifetime = 2,
 }
 
 impl Slot {
@@ -33,14 +43,16 @@ impl Slot {
     }
 
     /// The watcher's time is over: it is to say so and end.
-    pub(super) fn end(&self) {
-        self.over.store(true, Ordering::Release);
+    pub(super) fn end(&self, why: Over) {
+        self.over.store(why as u8, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Whether its time is over.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+    /// Whether its time is over, and why.
+    pub(super) fn over(&self) -> Option<Over> {
+        let over = self.over.load(Ordering::Acquire);
+        let all = [Over::Credentials, Over::Lifetime];
+        all.into_iter().find(|why| *why as u8 == over)
     }
 }
 

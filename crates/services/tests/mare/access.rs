@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{Caller, Clients, Job, JobRecord, Opens, Scopes, TemplateId, Timestamp};
+use conch_domain::{
+    Caller, Clients, Identity, Job, JobRecord, Opens, Scopes, TemplateId, Timestamp,
+};
 use conch_memory::{Memory, ScriptedTriton, Settings};
 use conch_ports::{ClientFilter, Document, ErrorKind, JobFilter, NewJob, Paging, TemplateFilter};
 use conch_services::access::{Access, NoPage, Submitted};
+use conch_services::submissions::SubmissionRate;
 use conch_services::tickets::Tickets;
 
 use crate::world::{caller, client_id, clock, job_id};
@@ -48,7 +51,7 @@ fn triton(jobs: usize) -> (Arc<ScriptedTriton>, Access) {
         );
         triton.set_template(id, Document::from_json(text));
     }
-    let access = Access::new(triton.clone());
+    let access = Access::new(triton.clone(), SubmissionRate::unlimited());
     (triton, access)
 }
 
@@ -216,7 +219,7 @@ async fn clients_are_those_of_the_caller() {
     assert_eq!(triton.total_calls(), before, "nothing of it reaches Triton");
     assert!(triton.submitted().is_empty());
     let all_of_them = Caller::new(
-        only_a.identity().expect("it has one").clone(),
+        Identity::clone(only_a.identity().expect("it has one")),
         Clients::ALL,
         Scopes::all(),
         NEVER,
@@ -266,9 +269,9 @@ async fn an_idempotency_key_counts_for_its_caller() {
     };
     let one = caller(&["a"], NEVER);
     let other = Caller::new(
-        conch_domain::Identity {
+        Identity {
             subject: "somebody else".to_owned(),
-            ..one.identity().expect("it has one").clone()
+            ..Identity::clone(one.identity().expect("it has one"))
         },
         one.clients().clone(),
         one.scopes(),

@@ -2,9 +2,12 @@
 //! paused, but where threads are to race: waits cost nothing, and nothing here sleeps to be lucky.
 
 mod access;
+#[path = "../support/counters.rs"]
+mod counters;
 mod hub;
 mod ingest;
 mod introduction;
+mod limits;
 #[path = "../support/lines.rs"]
 mod lines;
 mod lookup;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{
-    Caller, ClientId, Clients, Epoch, Event, EventId, EventKind, Identity, Job, JobId, Scopes,
-    Timestamp,
+    Caller, ClientId, Clients, Epoch, Event, EventCap, EventId, EventKind, Identity, Job, JobId,
+    Scopes, Timestamp,
 };
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
@@ -22,9 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest foreign event that these worlds take.
 pub(crate) const MAX_EVENT_BYTES: usize = 64 * 1024;
-const ACCEPT: ForeignEvents = ForeignEvents::Accept {
-    max_bytes: MAX_EVENT_BYTES,
-};
+
+pub(crate) fn accept() -> ForeignEvents {
+    ForeignEvents::Accept {
+        max_bytes: MAX_EVENT_BYTES,
+        cap: EventCap::default(),
+    }
+}
+
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
@@ -52,7 +57,7 @@ impl World {
     }
 
     pub(crate) fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
-        Self::build(memory, settings, ACCEPT)
+        Self::build(memory, settings, accept())
     }
 
     pub(crate) fn ignoring_foreign_events() -> Self {
@@ -60,7 +65,7 @@ impl World {
         Self::build(memory, Settings::default(), ForeignEvents::Ignore)
     }
 
-    fn build(
+    pub(crate) fn build(
         memory: conch_memory::Settings,
         settings: hub::Settings,
         foreign: ForeignEvents,
@@ -121,7 +126,7 @@ impl World {
                 hub: hub.clone(),
                 cache_results: None,
             },
-            ACCEPT,
+            accept(),
             clock(),
             self.shutdown.clone(),
         ));

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+#[path = "../support/counters.rs"]
+mod counters;
 mod faults;
+mod limits;
 #[path = "../support/lines.rs"]
 mod lines;
 mod run;

@@ -245,37 +245,3 @@ async fn two_workers_share_the_jobs_and_run_each_once() {
         "each template asked for once and made once"
     );
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_job_ends_at_its_deadline_with_what_there_is() {
-    for (allowed, status, made) in [
-        (PACE * 3 + PACE / 2, JobStatus::Completed, 3),
-        (PACE / 2, JobStatus::Failed, 0),
-    ] {
-        let system = System::new().await;
-        let generator = Generator::reliable();
-        let mut hasty = settings("a");
-        hasty.deadline = allowed;
-        let id = system.submitted().await;
-        let worker = system.worker(hasty.clone(), &generator);
-        let began = Instant::now();
-        let log = system.ended(&id).await;
-        assert_eq!((log.job.status, log.job.template_count), (status, made));
-        assert!(
-            began.elapsed() < allowed + PACE / 10,
-            "not at the next template"
-        );
-        let dropped = |call: &&Call| matches!(call, Call::Dropped { .. });
-        assert_eq!(generator.calls().iter().filter(dropped).count(), 1);
-
-        // One that waited for longer than that isn't begun.
-        let waited = system.submitted().await;
-        drop(worker);
-        tokio::time::sleep(allowed + PACE).await;
-        let _late = system.worker(hasty, &generator);
-        let log = system.ended(&waited).await;
-        assert_eq!(log.job.status, JobStatus::Failed);
-        let message = log.job.error_message.clone().unwrap_or_default();
-        assert!(message.contains("deadline"), "{message}");
-    }
-}

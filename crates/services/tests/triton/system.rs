@@ -33,17 +33,29 @@ pub(crate) enum Call {
     Dropped { index: u32 },
 }
 
-type Fails = Box<dyn Fn(&Brief) -> bool + Send + Sync>;
+/// A template, or in words why there is none.
+type Makes = Box<dyn Fn(&Brief) -> std::result::Result<TemplateDraft, String> + Send + Sync>;
 
 pub(crate) struct Generator {
-    fails: Fails,
+    makes: Makes,
     calls: Mutex<Vec<Call>>,
 }
 
 impl Generator {
     pub(crate) fn new(fails: impl Fn(&Brief) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Self::making(move |brief| {
+            if fails(brief) {
+                return Err(format!("no idea for template {}", brief.index));
+            }
+            Ok(build::draft(brief.item.category, brief.item.audience))
+        })
+    }
+
+    pub(crate) fn making(
+        makes: impl Fn(&Brief) -> std::result::Result<TemplateDraft, String> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            fails: Box::new(fails),
+            makes: Box::new(makes),
             calls: Mutex::default(),
         })
     }
@@ -73,17 +85,18 @@ impl TemplateGenerator for Generator {
         self.calls.lock().push(Call::Asked { index, attempt });
         let mut watch = Watch(self, Call::Dropped { index });
         tokio::time::sleep(PACE).await;
-        if (self.fails)(brief) {
-            watch.1 = Call::Failed { index };
-            let message = format!("no idea for template {index}");
-            return Err(Error::new(
+        let made = (self.makes)(brief);
+        watch.1 = match made {
+            Ok(_) => Call::Made { index },
+            Err(_) => Call::Failed { index },
+        };
+        made.map_err(|message| {
+            Error::new(
                 ErrorKind::BadResponse,
                 "template_generator.generate",
                 message,
-            ));
-        }
-        watch.1 = Call::Made { index };
-        Ok(build::draft(brief.item.category, brief.item.audience))
+            )
+        })
     }
 }
 

@@ -1,0 +1,83 @@
+//! What a connection may cost: who is over a limit is told or cut, and counted, by that limit's name.
+
+use std::time::Duration;
+
+use conch_http::serve::Settings;
+use tokio::io::AsyncWriteExt;
+
+use crate::counters::Counters;
+use crate::harness::{ask, connect, read_all, read_until, serve};
+
+#[tokio::test]
+async fn a_head_of_so_many_bytes_is_taken_and_no_longer_one() {
+    let counters = Counters::start();
+    let settings = Settings {
+        max_head: 8192,
+        ..Settings::default()
+    };
+    let (handle, _source) = serve(settings).await;
+    let head = |bytes: usize| {
+        let empty = "GET /hello HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+        let filler = "x".repeat(bytes - empty);
+        format!("GET /hello HTTP/1.1\r\nHost: a\r\nX: {filler}\r\n\r\n")
+    };
+    let many = format!(
+        "GET /hello HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: 1\r\n".repeat(200)
+    );
+    for (request, hits) in [
+        (head(8192), 0),
+        (head(8193), 1),
+        (head(60_000), 2),
+        (many, 3),
+    ] {
+        let mut client = connect(&handle).await;
+        // The server may close before it has all.
+        drop(client.write_all(request.as_bytes()).await);
+        let expected = if hits == 0 { "200" } else { "431" };
+        let answer = read_until(&mut client, "\r\n\r\n").await;
+        let bytes = request.len();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{bytes}: {answer}"
+        );
+        if hits > 0 {
+            read_all(&mut client).await;
+        }
+        assert_eq!(counters.hits("max_head_bytes"), hits, "{bytes}");
+    }
+    assert_eq!(counters.hits("head_timeout_seconds"), 0);
+}
+
+#[tokio::test]
+async fn a_slow_head_is_told_from_an_idle_connection() {
+    let counters = Counters::start();
+    let settings = Settings {
+        head_timeout: Duration::from_millis(100),
+        ..Settings::default()
+    };
+    let (handle, _source) = serve(settings).await;
+    let hello = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (request, hits) in [
+        ("", 1),
+        ("GET /hello HTTP/1.1\r\nHos", 2),
+        // Between two requests a connection may be idle for as long, and is closed without a word.
+        (hello, 2),
+        (&format!("{hello}GET /hel"), 3),
+    ] {
+        let mut client = ask(&handle, request).await;
+        let answer = read_all(&mut client).await;
+        let is_answered = request.contains(hello);
+        assert_eq!(answer.contains("hello"), is_answered, "{answer}");
+        assert_eq!(counters.hits("head_timeout_seconds"), hits, "{request:?}");
+    }
+    // What drips has no more time than what comes at once.
+    let mut client = connect(&handle).await;
+    for byte in "GET /".bytes().chain(std::iter::repeat(b'x')) {
+        if client.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(counters.hits("head_timeout_seconds"), 4);
+}

@@ -1,0 +1,120 @@
+//! Bounds of what is appended: how many events a job takes, and how long the words in one of ours may
+//! be. They bind whoever appends. What is in a log already is folded whatever its size, so processes
+//! with different settings read the same log to the same state.
+
+use crate::{EventKind, MAX_TEMPLATE_IDS};
+
+/// Characters of one text in an event of ours; a longer one is cut there, and ends with `…`.
+pub const MAX_TEXT_CHARS: usize = 2000;
+
+/// How many events a job takes. Those that its life depends on are always taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCap(u64);
+
+impl EventCap {
+    /// For who appends nothing but what is always taken.
+    pub const NONE: Self = Self(u64::MAX);
+
+    /// So many, before progress and unknown types are refused; news of single templates are after
+    /// twice as many.
+    pub fn new(most: u64) -> Self {
+        Self(most)
+    }
+
+    /// How many events its job may have had for one of this kind to be taken; none: it always is.
+    pub fn of(self, kind: &EventKind) -> Option<u64> {
+        match kind {
+            EventKind::Progress { .. } | EventKind::Other { .. } => Some(self.0),
+            EventKind::TemplateCompleted { .. } | EventKind::TemplateFailed { .. } => {
+                Some(self.0.saturating_mul(2))
+            }
+            EventKind::Queued { .. }
+            | EventKind::Started { .. }
+            | EventKind::Retrying { .. }
+            | EventKind::CancelRequested { .. }
+            | EventKind::Completed { .. }
+            | EventKind::Failed { .. }
+            | EventKind::Cancelled { .. } => None,
+        }
+    }
+}
+
+impl Default for EventCap {
+    fn default() -> Self {
+        Self(1000)
+    }
+}
+
+impl EventKind {
+    /// The same with no text longer than [`MAX_TEXT_CHARS`] and no more ids than a job lists: an event
+    /// that everybody can read, whatever a generator or another Triton said.
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        match &mut self {
+            Self::Progress { message, .. } => clip_some(message),
+            Self::TemplateCompleted {
+                name,
+                category,
+                target_audience,
+                ..
+            } => {
+                clip(name);
+                clip(category);
+                clip(target_audience);
+            }
+            Self::TemplateFailed { error_message, .. } | Self::Failed { error_message, .. } => {
+                clip(error_message);
+            }
+            Self::Retrying { error_message, .. } => clip_some(error_message),
+            Self::CancelRequested { reason } => clip_some(reason),
+            // The number of all of them stands beside the list of a completed job.
+            Self::Completed { template_ids, .. } | Self::Cancelled { template_ids, .. } => {
+                template_ids.truncate(MAX_TEMPLATE_IDS);
+            }
+            Self::Queued { .. } | Self::Started { .. } | Self::Other { .. } => {}
+        }
+        self
+    }
+}
+
+fn clip_some(text: &mut Option<String>) {
+    if let Some(text) = text {
+        clip(text);
+    }
+}
+
+/// Cuts a text that is longer than [`MAX_TEXT_CHARS`], between two characters, and ends it with `…`.
+pub fn clip(text: &mut String) {
+    // Bytes first: what has no more of them than characters are allowed needs no counting.
+    if text.len() <= MAX_TEXT_CHARS || text.chars().nth(MAX_TEXT_CHARS).is_none() {
+        return;
+    }
+    let end = text.char_indices().nth(MAX_TEXT_CHARS - 1);
+    text.truncate(end.map_or(0, |(at, _)| at));
+    text.push('…');
+    text.shrink_to_fit();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_two_characters_and_says_so() {
+        let check = |text: String, expected: String| {
+            let mut cut = text.clone();
+            clip(&mut cut);
+            assert!(cut == expected, "{} bytes gave {}", text.len(), cut.len());
+        };
+        let m = MAX_TEXT_CHARS;
+        check(String::new(), String::new());
+        check("x".repeat(m), "x".repeat(m));
+        check("é".repeat(m), "é".repeat(m));
+        check("x".repeat(m + 1), "x".repeat(m - 1) + "…");
+        check("\u{1f41a}".repeat(1 << 18), "\u{1f41a}".repeat(m - 1) + "…");
+        check(
+            "x".repeat(m - 1) + "é" + &"y".repeat(m),
+            "x".repeat(m - 1) + "…",
+        );
+    }
+}
