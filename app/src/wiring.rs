@@ -109,7 +109,8 @@ struct Site {
     shutdown: CancellationToken,
     clock: Clock,
     ops: ops::Dependencies,
-    max_connections: usize,
+    server: serve::Settings,
+    body: body::Limits,
     supervisor: Supervisor,
     /// Whoever listens has to come before it runs.
     subscription: Subscription,
@@ -125,12 +126,9 @@ impl Site {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{name} can't listen on {address}: is something else running there?")
         })?;
-        let settings = serve::Settings {
-            max_connections: self.max_connections,
-            ..serve::Settings::default()
-        };
         // Not the shutdown's own token: a server stops accepting only when it is drained.
-        let handle = settings.serve(listener, router, &CancellationToken::new())?;
+        let server = self.server.clone();
+        let handle = server.serve(listener, router, &CancellationToken::new())?;
         tracing::info!("{name} listens on http://{}", handle.address());
         Ok(handle)
     }
@@ -169,7 +167,8 @@ async fn start_on(
             metrics,
             readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
-        max_connections: settings.max_connections,
+        server: settings.server,
+        body: settings.body,
         supervisor,
         subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
@@ -245,7 +244,7 @@ async fn start_worker(
     if let Some(address) = settings.address {
         let router = triton::Settings {
             token: settings.token.map(config::Secret::expose),
-            body: body::Limits::default(),
+            body: site.body,
         }
         .build(triton::Dependencies {
             submit: Submit::new(
@@ -338,7 +337,7 @@ async fn start_mare(
     });
     let router = mare::Settings {
         cors_origins: settings.cors_origins,
-        body: body::Limits::default(),
+        body: site.body,
     }
     .build(mare::Dependencies {
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Command;
 use conch_http::mare::Origins;
+use conch_http::{body, serve};
 use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;
@@ -145,8 +146,10 @@ pub struct Settings {
     pub mare: Option<Mare>,
     /// Set when the program is a worker.
     pub worker: Option<Worker>,
-    /// Connections at once per listener.
-    pub max_connections: usize,
+    /// What a listener bounds.
+    pub server: serve::Settings,
+    /// What a request body may take.
+    pub body: body::Limits,
     /// How long the end may take.
     pub drain: Duration,
     /// How log lines are written.
@@ -237,18 +240,32 @@ impl Settings {
                 "must be levels and modules, as info,conch=debug",
             )
         })?;
+        let body = body::Limits::default();
         Ok(Self {
             backend: backend(program, source, history_limit)?,
             mare,
             worker,
-            max_connections: source
-                .parse("MAX_CONNECTIONS", 100_000, |t| number(t, 1, 10_000_000))?
-                as usize,
+            server: server(source)?,
+            body: body::Limits {
+                time: source.parse("BODY_TIMEOUT_SECONDS", body.time, seconds)?,
+                ..body
+            },
             drain: source.parse("DRAIN_SECONDS", Duration::from_secs(10), seconds)?,
             log_format: source.parse("LOG_FORMAT", LogFormat::Text, |t| one_of(&formats, t))?,
             log_filter,
         })
     }
+}
+
+fn server(source: &Source) -> Result<serve::Settings, Error> {
+    let default = serve::Settings::default();
+    Ok(serve::Settings {
+        max_connections: source.parse("MAX_CONNECTIONS", default.max_connections, |t| {
+            number(t, 1, 10_000_000).map(|n| n as usize)
+        })?,
+        head_timeout: source.parse("HEAD_TIMEOUT_SECONDS", default.head_timeout, seconds)?,
+        ..default
+    })
 }
 
 fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Backend, Error> {
@@ -335,7 +352,19 @@ fn redis_url(source: &Source) -> Result<(&'static str, String), Error> {
         .unwrap_or_default();
     let host = match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-        _ => host.to_owned(),
+        // Anything more would be read as another part of the URL.
+        _ if host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) =>
+        {
+            host.to_owned()
+        }
+        _ => {
+            return Err(Error::new(
+                "REDIS_HOST",
+                "must be a name or an address alone",
+            ));
+        }
     };
     Ok((
         "REDIS_HOST",

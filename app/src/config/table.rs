@@ -204,6 +204,18 @@ pub const SETTINGS: &[Setting] = &[
         "connections at once per listener",
     ),
     setting(
+        "HEAD_TIMEOUT_SECONDS",
+        "10",
+        ALL,
+        "how long a request's head may take, and so how long a connection may be idle",
+    ),
+    setting(
+        "BODY_TIMEOUT_SECONDS",
+        "30",
+        ALL,
+        "how long a request's body may take; then 408",
+    ),
+    setting(
         "INSECURE",
         "false",
         API,
