@@ -35,7 +35,7 @@ pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
 }
 
 impl Query {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())
                 .into_owned()

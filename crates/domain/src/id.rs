@@ -200,8 +200,9 @@ impl FromStr for Position {
             reserved: " (<epoch>-<sequence>)",
         };
         let (epoch, sequence) = text.split_once('-').ok_or_else(|| invalid.clone())?;
-        // `u64::from_str` takes a leading `+`, which no id of ours has.
-        if !sequence.bytes().all(|b| b.is_ascii_digit()) {
+        // `u64::from_str` takes a leading `+` and zeros, which no id of ours has.
+        let padded = sequence.len() > 1 && sequence.starts_with('0');
+        if padded || !sequence.bytes().all(|b| b.is_ascii_digit()) {
             return Err(invalid);
         }
         Ok(Self {
@@ -262,6 +263,7 @@ mod tests {
             "5f3a9c1e-",
             "5f3a9c1e--1",
             "5f3a9c1e-+1",
+            "5f3a9c1e-01",
             "5F3A9C1E-1",
             "5f3a9c1-1",
             "5f3a9c1e-9007199254740992",

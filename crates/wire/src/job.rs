@@ -67,15 +67,17 @@ pub fn decode_any(bytes: &[u8]) -> Result<Job, Invalid> {
     Ok(Job::restore(from_object(&object)?))
 }
 
-/// The status of a job object that has every field of the contract, each of its type, and is about that
-/// job; none for any other. A cheap look, without a copy: what it finds can be served as it is.
+/// The status of a job object that has every field of the contract, each of its type, no other, and is
+/// about that job; none for any other. A cheap look, without a copy: what it finds can be served as it is.
 pub fn status_if_whole(bytes: &[u8], job_id: &JobId) -> Option<JobStatus> {
     let whole: Whole<'_> = serde_json::from_slice(bytes).ok()?;
     let about_it = whole.id == job_id.as_str() && whole.job_id == job_id.as_str();
     JobStatus::parse(whole.status).filter(|_| about_it)
 }
 
+// A field that isn't ours may hold what no two readers agree about, and would be served unread.
 #[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 #[allow(
     dead_code,
     reason = "most fields only have to be there, and of their type"
@@ -104,6 +106,8 @@ struct Whole<'a> {
     created_at: (),
     #[serde(deserialize_with = "nullable::<_, Text>")]
     updated_at: (),
+    #[serde(default)]
+    cancel_requested: bool,
 }
 
 /// Checks that a field that is there is null or of that type.

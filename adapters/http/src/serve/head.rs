@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// same head, so that a handler can't see that there were both. But a proxy in front may have gone
 /// by the other of the two, and then takes part of a body for a request of somebody else's.
 #[derive(Debug, Default)]
-pub(super) struct LengthLines {
+pub(crate) struct LengthLines {
     /// Characters of the name that have matched in the present line; `SKIP` to its end.
     matched: usize,
 }
@@ -25,7 +25,7 @@ const SKIP: usize = usize::MAX;
 
 impl LengthLines {
     /// How many such lines are completed by `bytes`, which follow those of the last call.
-    pub(super) fn count(&mut self, bytes: &[u8]) -> u32 {
+    pub(crate) fn count(&mut self, bytes: &[u8]) -> u32 {
         let mut found = 0;
         let mut matched = self.matched;
         for byte in bytes {
@@ -73,7 +73,7 @@ pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<
 
 /// A host and perhaps a port, as they stand in a URI (RFC 9110 §7.2). An empty one is what an
 /// absolute-form request without an authority has.
-fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     let colon = value.iter().rposition(|byte| *byte == b':');
     let (host, port) = match colon {
         Some(at) if !value[at..].contains(&b']') => (&value[..at], &value[at + 1..]),
@@ -90,7 +90,7 @@ fn is_host(value: &[u8]) -> bool {
 
 /// The head of a stream, as bytes. Whatever it says of the connection and of the body's length is
 /// replaced by what is true of a stream.
-pub(super) fn encode(parts: &response::Parts, version: Version) -> Bytes {
+pub(crate) fn encode(parts: &response::Parts, version: Version) -> Bytes {
     let chunked = is_chunked(version);
     let mut head = BytesMut::with_capacity(512);
     let shown = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
