@@ -1,6 +1,8 @@
 # Every target says what it does; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis test bench lint docs
+# Of each fuzz target.
+SECONDS ?= 60
+.PHONY: help run run-redis test bench fuzz lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +26,13 @@ bench: ## measure, print the tables, write docs/benchmarks.md
 	cargo build --release --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/release/conch-bench" all --write docs/benchmarks.md
 
-lint: ## formatting, clippy, and licences and bans where cargo-deny is installed
+fuzz: ## try the fuzz targets on made-up input, SECONDS= each (needs cargo-fuzz)
+	@scripts/fuzz $(SECONDS) $(TARGETS)
+
+lint: ## formatting, clippy, and what is depended on (with cargo-deny and cargo-machete)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
-	else echo 'cargo-deny is not installed: `cargo install --locked cargo-deny` to check deny.toml'; fi
+	@scripts/lint-dependencies
 
 docs: ## build the reference of all crates into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -5,7 +5,7 @@
 
 #[path = "e2e/auth.rs"]
 mod auth;
-#[path = "e2e/bad_input.rs"]
+#[path = "e2e/bad_input/mod.rs"]
 mod bad_input;
 #[path = "e2e/faults.rs"]
 mod faults;

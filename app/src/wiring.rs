@@ -133,9 +133,9 @@ impl Site {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{name} can't listen on {address}: is something else running there?")
         })?;
-        let settings = self.server.clone();
         // Not the shutdown's own token: a server stops accepting only when it is drained.
-        let handle = settings.serve(listener, router, &CancellationToken::new())?;
+        let server = self.server.clone();
+        let handle = server.serve(listener, router, &CancellationToken::new())?;
         tracing::info!("{name} listens on http://{}", handle.address());
         Ok(handle)
     }

@@ -98,7 +98,7 @@ fn nobody_can_do_more() {
         (
             "conch-worker",
             &[
-                "GET other:job:result:j",
+                "GETRANGE other:job:result:j 0 1",
                 "PUBLISH elsewhere x",
                 "KEYS *",
                 "FLUSHALL",
@@ -110,7 +110,7 @@ fn nobody_can_do_more() {
         (
             "publisher",
             &[
-                "GET triton:job:result:j",
+                "GETRANGE triton:job:result:j 0 1",
                 "PUBLISH triton:probe:x y",
                 "SUBSCRIBE triton:jobs:all",
                 "EVALSHA x 0",

@@ -190,47 +190,6 @@ async fn a_resume_gets_what_comes_after_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_impossible_cursor_gets_a_reset_snapshot() {
-    let (conch, client_id) = start(20).await;
-    let mare = conch.mare();
-    let job_id = mare.submit(&client_id).await;
-    let whole = mare.subscribe(&job_id).await.read_to_end().await;
-    let last = whole.last().expect("it ended");
-    let (epoch, sequence) = position(&last.id);
-    let other_epoch = if epoch == "00000000" {
-        "11111111"
-    } else {
-        "00000000"
-    };
-
-    for cursor in [
-        "abc".to_owned(),
-        "-1".to_owned(),
-        "18446744073709551616".to_owned(),
-        format!("{epoch}-18446744073709551616"),
-        format!("{epoch}-{}", sequence + 1),
-        format!("{epoch}-"),
-        format!("{other_epoch}-1"),
-        "x".repeat(1000),
-    ] {
-        let mut stream = Stream::open(&mare.subscribe_url(&job_id), Some(&cursor)).await;
-        let events = stream.read_to_end().await;
-        assert_eq!(events.len(), 1, "{cursor}: {events:#?}");
-        let snapshot = events[0].json();
-        assert_eq!(
-            snapshot["event_type"], "job:snapshot",
-            "{cursor}: {snapshot}"
-        );
-        assert_eq!(snapshot["reset"], true, "{cursor}: {snapshot}");
-        assert_eq!(snapshot["status"], "completed", "{cursor}: {snapshot}");
-        assert_eq!(snapshot["job_id"], job_id, "{cursor}: {snapshot}");
-        // Its id is where it stands: a reconnect with it is at the end.
-        assert_eq!(events[0].id, last.id, "{cursor}");
-        assert_eq!(stream.comments(), ["Connection closing - job completed"]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_in_mid_job_goes_on_with_the_next_event() {
     let (conch, client_id) = start(150).await;
     let mare = conch.mare();

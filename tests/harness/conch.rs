@@ -157,6 +157,11 @@ pub struct Conch {
 }
 
 impl Conch {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Its edge API.
     pub fn mare(&self) -> Mare {
         Mare::on(self.mare)
@@ -222,13 +227,48 @@ impl Conch {
         );
     }
 
-    async fn is_up(&mut self) -> bool {
+    /// What it has counted, as `/metrics` shows it.
+    pub async fn metrics(&self) -> String {
+        Answer::to(client().get(self.ops_url("/metrics")))
+            .await
+            .body
+    }
+
+    /// Whether it answers at all.
+    pub async fn answers(&self) -> bool {
+        let answer = Answer::attempt(client().get(self.ops_url("/livez"))).await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// The end of what it said, for a message about a failure.
+    pub fn last_words(&self) -> String {
+        self.process.last_words()
+    }
+
+    /// The most memory that it has held at once, in KiB; 0 when it has ended.
+    ///
+    /// # Panics
+    /// When the kernel says something else.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let digits = peak.map(|text| text.trim().trim_end_matches(" kB"));
+        digits.map_or(0, |digits| digits.parse().expect("a number"))
+    }
+
+    /// Where it tells how it is.
+    fn ops_url(&self, path: &str) -> String {
         let port = match self.plan.program {
             Program::Worker => self.triton,
             Program::AllInOne | Program::Api => self.mare,
         };
+        format!("http://127.0.0.1:{port}{path}")
+    }
+
+    async fn is_up(&mut self) -> bool {
         let http = client();
-        let url = format!("http://127.0.0.1:{port}/readyz");
+        let url = self.ops_url("/readyz");
         let process = &mut self.process;
         let up = eventually(&format!("{url} answers 200"), async || {
             if process.ended().is_some() {

@@ -15,9 +15,11 @@ pub mod raw;
 pub mod redis;
 pub mod sse;
 pub mod sse_parser;
+pub mod table;
 
 pub use conch::{Conch, Pair};
 pub use http::Mare;
 pub use process::Process;
 pub use redis::{Persistence, Redis};
 pub use sse::{Event, Stream, Watcher};
+pub use table::Table;

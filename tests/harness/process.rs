@@ -46,6 +46,11 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it has written to its standard output.
     pub fn stdout(&self) -> String {
         self.read("stdout")
@@ -98,7 +103,7 @@ impl Process {
     /// When the kernel refuses.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            kill(Pid::from_raw(self.child.id() as i32), signal).expect("it is our child");
+            kill(Pid::from_raw(self.pid() as i32), signal).expect("it is our child");
         }
     }
 
@@ -142,7 +147,7 @@ impl Process {
         format!(
             "--- {} (pid {}), stdout:\n{}\n--- {}, stderr:\n{}",
             self.name,
-            self.child.id(),
+            self.pid(),
             tail(self.stdout()),
             self.name,
             tail(self.stderr())

@@ -1,7 +1,7 @@
 //! A private redis-server on a free port: started, killed, stopped, continued and restarted on the same
 //! port and directory. Whatever else listens on 6379 of this machine is none of its business.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -114,6 +114,29 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout)
             .trim_end()
             .to_owned()
+    }
+
+    /// Sends a command whose words may be any bytes, which a command line can't carry. The first line of
+    /// what Redis answers.
+    ///
+    /// # Panics
+    /// When Redis refuses it, or doesn't answer.
+    pub fn send(&self, words: &[&[u8]]) -> String {
+        let mut connection =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("Redis listens");
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            command.extend_from_slice(word);
+            command.extend_from_slice(b"\r\n");
+        }
+        connection.write_all(&command).expect("Redis reads");
+        let mut answer = String::new();
+        BufReader::new(connection)
+            .read_line(&mut answer)
+            .expect("Redis answers");
+        assert!(!answer.starts_with('-'), "{answer}");
+        answer.trim_end().to_owned()
     }
 
     /// `redis-cli SUBSCRIBE channel`, in the background; returns once Redis has confirmed it. It prints

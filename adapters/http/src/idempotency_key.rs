@@ -15,6 +15,12 @@ const LENGTH_MAX: usize = 255;
 #[derive(Debug)]
 pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
 
+/// The key that these bytes are, if they are one.
+pub(crate) fn parse(bytes: &[u8]) -> Option<&str> {
+    let is_key = (1..=LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    str::from_utf8(bytes).ok().filter(|_| is_key)
+}
+
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
@@ -23,12 +29,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(key) = keys.next() else {
             return Ok(Self(None));
         };
-        let bytes = key.as_bytes();
-        let is_key = (1..=LENGTH_MAX).contains(&bytes.len())
-            && bytes.iter().all(u8::is_ascii_graphic)
-            && keys.next().is_none();
-        match str::from_utf8(bytes) {
-            Ok(key) if is_key => Ok(Self(Some(key.to_owned()))),
+        match parse(key.as_bytes()) {
+            Some(key) if keys.next().is_none() => Ok(Self(Some(key.to_owned()))),
             _ => Err(Problem::invalid_field(
                 "Idempotency-Key",
                 "must be sent once, with 1 to 255 visible ASCII characters",

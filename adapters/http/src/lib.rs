@@ -2,6 +2,8 @@
 
 mod answer;
 pub mod body;
+#[cfg(any(test, fuzzing))]
+pub mod claims;
 mod envelope;
 mod failure;
 mod health;

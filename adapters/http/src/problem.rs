@@ -113,6 +113,8 @@ codes! {
     UpstreamTimeout = "upstream-timeout", GATEWAY_TIMEOUT, "Upstream timeout";
     /// The store is out of reach.
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable";
+    /// The store answers nonsense: to try again does not help.
+    StoreBadResponse = "store-bad-response", INTERNAL_SERVER_ERROR, "Bad response of the store";
     /// The store has no room.
     StoreFull = "store-full", SERVICE_UNAVAILABLE, "Store full";
     /// The store doesn't answer in time.
@@ -201,9 +203,8 @@ impl Problem {
     /// An error of bus, cache, queue or catalogue.
     pub fn store(error: &conch_ports::Error) -> Self {
         let code = match error.kind() {
-            ErrorKind::Unavailable | ErrorKind::BadResponse | ErrorKind::Refused => {
-                Code::StoreUnavailable
-            }
+            ErrorKind::Unavailable | ErrorKind::Refused => Code::StoreUnavailable,
+            ErrorKind::BadResponse => Code::StoreBadResponse,
             ErrorKind::Timeout => Code::StoreTimeout,
             ErrorKind::OutOfSpace => Code::StoreFull,
             ErrorKind::QuotaExceeded => Code::TooManyRequests,
@@ -381,7 +382,7 @@ mod tests {
         check(
             ErrorKind::BadResponse,
             Code::UpstreamBadResponse,
-            Code::StoreUnavailable,
+            Code::StoreBadResponse,
         );
         check(
             ErrorKind::Refused,

@@ -2,6 +2,7 @@
 //! absent one, unknown ones are ignored. What doesn't validate is 422 and names the parameter.
 
 use std::convert::Infallible;
+use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
 use conch_domain::{Audience, Category, JobStatus, Timestamp};
@@ -27,8 +28,13 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
+/// A number of digits alone: `from_str` takes a sign, too.
+pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
 impl Query {
-    /// Reads it.
     pub(crate) fn parse(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())
@@ -128,12 +134,10 @@ impl Query {
     /// `page` and `page_size`.
     pub(crate) fn paging(&self) -> Result<Paging, Problem> {
         let page = self.parsed("page", "must be a number from 1 on", |text| {
-            text.parse().ok().filter(|page| *page >= 1)
+            number(text).filter(|page| *page >= 1)
         })?;
         let page_size = self.parsed("page_size", "must be a number from 1 to 100", |text| {
-            text.parse()
-                .ok()
-                .filter(|size| (1..=PAGE_SIZE_MAX).contains(size))
+            number(text).filter(|size| (1..=PAGE_SIZE_MAX).contains(size))
         })?;
         Ok(Paging {
             page: page.unwrap_or(1),

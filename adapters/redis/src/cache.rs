@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Result, ResultCache};
+use conch_ports::{MAX_RESULT_BYTES, Result, ResultCache};
 
 use crate::connection::{Connections, failed};
 use crate::keys::Keys;
@@ -32,14 +32,20 @@ impl Cache {
 impl ResultCache for Cache {
     async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>> {
         const OPERATION: &str = "result_cache.get";
-        let mut command = redis::cmd("GET");
-        command.arg(self.keys.result(job_id));
+        // One byte more than a result may have: what comes back is never larger, whoever wrote it.
+        let mut command = redis::cmd("GETRANGE");
+        command
+            .arg(self.keys.result(job_id))
+            .arg(0)
+            .arg(MAX_RESULT_BYTES);
         match self
             .connections
-            .run_shared::<Option<Vec<u8>>>(OPERATION, &command)
+            .run_shared::<Vec<u8>>(OPERATION, &command)
             .await?
         {
-            Ok(bytes) => Ok(bytes.map(Bytes::from)),
+            // Nothing, or what no program of ours wrote: no result.
+            Ok(bytes) if bytes.is_empty() || bytes.len() > MAX_RESULT_BYTES => Ok(None),
+            Ok(bytes) => Ok(Some(Bytes::from(bytes))),
             // Somebody else's list or hash under this name: no result.
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
             Err(error) => Err(failed(OPERATION, error)),

@@ -116,9 +116,17 @@ impl Redis {
         let Some(Value::Int(total)) = parts.next() else {
             return Err(unexpected(operation));
         };
-        let items = parts
-            .map(|body| decoded(operation, &bytes(operation, body)?, &decode))
-            .collect::<Result<_>>()?;
+        let mut items = Vec::new();
+        for body in parts {
+            match decode(&bytes(operation, body)?) {
+                Ok(item) => items.push(item),
+                // One that can't be read must not take all the others with it.
+                Err(error) => {
+                    tracing::warn!(operation, %error, "a record can't be read: left out of a list");
+                    metrics::counter!("conch_records_unreadable_total").increment(1);
+                }
+            }
+        }
         Ok(Page {
             total: u64::try_from(total).unwrap_or(0),
             items,

@@ -5,12 +5,12 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{JobId, Position, Timestamp};
+use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
     Commit, Durability, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, EventBus, Fence, Guarantees,
     Log, Published, QueueEffect, Quota, Result, Signals,
 };
-use conch_wire::{job, record};
+use conch_wire::{event, job, record};
 use redis::{Script, ScriptInvocation, Value};
 use serde_json::json;
 
@@ -207,7 +207,11 @@ impl EventBus for Redis {
             .arg(after)
             .arg(limit.min(2 * self.settings.history_limit));
         let answer: Option<Vec<Vec<u8>>> = self.connections.script_shared(OPERATION, &call).await?;
-        answer.map(|parts| log(OPERATION, parts)).transpose()
+        let log = answer.map(|parts| log(OPERATION, parts)).transpose()?;
+        match log {
+            Some(log) if !is_sound(&log, job_id) => Err(unexpected(OPERATION)),
+            log => Ok(log),
+        }
     }
 
     fn subscribe(&self) -> Signals {
@@ -270,6 +274,22 @@ fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
         oldest: number(operation, &oldest)?,
         entries,
     })
+}
+
+/// Whether an answer can be of a log that only our scripts have written to. What can't is served to
+/// nobody: another job's state, an event that is no line, a gap.
+fn is_sound(log: &Log, job_id: &JobId) -> bool {
+    let is_about_it = |job: &Job| job.id == *job_id;
+    let follow_each_other = log
+        .entries
+        .windows(2)
+        .all(|pair| pair[0].sequence + 1 == pair[1].sequence);
+    let latest = log.entries.last().map_or(0, |entry| entry.sequence);
+    is_about_it(&log.job)
+        && log.base.as_ref().is_none_or(is_about_it)
+        && follow_each_other
+        && latest <= log.job.position.sequence
+        && log.entries.iter().all(|entry| event::is_line(&entry.line))
 }
 
 fn number(operation: &'static str, text: &[u8]) -> Result<u64> {

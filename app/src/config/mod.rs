@@ -352,7 +352,19 @@ fn redis_url(source: &Source) -> Result<(&'static str, String), Error> {
         .unwrap_or_default();
     let host = match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-        _ => host.to_owned(),
+        // Anything more would be read as another part of the URL.
+        _ if host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) =>
+        {
+            host.to_owned()
+        }
+        _ => {
+            return Err(Error::new(
+                "REDIS_HOST",
+                "must be a name or an address alone",
+            ));
+        }
     };
     Ok((
         "REDIS_HOST",

@@ -161,6 +161,10 @@ impl fmt::Debug for Epoch {
     }
 }
 
+/// The last place that a log can have: beyond it a double, which is what a browser's number and a script's
+/// is, no longer tells one place from the next.
+const MAX_SEQUENCE: u64 = (1 << 53) - 1;
+
 /// A place in a job's log: the event `sequence` of the incarnation `epoch`. Written `5f3a9c1e-10`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Position {
@@ -196,13 +200,18 @@ impl FromStr for Position {
             reserved: " (<epoch>-<sequence>)",
         };
         let (epoch, sequence) = text.split_once('-').ok_or_else(|| invalid.clone())?;
-        // `u64::from_str` takes a leading `+`, which no id of ours has.
-        if !sequence.bytes().all(|b| b.is_ascii_digit()) {
+        // `u64::from_str` takes a leading `+` and zeros, which no id of ours has.
+        let padded = sequence.len() > 1 && sequence.starts_with('0');
+        if padded || !sequence.bytes().all(|b| b.is_ascii_digit()) {
             return Err(invalid);
         }
         Ok(Self {
             epoch: epoch.parse()?,
-            sequence: sequence.parse().map_err(|_| invalid)?,
+            sequence: sequence
+                .parse()
+                .ok()
+                .filter(|sequence| *sequence <= MAX_SEQUENCE)
+                .ok_or(invalid)?,
         })
     }
 }
@@ -245,6 +254,7 @@ mod tests {
         assert_eq!(position.sequence, 10);
         assert_eq!(position.to_string(), "5f3a9c1e-10");
         assert_eq!(position.next().to_string(), "5f3a9c1e-11");
+        assert!("5f3a9c1e-9007199254740991".parse::<Position>().is_ok());
         for bad in [
             "",
             "abc",
@@ -253,8 +263,11 @@ mod tests {
             "5f3a9c1e-",
             "5f3a9c1e--1",
             "5f3a9c1e-+1",
+            "5f3a9c1e-01",
             "5F3A9C1E-1",
             "5f3a9c1-1",
+            "5f3a9c1e-9007199254740992",
+            "5f3a9c1e-18446744073709551615",
             "5f3a9c1e-18446744073709551616",
             "lost-0",
             "5f3a9c1e-1 ",

@@ -300,7 +300,7 @@ impl Job {
                 // An attempt that a shutdown cut short does not count: its number comes again,
                 // under another lease token.
                 if *reason != RetryReason::Shutdown {
-                    job.least_attempt = job.attempt + 1;
+                    job.least_attempt = job.attempt.saturating_add(1);
                 }
             }
             EventKind::CancelRequested { .. } => job.cancel_requested = true,

@@ -289,6 +289,17 @@ fn a_cap_binds_appends_and_no_fold() {
     );
 }
 
+/// A foreign publisher may say that it is at any attempt.
+#[test]
+fn the_last_attempt_that_there_can_be_is_followed_by_no_other() {
+    let mut job = state("running").0;
+    tell(&mut job, kind("progress"), Some(u32::MAX));
+    tell(&mut job, kind("retrying"), Some(u32::MAX));
+    assert_eq!((job.attempt, job.least_attempt), (u32::MAX, u32::MAX));
+    tell(&mut job, kind("completed"), Some(u32::MAX));
+    assert_eq!(job.status, JobStatus::Completed);
+}
+
 #[test]
 fn a_job_lists_so_many_templates_and_counts_the_rest() {
     let id = |n: usize| -> TemplateId { format!("t-{n}").parse().expect("an id") };

@@ -23,7 +23,7 @@ pub use event_bus::{
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
 pub use quota::{Quota, Quotas};
-pub use result_cache::ResultCache;
+pub use result_cache::{MAX_RESULT_BYTES, ResultCache};
 pub use template_generator::{Brief, TemplateGenerator};
 pub use ticket_store::{TicketHash, TicketStore};
 pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};

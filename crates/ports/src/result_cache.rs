@@ -6,13 +6,17 @@ use conch_domain::JobId;
 
 use crate::Result;
 
+/// The longest result that is taken from a cache: no honest one comes near.
+pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
+
 /// Encoded job objects by job id, each gone after `RESULT_TTL_SECONDS`.
 ///
 /// # Laws
 /// - **gives_back_what_was_put**: `get` after `put` MUST give the same bytes, until the time is over.
 /// - **results_expire**: a result MUST be gone after its time, whatever else happens.
 /// - **foreign_blobs_are_only_bytes**: whatever another program wrote under the key MUST come back as
-///   it is, or as `None` where it is no string; never as an error.
+///   it is, or as `None` where it can be no result: no string, nothing, or more than
+///   [`MAX_RESULT_BYTES`]; never as an error. What another process keeps MUST NOT be fetched beyond those.
 /// - **commit_caches_the_result**: after a commit of a terminal event on the same backend, `get` MUST
 ///   answer the encoded fold. (With `atomic_commit`.)
 #[async_trait]

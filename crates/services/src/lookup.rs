@@ -261,21 +261,23 @@ impl Inner {
             return Ok(Some(result));
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
-        match self.bus.read(job_id, 0, 0).await {
+        let unread = match self.bus.read(job_id, 0, 0).await {
             Ok(Some(log)) => {
                 let job = self.up_to_date(log.job).await;
                 return Ok(Some(self.keep(&job).await));
             }
-            Ok(None) => {}
+            Ok(None) => None,
             // Triton may still know; if it doesn't answer either, its error is the answer.
             Err(error) => {
                 tracing::debug!(job.id = %job_id, %error, "log out of reach, asking Triton");
+                Some(error)
             }
+        };
+        match self.gateway.job(job_id).await? {
+            Some(job) => Ok(Some(self.keep(&job).await)),
+            // That there is no such job is known only if the log says so, too.
+            None => unread.map_or(Ok(None), Err),
         }
-        Ok(match self.gateway.job(job_id).await? {
-            Some(job) => Some(self.keep(&job).await),
-            None => None,
-        })
     }
 
     /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in

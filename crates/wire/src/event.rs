@@ -331,6 +331,15 @@ impl Incoming {
     }
 }
 
+/// Whether these bytes can be a line of a log: one JSON object, on one line.
+pub fn is_line(bytes: &[u8]) -> bool {
+    let on_one_line = !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+    let text = str::from_utf8(bytes).ok().filter(|_| on_one_line);
+    text.is_some_and(|text| {
+        text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    })
+}
+
 /// As much of an event as a fan-out needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance {

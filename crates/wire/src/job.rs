@@ -1,10 +1,11 @@
 //! The job object of `GET /v1/triton/jobs/{job_id}`, of the cached result and of snapshots.
 
+use std::fmt;
+
 use bytes::Bytes;
 use conch_domain::{ClientId, Epoch, Job, JobId, JobRecord, JobStatus, Position, TemplateId};
 use conch_domain::{Timestamp, ValuePropositionId};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::fields::{self, Object};
@@ -66,32 +67,73 @@ pub fn decode_any(bytes: &[u8]) -> Result<Job, Invalid> {
     Ok(Job::restore(from_object(&object)?))
 }
 
-/// The status of a job object that has every field of the contract and is about that job; none for
-/// any other. A cheap look, without a copy: what it finds can be served as it is.
+/// The status of a job object that has every field of the contract, each of its type, no other, and is
+/// about that job; none for any other. A cheap look, without a copy: what it finds can be served as it is.
 pub fn status_if_whole(bytes: &[u8], job_id: &JobId) -> Option<JobStatus> {
     let whole: Whole<'_> = serde_json::from_slice(bytes).ok()?;
     let about_it = whole.id == job_id.as_str() && whole.job_id == job_id.as_str();
     JobStatus::parse(whole.status).filter(|_| about_it)
 }
 
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "these fields only have to be there")]
+// A field that isn't ours may hold what no two readers agree about, and would be served unread.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    dead_code,
+    reason = "most fields only have to be there, and of their type"
+)]
 struct Whole<'a> {
     id: &'a str,
     job_id: &'a str,
     status: &'a str,
-    client_id: IgnoredAny,
-    value_proposition_id: IgnoredAny,
-    progress: IgnoredAny,
-    attempt: IgnoredAny,
-    error_message: IgnoredAny,
-    started_at: IgnoredAny,
-    completed_at: IgnoredAny,
-    generation_duration_ms: IgnoredAny,
-    template_ids: IgnoredAny,
-    template_count: IgnoredAny,
-    created_at: IgnoredAny,
-    updated_at: IgnoredAny,
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    client_id: (),
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    value_proposition_id: (),
+    progress: u8,
+    attempt: u32,
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    error_message: (),
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    started_at: (),
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    completed_at: (),
+    #[serde(deserialize_with = "nullable::<_, u64>")]
+    generation_duration_ms: (),
+    template_ids: Vec<Text>,
+    template_count: u64,
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    created_at: (),
+    #[serde(deserialize_with = "nullable::<_, Text>")]
+    updated_at: (),
+    #[serde(default)]
+    cancel_requested: bool,
+}
+
+/// Checks that a field that is there is null or of that type.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<(), D::Error> {
+    Option::<T>::deserialize(value).map(drop)
+}
+
+/// A text that is not kept.
+struct Text;
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_str(Self)
+    }
+}
+
+impl Visitor<'_> for Text {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
 }
 
 pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
@@ -105,7 +147,12 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
     let status = fields::text(o, "status")
         .and_then(JobStatus::parse)
         .ok_or_else(|| Invalid::new("no known status"))?;
-    let template_ids = fields::template_ids(o).unwrap_or_default();
+    let template_ids = match o.get("template_ids") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => {
+            fields::template_ids(o).ok_or_else(|| Invalid::new("template_ids is no list"))?
+        }
+    };
     let attempt = fields::small(o, "attempt").unwrap_or(0);
     Ok(JobRecord {
         position: Position {
@@ -160,6 +207,9 @@ mod tests {
             let mut less = object(&job);
             less.shift_remove(name);
             assert_eq!(status_if_whole(&to_bytes(&less), &id), None, "{name}");
+            let mut odd = object(&job);
+            odd.insert(name.clone(), json!({"of": "another type"}));
+            assert_eq!(status_if_whole(&to_bytes(&odd), &id), None, "{name}");
         }
         assert_eq!(status_if_whole(&bytes[..bytes.len() - 1], &id), None);
     }

@@ -1,6 +1,6 @@
 //! Lines of `text/event-stream` (HTML Living Standard §9.2), in the shapes of contract §6.
 //!
-//! What goes in must have no CR or LF: ids are tokens, data is one line of JSON.
+//! Ids are tokens and data is one line of JSON, and whatever else is given as data, the frame is one event.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use conch_domain::JobStatus;
@@ -9,14 +9,20 @@ use conch_domain::JobStatus;
 /// clients emit an empty event.
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n");
 
-/// An event without an `event:` line, so that a browser's `onmessage` fires for it.
+/// An event without an `event:` line, so that a browser's `onmessage` fires for it. A CR or LF becomes a
+/// blank: in JSON it stands between two tokens and means the same, and here it would end the line.
 pub fn event(id: &str, line: &[u8]) -> Bytes {
-    debug_assert!(!line.iter().any(|b| matches!(b, b'\r' | b'\n')));
     let mut frame = BytesMut::with_capacity(id.len() + line.len() + 14);
     frame.put_slice(b"id: ");
     frame.put_slice(id.as_bytes());
     frame.put_slice(b"\ndata: ");
+    let from = frame.len();
     frame.put_slice(line);
+    for byte in &mut frame[from..] {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
     frame.put_slice(b"\n\n");
     frame.freeze()
 }

@@ -8,7 +8,13 @@ use jiff::tz::TimeZone;
 /// As `2025-12-01T08:55:49.123456Z`. A moment outside the years -9999 to 9999 is written as the
 /// nearest one inside.
 pub fn format(moment: Timestamp) -> String {
-    let moment = jiff::Timestamp::from_microsecond(moment.as_micros()).unwrap_or_else(|_| {
+    let (seconds, micros) = (
+        moment.as_micros().div_euclid(1_000_000),
+        moment.as_micros().rem_euclid(1_000_000),
+    );
+    // `from_microsecond` takes the last second of the year 9999 for one too many.
+    let in_range = jiff::Timestamp::new(seconds, micros as i32 * 1000);
+    let moment = in_range.unwrap_or_else(|_| {
         if moment.as_micros() < 0 {
             jiff::Timestamp::MIN
         } else {
@@ -60,5 +66,14 @@ mod tests {
             format(Timestamp::from_micros(i64::MAX)),
             "9999-12-30T22:00:00.999999Z"
         );
+        for text in [
+            "9999-12-30T22:00:00.900000Z",
+            "-009999-01-02T01:59:59.000000Z",
+            "-009999-01-02T01:59:59.100000Z",
+            "1969-12-31T23:59:59.999999Z",
+        ] {
+            let moment = parse(text).expect("it is one");
+            assert_eq!(format(moment), text);
+        }
     }
 }

@@ -11,7 +11,6 @@ use conch_domain::{
     VisualStyle, Widget, WidgetPosition,
 };
 use conch_wire::{event, job, record, snapshot};
-use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_micros(1_764_579_349_123_456);
 
@@ -325,79 +324,4 @@ fn what_the_python_service_sends() {
     let five = br#"{"job_id":"j","status":"completed","template_ids":["t-1"],"template_count":1,"generation_duration_ms":5}"#;
     let cached = job::decode(five, &"j".parse().expect("an id")).expect("five fields are enough");
     assert_eq!(cached.generation_duration_ms, Some(5));
-}
-
-/// What may stand in a field: right, wrong, or far too large.
-fn any_value() -> impl Strategy<Value = serde_json::Value> {
-    use serde_json::json;
-    let text = prop_oneof![
-        "\\PC{0,8}",
-        Just("2025-12-01T08:55:49".to_owned()),
-        Just("j".to_owned())
-    ];
-    prop_oneof![
-        Just(json!(null)),
-        any::<bool>().prop_map(|v| json!(v)),
-        any::<u64>().prop_map(|v| json!(v)),
-        any::<i64>().prop_map(|v| json!(v)),
-        any::<f64>().prop_map(|v| json!(v)),
-        text.prop_map(|v| json!(v)),
-        proptest::collection::vec("\\PC{0,8}", 0..3).prop_map(|v| json!(v)),
-        Just(json!({"x": [1, {"y": null}]})),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn no_event_with_any_fields_makes_a_reader_panic(
-        event_type in "(job:(queued|started|progress|template_completed|template_failed|retrying|cancel_requested|completed|failed|cancelled)|data:generated)",
-        values in proptest::collection::vec(any_value(), 20),
-    ) {
-        let names = [
-            "timestamp", "client_id", "status", "queued_at", "value_proposition_id", "started_at",
-            "progress", "completed_templates", "total_templates", "message", "template_id",
-            "template_index", "error_message", "retry_at", "template_ids", "template_count",
-            "generation_duration_ms", "completed_at", "sequence", "attempt",
-        ];
-        let mut object: serde_json::Map<_, _> = names.map(str::to_owned).into_iter().zip(values).collect();
-        object.insert("event_type".to_owned(), event_type.into());
-        object.insert("job_id".to_owned(), "j".into());
-        let line = serde_json::to_vec(&object).expect("JSON");
-        let incoming = event::decode(&line, NOW).expect("an event");
-        let mut job = Job::unborn("j".parse().expect("an id"), "5f3a9c1e".parse().expect("an epoch"), false);
-        job.apply(job.position.next(), &incoming.event).expect("legal first event");
-        let adopted: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&incoming.adopt(&job)).expect("JSON");
-        for (name, value) in object.iter().filter(|(name, value)| *name != "sequence" && !value.is_null()) {
-            prop_assert_eq!(&adopted[name], value);
-        }
-        let kept = record::decode_job(&record::encode_job(&job)).expect("our own");
-        prop_assert_eq!(kept, job);
-    }
-
-    #[test]
-    fn nothing_that_comes_in_makes_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let decoded = event::decode(&bytes, NOW);
-        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        prop_assert!(decoded.is_err() || is_object);
-        prop_assert!(record::decode_job(&bytes).is_err());
-        prop_assert!(job::status_if_whole(&bytes, &job_id()).is_none());
-        event::glance(&bytes);
-    }
-
-    #[test]
-    fn an_adopted_event_is_one_line_whatever_it_says(text in "\\PC*|[\\r\\n\u{2028}\"\\\\]*", n in any::<i64>()) {
-        let line = serde_json::json!({"event_type": "x:y", "job_id": "j", "text": text, "n": n, "status": null});
-        let pretty = serde_json::to_vec_pretty(&line).expect("JSON");
-        let incoming = event::decode(&pretty, NOW).expect("an event");
-        let mut job = Job::unborn("j".parse().expect("an id"), "5f3a9c1e".parse().expect("an epoch"), false);
-        job.apply(job.position.next(), &incoming.event).expect("legal");
-        let adopted = incoming.adopt(&job);
-        prop_assert!(!adopted.iter().any(|b| matches!(b, b'\r' | b'\n')));
-        let value: serde_json::Value = serde_json::from_slice(&adopted).expect("JSON");
-        prop_assert_eq!(&value["text"], &line["text"]);
-        prop_assert_eq!(&value["n"], &line["n"]);
-        prop_assert_eq!(&value["sequence"], 1);
-        prop_assert_eq!(&value["status"], "pending");
-    }
 }

@@ -20,7 +20,7 @@ use crate::failure::{self, failed};
 use crate::idempotency_key::IdempotencyKey;
 use crate::path::Id;
 use crate::problem::{Code, Problem};
-use crate::query::Query;
+use crate::query::{self, Query};
 
 pub(super) async fn generate_templates(
     State(edge): State<Edge>,
@@ -85,9 +85,7 @@ pub(super) async fn events(
     query: Query,
 ) -> Result<Response, Problem> {
     let after = query
-        .parsed("after", "must be a sequence number", |text| {
-            text.parse().ok()
-        })?
+        .parsed("after", "must be a sequence number", query::number)?
         .unwrap_or(0);
     let lookup = &edge.lookup;
     let events = lookup.events_seen_by(caller.clients(), &id, after).await;

@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// same head, so that a handler can't see that there were both. But a proxy in front may have gone
 /// by the other of the two, and then takes part of a body for a request of somebody else's.
 #[derive(Debug, Default)]
-pub(super) struct LengthLines {
+pub(crate) struct LengthLines {
     /// Characters of the name that have matched in the present line; `SKIP` to its end.
     matched: usize,
 }
@@ -25,7 +25,7 @@ const SKIP: usize = usize::MAX;
 
 impl LengthLines {
     /// How many such lines are completed by `bytes`, which follow those of the last call.
-    pub(super) fn count(&mut self, bytes: &[u8]) -> u32 {
+    pub(crate) fn count(&mut self, bytes: &[u8]) -> u32 {
         let mut found = 0;
         let mut matched = self.matched;
         for byte in bytes {
@@ -58,15 +58,39 @@ pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<
     if hosts == 0 && request.version() == Version::HTTP_11 {
         return Some("The request has no Host header; HTTP/1.1 needs one.");
     }
+    if request
+        .headers()
+        .get(HOST)
+        .is_some_and(|host| !is_host(host.as_bytes()))
+    {
+        return Some("The request's Host header is not a host and perhaps a port.");
+    }
     if hidden_length && request.headers().contains_key(TRANSFER_ENCODING) {
         return Some("The request has both Transfer-Encoding and Content-Length; send one.");
     }
     None
 }
 
+/// A host and perhaps a port, as they stand in a URI (RFC 9110 §7.2). An empty one is what an
+/// absolute-form request without an authority has.
+pub(crate) fn is_host(value: &[u8]) -> bool {
+    let colon = value.iter().rposition(|byte| *byte == b':');
+    let (host, port) = match colon {
+        Some(at) if !value[at..].contains(&b']') => (&value[..at], &value[at + 1..]),
+        _ => (value, &b""[..]),
+    };
+    let address = host
+        .strip_prefix(b"[")
+        .and_then(|rest| rest.strip_suffix(b"]"));
+    // A comma is not among them, though a name might have one: that is how two hosts become one line.
+    let (text, more) = address.map_or((host, &b"-._~!$&'()*+;=%"[..]), |text| (text, b":.%"));
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || more.contains(byte);
+    text.iter().all(allowed) && port.iter().all(u8::is_ascii_digit)
+}
+
 /// The head of a stream, as bytes. Whatever it says of the connection and of the body's length is
 /// replaced by what is true of a stream.
-pub(super) fn encode(parts: &response::Parts, version: Version) -> Bytes {
+pub(crate) fn encode(parts: &response::Parts, version: Version) -> Bytes {
     let chunked = is_chunked(version);
     let mut head = BytesMut::with_capacity(512);
     let shown = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
@@ -128,6 +152,33 @@ mod tests {
         }
         let two = format!("{head}{head}");
         assert_eq!(count(&[&two]), 2);
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for (value, expected) in [
+            ("", true),
+            ("a", true),
+            ("localhost:16000", true),
+            ("a.b-c_d.example", true),
+            ("127.0.0.1:", true),
+            ("[::1]:80", true),
+            ("[::ffff:10.0.0.1]", true),
+            ("a b", false),
+            ("a,b", false),
+            ("a/b", false),
+            ("a?b", false),
+            ("a#b", false),
+            ("user@a", false),
+            ("a:b", false),
+            ("a:1:2", false),
+            ("::1", false),
+            ("[::1", false),
+            ("[::1]x", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(is_host(value.as_bytes()), expected, "{value}");
+        }
     }
 
     #[test]

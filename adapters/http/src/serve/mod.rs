@@ -12,7 +12,7 @@
 mod accept;
 mod census;
 mod connection;
-mod head;
+pub(crate) mod head;
 mod stream;
 mod takeover;
 

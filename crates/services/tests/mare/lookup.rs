@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{Clients, Job, JobRecord, JobStatus};
+use conch_memory::When;
 use conch_ports::ErrorKind;
 use conch_services::lookup::Events;
 
@@ -135,6 +136,25 @@ async fn an_error_is_the_answer_only_when_nobody_knows() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     world.triton.heal();
     assert_eq!(status(&world, "j").await, None, "and it is asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_unknown_only_if_its_log_could_be_read() {
+    let world = World::new();
+    let fail = |kind| {
+        world
+            .faults
+            .fail_next("event_bus.read", 1, kind, When::Before);
+    };
+    fail(ErrorKind::Unavailable);
+    let error = world.lookup.job(&job_id("j")).await;
+    let error = error.expect_err("Triton alone can't know");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.operation(), "event_bus.read");
+    assert_eq!(status(&world, "j").await, None);
+    world.triton.set_job(told("j", JobStatus::Running));
+    fail(ErrorKind::BadResponse);
+    assert_eq!(status(&world, "j").await.as_deref(), Some("running"));
 }
 
 #[tokio::test(start_paused = true)]

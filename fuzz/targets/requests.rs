@@ -1,0 +1,4 @@
+//! Request bodies.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conch_fuzz::wire::requests(bytes));
