@@ -10,10 +10,8 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use conch_domain::{Applied, Event, EventId, EventKind, Illegal, Job, JobRecord, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Result};
-use uuid::Uuid;
 
-use crate::Clock;
-use crate::offer::new_epoch;
+use crate::{Clock, entropy};
 
 /// Lost races after which an append gives up; each loss means that another event was appended.
 const RACES: usize = 64;
@@ -27,6 +25,7 @@ pub(crate) fn patience(total: Option<Duration>) -> ExponentialBuilder {
         .with_total_delay(total)
         .without_max_times()
         .with_jitter()
+        .with_jitter_seed(entropy::seed())
 }
 
 /// An event of ours on its way.
@@ -89,7 +88,7 @@ impl Appender {
         append: Append,
         total: Option<Duration>,
     ) -> Result<Outcome> {
-        let event_id = EventId::from_uuid(Uuid::now_v7());
+        let event_id = EventId::from_uuid(entropy::uuid((self.clock)()));
         let holds = matches!(append.fence, Fence::Held(_));
         let mut log = Place::here(job);
         for _ in 0..RACES {
@@ -192,7 +191,7 @@ impl Place {
 
     /// At the beginning of another epoch, over `job`'s state.
     fn anew(job: &Job, replaces: Option<Position>) -> Self {
-        let reborn = job.reincarnate(new_epoch());
+        let reborn = job.reincarnate(entropy::epoch());
         Self {
             // A job that has been through nothing begins like any other.
             base: job.updated_at.is_some().then(|| reborn.clone()),

@@ -22,6 +22,7 @@ pub(crate) async fn run(context: Context) {
     let mut failing = false;
     loop {
         tokio::select! {
+            biased;
             () = context.shutdown.cancelled() => return,
             () = tokio::time::sleep(jittered(context.settings.lease / 2)) => {}
         }

@@ -3,7 +3,7 @@
 //! A job that no stream names is heard of through an announcement, and through Triton's list where the
 //! announcement was lost. Nothing in here belongs to one watcher.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,7 +43,7 @@ pub(super) struct Ring {
     pub(super) next: u64,
     pub(super) last_millis: i64,
     /// Topics kept alive for streams that name no jobs, until their job ends.
-    held: HashMap<JobId, Interest>,
+    held: BTreeMap<JobId, Interest>,
     /// From which sequence on a job that was first heard of through an announcement is of interest.
     expected: HashMap<JobId, Option<u64>>,
 }
@@ -220,9 +220,10 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
     let mut asked_at = (shared.clock)();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(shared.settings.position_check) => {}
-            () = shared.feed.lapsed.notified() => {}
+            biased;
             () = shared.shutdown.cancelled() => return,
+            () = shared.feed.lapsed.notified() => {}
+            () = tokio::time::sleep(shared.settings.position_check) => {}
         }
         if shared.feed.open_ended.load(Ordering::Acquire) == 0 {
             asked_at = (shared.clock)();
@@ -273,7 +274,7 @@ impl Drop for Home {
         if self.open_ended && self.feed.open_ended.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut ring = self.feed.ring.lock();
             ring.expected.clear();
-            freed.extend(ring.held.drain());
+            freed.extend(std::mem::take(&mut ring.held));
         }
         if self.feed.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.feed.ring.lock().items.clear();

@@ -4,7 +4,7 @@
 //! snapshots. Ids are `m-<milliseconds>`; the one at which a stream of named jobs ended is
 //! [`END_MILLIS`], so that its reconnect is recognised whatever the clocks say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Beginning {
     /// Sequence that each snapshot stands for: older events in the ring are known already.
     floors: HashMap<JobId, u64>,
     /// Named jobs that have not ended, kept alive.
-    unfinished: HashMap<JobId, Interest>,
+    unfinished: BTreeMap<JobId, Interest>,
     known: usize,
     /// A named job is missing, because too many are watched already.
     found_no_room: bool,
@@ -49,7 +49,7 @@ pub(super) struct ManyWatcher {
     beginning: Option<BoxFuture<'static, Beginning>>,
     begun: Option<Beginning>,
     floors: HashMap<JobId, u64>,
-    unfinished: HashMap<JobId, Interest>,
+    unfinished: BTreeMap<JobId, Interest>,
     next_item: u64,
     last_millis: i64,
     ended: bool,
@@ -106,7 +106,7 @@ impl ManyWatcher {
             beginning: None,
             begun: None,
             floors: HashMap::new(),
-            unfinished: HashMap::new(),
+            unfinished: BTreeMap::new(),
             last_millis: since
                 .filter(|s| *s != END_MILLIS)
                 .unwrap_or_else(|| (shared.clock)().as_millis()),
@@ -115,6 +115,7 @@ impl ManyWatcher {
         };
         let mut beginning = watcher.begin(since);
         tokio::select! {
+            biased;
             begun = &mut beginning => {
                 let at_end = since == Some(END_MILLIS) && watcher.selection.names_jobs();
                 if at_end && begun.unfinished.is_empty() && !begun.found_no_room {
@@ -220,7 +221,7 @@ async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) 
         frames: Vec::new(),
         last_as_end: None,
         floors: HashMap::new(),
-        unfinished: HashMap::new(),
+        unfinished: BTreeMap::new(),
         known: 0,
         found_no_room: false,
     };

@@ -32,8 +32,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Clock;
 use crate::reconcile::Reconcile;
+use crate::{Clock, entropy};
 use feed::Feed;
 use follow::Paced;
 use many::ManyWatcher;
@@ -244,6 +244,7 @@ impl Hub {
                 }
             }
             tokio::select! {
+                biased;
                 () = settled => {}
                 () = &mut patience => break,
             }
@@ -252,6 +253,7 @@ impl Hub {
             && !interest.topic().honours(position)
         {
             tokio::select! {
+                biased;
                 () = pump::refresh(shared, interest.topic()) => {}
                 () = &mut patience => {}
             }
@@ -293,7 +295,8 @@ impl Hub {
 
     /// Announcements may have been lost: every watched job's log is read again, spread over time.
     pub fn lapsed(&self) {
-        let topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        let mut topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
         for topic in topics {
             topic.lapsed.store(true, Ordering::Release);
             topic.hint.notify_one();
@@ -375,7 +378,7 @@ impl Shared {
 
 /// A value between the base and twice the base.
 fn jittered(base: u64) -> u64 {
-    base + rand::random_range(0..=base)
+    base + entropy::up_to(base)
 }
 
 /// Keeps a topic alive.
@@ -416,8 +419,9 @@ async fn heart(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in 0_usize.. {
         tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
+            biased;
             () = shared.shutdown.cancelled() => break,
+            _ = ticks.tick() => shared.beats.beat(tick),
         }
     }
     shared.beats.wake_all();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::topic::{Absence, Absorbed, Phase, Topic};
 use super::{Shared, jittered};
+use crate::entropy;
 use crate::reconcile::Asked;
 
 /// Events read at a time.
@@ -33,8 +34,9 @@ enum Round {
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
     tokio::select! {
-        () = keep_up(&shared, &topic) => {}
+        biased;
         () = shared.shutdown.cancelled() => {}
+        () = keep_up(&shared, &topic) => {}
     }
     let mut topics = shared.topics.lock();
     if topics
@@ -55,6 +57,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             // Nothing more can come; serve those who still attach. One of them may find that the
             // store lost the end, and that the job goes on.
             tokio::select! {
+                biased;
                 gone = left(shared, topic) => if gone { return },
                 () = topic.revived.notified() => {}
             }
@@ -86,14 +89,16 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             .max(reason_to_wait / 2);
         silent = false;
         tokio::select! {
+            // First: a job that is never silent must not keep a topic that nobody watches.
+            biased;
+            gone = left(shared, topic) => if gone { return },
             () = topic.hint.notified() => {
                 if topic.lapsed.swap(false, Ordering::AcqRel) {
-                    let spread = rand::random_range(0..=SPREAD_MS);
+                    let spread = entropy::up_to(SPREAD_MS);
                     tokio::time::sleep(Duration::from_millis(spread)).await;
                 }
             }
             () = tokio::time::sleep(wait) => silent = failures == 0,
-            gone = left(shared, topic) => if gone { return },
         }
     }
 }
@@ -143,6 +148,7 @@ async fn round(shared: &Shared, topic: &Topic, silent: bool) -> Result<Round, Er
     tokio::pin!(answer);
     let answer = loop {
         tokio::select! {
+            biased;
             answer = &mut answer => break answer,
             // However long Triton takes, what the log has meanwhile is not held up.
             () = topic.hint.notified() => {
