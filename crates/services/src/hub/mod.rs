@@ -252,10 +252,13 @@ impl Hub {
         if let Cursor::After(position) = cursor
             && !interest.topic().honours(position)
         {
-            tokio::select! {
+            let refreshed = tokio::select! {
                 biased;
-                () = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
+                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                () = &mut patience => false,
+            };
+            if !refreshed {
+                interest.topic().doubt();
             }
             let state = interest.topic().state();
             if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {

@@ -51,8 +51,10 @@ pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
 async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let mut failures = 0_u32;
     let mut silent = false;
+    // Whether even a topic that has ended has to be read again.
+    let mut outdone = false;
     loop {
-        if topic.is_over() {
+        if topic.is_over() && !outdone {
             shared.feed.release(&topic.job_id);
             // Nothing more can come; serve those who still attach. One of them may find that the
             // store lost the end, and that the job goes on.
@@ -60,6 +62,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 biased;
                 gone = left(shared, topic) => if gone { return },
                 () = topic.revived.notified() => {}
+                () = topic.outdone.notified() => outdone = true,
             }
             continue;
         }
@@ -69,6 +72,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                     tracing::debug!(job.id = %topic.job_id, "log reachable again");
                 }
                 failures = 0;
+                outdone = false;
                 match round {
                     Round::News | Round::Nothing => shared.settings.position_check,
                     Round::Absent => recheck(shared),
@@ -82,7 +86,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 (BACKOFF * 2_u32.pow(failures.min(8))).min(shared.settings.position_check)
             }
         };
-        if topic.is_over() {
+        if topic.is_over() && !outdone {
             continue;
         }
         let wait = Duration::from_millis(jittered(reason_to_wait.as_millis() as u64) / 2)
@@ -98,6 +102,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                     tokio::time::sleep(Duration::from_millis(spread)).await;
                 }
             }
+            () = topic.outdone.notified() => outdone = true,
             () = tokio::time::sleep(wait) => silent = failures == 0,
         }
     }
@@ -218,6 +223,13 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
     };
+    let number = topic.begin_read();
+    let round = read_and_absorb(shared, topic).await?;
+    topic.end_read(number);
+    Ok(round)
+}
+
+async fn read_and_absorb(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     let before = topic.state().head();
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
@@ -264,12 +276,16 @@ fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
-/// behind, because another process streamed the event first. Errors leave things as they are.
-pub(super) async fn refresh(shared: &Shared, topic: &Topic) {
+/// behind, because another process streamed the event first. False: it couldn't be read.
+pub(super) async fn refresh(shared: &Shared, topic: &Topic) -> bool {
     match catch_up(shared, topic).await {
-        Ok(_) => topic.revived.notify_one(),
+        Ok(_) => {
+            topic.revived.notify_one();
+            true
+        }
         Err(error) => {
             tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+            false
         }
     }
 }
