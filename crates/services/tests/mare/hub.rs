@@ -300,6 +300,25 @@ async fn a_store_that_forgot_is_healed_by_the_writer() {
     assert_eq!(data(&seen[0])["status"], "completed");
 }
 
+/// A store that had forgotten the job holds its record again, from the worker that runs it, and not yet
+/// its log. Whoever begins that log must be able to go on with it.
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_nobody() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.wipe();
+    world.triton.set_job(job.job.clone());
+    tokio::time::sleep(POSITION_CHECK * 4).await;
+    assert!(world.triton.calls("job") > 0, "it was asked for");
+    let log = world.memory.bus().read(&job_id("j"), 0, 0).await;
+    assert!(log.expect("memory answers").is_none());
+    job.begin_again("0000ffff", completed()).await;
+    assert_eq!(ids(&eyes.rest().await), ["0000ffff-1", CLOSING]);
+}
+
 fn told(id: &str, status: JobStatus) -> Job {
     let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
