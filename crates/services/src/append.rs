@@ -54,6 +54,8 @@ pub(crate) enum Outcome {
     Fenced,
     /// It can't follow what the job has been through. Nothing changed.
     Illegal(Illegal),
+    /// There is no log, and this is nothing to begin one with. Nothing changed.
+    NoLog,
 }
 
 /// Appends events of ours; a cheap handle.
@@ -73,7 +75,8 @@ impl Appender {
     ///
     /// Where the log is not what `job` is the fold of:
     /// - it went on: `job` becomes its fold, and the event is tried after that;
-    /// - it is gone: a new epoch begins over `job`'s state;
+    /// - it is gone: a new epoch begins over `job`'s state, unless anybody may append this: a job that
+    ///   nobody holds would have a log then, and nobody to end it;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
     ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log;
     /// - the store says that it may have lost events: a new epoch over the log's state replaces it.
@@ -145,11 +148,13 @@ impl Appender {
                 }
                 Published::Ended => return Ok(Outcome::Ended),
                 Published::Fenced => return Ok(Outcome::Fenced),
-                Published::Conflict(_) => {
-                    log = refold(job, self.read(job, total).await?, holds, false);
-                }
-                Published::Doubtful(_) => {
-                    log = refold(job, self.read(job, total).await?, holds, true);
+                Published::Conflict(_) | Published::Doubtful(_) => {
+                    let found = self.read(job, total).await?;
+                    if found.is_none() && append.fence == Fence::Open {
+                        return Ok(Outcome::NoLog);
+                    }
+                    let doubtful = matches!(published, Published::Doubtful(_));
+                    log = refold(job, found, holds, doubtful);
                 }
             }
         }

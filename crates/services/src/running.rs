@@ -181,7 +181,7 @@ impl RunningJob {
                     self.hold.remember(&self.job);
                     return Ok(());
                 }
-                Outcome::Fenced => self.recover().await?,
+                Outcome::Fenced | Outcome::NoLog => self.recover().await?,
                 Outcome::Ended => return Err(Stop::Ended),
                 Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
                 Outcome::Illegal(illegal) => {
