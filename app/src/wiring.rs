@@ -41,6 +41,8 @@ const SECRETS: [&str; 4] = [
 
 /// How long a start waits for the store to tell its time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
+/// How long a worker that doesn't know the store's time claims nothing.
+const LONGEST_WAIT_FOR_THE_CLOCK: Duration = Duration::from_secs(10);
 
 /// The store ports of one backend.
 struct Stores {
@@ -104,6 +106,7 @@ pub(crate) struct System {
 struct Site {
     shutdown: CancellationToken,
     clock: Clock,
+    store_clock: StoreClock,
     ops: ops::Dependencies,
     max_connections: usize,
     tasks: TaskTracker,
@@ -139,15 +142,11 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
     let draining = Arc::new(AtomicBool::new(false));
     let clock = StoreClock::new(system_clock());
     // Before anything is stamped, if the store is up; a program starts while it is down, too.
-    if !matches!(
-        tokio::time::timeout(FIRST_LOOK_AT_THE_CLOCK, clock.set(&*stores.bus)).await,
-        Ok(Ok(()))
-    ) {
-        tracing::debug!("the store's clock can't be read yet");
-    }
+    clock.begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK).await;
     let site = Site {
         shutdown: CancellationToken::new(),
         clock: clock.clock(),
+        store_clock: clock.clone(),
         ops: ops::Dependencies {
             metrics,
             readiness: readiness(Arc::clone(&draining)),
@@ -246,8 +245,19 @@ async fn start_worker(
         system.servers.push(("ops", handle));
     }
     // Last: a program whose port is taken must not have claimed a job.
-    let shutdown = site.shutdown.clone();
-    site.tasks.spawn(async move { worker.run(shutdown).await });
+    let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
+    site.tasks.spawn(async move {
+        // The store may answer a claim and have failed to tell its time right before: events that are
+        // stamped an hour off are missed by who looks for what changed.
+        tokio::select! {
+            () = store_clock.known() => {}
+            () = tokio::time::sleep(LONGEST_WAIT_FOR_THE_CLOCK) => {
+                tracing::warn!("the store doesn't tell its time: events are stamped by this machine's clock");
+            }
+            () = shutdown.cancelled() => {}
+        }
+        worker.run(shutdown).await;
+    });
     Ok(())
 }
 
