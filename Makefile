@@ -1,6 +1,6 @@
 # Every target says what it does; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis test bench lint docs
+.PHONY: help run run-redis test sim bench lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ test: ## every test, with real Redis servers and real foreign clients
 	@scripts/set-up test
 	cargo build --workspace --bins
 	@scripts/test
+
+sim: ## the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… tells one step by step
+	cargo build --profile sim -p conch-sim
+	"$${CARGO_TARGET_DIR:-target}/sim/conch-sim"
 
 bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench
