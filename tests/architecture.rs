@@ -77,7 +77,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const INSIDE: &[&str] = &["conch-domain", "conch-wire", "conch-ports"];
 
 /// A technology, and who alone may name it. The tests and the benches stand outside of the system.
-const TECHNOLOGIES: [(&[&str], &[&str]); 6] = [
+const TECHNOLOGIES: [(&[&str], &[&str]); 7] = [
     (&["redis", "deadpool-redis"], &["conch-redis"]),
     (
         &["axum", "tower-http", "utoipa", "utoipa-axum"],
@@ -87,6 +87,8 @@ const TECHNOLOGIES: [(&[&str], &[&str]); 6] = [
         &["reqwest"],
         &["conch-triton", "conch-generator", "conch-tests"],
     ),
+    // What a token is, and what checks its signature.
+    (&["jsonwebtoken", "ring", "signature"], &["conch-http"]),
     // What reqwest is made of: its errors are told apart by it.
     (
         &["hyper", "hyper-util"],
@@ -198,6 +200,9 @@ fn a_planted_import_against_the_arrows_is_found() {
         ("conch", "redis"),
         ("conch", "conch-tests"),
         ("conch-services", "async-nats"),
+        ("conch-services", "jsonwebtoken"),
+        ("conch", "jsonwebtoken"),
+        ("conch-triton", "jsonwebtoken"),
     ] {
         let found = violations(&planted(package, dependency, "normal"));
         assert!(

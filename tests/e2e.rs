@@ -3,6 +3,8 @@
 //! Every test starts what it needs, on ports of its own, and ends it. Intervals are short (see
 //! `harness/conch.rs`); limits are generous, and only a failing test waits them out.
 
+#[path = "e2e/auth.rs"]
+mod auth;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/faults.rs"]

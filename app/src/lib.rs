@@ -5,17 +5,22 @@
 pub mod config;
 mod demo;
 mod shutdown;
+mod supervisor;
 mod telemetry;
 mod wiring;
 
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use tokio_util::sync::CancellationToken;
 
 use config::{Program, Settings, Source};
+use wiring::System;
 
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;
+/// `EX_SOFTWARE`: a task that the process can't do without is gone. To be started again.
+const EXIT_SOFTWARE: u8 = 70;
 
 /// Runs a program from its command line to its end. `announce` is told the settings once everything
 /// is up.
@@ -36,7 +41,7 @@ pub fn main(program: Program, flags: &ArgMatches, announce: fn(&Settings)) -> Ex
         }
     };
     match run(settings, &source.warnings, announce) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -54,18 +59,16 @@ pub fn command(name: &'static str, about: &'static str, program: Program) -> Com
     )
 }
 
-fn run(settings: Settings, warnings: &[String], announce: fn(&Settings)) -> anyhow::Result<()> {
+fn run(
+    settings: Settings,
+    warnings: &[String],
+    announce: fn(&Settings),
+) -> anyhow::Result<ExitCode> {
     let metrics = telemetry::start(settings.log_format, &settings.log_filter)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    // One TLS implementation for all clients; an error only says that one was chosen before.
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        tracing::debug!("a TLS provider was installed already");
-    }
+    install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -74,9 +77,31 @@ fn run(settings: Settings, warnings: &[String], announce: fn(&Settings)) -> anyh
         let known = settings.clone();
         let system = wiring::start(settings, metrics).await?;
         announce(&known);
-        asked_to_end.cancelled().await;
-        system.drain().await;
-        tracing::info!("drained");
-        Ok(())
+        Ok(operate(system, &asked_to_end).await)
     })
+}
+
+/// One TLS implementation for all clients; an error only says that one was chosen before.
+fn install_tls() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        tracing::debug!("a TLS provider was installed already");
+    }
+}
+
+/// Waits for a reason to end, drains, and says how it went.
+async fn operate(system: System, asked_to_end: &CancellationToken) -> ExitCode {
+    tokio::select! {
+        () = asked_to_end.cancelled() => {}
+        () = system.failed() => {}
+    }
+    let well = system.drain().await;
+    tracing::info!("drained");
+    if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_SOFTWARE)
+    }
 }

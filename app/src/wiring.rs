@@ -12,7 +12,8 @@ use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
 use conch_http::serve::{Handle, Router};
 use conch_http::{body, mare, ops, serve, triton};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator};
+use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
+use conch_services::access::Access;
 use conch_services::cancel::Cancel;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub::Hub;
@@ -22,17 +23,23 @@ use conch_services::reconcile::Reconcile;
 use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
+use conch_services::subscription::{self, Subscription};
+use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Backend, Generator, Settings};
 use crate::demo;
+use crate::supervisor::Supervisor;
 use crate::telemetry::Metrics;
 
+#[cfg(test)]
+mod tests;
+
 /// Variables of ours that a generator's program has no business with.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
+    "AUTH_JWT_SECRET",
     "TRITON_TOKEN",
     "REDIS_URL",
     "REDIS_PASSWORD",
@@ -50,6 +57,7 @@ struct Stores {
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
+    tickets: Arc<dyn TicketStore>,
     /// Whether a commit also caches the result.
     commit_caches: bool,
 }
@@ -64,6 +72,7 @@ impl Stores {
                     cache: memory.cache(),
                     queue: memory.queue(),
                     catalogue: memory.catalogue(),
+                    tickets: memory.tickets(),
                     commit_caches: true,
                 }
             }
@@ -75,6 +84,7 @@ impl Stores {
                     cache: stores.cache,
                     queue: stores.queue,
                     catalogue: stores.catalogue,
+                    tickets: stores.tickets,
                     commit_caches,
                 }
             }
@@ -99,7 +109,7 @@ pub(crate) struct System {
     drain: Duration,
     hub: Option<Hub>,
     servers: Vec<(&'static str, Handle)>,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
 }
 
 /// What the parts of one process share while they are put together.
@@ -109,7 +119,9 @@ struct Site {
     store_clock: StoreClock,
     ops: ops::Dependencies,
     max_connections: usize,
-    tasks: TaskTracker,
+    supervisor: Supervisor,
+    /// Whoever listens has to come before it runs.
+    subscription: Subscription,
 }
 
 impl Site {
@@ -138,21 +150,35 @@ impl Site {
 /// # Errors
 /// When an address can't be listened on, or a part can't be built from its settings.
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
-    let stores = Stores::new(settings.backend)?;
+    let stores = Stores::new(settings.backend.clone())?;
+    start_on(&stores, system_clock(), settings, metrics).await
+}
+
+async fn start_on(
+    stores: &Stores,
+    clock: Clock,
+    settings: Settings,
+    metrics: Metrics,
+) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
-    let clock = StoreClock::new(system_clock());
+    let store_clock = StoreClock::new(clock);
     // Before anything is stamped, if the store is up; a program starts while it is down, too.
-    clock.begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK).await;
-    let site = Site {
-        shutdown: CancellationToken::new(),
-        clock: clock.clock(),
-        store_clock: clock.clone(),
+    store_clock
+        .begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK)
+        .await;
+    let shutdown = CancellationToken::new();
+    let supervisor = Supervisor::new(shutdown.clone());
+    let mut site = Site {
+        shutdown,
+        clock: store_clock.clock(),
+        store_clock: store_clock.clone(),
         ops: ops::Dependencies {
             metrics,
-            readiness: readiness(Arc::clone(&draining)),
+            readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
         max_connections: settings.max_connections,
-        tasks: TaskTracker::new(),
+        supervisor,
+        subscription: subscription::Settings::default().build(stores.bus.subscribe()),
     };
     let mut system = System {
         shutdown: site.shutdown.clone(),
@@ -160,23 +186,30 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
         drain: settings.drain,
         hub: None,
         servers: Vec::new(),
-        tasks: site.tasks.clone(),
+        supervisor: site.supervisor.clone(),
     };
-    let keeps_time = clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
-    site.tasks.spawn(keeps_time);
+    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
+    site.supervisor.spawn("clock", keeps_time);
     // Triton first: Mare's gateway finds it there.
     if let Some(worker) = settings.worker {
-        start_worker(&site, &stores, worker, settings.drain, &mut system).await?;
+        start_worker(&mut site, stores, worker, settings.drain, &mut system).await?;
     }
     if let Some(mare) = settings.mare {
-        start_mare(&site, &stores, mare, &mut system).await?;
+        start_mare(&mut site, stores, mare, &mut system).await?;
     }
+    site.supervisor
+        .spawn("subscription", site.subscription.run());
     Ok(system)
 }
 
-fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+fn readiness(
+    supervisor: Supervisor,
+    draining: Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     Arc::new(move || {
-        if draining.load(Ordering::Acquire) {
+        if let Some(why) = supervisor.failure() {
+            Err(format!("{why}: this process is about to end"))
+        } else if draining.load(Ordering::Acquire) {
             Err("draining: this process is about to end".to_owned())
         } else {
             Ok(())
@@ -185,7 +218,7 @@ fn readiness(draining: Arc<AtomicBool>) -> Arc<dyn Fn() -> Result<(), String> + 
 }
 
 async fn start_worker(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
@@ -194,7 +227,7 @@ async fn start_worker(
     let clock = &site.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
     if settings.demo_client {
-        site.tasks.spawn(demo::seed(
+        site.supervisor.spawn_errand(demo::seed(
             records.clone(),
             Arc::clone(&stores.catalogue),
             site.shutdown.clone(),
@@ -245,8 +278,9 @@ async fn start_worker(
         system.servers.push(("ops", handle));
     }
     // Last: a program whose port is taken must not have claimed a job.
+    let signals = site.subscription.listener("worker");
     let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
-    site.tasks.spawn(async move {
+    site.supervisor.spawn("worker", async move {
         // The store may answer a claim and have failed to tell its time right before: events that are
         // stamped an hour off are missed by who looks for what changed.
         tokio::select! {
@@ -256,7 +290,7 @@ async fn start_worker(
             }
             () = shutdown.cancelled() => {}
         }
-        worker.run(shutdown).await;
+        worker.run(signals, shutdown).await;
     });
     Ok(())
 }
@@ -275,7 +309,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
 }
 
 async fn start_mare(
-    site: &Site,
+    site: &mut Site,
     stores: &Stores,
     settings: config::Mare,
     system: &mut System,
@@ -304,8 +338,9 @@ async fn start_mare(
         gateway: Arc::clone(&gateway),
         reconcile: reconcile.clone(),
     });
-    site.tasks.spawn(ingest::run(
+    let ingest = ingest::run(
         Arc::clone(bus),
+        site.subscription.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             cache_results: (!stores.commit_caches).then(|| lookup.clone()),
@@ -313,8 +348,14 @@ async fn start_mare(
         settings.foreign_events,
         Arc::clone(&site.clock),
         site.shutdown.clone(),
-    ));
+    );
+    site.supervisor.spawn("ingest", ingest);
+    let (watched, shutdown) = (hub.clone(), site.shutdown.clone());
+    site.supervisor.spawn("hub", async move {
+        shutdown.run_until_cancelled(watched.failed()).await;
+    });
     let router = mare::Settings {
+        auth: settings.auth,
         cors_origins: settings.cors_origins,
         body: body::Limits::default(),
     }
@@ -322,6 +363,9 @@ async fn start_mare(
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
+        access: Access::new(Arc::clone(&gateway)),
+        tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&site.clock)),
+        clock: Arc::clone(&site.clock),
         gateway,
         bus: Arc::clone(bus),
         cache: Arc::clone(&stores.cache),
@@ -329,18 +373,27 @@ async fn start_mare(
     });
     let handle = site.serve("Mare", settings.address, router).await?;
     system.servers.push(("Mare", handle));
+    if let Some(address) = settings.ops_address {
+        let router = ops::router(site.ops.clone());
+        let handle = site.serve("Mare's /metrics", address, router).await?;
+        system.servers.push(("ops", handle));
+    }
     system.hub = Some(hub);
     Ok(())
 }
 
 impl System {
+    /// Waits until a task ended that the process can't do without. Cancel-safe.
+    pub(crate) async fn failed(&self) {
+        self.supervisor.failed().await;
+    }
+
     /// Ends everything within the drain time: not ready any more, streams told to come back, requests
-    /// answered, jobs given back. What is still open then is cut.
-    pub(crate) async fn drain(self) {
+    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
+    pub(crate) async fn drain(self) -> bool {
         self.draining.store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + self.drain;
         self.shutdown.cancel();
-        self.tasks.close();
         let servers = async {
             futures::future::join_all(self.servers.iter().map(|(name, server)| async move {
                 let cut = server.drain(self.drain).await;
@@ -351,7 +404,7 @@ impl System {
             .await;
         };
         let tasks = async {
-            self.tasks.wait().await;
+            self.supervisor.stopped().await;
             if let Some(hub) = &self.hub {
                 hub.stopped().await;
             }
@@ -363,5 +416,6 @@ impl System {
         {
             tracing::warn!("the drain took longer than DRAIN_SECONDS: ending anyway");
         }
+        self.supervisor.failure().is_none()
     }
 }

@@ -40,6 +40,8 @@ fn a_setting_that_cannot_work_stops_a_program_before_it_binds() {
         ("conch-worker", "EVENT_BUS", "memory"),
         ("conch-worker", "LEASE_SECONDS", "soon"),
         ("conch-worker", "TRITON_API_ADDR", "0.0.0.0:8000"),
+        ("conch-api", "AUTH", "jwt"),
+        ("conch-api", "MARE_API_ADDR", "0.0.0.0:16000"),
     ] {
         let output = run(name, &[], &[(variable, value)]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -8,7 +8,7 @@ use conch_harness::{Persistence, Redis};
 use serde_json::json;
 
 /// Makes the users that the documentation names; answers for how many it did.
-fn make_users(redis: &Redis) -> usize {
+pub(crate) fn make_users(redis: &Redis) -> usize {
     let text = std::fs::read_to_string(repository().join("docs/operations.md"));
     let text = text.expect("the documentation is there");
     let lines = text.lines().filter(|l| l.starts_with("ACL SETUSER "));
@@ -20,7 +20,7 @@ fn make_users(redis: &Redis) -> usize {
         .count()
 }
 
-fn url(redis: &Redis, user: &str) -> String {
+pub(crate) fn url(redis: &Redis, user: &str) -> String {
     format!("redis://{user}:secret@127.0.0.1:{}/0", redis.port())
 }
 

@@ -9,7 +9,13 @@ use conch_ports::{Error, ErrorKind};
 use crate::problem::{Code, Problem};
 
 /// The ports behind which a store stands, as operations name them; behind all others stands Triton.
-const STORES: [&str; 4] = ["event_bus", "result_cache", "job_queue", "catalogue"];
+const STORES: [&str; 5] = [
+    "event_bus",
+    "result_cache",
+    "job_queue",
+    "catalogue",
+    "ticket_store",
+];
 
 /// For `map_err`, where a handler ends with the error.
 pub(crate) fn failed(error: impl Borrow<Error>) -> Problem {

@@ -34,11 +34,14 @@ pub fn router(dependencies: Dependencies) -> Router {
 
 /// The routes, for the services that have more of them.
 pub(crate) fn routes() -> Routes<Dependencies> {
-    vec![
-        ("/livez", get(livez)),
-        ("/readyz", get(readyz)),
-        ("/metrics", get(metrics)),
-    ]
+    let mut routes = probes();
+    routes.push(("/metrics", get(metrics)));
+    routes
+}
+
+/// Those that tell nothing but whether the process is well: for listeners that anybody may reach.
+pub(crate) fn probes() -> Routes<Dependencies> {
+    vec![("/livez", get(livez)), ("/readyz", get(readyz))]
 }
 
 async fn livez() -> Response {

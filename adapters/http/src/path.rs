@@ -45,18 +45,26 @@ pub(crate) fn parse<T: Identifier>(text: &str) -> Result<T, Problem> {
 #[derive(Debug)]
 pub(crate) struct Id<T>(pub(crate) T);
 
+impl<T: Identifier> Id<T> {
+    /// The path's id of that kind; none when the route has none.
+    pub(crate) async fn find(parts: &mut Parts) -> Option<Result<T, Problem>> {
+        let invalid_utf8 = |_| Problem::new(T::INVALID, "the id in the path is not UTF-8");
+        let parameters = match RawPathParams::from_request_parts(parts, &()).await {
+            Ok(parameters) => parameters,
+            Err(rejection) => return Some(Err(invalid_utf8(rejection))),
+        };
+        let mut ids = parameters.iter().filter(|(name, _)| *name == T::PARAMETER);
+        ids.next().map(|(_, value)| parse(value))
+    }
+}
+
 impl<S: Send + Sync, T: Identifier> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let invalid_utf8 = |_| Problem::new(T::INVALID, "the id in the path is not UTF-8");
-        let parameters = RawPathParams::from_request_parts(parts, state)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::find(parts)
             .await
-            .map_err(invalid_utf8)?;
-        let text = parameters
-            .iter()
-            .find_map(|(name, value)| (name == T::PARAMETER).then_some(value))
-            .unwrap_or_default();
-        Ok(Self(parse(text)?))
+            .unwrap_or_else(|| parse(""))
+            .map(Self)
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -63,6 +63,14 @@ codes! {
     InvalidTemplateId = "invalid-template-id", BAD_REQUEST, "Invalid template id";
     /// No or no valid credentials.
     Unauthorized = "unauthorized", UNAUTHORIZED, "Unauthorized";
+    /// A token that isn't taken.
+    InvalidToken = "invalid-token", UNAUTHORIZED, "Invalid token";
+    /// A token whose time is over.
+    ExpiredToken = "expired-token", UNAUTHORIZED, "Expired token";
+    /// A ticket that opens nothing, or not this.
+    InvalidTicket = "invalid-ticket", UNAUTHORIZED, "Invalid ticket";
+    /// A token without the scope that this needs.
+    InsufficientScope = "insufficient-scope", FORBIDDEN, "Insufficient scope";
     /// Valid credentials that don't allow it.
     Forbidden = "forbidden", FORBIDDEN, "Forbidden";
     /// No such path.
@@ -127,6 +135,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+    challenge: Option<HeaderValue>,
 }
 
 impl Problem {
@@ -137,7 +146,37 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
+            challenge: None,
         }
+    }
+
+    /// 401 for who brings no credentials.
+    pub fn unauthorized() -> Self {
+        let mut problem = Self::new(
+            Code::Unauthorized,
+            "this needs a token: `Authorization: Bearer <token>`",
+        );
+        problem.challenge = Some(HeaderValue::from_static("Bearer"));
+        problem
+    }
+
+    /// 401 for credentials that aren't taken; the detail says why, and nothing of them (RFC 6750 §3).
+    pub fn bad_credentials(code: Code, detail: &'static str) -> Self {
+        let mut problem = Self::new(code, detail);
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        problem.challenge = Some(challenge);
+        problem
+    }
+
+    /// 403 for credentials that lack a scope.
+    pub fn insufficient_scope(scope: &'static str) -> Self {
+        let mut problem = Self::new(
+            Code::InsufficientScope,
+            format!("this needs the scope `{scope}`"),
+        );
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        problem.challenge = HeaderValue::from_str(&challenge).ok();
+        problem
     }
 
     /// 422 for one field.
@@ -262,6 +301,9 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

@@ -27,6 +27,8 @@ pub enum When {
 #[derive(Default)]
 pub(crate) struct Plan {
     failures: HashMap<&'static str, VecDeque<(When, ErrorKind)>>,
+    /// Calls that panic, before any that fail.
+    panics: HashMap<&'static str, usize>,
     calls: HashMap<&'static str, u64>,
 }
 
@@ -34,6 +36,10 @@ impl Plan {
     /// Counts a call and says whether it fails.
     pub(crate) fn take(&mut self, operation: &'static str) -> Option<(When, ErrorKind)> {
         *self.calls.entry(operation).or_default() += 1;
+        if let Some(panics) = self.panics.get_mut(operation).filter(|calls| **calls > 0) {
+            *panics -= 1;
+            panic!("the store in memory was told to panic in {operation}");
+        }
         self.failures.get_mut(operation)?.pop_front()
     }
 }
@@ -101,9 +107,17 @@ impl Faults {
         planned.extend(std::iter::repeat_n((when, kind), calls));
     }
 
-    /// Forgets every planned failure.
+    /// Makes the next `calls` calls of an operation panic, as a defect does. Nothing was done then.
+    pub fn panic_next(&self, operation: &'static str, calls: usize) {
+        let mut store = self.memory.lock();
+        *store.plan.panics.entry(operation).or_default() += calls;
+    }
+
+    /// Forgets every planned failure and panic.
     pub fn fail_no_more(&self) {
-        self.memory.lock().plan.failures.clear();
+        let mut store = self.memory.lock();
+        store.plan.failures.clear();
+        store.plan.panics.clear();
     }
 
     /// How often the operation was called, failures included.

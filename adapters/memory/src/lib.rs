@@ -1,5 +1,5 @@
-//! Every store port in memory: [`EventBus`], [`ResultCache`], [`JobQueue`] and [`Catalogue`] over one
-//! store behind one lock, so that a commit with all that belongs to it is one atomic step. For the
+//! Every store port in memory: [`EventBus`], [`ResultCache`], [`JobQueue`], [`Catalogue`] and
+//! [`TicketStore`] over one store behind one lock, so that a commit with all that belongs to it is one atomic step. For the
 //! program that runs everything in one process, and for tests.
 //!
 //! Honest: jobs, records, templates and results are kept as bytes that pass through `conch-wire`
@@ -21,10 +21,11 @@ mod scripted_triton;
 mod settings;
 mod shelf;
 mod store;
+mod tickets;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache, TicketStore};
 use tokio::time::Instant;
 
 pub use faults::{Backup, Faults, When};
@@ -63,6 +64,11 @@ impl Memory {
 
     /// The records.
     pub fn catalogue(&self) -> Arc<dyn Catalogue> {
+        Arc::new(self.clone())
+    }
+
+    /// The tickets.
+    pub fn tickets(&self) -> Arc<dyn TicketStore> {
         Arc::new(self.clone())
     }
 

@@ -11,6 +11,7 @@ use conch_ports::{
     Cancelled, ClientFilter, Document, Error, ErrorKind, JobFilter, NewJob, Page, Paging,
     Requested, Result, TemplateFilter, TritonGateway,
 };
+use conch_wire::document;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -272,12 +273,14 @@ impl TritonGateway for ScriptedTriton {
         ))
     }
 
-    /// All of them: documents aren't looked into, so the filter does nothing.
-    async fn templates(&self, _: &TemplateFilter, paging: Paging) -> Result<Page<Document>> {
+    /// Of the filter only the client counts: documents are looked into no further.
+    async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Document>> {
         let script = self.called("triton_gateway.templates").await?;
-        Ok(page(
-            script.templates.iter().map(|(_, d)| d.clone()),
-            paging,
-        ))
+        let meets = |document: &&Document| {
+            let client = &filter.client_id;
+            client.is_none() || document::look(document.as_json()).client_id == *client
+        };
+        let documents = script.templates.iter().map(|(_, document)| document);
+        Ok(page(documents.filter(meets).cloned(), paging))
     }
 }

@@ -30,6 +30,10 @@ pub struct Settings {
     pub max_idempotency_keys: usize,
     /// What is bounded in every store. Templates are bounded with their jobs.
     pub quotas: Quotas,
+    /// Tickets at once. One more is refused by quota.
+    pub max_tickets: usize,
+    /// Tickets of one caller at once. One more is refused by quota.
+    pub max_tickets_per_caller: usize,
 }
 
 impl Default for Settings {
@@ -49,6 +53,8 @@ impl Default for Settings {
                 jobs: 25_000,
                 ..Quotas::default()
             },
+            max_tickets: 50_000,
+            max_tickets_per_caller: 200,
         }
     }
 }

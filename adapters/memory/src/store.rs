@@ -17,6 +17,7 @@ use crate::faults::Plan;
 use crate::feed::Feed;
 use crate::queue::Queue;
 use crate::shelf::Shelf;
+use crate::tickets::Tickets;
 
 pub(crate) struct Store {
     pub(crate) settings: Settings,
@@ -41,6 +42,7 @@ pub(crate) struct Data {
     pub(crate) templates: Shelf<TemplateId, TemplateRow>,
     /// The templates of each job by their place in its plan.
     pub(crate) places: HashMap<JobId, BTreeMap<u32, TemplateId>>,
+    pub(crate) tickets: Tickets,
 }
 
 /// One job's log with its state beside it.
@@ -151,6 +153,7 @@ impl Data {
             jobs: Shelf::new(settings.retention),
             templates: Shelf::new(settings.retention),
             places: HashMap::new(),
+            tickets: Tickets::default(),
         }
     }
 }

@@ -36,7 +36,7 @@ impl ResultCache for Cache {
         command.arg(self.keys.result(job_id));
         match self
             .connections
-            .read::<Option<Vec<u8>>>(OPERATION, &command)
+            .run_shared::<Option<Vec<u8>>>(OPERATION, &command)
             .await?
         {
             Ok(bytes) => Ok(bytes.map(Bytes::from)),

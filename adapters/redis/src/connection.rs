@@ -26,15 +26,32 @@ pub(crate) struct Connections {
     pool: Pool,
     shared: Arc<Shared>,
     client: Client,
+    config: AsyncConnectionConfig,
+    greeting: Greeting,
     connect_timeout: Duration,
 }
 
-/// The connection of [`Connections::read`].
+/// The line that operators look for, at the first connection of all.
+#[derive(Clone)]
+struct Greeting {
+    /// Whether it was said, or is not to be: events don't go through these connections.
+    over: Arc<AtomicBool>,
+}
+
+impl Greeting {
+    fn say(&self) {
+        if !self.over.swap(true, Ordering::Relaxed) {
+            tracing::info!("Event publisher connected to Redis");
+        }
+    }
+}
+
+/// The connection of [`Connections::run_shared`].
 #[derive(Default)]
 struct Shared {
     /// Numbered, so that whoever finds one broken does not throw away the one that replaced it.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
-    /// Held while one is opened: all readers wait for the same one.
+    /// Held while one is opened: all who share it wait for the same one.
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -55,15 +72,18 @@ impl Connections {
             .set_connection_timeout(Some(settings.connect_timeout))
             .set_response_timeout(Some(settings.response_timeout));
         let client = Client::open(address.clone()).expect("a parsed address makes a client");
-        let manager =
-            Manager::new_with_config(address, config).expect("a parsed address makes a manager");
-        let connected = Arc::new(AtomicBool::new(false));
-        let on_connect = Hook::sync_fn(move |_, _| {
-            if publishes && !connected.swap(true, Ordering::Relaxed) {
-                tracing::info!("Event publisher connected to Redis");
-            }
-            Ok(())
-        });
+        let manager = Manager::new_with_config(address, config.clone())
+            .expect("a parsed address makes a manager");
+        let greeting = Greeting {
+            over: Arc::new(AtomicBool::new(!publishes)),
+        };
+        let on_connect = {
+            let greeting = greeting.clone();
+            Hook::sync_fn(move |_, _| {
+                greeting.say();
+                Ok(())
+            })
+        };
         let limit = Some(settings.connect_timeout);
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size)
@@ -78,6 +98,8 @@ impl Connections {
             pool,
             shared: Arc::default(),
             client,
+            config,
+            greeting,
             connect_timeout: settings.connect_timeout,
         }
     }
@@ -102,10 +124,11 @@ impl Connections {
             .map_err(|error| failed(operation, error))
     }
 
-    /// Runs one cheap read, whose refusal the caller wants to look at, on a connection that all such
-    /// reads share: they go out together, and without the PING that the pool sends at each checkout.
-    /// A connection that broke is replaced, and the read repeated on the new one.
-    pub(crate) async fn read<T: FromRedisValue>(
+    /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
+    /// commands share: they go out together, without the PING that the pool sends at each checkout,
+    /// and none of them waits for the pool. A connection that broke is replaced, and the command
+    /// repeated on the new one: it must do no harm twice.
+    pub(crate) async fn run_shared<T: FromRedisValue>(
         &self,
         operation: &'static str,
         command: &Cmd,
@@ -117,6 +140,23 @@ impl Connections {
         }
         let (_, mut fresh) = self.shared(operation, number).await?;
         Ok(command.query_async(&mut fresh).await)
+    }
+
+    /// As [`Connections::run_shared`], for a script that does no harm twice.
+    pub(crate) async fn script_shared<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        let (number, mut connection) = self.shared(operation, 0).await?;
+        let answer = match script.invoke_async(&mut connection).await {
+            Err(error) if is_broken(&error) => {
+                let (_, mut fresh) = self.shared(operation, number).await?;
+                script.invoke_async(&mut fresh).await
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| failed(operation, error))
     }
 
     /// The shared connection, opened if there is none but those up to the number `broken`.
@@ -139,10 +179,14 @@ impl Connections {
         if let Some(usable) = current() {
             return Ok(usable);
         }
-        let fresh = (
-            broken + 1,
-            Connection::take(self.checkout(operation).await?),
-        );
+        // Not one of the pool's: those may all be busy.
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&self.config)
+            .await
+            .map_err(|error| unreachable(operation, PoolError::Backend(error)))?;
+        self.greeting.say();
+        let fresh = (broken + 1, connection);
         *self.shared.current.lock() = Some(fresh.clone());
         Ok(fresh)
     }

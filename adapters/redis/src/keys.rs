@@ -94,6 +94,21 @@ impl Keys {
         self.name(&format!("idempotency:{}", digest(key)))
     }
 
+    /// String: what the ticket with that hash stands for.
+    pub(crate) fn ticket(&self, hash: &str) -> String {
+        self.name(&format!("ticket:{hash}"))
+    }
+
+    /// Sorted set: the hashes of a caller's tickets by the moment at which they end.
+    pub(crate) fn tickets_of(&self, caller: &str) -> String {
+        self.name(&format!("tickets:caller:{}", digest(caller)))
+    }
+
+    /// Sorted set: the hashes of all tickets, likewise.
+    pub(crate) fn tickets(&self) -> String {
+        self.name("tickets:all")
+    }
+
     /// Sorted set: jobs of foreign publishers that have not ended, by the moment their log runs out.
     pub(crate) fn unfinished_foreign(&self) -> String {
         self.name("foreign:unfinished")

@@ -1,5 +1,5 @@
-//! Every store port on Redis 7: the logs with their announcements, the cached results, the queue and
-//! the catalogue. [`Settings::build`] makes them all; it does not wait for Redis.
+//! Every store port on Redis 7: the logs with their announcements, the cached results, the queue, the
+//! catalogue and the tickets. [`Settings::build`] makes them all; it does not wait for Redis.
 //!
 //! Whatever must happen in one step is one Lua script (`src/lua`): it looks at everything first,
 //! writes after, and publishes last, because a script that fails keeps what it has written.
@@ -16,5 +16,6 @@ mod queue;
 mod records;
 mod settings;
 mod subscribe;
+mod tickets;
 
 pub use settings::{InvalidSettings, Settings, Stores};

@@ -41,6 +41,7 @@ pub(crate) struct Scripts {
     pub(crate) restore: Script,
     pub(crate) put: Script,
     pub(crate) put_template: Script,
+    pub(crate) put_ticket: Script,
     pub(crate) list: Script,
     pub(crate) plan: Script,
 }
@@ -65,6 +66,7 @@ impl Scripts {
             restore: script!("prelude", "record", "restore"),
             put: script!("prelude", "record", "put"),
             put_template: script!("prelude", "record", "put_template"),
+            put_ticket: script!("prelude", "put_ticket"),
             list: script!("prelude", "record", "list"),
             plan: script!("plan"),
         }
@@ -188,16 +190,13 @@ impl EventBus for Redis {
     async fn publish(&self, commit: Commit) -> Result<Published> {
         const OPERATION: &str = "event_bus.publish";
         let call = self.commit(&self.scripts.publish, &commit, &[]);
-        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        // Once more does no harm: it is a duplicate.
+        let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
         if answer == ["full", "foreign"] {
             let quotas = self.settings.quotas;
             return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
         }
-        let published = outcome(OPERATION, &answer)?;
-        if published == Published::Appended {
-            log_published(&commit);
-        }
-        Ok(published)
+        outcome(OPERATION, &answer)
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
@@ -207,7 +206,7 @@ impl EventBus for Redis {
             .key(self.keys.state(job_id))
             .arg(after)
             .arg(limit.min(2 * self.settings.history_limit));
-        let answer: Option<Vec<Vec<u8>>> = self.connections.script(OPERATION, &call).await?;
+        let answer: Option<Vec<Vec<u8>>> = self.connections.script_shared(OPERATION, &call).await?;
         answer.map(|parts| log(OPERATION, parts)).transpose()
     }
 
@@ -219,7 +218,7 @@ impl EventBus for Redis {
         const OPERATION: &str = "event_bus.now";
         let answer = self
             .connections
-            .read(OPERATION, &redis::cmd("TIME"))
+            .run_shared(OPERATION, &redis::cmd("TIME"))
             .await?;
         let (seconds, micros): (i64, i64) = answer.map_err(|error| failed(OPERATION, error))?;
         Ok(Timestamp::from_micros(seconds * 1_000_000 + micros))
@@ -228,26 +227,6 @@ impl EventBus for Redis {
     async fn ping(&self) -> Result<()> {
         self.connections.ping("event_bus.ping").await
     }
-}
-
-/// The line that operators look for.
-pub(crate) fn log_published(commit: &Commit) {
-    let job = &commit.job;
-    tracing::info!(
-        job.id = %job.id,
-        job.sequence = job.position.sequence,
-        "Published event '{}' for job {}",
-        event_type(&commit.line),
-        job.id,
-    );
-}
-
-fn event_type(line: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        event_type: String,
-    }
-    serde_json::from_slice::<Line>(line).map_or_else(|_| "unknown".to_owned(), |l| l.event_type)
 }
 
 /// What a script says became of a commit.

@@ -10,7 +10,7 @@ use conch_ports::{
 };
 
 use crate::cache::millis;
-use crate::log::{Redis, log_published, outcome, unexpected};
+use crate::log::{Redis, outcome, unexpected};
 use crate::records::{Record, micros};
 
 #[async_trait]
@@ -40,10 +40,7 @@ impl JobQueue for Redis {
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
-            ["new"] => {
-                log_published(&commit);
-                Ok(Submitted::New)
-            }
+            ["new"] => Ok(Submitted::New),
             ["existing", id] => existing(OPERATION, id),
             ["reused"] => Ok(Submitted::KeyReused),
             ["full", "queue"] => Err(quotas.refusal(Quota::QueuedJobs, OPERATION)),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_ports::{Catalogue, EventBus, JobQueue, Quota, Quotas, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quota, Quotas, ResultCache, TicketStore};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
 use crate::cache::Cache;
@@ -34,9 +34,13 @@ pub struct Settings {
     pub unfinished_ttl: Duration,
     /// How long a log lives after its terminal event.
     pub finished_ttl: Duration,
+    /// Tickets at once; one more is refused by quota.
+    pub max_tickets: usize,
+    /// Tickets of one caller at once; one more is refused by quota.
+    pub max_tickets_per_caller: usize,
     /// How many jobs, clients and value propositions there may be.
     pub quotas: Quotas,
-    /// Most connections at once, the subscription's not counted.
+    /// Most connections at once, not counted the subscription's and one that cheap commands share.
     pub pool_size: usize,
     /// How long to wait for a connection, new or from the pool.
     pub connect_timeout: Duration,
@@ -81,6 +85,8 @@ pub struct Stores {
     pub queue: Arc<dyn JobQueue>,
     /// The records.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The tickets.
+    pub tickets: Arc<dyn TicketStore>,
 }
 
 impl Settings {
@@ -96,6 +102,8 @@ impl Settings {
             // A job lives a day at most; the second day is for whoever looks afterwards.
             unfinished_ttl: 2 * DAY,
             finished_ttl: DAY,
+            max_tickets: 50_000,
+            max_tickets_per_caller: 200,
             quotas: Quotas::default(),
             pool_size: 16,
             connect_timeout: Duration::from_secs(2),
@@ -124,7 +132,8 @@ impl Settings {
             bus: redis.clone(),
             cache,
             queue: redis.clone(),
-            catalogue: redis,
+            catalogue: redis.clone(),
+            tickets: redis,
         })
     }
 
@@ -204,6 +213,8 @@ impl fmt::Debug for Settings {
             .field("retention", &self.retention)
             .field("unfinished_ttl", &self.unfinished_ttl)
             .field("finished_ttl", &self.finished_ttl)
+            .field("max_tickets", &self.max_tickets)
+            .field("max_tickets_per_caller", &self.max_tickets_per_caller)
             .field("quotas", &self.quotas)
             .field("pool_size", &self.pool_size)
             .field("connect_timeout", &self.connect_timeout)

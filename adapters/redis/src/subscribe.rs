@@ -1,6 +1,7 @@
 //! The subscription: one supervised task on a connection of its own, that never takes silence for
-//! health. Every few seconds it publishes to a private channel through the pool, which is the way
-//! that events take, and gives the connection up when that does not come back in time.
+//! health. Every few seconds it publishes to a private channel and gives the connection up when that
+//! does not come back in time. It does so past the pool: one that is busy says nothing of the
+//! subscription.
 //!
 //! The consumer's queue is bounded in signals and bytes. What does not fit is dropped and a `Lapsed`
 //! is owed; Redis's own reader is always drained, so a slow consumer never grows memory elsewhere.
@@ -12,13 +13,13 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use conch_ports::{Error, ErrorKind, Result, Signal, Signals};
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use redis::Msg;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::connection::Connections;
+use crate::connection::{Connections, failed};
 use crate::keys::Keys;
 use crate::settings::Settings;
 
@@ -153,7 +154,8 @@ impl Subscriber {
     async fn publish_probe(&self) -> Result<()> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(&self.probes).arg("");
-        self.connections.run(OPERATION, &command).await
+        let published = self.connections.run_shared(OPERATION, &command).await?;
+        published.map_err(|error| failed(OPERATION, error))
     }
 
     /// Passes messages on until the connection is no good any more; answers why.
@@ -169,6 +171,8 @@ impl Subscriber {
     async fn probe(&self, echo: &Notify) -> Error {
         loop {
             sleep(self.probe_interval).await;
+            // A probe may have gone out twice, when its connection had to be replaced.
+            while echo.notified().now_or_never().is_some() {}
             let round_trip = async {
                 self.publish_probe().await?;
                 echo.notified().await;

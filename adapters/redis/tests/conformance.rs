@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 use conch_redis::{Settings, Stores};
 use parking_lot::Mutex;
 use server::Server;
@@ -21,6 +21,8 @@ const LIMITS: Limits = Limits {
     history_limit: 32,
     result_ttl: Duration::from_secs(1),
     ended_log_ttl: Duration::from_secs(1),
+    tickets: 6,
+    tickets_per_caller: 4,
     quotas: Quotas {
         queued_jobs: 24,
         jobs: 30,
@@ -41,6 +43,8 @@ fn settings(server: &Server) -> Settings {
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
+    settings.max_tickets = LIMITS.tickets;
+    settings.max_tickets_per_caller = LIMITS.tickets_per_caller;
     settings.quotas = LIMITS.quotas;
     settings
 }
@@ -84,6 +88,10 @@ impl Subject for OnRedis {
         self.stores.catalogue.clone()
     }
 
+    fn tickets(&self) -> Arc<dyn TicketStore> {
+        self.stores.tickets.clone()
+    }
+
     fn limits(&self) -> Limits {
         LIMITS
     }
@@ -94,6 +102,15 @@ impl Subject for OnRedis {
                 .build()
                 .expect("good settings")
                 .bus,
+        )
+    }
+
+    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
+        Some(
+            settings(&self.server.lock())
+                .build()
+                .expect("good settings")
+                .tickets,
         )
     }
 

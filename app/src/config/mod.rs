@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Command;
 use conch_http::mare::Origins;
+use conch_http::mare::auth::{self, Algorithm, KeySource};
 use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;
@@ -60,6 +61,10 @@ pub enum Backend {
 pub struct Mare {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it serves its operations apart, if anywhere.
+    pub ops_address: Option<SocketAddr>,
+    /// Whose tokens callers must bring; none: everybody may see and do all.
+    pub auth: Option<auth::Jwt>,
     /// How it reaches Triton.
     pub gateway: conch_triton::Settings,
     /// How events reach watchers.
@@ -408,11 +413,19 @@ fn mare(
     let default = SocketAddr::from(([127, 0, 0, 1], 16_000));
     let listen = source.parse("MARE_API_ADDR", default, address)?;
     let insecure = source.parse("INSECURE", false, boolean)?;
-    if !listen.ip().is_loopback() && !insecure {
+    let auth = jwt(source)?;
+    if !listen.ip().is_loopback() && auth.is_none() && !insecure {
         return Err(Error::new(
             "MARE_API_ADDR",
-            "is a public address, and there is no authentication: listen on a loopback address behind \
-             a proxy that has it, or pass --insecure",
+            "is a public address, and nobody has to say who they are: set AUTH=jwt, listen on a \
+             loopback address behind a proxy that authenticates, or pass --insecure",
+        ));
+    }
+    let cors_origins = source.parse("CORS_ORIGINS", Origins::Loopback, str::parse)?;
+    if cors_origins == Origins::Any && source.text("AUTH_COOKIE").is_some() {
+        return Err(Error::new(
+            "CORS_ORIGINS",
+            "can't be `*` where AUTH_COOKIE is set: name the origins whose pages may use the cookie",
         ));
     }
     // In one process the gateway finds Triton where it was just told to listen.
@@ -444,6 +457,8 @@ fn mare(
     let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
     Ok(Mare {
         address: listen,
+        ops_address: source.parse("MARE_OPS_ADDR", None, |t| address(t).map(Some))?,
+        auth,
         gateway,
         hub: conch_services::hub::Settings {
             position_check,
@@ -458,9 +473,70 @@ fn mare(
                 text,
             )
         })?,
-        cors_origins: source.parse("CORS_ORIGINS", Origins::Loopback, str::parse)?,
+        cors_origins,
         local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,
     })
+}
+
+/// Whose tokens are taken; none: nobody needs one.
+fn jwt(source: &Source) -> Result<Option<auth::Jwt>, Error> {
+    let wanted = source.parse("AUTH", false, |text| {
+        one_of(&[("off", false), ("jwt", true)], text)
+    })?;
+    if !wanted {
+        return Ok(None);
+    }
+    let required = |name: &'static str| {
+        let text = source.text(name).map(str::trim).filter(|t| !t.is_empty());
+        text.map(str::to_owned)
+            .ok_or_else(|| Error::new(name, "is required when AUTH=jwt"))
+    };
+    required("AUTH_JWT_ALGORITHM")?;
+    let algorithms = Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm));
+    let algorithm = source.parse("AUTH_JWT_ALGORITHM", Algorithm::Hs256, |text| {
+        one_of(&algorithms, text)
+    })?;
+    let (name, key) = key_source(source, algorithm)?;
+    let settings = auth::Settings {
+        algorithm,
+        key,
+        issuer: required("AUTH_JWT_ISSUER")?,
+        audience: required("AUTH_JWT_AUDIENCE")?,
+        clients_claim: source
+            .text("AUTH_CLIENTS_CLAIM")
+            .unwrap_or("clients")
+            .to_owned(),
+        cookie: source.parse("AUTH_COOKIE", None, |text| text.parse().map(Some))?,
+    };
+    // Building reads the keys: it is how the adapter checks what it is given.
+    settings.build().map(Some).map_err(|e| Error::new(name, e))
+}
+
+/// The one key, and the variable that names it.
+fn key_source(source: &Source, algorithm: Algorithm) -> Result<(&'static str, KeySource), Error> {
+    const SECRET: &str = "AUTH_JWT_SECRET";
+    const PUBLIC_KEY: &str = "AUTH_JWT_PUBLIC_KEY_FILE";
+    const KEY_SET: &str = "AUTH_JWKS_FILE";
+    let given: Vec<_> = [SECRET, PUBLIC_KEY, KEY_SET]
+        .into_iter()
+        .filter_map(|name| Some((name, source.text(name)?)))
+        .collect();
+    match given[..] {
+        [(name @ SECRET, text)] => Ok((name, KeySource::Secret(text.to_owned()))),
+        [(name @ PUBLIC_KEY, path)] => Ok((name, KeySource::PublicKeyFile(path.into()))),
+        [(name, path)] => Ok((name, KeySource::KeySetFile(path.into()))),
+        [(first, _), (second, _), ..] => Err(Error::new(
+            second,
+            format!("can't be set beside {first}: give one key"),
+        )),
+        [] => Err(Error::new(
+            match algorithm {
+                Algorithm::Hs256 => SECRET,
+                _ => PUBLIC_KEY,
+            },
+            "or AUTH_JWKS_FILE is required when AUTH=jwt",
+        )),
+    }
 }
 
 /// The address under which a listener is reached from this machine.

@@ -81,6 +81,13 @@ impl Source {
                 source.values.insert(setting.name, value.clone());
             }
         }
+        let is_set = |name: &str| source.values.contains_key(name);
+        let unused = source.values.keys().find(|name| name.starts_with("AUTH_"));
+        if let (Some(name), false) = (unused, is_set("AUTH")) {
+            source.warnings.push(format!(
+                "{name} is set and AUTH isn't: nobody needs a token. Was AUTH=jwt meant?"
+            ));
+        }
         source
     }
 

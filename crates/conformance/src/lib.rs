@@ -1,8 +1,8 @@
 //! Every law of the store ports as a test that any adapter runs.
 //!
 //! The doc comments of [`EventBus`](conch_ports::EventBus), [`ResultCache`](conch_ports::ResultCache),
-//! [`JobQueue`](conch_ports::JobQueue) and [`Catalogue`](conch_ports::Catalogue) state laws; here is
-//! one function of the same name for each. A law panics when it is broken.
+//! [`JobQueue`](conch_ports::JobQueue), [`Catalogue`](conch_ports::Catalogue) and
+//! [`TicketStore`](conch_ports::TicketStore) state laws; here is one function of the same name for each. A law panics when it is broken.
 //!
 //! # Running it against an adapter
 //! In the adapter's `tests/conformance.rs`, with `conch-conformance`, `tokio` (`macros`, `rt`) and
@@ -40,6 +40,7 @@ pub mod job_queue;
 mod observe;
 pub mod result_cache;
 mod subject;
+pub mod ticket_store;
 
 use futures::future::BoxFuture;
 
@@ -48,7 +49,7 @@ pub use subject::{ForeignBlob, Limits, Subject};
 /// One law.
 #[derive(Clone, Copy)]
 pub struct Law {
-    /// The port's module: `event_bus`, `result_cache`, `job_queue`, `catalogue`.
+    /// The port's module: `event_bus`, `result_cache`, `job_queue`, `catalogue`, `ticket_store`.
     pub port: &'static str,
     /// Its name in the port's docs.
     pub name: &'static str,
@@ -109,6 +110,13 @@ macro_rules! with_laws {
                 job_records_follow_the_log
                 templates_are_fenced
                 one_template_per_place
+            ]
+            ticket_store [
+                opens_again_and_again
+                a_ticket_ends
+                tickets_are_bounded_per_caller
+                tickets_are_bounded_in_total
+                tickets_open_elsewhere
             ]
         }
     };

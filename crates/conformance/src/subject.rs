@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 
 /// The bounds that the store under test was built with.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,10 @@ pub struct Limits {
     pub result_ttl: Duration,
     /// How long the log of a job that has ended lives. Best two seconds.
     pub ended_log_ttl: Duration,
+    /// Tickets at once. Best 6 to 20.
+    pub tickets: usize,
+    /// Tickets of one caller at once: at least 2, and fewer than all.
+    pub tickets_per_caller: usize,
     /// How many jobs, clients and value propositions there may be. Best 20 to 40, as some laws fill
     /// them up, and five more jobs than may wait or run; of value propositions and
     /// foreign jobs 4 to 10.
@@ -46,12 +50,17 @@ pub trait Subject: Send + Sync {
     fn queue(&self) -> Arc<dyn JobQueue>;
     /// The records.
     fn catalogue(&self) -> Arc<dyn Catalogue>;
+    /// The tickets.
+    fn tickets(&self) -> Arc<dyn TicketStore>;
     /// The bounds.
     fn limits(&self) -> Limits;
 
     /// The same store as another process sees it, through connections of its own; none when the bus
     /// doesn't declare itself shared.
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>>;
+
+    /// The tickets as that process sees them.
+    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>>;
 
     /// Lets at least this much time pass for the store: on paused time by moving it, else by waiting.
     async fn advance(&self, by: Duration);

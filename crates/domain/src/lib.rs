@@ -1,9 +1,10 @@
 //! What a job is, what can happen to it, and in which order: ids, events, the state machine,
-//! templates and clients.
+//! templates, clients and callers.
 //!
 //! Never in here: IO, async, a clock, serde. Time and randomness come in as arguments, so that
 //! every rule can be checked by a plain function call.
 
+mod caller;
 mod client;
 mod event;
 mod id;
@@ -11,6 +12,9 @@ mod job;
 mod template;
 mod time;
 
+pub use caller::{
+    Caller, Clients, Grant, Identity, MAX_CLIENTS_PER_CALLER, Opens, Scope, Scopes, TooManyClients,
+};
 pub use client::{Client, InvalidText, ValueProposition};
 pub use event::{Event, EventKind, RetryReason};
 pub use id::{

@@ -10,6 +10,7 @@ mod job_queue;
 mod quota;
 mod result_cache;
 mod template_generator;
+mod ticket_store;
 mod triton_gateway;
 
 pub use catalogue::{
@@ -24,4 +25,5 @@ pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
 pub use quota::{Quota, Quotas};
 pub use result_cache::ResultCache;
 pub use template_generator::{Brief, TemplateGenerator};
+pub use ticket_store::{TicketHash, TicketStore};
 pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};

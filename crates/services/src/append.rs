@@ -28,6 +28,18 @@ pub(crate) fn patience(total: Option<Duration>) -> ExponentialBuilder {
         .with_jitter_seed(entropy::seed())
 }
 
+/// The line that operators look for (contract §8), once per event that this process appended and
+/// announced.
+pub(crate) fn log_published(event: &Event, at: Position) {
+    let job_id = &event.job_id;
+    let event_type = event.kind.event_type();
+    tracing::info!(
+        job.id = %job_id,
+        job.sequence = at.sequence,
+        "Published event '{event_type}' for job {job_id}",
+    );
+}
+
 /// An event of ours on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Append {
@@ -134,11 +146,13 @@ impl Appender {
                 .await?;
             match published {
                 Published::Appended => {
-                    tracing::debug!(job.id = %job.id, job.sequence = next.position.sequence, event.kind = append.kind.event_type(), "appended");
+                    log_published(&event, next.position);
                     *job = next;
                     return Ok(Outcome::Appended);
                 }
                 Published::Duplicate(place) => {
+                    // The id is this call's own: it was this call that appended it.
+                    log_published(&event, place);
                     if place == next.position {
                         *job = next;
                     } else if let Some(log) = self.read(job, total).await? {

@@ -1,4 +1,4 @@
-//! A worker's one subscription: what is announced makes somebody look, and nothing more.
+//! What a worker hears: what is announced makes somebody look, and nothing more.
 //!
 //! Never in here: trust in a message. Anybody may have announced anything.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conch_domain::{EventKind, JobId};
-use conch_ports::{EventBus, Signal};
+use conch_ports::{Signal, Signals};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,9 +22,9 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    /// Passes on what the bus says. Nothing in a message is believed: it only makes somebody look.
-    pub(crate) async fn listen(&self, bus: Arc<dyn EventBus>, clock: Clock) {
-        let mut signals = bus.subscribe();
+    /// Passes on what the bus says, until it says no more. Nothing in a message is believed: it only
+    /// makes somebody look.
+    pub(crate) async fn listen(&self, mut signals: Signals, clock: Clock) {
         while let Some(signal) = signals.next().await {
             match signal {
                 Signal::Lapsed => {

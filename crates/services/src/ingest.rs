@@ -10,14 +10,14 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use conch_domain::{Illegal, JobId};
-use conch_ports::{ErrorKind, EventBus, Fence, Signal};
+use conch_ports::{ErrorKind, EventBus, Fence, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::hub::Hub;
 use crate::lookup::Lookup;
@@ -82,15 +82,20 @@ impl Overflow {
     }
 }
 
-/// Listens to the bus until `shutdown`.
+/// Listens to `signals`, which are `bus`'s, until `shutdown` or until they end.
+///
+/// # Panics
+/// When a lane did: the events of its jobs would be dropped from then on.
 pub async fn run(
     bus: Arc<dyn EventBus>,
+    mut signals: Signals,
     listeners: Listeners,
     foreign: ForeignEvents,
     clock: Clock,
     shutdown: CancellationToken,
 ) {
-    let tasks = TaskTracker::new();
+    let stop = shutdown.child_token();
+    let mut tasks = JoinSet::new();
     let overflow = Arc::new(Overflow::default());
     let lanes: Vec<_> = (0..LANES)
         .map(|_| {
@@ -100,18 +105,23 @@ pub async fn run(
                 listeners.clone(),
                 Arc::clone(&overflow),
                 events,
-                shutdown.clone(),
+                stop.clone(),
             ));
             sender
         })
         .collect();
     // Not known to those who choose job ids.
     let salt = entropy::seed();
-    let mut signals = bus.subscribe();
+    let mut gone = None;
     loop {
         let signal = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
+            Some(ended) = tasks.join_next() => {
+                gone = ended.err();
+                stop.cancel();
+                None
+            }
             signal = signals.next() => signal,
         };
         match signal {
@@ -154,8 +164,12 @@ pub async fn run(
         }
     }
     drop(lanes);
-    tasks.close();
-    tasks.wait().await;
+    while let Some(ended) = tasks.join_next().await {
+        gone = gone.or(ended.err());
+    }
+    if let Some(panic) = gone.and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn dropped(reason: &'static str) {

@@ -1,13 +1,14 @@
 //! The use cases, each in a file of its own.
 //!
 //! Mare's side: [`hub`] (fan-out), [`ingest`] (what comes in on the channels), [`reconcile`] (what
-//! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`].
+//! Triton knows and a log doesn't), [`lookup`] (cache first), [`edge_cancel`],
+//! [`access`] (what a caller may see), [`tickets`].
 //!
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
 //!
-//! Both: [`store_clock`], the one clock of all processes on one store; [`entropy`], the one source of
-//! randomness.
+//! Both: [`store_clock`], the one clock of all processes on one store; [`subscription`], what a process
+//! hears of the bus; [`entropy`], the one source of randomness.
 //!
 //! Never in here: the name of a technology, a socket, a header.
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use conch_domain::Timestamp;
 
+pub mod access;
 mod append;
 pub mod cancel;
 mod ears;
@@ -35,6 +37,8 @@ mod run;
 mod running;
 pub mod store_clock;
 pub mod submit;
+pub mod subscription;
+pub mod tickets;
 pub mod worker;
 
 /// Where the time comes from; UTC.

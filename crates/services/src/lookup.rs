@@ -3,21 +3,26 @@
 //! A log that foreign programs feed may have missed the job's end: while it shows none, Triton is asked
 //! from time to time. A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
 //! for the others. What a cache holds may come from any program, so it is checked before it is served.
+//!
+//! Who may see some clients' jobs only is answered of another's as of one that nobody knows, after the
+//! same questions were asked for a job that surely isn't there: so neither the answer nor its time nor
+//! an upstream that is down tells the two apart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{Job, JobId, JobStatus};
+use conch_domain::{ClientId, Clients, Job, JobId, JobStatus};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
-use conch_wire::job;
+use conch_wire::{document, job};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::time::Instant;
 
+use crate::entropy;
 use crate::reconcile::{Asked, Reconcile};
 
 /// Events of one page of a history read.
@@ -132,9 +137,9 @@ impl Lookup {
                 // A task of its own, so that it ends and leaves the map even if all askers go away;
                 // the ports bound how long it takes.
                 let flight = tokio::spawn(async move {
-                    let answer = inner.find(&id).await.map_err(Arc::new);
-                    inner.flights.lock().remove(&id);
-                    answer
+                    let under_way = UnderWay { inner, id };
+                    let found = under_way.inner.find(&under_way.id).await;
+                    found.map_err(Arc::new)
                 })
                 .map(|joined| joined.unwrap_or_else(|panic| Err(Arc::new(defect(panic)))))
                 .boxed()
@@ -146,25 +151,101 @@ impl Lookup {
         flight.await
     }
 
-    /// The kept events after sequence `after`.
+    /// As [`Lookup::job`], for who may see these clients' jobs. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Lookup::job`].
+    pub async fn job_seen_by(&self, clients: &Clients, job_id: &JobId) -> Answer {
+        let found = self.job(job_id).await?;
+        if clients.are_all() {
+            return Ok(found);
+        }
+        let Some(result) = found else {
+            return Ok(None);
+        };
+        let owner = match document::look(&result).client_id {
+            // Another program's cached result may not say whose it is.
+            None => self.owner(job_id).await?,
+            owner => owner,
+        };
+        if clients.see(owner.as_ref()) {
+            return Ok(Some(result));
+        }
+        self.job(&nobodys_job()).await
+    }
+
+    /// Whose the job is, by its log or else by Triton.
+    async fn owner(&self, job_id: &JobId) -> Result<Option<ClientId>, Error> {
+        if let Ok(Some(log)) = self.0.bus.read(job_id, 0, 0).await {
+            return Ok(log.job.client_id.clone());
+        }
+        let job = self.0.gateway.job(job_id).await?;
+        Ok(job.and_then(|job| job.client_id.clone()))
+    }
+
+    /// The kept events after sequence `after`, for who may see these clients' jobs.
     ///
     /// # Errors
     /// When the store, or for a job without a log Triton, is out of reach.
-    pub async fn events(&self, job_id: &JobId, after: u64) -> Result<Events, Arc<Error>> {
+    pub async fn events_seen_by(
+        &self,
+        clients: &Clients,
+        job_id: &JobId,
+        after: u64,
+    ) -> Result<Events, Arc<Error>> {
+        let events = self.events(clients, job_id, after).await?;
+        match events {
+            Some(events) => Ok(events),
+            None => Ok(self
+                .events(clients, &nobodys_job(), after)
+                .await?
+                .unwrap_or(Events::Unknown)),
+        }
+    }
+
+    /// The kept events; none when the job is another client's.
+    async fn events(
+        &self,
+        clients: &Clients,
+        job_id: &JobId,
+        after: u64,
+    ) -> Result<Option<Events>, Arc<Error>> {
         let mut lines = Vec::new();
         let mut from = after;
         while let Some(log) = self.0.bus.read(job_id, from, PAGE).await? {
+            if !clients.see(log.job.client_id.as_ref()) {
+                return Ok(None);
+            }
             let last = log.entries.last().map(|entry| entry.sequence);
             lines.extend(log.entries.into_iter().map(|entry| entry.line));
             match last {
                 Some(last) if last < log.job.position.sequence => from = last,
-                _ => return Ok(Events::Kept(lines)),
+                _ => return Ok(Some(Events::Kept(lines))),
             }
         }
-        Ok(match self.0.gateway.job(job_id).await? {
-            Some(_) => Events::Expired,
-            None => Events::Unknown,
-        })
+        Ok(Some(match self.0.gateway.job(job_id).await? {
+            Some(job) if clients.see(job.client_id.as_ref()) => Events::Expired,
+            // Triton was asked, as for a job that nobody knows.
+            Some(_) | None => Events::Unknown,
+        }))
+    }
+}
+
+/// A job id that nobody has: as many random bits as any.
+pub(crate) fn nobodys_job() -> JobId {
+    JobId::from_uuid(entropy::random_uuid())
+}
+
+/// A question's place on the list. Leaves it however the question ends: one that panicked must not be
+/// the answer to all who ask later.
+struct UnderWay {
+    inner: Arc<Inner>,
+    id: JobId,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.inner.flights.lock().remove(&self.id);
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use conch_domain::{Applied, Event, Illegal, Job, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
 
+use crate::append::log_published;
 use crate::entropy;
 
 /// Lost races after which an offer gives up; each loss means that another event was appended.
@@ -62,19 +63,25 @@ pub(crate) async fn offer(
             let applied = job.apply(position, event);
             debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
         }
+        let announce = fence != Fence::Foreign;
         let commit = Commit {
             line: encode(&job),
             event_id: event.event_id.clone(),
             // Of what isn't ours nothing is in the queue.
             effect: QueueEffect::Keep,
-            announce: fence != Fence::Foreign,
+            announce,
             fence: fence.clone(),
             replaces,
             base,
             job,
         };
         match bus.publish(commit).await? {
-            Published::Appended => return Ok(Offered::Appended(position)),
+            Published::Appended => {
+                if announce {
+                    log_published(event, position);
+                }
+                return Ok(Offered::Appended(position));
+            }
             Published::Duplicate(place) => return Ok(Offered::Duplicate(place)),
             Published::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
             Published::Fenced => return Ok(Offered::OwnJob),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use conch_domain::Timestamp;
 use conch_ports::{EventBus, Result};
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
@@ -33,7 +33,7 @@ pub struct StoreClock {
     /// Microseconds by which the store is ahead.
     offset: Arc<AtomicI64>,
     /// Whether the store has told its time.
-    known: Arc<watch::Sender<bool>>,
+    known: Arc<SetOnce<()>>,
 }
 
 impl StoreClock {
@@ -42,7 +42,7 @@ impl StoreClock {
         Self {
             local,
             offset: Arc::default(),
-            known: Arc::new(watch::Sender::new(false)),
+            known: Arc::default(),
         }
     }
 
@@ -54,9 +54,7 @@ impl StoreClock {
 
     /// Waits until the store has told its time once. Cancel-safe.
     pub async fn known(&self) {
-        let mut known = self.known.subscribe();
-        // The sender lives as long as this handle.
-        drop(known.wait_for(|known| *known).await);
+        self.known.wait().await;
     }
 
     /// Asks the store until it has told its time, but not for longer than `within`.
@@ -92,14 +90,15 @@ impl StoreClock {
                     "this machine's clock differs from the store's: events are stamped by the store's"
                 );
             }
-            self.known.send_replace(true);
+            // Known it stays, whoever says so first.
+            drop(self.known.set(()));
         }
         Ok(useful)
     }
 
     /// Asks again and again, until `shutdown`.
     pub async fn keep(self, bus: Arc<dyn EventBus>, shutdown: CancellationToken) {
-        let mut wait = if *self.known.borrow() {
+        let mut wait = if self.known.initialized() {
             INTERVAL
         } else {
             RETRY

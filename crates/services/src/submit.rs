@@ -15,7 +15,7 @@ use conch_ports::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::append::patience;
+use crate::append::{log_published, patience};
 use crate::{Clock, entropy};
 
 /// How long an idempotency key is remembered (contract §4).
@@ -92,6 +92,7 @@ impl Submit {
         .await?;
         match submitted {
             Submitted::New => {
+                log_published(&event, job.position);
                 tracing::info!(job.id = %job.id, client.id = %new.client_id, "job queued");
                 Ok(Requested::Accepted(Box::new(job)))
             }

@@ -2,17 +2,17 @@
 //! and gives them all back when it is told to stop.
 //!
 //! Never in here: what a job consists of (`run`), whose lease has run out (`reap`). Nothing is
-//! claimed once the shutdown has begun, and no task outlives [`Worker::run`].
+//! claimed once the shutdown has begun, and no task outlives [`Worker::run`], nor does that outlive one
+//! that it can't do without.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{EventKind, RetryReason, Timestamp};
-use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, TemplateGenerator};
+use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::append::Appender;
 use crate::ears::{Ears, Listed};
@@ -130,27 +130,35 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works until `shutdown`, then gives back what runs and returns, within [`Settings::drain`].
+    /// Works until `shutdown`, hears of the bus through `signals`, then gives back what runs and returns, within [`Settings::drain`].
     ///
-    /// Dropped, it stops at once and writes nothing more; its leases run out by themselves.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Returns before that, its jobs given back, when `signals` end: a worker that hears of nothing
+    /// is not left to look as if it worked. Dropped, it stops at once and writes nothing more; its
+    /// leases run out by themselves.
+    ///
+    /// # Panics
+    /// When a task of its own did. The jobs that it ran were given back.
+    pub async fn run(self, signals: Signals, shutdown: CancellationToken) {
+        // This worker's own, so that it can give its jobs back though the process goes on.
+        let stop = shutdown.child_token();
         let context = Context {
             appender: Appender::new(Arc::clone(&self.deps.bus), Arc::clone(&self.deps.clock)),
             settings: self.settings,
             deps: self.deps,
-            shutdown: shutdown.clone(),
+            shutdown: stop.clone(),
         };
         let ears = Arc::new(Ears::default());
-        let listener = {
-            let (ears, deps) = (Arc::clone(&ears), context.deps.clone());
-            tokio::spawn(async move { ears.listen(deps.bus, deps.clock).await })
-        };
-        let _listener = AbortOnDropHandle::new(listener);
-        let _reaper = AbortOnDropHandle::new(tokio::spawn(reap::run(context.clone())));
+        let mut standing = JoinSet::new();
+        {
+            let (ears, clock) = (Arc::clone(&ears), Arc::clone(&context.deps.clock));
+            standing.spawn(async move { ears.listen(signals, clock).await });
+        }
+        standing.spawn(reap::run(context.clone()));
 
         let mut jobs = JoinSet::new();
         let mut outage = Outage::default();
-        while !shutdown.is_cancelled() {
+        let mut gone = None;
+        while !stop.is_cancelled() {
             let wait = if jobs.len() < context.settings.concurrency {
                 // Not raced against anything: a claim whose answer is dropped blocks its job.
                 let since = Instant::now();
@@ -176,7 +184,11 @@ impl Worker {
             let room = jobs.len() < context.settings.concurrency;
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {}
+                () = stop.cancelled() => {}
+                Some(ended) = standing.join_next() => {
+                    gone = ended.err();
+                    stop.cancel();
+                }
                 Some(ended) = jobs.join_next() => note(ended),
                 () = tokio::time::sleep(wait), if room => {}
                 () = ears.queue.notified(), if room && !outage.is_on() => {}
@@ -194,6 +206,10 @@ impl Worker {
             );
         }
         jobs.shutdown().await;
+        standing.shutdown().await;
+        if let Some(panic) = gone.and_then(|error| error.try_into_panic().ok()) {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! The only mapping layer there is. Never in here: IO, a clock, a decision about what an event means
 //! (that is the domain's).
 
+pub mod document;
 pub mod draft;
 pub mod event;
 mod fields;
+pub mod grant;
 pub mod job;
 pub mod record;
 pub mod request;

@@ -21,6 +21,14 @@ pub fn event(id: &str, line: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The last event of a stream whose watcher's credentials have run out. It has a name, so that it is no
+/// job event to a browser's `onmessage`, and no id, so that it moves no cursor. Its `status` is there,
+/// and is none, for readers that look at that field of each data line.
+pub const AUTH_EXPIRED: Bytes = Bytes::from_static(
+    b"event: auth_expired\ndata: {\"event_type\":\"auth_expired\",\"status\":null,\"code\":\"expired-token\",\
+      \"detail\":\"the credentials of this stream have run out: connect again with fresh ones\"}\n\n",
+);
+
 /// The line of a frame that [`event`] made; shares its bytes.
 pub fn data(frame: &Bytes) -> Option<Bytes> {
     const BEFORE: &[u8] = b"\ndata: ";

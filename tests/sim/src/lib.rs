@@ -22,6 +22,7 @@ pub mod planted;
 mod process;
 mod report;
 mod run;
+mod shown;
 mod sse;
 mod store;
 mod triton;

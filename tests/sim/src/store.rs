@@ -16,12 +16,12 @@ use conch_ports::{
 };
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::channel::Channel;
 use crate::fold::Fold;
 use crate::history::{Change, Fault, History, Millis, What, Write};
 use crate::process::Process;
+use crate::shown::Shown;
 
 /// The store's clock at the beginning of a run: 2026-01-01T00:00:00Z.
 const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -51,7 +51,7 @@ pub(crate) struct Store {
     pub(crate) history: Arc<History>,
     pub(crate) channel: Arc<Channel>,
     /// How far each log has come.
-    pub(crate) ends: watch::Sender<BTreeMap<JobId, u64>>,
+    pub(crate) ends: Shown<BTreeMap<JobId, u64>>,
     faults: Faults,
     announced: Mutex<Signals>,
     notes: Mutex<Notes>,
@@ -78,7 +78,7 @@ impl Store {
             faults: memory.faults(),
             history,
             channel,
-            ends: watch::Sender::default(),
+            ends: Shown::default(),
             notes: Mutex::default(),
         }
     }
@@ -372,7 +372,7 @@ impl Store {
             changes.push(Change::Shrank { to: sequence });
         }
         seen.end = sequence;
-        self.ends.send_modify(|ends| {
+        self.ends.change(|ends| {
             ends.insert(id.clone(), sequence);
         });
         if log.oldest != seen.oldest {

@@ -17,7 +17,7 @@ use conch_services::lookup::{self, Lookup};
 use conch_services::reconcile::Reconcile;
 use conch_services::store_clock::StoreClock;
 use conch_services::submit::Submit;
-use conch_services::{Clock, worker};
+use conch_services::{Clock, subscription, worker};
 use parking_lot::Mutex;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -256,6 +256,7 @@ impl World {
             }),
             clock: clock.clock(),
         });
+        let hears = Arc::clone(&bus);
         let keeps_time = clock.clone().keep(bus, shutdown.clone());
         let keeps_time = AbortOnDropHandle::new(tokio::spawn(keeps_time));
         tokio::select! {
@@ -264,8 +265,11 @@ impl World {
             () = clock.known() => {}
             () = tokio::time::sleep(LONGEST_WAIT_FOR_THE_CLOCK) => {}
         }
-        worker.run(shutdown).await;
-        drop(keeps_time);
+        let mut subscription = subscription::Settings::default().build(hears.subscribe());
+        let signals = subscription.listener("worker");
+        let hears = AbortOnDropHandle::new(tokio::spawn(subscription.run()));
+        worker.run(signals, shutdown).await;
+        drop((keeps_time, hears));
         self.ended(&process);
     }
 
@@ -312,8 +316,12 @@ impl World {
             gateway: Arc::clone(&gateway),
             reconcile: reconcile.clone(),
         });
+        let mut subscription = subscription::Settings::default().build(bus.subscribe());
+        let signals = subscription.listener("ingest");
+        let hears = AbortOnDropHandle::new(tokio::spawn(subscription.run()));
         let ears = ingest::run(
             Arc::clone(&bus),
+            signals,
             Listeners {
                 hub: hub.clone(),
                 cache_results: None,
@@ -339,7 +347,7 @@ impl World {
         // Streams are told to come back, requests in flight are answered.
         hub.stopped().await;
         drop(tokio::time::timeout(Duration::from_secs(2), ears).await);
-        drop(keeps_time);
+        drop((keeps_time, hears));
         self.ended(&process);
     }
 

@@ -64,6 +64,16 @@ fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 }
 
 impl Origins {
+    /// Whether pages of that origin may read the answers.
+    pub(super) fn allow(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Loopback => is_loopback(origin),
+            Self::Only(origins) => origins.contains(origin),
+            // Everybody's pages may read what everybody may read, and use nobody's cookies.
+            Self::Any => false,
+        }
+    }
+
     /// The layer that answers preflights and marks answers.
     pub(super) fn into_layer(self) -> CorsLayer {
         let credentials = self != Self::Any;

@@ -4,14 +4,16 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use conch_domain::{ClientId, JobId};
-use conch_ports::{Cancelled, NewJob, Requested};
+use conch_ports::{Cancelled, NewJob};
+use conch_services::access::Submitted;
 use conch_services::lookup::Events;
 use conch_wire::job;
 use conch_wire::request::GenerateTemplates;
 use http::StatusCode;
 use serde_json::json;
 
-use super::Edge;
+use super::auth::Who;
+use super::{Edge, paged};
 use crate::answer;
 use crate::body::Json;
 use crate::failure::{self, failed};
@@ -23,6 +25,7 @@ use crate::query::Query;
 pub(super) async fn generate_templates(
     State(edge): State<Edge>,
     Id(client_id): Id<ClientId>,
+    Who(caller): Who,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(body): Json<GenerateTemplates>,
 ) -> Result<Response, Problem> {
@@ -31,34 +34,41 @@ pub(super) async fn generate_templates(
         value_proposition_id: body.value_proposition_id,
         idempotency_key,
     };
-    match edge.gateway.submit(new).await.map_err(failed)? {
-        Requested::Accepted(job) => Ok(answer::located(
+    match edge.access.submit(&caller, new).await.map_err(failed)? {
+        Submitted::Accepted(job) => Ok(answer::located(
             StatusCode::ACCEPTED,
             "/v1/triton/jobs",
             job.id.as_str(),
             job::encode(&job),
         )),
-        Requested::NotFound(detail) => {
-            let client = edge.gateway.client(&client_id).await.map_err(failed)?;
-            Err(failure::nothing_to_generate_from(client.is_some(), detail))
+        Submitted::NoClient => Err(failure::no_client(&client_id)),
+        Submitted::NothingToGenerateFrom(detail) => {
+            Err(failure::nothing_to_generate_from(true, detail))
         }
-        Requested::KeyReused => Err(failure::key_reused()),
+        Submitted::KeyReused => Err(failure::key_reused()),
     }
 }
 
 /// The hot path: who polls instead of watching asks this every two seconds.
-pub(super) async fn one(State(edge): State<Edge>, Id(id): Id<JobId>) -> Result<Response, Problem> {
-    let job = edge.lookup.job(&id).await.map_err(failed)?;
+pub(super) async fn one(
+    State(edge): State<Edge>,
+    Id(id): Id<JobId>,
+    Who(caller): Who,
+) -> Result<Response, Problem> {
+    let job = edge.lookup.job_seen_by(caller.clients(), &id).await;
+    let job = job.map_err(failed)?;
     job.map(answer::json).ok_or_else(|| failure::no_job(&id))
 }
 
-pub(super) async fn list(State(edge): State<Edge>, query: Query) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    Who(caller): Who,
+    query: Query,
+) -> Result<Response, Problem> {
     let paging = query.paging()?;
-    let page = edge
-        .gateway
-        .jobs(&query.job_filter()?, paging)
-        .await
-        .map_err(failed)?;
+    let filter = query.job_filter()?;
+    let page = edge.access.jobs(&caller, &filter, paging).await;
+    let page = page.map_err(paged)?;
     let jobs: Vec<Bytes> = page.items.iter().map(job::encode).collect();
     Ok(answer::page("jobs", page.total, paging, &jobs))
 }
@@ -66,6 +76,7 @@ pub(super) async fn list(State(edge): State<Edge>, query: Query) -> Result<Respo
 pub(super) async fn events(
     State(edge): State<Edge>,
     Id(id): Id<JobId>,
+    Who(caller): Who,
     query: Query,
 ) -> Result<Response, Problem> {
     let after = query
@@ -73,7 +84,9 @@ pub(super) async fn events(
             text.parse().ok()
         })?
         .unwrap_or(0);
-    match edge.lookup.events(&id, after).await.map_err(failed)? {
+    let lookup = &edge.lookup;
+    let events = lookup.events_seen_by(caller.clients(), &id, after).await;
+    match events.map_err(failed)? {
         Events::Kept(lines) => {
             let job_id = format!(r#"{{"job_id":"{id}"}}"#);
             Ok(answer::object_and_list(job_id.as_bytes(), "events", &lines))
@@ -89,7 +102,14 @@ pub(super) async fn events(
 pub(super) async fn cancel(
     State(edge): State<Edge>,
     Id(id): Id<JobId>,
+    Who(caller): Who,
 ) -> Result<Response, Problem> {
+    // Triton would cancel anybody's.
+    let clients = caller.clients();
+    if !clients.are_all() {
+        let job = edge.lookup.job_seen_by(clients, &id).await;
+        job.map_err(failed)?.ok_or_else(|| failure::no_job(&id))?;
+    }
     match edge.edge_cancel.cancel(&id).await.map_err(failed)? {
         Cancelled::Requested => {
             let text = json!({"job_id": id.as_str(), "status": "cancel_requested"});

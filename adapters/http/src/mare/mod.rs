@@ -3,6 +3,7 @@
 //! keeps state.
 
 mod accept;
+pub mod auth;
 mod clients;
 mod cors;
 mod jobs;
@@ -15,18 +16,24 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{get, post};
+use conch_domain::{Caller, Scope};
 use conch_ports::{EventBus, ResultCache, TritonGateway};
+use conch_services::Clock;
+use conch_services::access::{Access, NoPage};
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub::Hub;
 use conch_services::lookup::Lookup;
+use conch_services::tickets::Tickets;
 
 pub use cors::{InvalidOrigin, Origins};
 
+use auth::{Guard, Need, Route};
+
 use crate::envelope::envelope;
+use crate::failure::failed;
 use crate::health::{self, Check};
-use crate::routes::{self, Routes};
-use crate::{answer, body, ops};
+use crate::problem::Problem;
+use crate::{answer, body, ops, routes};
 
 /// The description of this API. Kept by hand; a test holds it against the routes.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -34,6 +41,8 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// What the edge asks of its callers.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// Whose tokens callers must bring; none: everybody may see and do all.
+    pub auth: Option<auth::Jwt>,
     /// Pages of which origins may read the answers.
     pub cors_origins: Origins,
     /// What a request body may take.
@@ -49,7 +58,13 @@ pub struct Dependencies {
     pub lookup: Lookup,
     /// Asks jobs to end.
     pub edge_cancel: EdgeCancel,
-    /// Everything that Triton owns.
+    /// Everything that Triton owns, as a caller may see it.
+    pub access: Access,
+    /// For streams of who can send no header.
+    pub tickets: Tickets,
+    /// What credentials' times are measured by.
+    pub clock: Clock,
+    /// For the health check.
     pub gateway: Arc<dyn TritonGateway>,
     /// For the health check.
     pub bus: Arc<dyn EventBus>,
@@ -62,6 +77,8 @@ pub struct Dependencies {
 struct Inner {
     dependencies: Dependencies,
     body: body::Limits,
+    guard: Option<Guard>,
+    anybody: Caller,
 }
 
 #[derive(Clone)]
@@ -74,6 +91,18 @@ impl std::ops::Deref for Edge {
     }
 }
 
+impl Edge {
+    /// None where everybody may see and do all.
+    fn guard(&self) -> Option<&Guard> {
+        self.0.guard.as_ref()
+    }
+
+    /// Who everybody is where there is no guard.
+    fn anybody(&self) -> Option<Caller> {
+        self.guard().is_none().then(|| self.0.anybody.clone())
+    }
+}
+
 impl FromRef<Edge> for body::Limits {
     fn from_ref(edge: &Edge) -> Self {
         edge.0.body
@@ -83,12 +112,30 @@ impl FromRef<Edge> for body::Limits {
 impl Settings {
     /// The edge's router.
     pub fn build(self, dependencies: Dependencies) -> Router {
-        let ops = routes::router(ops::routes()).with_state(dependencies.ops.clone());
+        let guard = self.auth.map(|jwt| {
+            Guard::new(
+                jwt,
+                dependencies.tickets.clone(),
+                self.cors_origins.clone(),
+                dependencies.hub.clone(),
+                dependencies.clock.clone(),
+            )
+        });
+        // What the process counts is not for everybody who reaches a listener that asks for tokens.
+        let ops = if guard.is_some() {
+            ops::probes()
+        } else {
+            ops::routes()
+        };
+        let ops = routes::router(ops).with_state(dependencies.ops.clone());
+        let gated = auth::gated(routes(), guard.as_ref());
         let edge = Edge(Arc::new(Inner {
             dependencies,
             body: self.body,
+            guard,
+            anybody: Caller::anybody(),
         }));
-        routes::router(routes())
+        routes::router(gated)
             .with_state(edge)
             .merge(ops)
             .fallback(routes::unknown_path)
@@ -97,34 +144,48 @@ impl Settings {
     }
 }
 
-fn routes() -> Routes<Edge> {
+fn routes() -> Vec<Route> {
+    const READ: Need = Need::Scope(Scope::JobsRead);
+    const WRITE: Need = Need::Scope(Scope::JobsWrite);
+    const EVENTS: Need = Need::Scope(Scope::EventsRead);
     vec![
-        ("/v1/triton/health", get(health)),
-        (
-            "/v1/triton/clients",
-            get(clients::list).post(clients::create),
-        ),
-        ("/v1/triton/clients/{client_id}", get(clients::one)),
-        (
-            "/v1/triton/clients/{client_id}/value-propositions",
-            get(clients::value_propositions).post(clients::add_value_proposition),
-        ),
-        (
-            "/v1/triton/clients/{client_id}/generate-templates",
-            post(jobs::generate_templates),
-        ),
-        ("/v1/triton/jobs", get(jobs::list)),
-        ("/v1/triton/jobs/subscribe", get(stream::many)),
-        (
-            "/v1/triton/jobs/{job_id}",
-            get(jobs::one).delete(jobs::cancel),
-        ),
-        ("/v1/triton/jobs/{job_id}/subscribe", get(stream::one)),
-        ("/v1/triton/jobs/{job_id}/events", get(jobs::events)),
-        ("/v1/triton/templates", get(templates::list)),
-        ("/v1/triton/templates/{template_id}", get(templates::one)),
-        ("/openapi.json", get(openapi)),
+        Route::new("/v1/triton/health").get(Need::Credentials, health),
+        Route::new("/v1/triton/clients")
+            .get(READ, clients::list)
+            .post(WRITE, clients::create),
+        Route::new("/v1/triton/clients/{client_id}").get(READ, clients::one),
+        Route::new("/v1/triton/clients/{client_id}/value-propositions")
+            .get(READ, clients::value_propositions)
+            .post(WRITE, clients::add_value_proposition),
+        Route::new("/v1/triton/clients/{client_id}/generate-templates")
+            .post(WRITE, jobs::generate_templates),
+        Route::new("/v1/triton/jobs").get(READ, jobs::list),
+        Route::new("/v1/triton/jobs/subscribe").get(Need::Stream, stream::many),
+        Route::new("/v1/triton/jobs/subscribe/ticket").post(EVENTS, auth::for_many),
+        Route::new("/v1/triton/jobs/{job_id}")
+            .get(READ, jobs::one)
+            .delete(WRITE, jobs::cancel),
+        Route::new("/v1/triton/jobs/{job_id}/subscribe").get(Need::Stream, stream::one),
+        Route::new("/v1/triton/jobs/{job_id}/ticket").post(EVENTS, auth::for_job),
+        Route::new("/v1/triton/jobs/{job_id}/events").get(EVENTS, jobs::events),
+        Route::new("/v1/triton/templates").get(READ, templates::list),
+        Route::new("/v1/triton/templates/{template_id}").get(READ, templates::one),
+        Route::new("/v1/triton/auth/session")
+            .post(Need::Bearer, auth::begin)
+            .delete(Need::Nothing, auth::end),
+        Route::new("/openapi.json").get(Need::Nothing, openapi),
     ]
+}
+
+/// For `map_err`, where a handler ends because a list has no such page.
+fn paged(error: NoPage) -> Problem {
+    match error {
+        NoPage::Failed(error) => failed(error),
+        NoPage::TooDeep => Problem::invalid_field(
+            "page",
+            "a list of several clients reaches to its newest 1000 records: name one with client_id",
+        ),
+    }
 }
 
 async fn health(State(edge): State<Edge>) -> Response {
@@ -157,9 +218,34 @@ mod tests {
             .collect();
         let served: BTreeSet<&str> = routes()
             .iter()
-            .map(|(path, _)| *path)
+            .map(Route::path)
             .chain(ops::routes().iter().map(|(path, _)| *path))
             .collect();
         assert_eq!(described, served);
+    }
+
+    #[test]
+    fn what_each_method_needs_is_described() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        for route in routes() {
+            for (method, need) in route.needs() {
+                let name = method.as_str().to_lowercase();
+                let described = &document["paths"][route.path()][&name]["security"];
+                let reads = *method == http::Method::GET;
+                let scope: Vec<&str> = need.scope().map(Scope::as_str).into_iter().collect();
+                let mut expected = Vec::new();
+                if *need != Need::Nothing {
+                    expected.push(serde_json::json!({"bearer": scope}));
+                }
+                if reads && *need != Need::Nothing {
+                    expected.push(serde_json::json!({"cookie": scope}));
+                }
+                if *need == Need::Stream {
+                    expected.push(serde_json::json!({"ticket": []}));
+                }
+                let expected = serde_json::Value::from(expected);
+                assert_eq!(*described, expected, "{method} {}", route.path());
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use conch_domain::{ClientId, JobId};
 use conch_services::hub::{self, Attached, Selection, Watcher};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::auth::Who;
 use super::{Edge, accept};
 use crate::failure;
 use crate::path::Id;
@@ -26,17 +27,19 @@ const NAMES_MAX: usize = 1000;
 pub(super) async fn one(
     State(edge): State<Edge>,
     Id(id): Id<JobId>,
+    Who(caller): Who,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     accept::event_stream(&headers)?;
     let cursor = cursor(&headers, &query);
-    let attached = edge.hub.watch(&id, cursor.as_deref()).await;
+    let attached = edge.hub.watch_as(&caller, &id, cursor.as_deref()).await;
     answer(attached).ok_or_else(|| failure::no_job(&id))
 }
 
 pub(super) async fn many(
     State(edge): State<Edge>,
+    Who(caller): Who,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -46,7 +49,10 @@ pub(super) async fn many(
         client_ids: query.ids::<ClientId>(NAMES_MAX)?,
     };
     let cursor = cursor(&headers, &query);
-    let attached = edge.hub.watch_many(selection, cursor.as_deref()).await;
+    let hub = &edge.hub;
+    let attached = hub
+        .watch_many_as(&caller, selection, cursor.as_deref())
+        .await;
     answer(attached).ok_or_else(|| {
         Problem::new(
             Code::JobNotFound,
@@ -67,7 +73,7 @@ fn cursor(headers: &HeaderMap, query: &Query) -> Option<String> {
 }
 
 /// The answer's head; none when there is no such job.
-fn answer(attached: Attached) -> Option<Response> {
+pub(super) fn answer(attached: Attached) -> Option<Response> {
     match attached {
         Attached::Stream(watcher) | Attached::Full(watcher) => Some(
             (

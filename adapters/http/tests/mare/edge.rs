@@ -11,10 +11,12 @@ use conch_http::{mare, ops};
 use conch_memory::{Memory, ScriptedTriton, Settings};
 use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
 use conch_services::Clock;
+use conch_services::access::Access;
 use conch_services::edge_cancel::EdgeCancel;
 use conch_services::hub;
 use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
+use conch_services::tickets::Tickets;
 use tokio_util::sync::CancellationToken;
 
 use crate::support;
@@ -45,7 +47,7 @@ pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edg
         memory.bus(),
         gateway.clone(),
         reconcile.clone(),
-        clock,
+        clock.clone(),
         shutdown.clone(),
     );
     let router = settings.build(mare::Dependencies {
@@ -61,6 +63,9 @@ pub(crate) fn edge_with(settings: mare::Settings, ops: ops::Dependencies) -> Edg
             reconcile: reconcile.clone(),
         }),
         edge_cancel: EdgeCancel::new(gateway.clone(), reconcile, hub),
+        access: Access::new(gateway.clone()),
+        tickets: Tickets::new(memory.tickets(), clock.clone()),
+        clock,
         gateway,
         bus: memory.bus(),
         cache: memory.cache(),
@@ -90,6 +95,11 @@ pub(crate) fn known(job_id: &str, status: JobStatus) -> Job {
 
 /// Writes a log of a start and an end.
 pub(crate) async fn finish(memory: &Memory, job_id: &str) {
+    finish_of(memory, job_id, "acme").await;
+}
+
+/// The same of another client; answers the job.
+pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Job {
     let job_id: JobId = id(job_id);
     let at = Timestamp::from_micros(1_764_579_349_000_000);
     let kinds = [
@@ -105,7 +115,7 @@ pub(crate) async fn finish(memory: &Memory, job_id: &str) {
     for (i, kind) in kinds.into_iter().enumerate() {
         let event = Event {
             job_id: job_id.clone(),
-            client_id: Some(id("acme")),
+            client_id: Some(id(client)),
             timestamp: at,
             attempt: None,
             event_id: EventId::parse(&format!("e{i}")).unwrap(),
@@ -127,4 +137,5 @@ pub(crate) async fn finish(memory: &Memory, job_id: &str) {
         let published = memory.bus().publish(commit).await.unwrap();
         assert_eq!(published, Published::Appended);
     }
+    job
 }

@@ -1,6 +1,7 @@
 //! Mare's routes: every path of the contract's table.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod auth;
 mod edge;
 mod refusals;
 mod streams;

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_conformance::{ForeignBlob, Limits, Subject, build};
 use conch_domain::{
-    Client, ClientId, Job, JobId, JobRecord, Metadata, Position, Template, TemplateId, Timestamp,
-    ValueProposition, ValuePropositionId,
+    Client, ClientId, Grant, Job, JobId, JobRecord, Metadata, Position, Template, TemplateId,
+    Timestamp, ValueProposition, ValuePropositionId,
 };
 use conch_memory::Memory;
 use conch_ports::{
     Catalogue, ClientFilter, Commit, ErrorKind, EventBus, Fence, Guarantees, Idempotency,
     JobFilter, JobQueue, Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Quotas,
-    Result, ResultCache, Signal, Signals, Submission, Submitted, TemplateFilter,
+    Result, ResultCache, Signal, Signals, Submission, Submitted, TemplateFilter, TicketHash,
+    TicketStore,
 };
 use futures::StreamExt;
 
@@ -33,6 +34,7 @@ pub(crate) struct Broken {
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
+    tickets: Arc<dyn TicketStore>,
     memory: Memory,
     seen: Arc<Mutex<Seen>>,
     interruptions: Arc<AtomicUsize>,
@@ -44,6 +46,7 @@ struct Seen {
     results: Vec<(JobId, Bytes)>,
     claims: Vec<Lease>,
     held: HashMap<JobId, Bytes>,
+    tickets: Vec<TicketHash>,
 }
 
 impl Broken {
@@ -58,6 +61,7 @@ impl Broken {
             cache: memory.cache(),
             queue: memory.queue(),
             catalogue: memory.catalogue(),
+            tickets: memory.tickets(),
             memory,
             seen: Arc::default(),
             interruptions: Arc::default(),
@@ -478,6 +482,37 @@ impl Catalogue for Broken {
 }
 
 #[async_trait]
+impl TicketStore for Broken {
+    async fn put(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<()> {
+        let lifetime = match self.fault {
+            Fault::OpenForEver => Duration::from_hours(24),
+            _ => lifetime,
+        };
+        self.seen().tickets.push(hash);
+        match self.tickets.put(hash, grant, lifetime).await {
+            Err(_) if self.is(Fault::StoreAnyTicket) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    async fn get(&self, hash: TicketHash) -> Result<Option<Grant>> {
+        if self.is(Fault::OpenOnce) {
+            let mut seen = self.seen();
+            let before = seen.tickets.len();
+            seen.tickets.retain(|known| *known != hash);
+            if seen.tickets.len() == before {
+                return Ok(None);
+            }
+        }
+        let hash = match self.fault {
+            Fault::OpenToAnyHash => self.seen().tickets.last().copied().unwrap_or(hash),
+            _ => hash,
+        };
+        self.tickets.get(hash).await
+    }
+}
+
+#[async_trait]
 impl Subject for Broken {
     fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.clone())
@@ -495,11 +530,19 @@ impl Subject for Broken {
         Arc::new(self.clone())
     }
 
+    fn tickets(&self) -> Arc<dyn TicketStore> {
+        Arc::new(self.clone())
+    }
+
     fn limits(&self) -> Limits {
         LIMITS
     }
 
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         None
     }
 

@@ -59,6 +59,10 @@ enum Fault {
     TemplatesUnfenced,
     ReplaceTemplates,
     ClaimsToBeShared,
+    OpenOnce,
+    OpenToAnyHash,
+    OpenForEver,
+    StoreAnyTicket,
 }
 
 /// Every fault with the law that must find it, as `port::law`, and what that says.
@@ -288,6 +292,36 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::ReplaceTemplates,
         "catalogue::one_template_per_place",
         "right: Taken",
+    ),
+    (
+        Fault::OpenOnce,
+        "ticket_store::opens_again_and_again",
+        "asked again",
+    ),
+    (
+        Fault::OpenToAnyHash,
+        "ticket_store::opens_again_and_again",
+        "another hash",
+    ),
+    (
+        Fault::OpenForEver,
+        "ticket_store::a_ticket_ends",
+        "outlived its time",
+    ),
+    (
+        Fault::StoreAnyTicket,
+        "ticket_store::tickets_are_bounded_per_caller",
+        "the caller's bound",
+    ),
+    (
+        Fault::StoreAnyTicket,
+        "ticket_store::tickets_are_bounded_in_total",
+        "the bound in total",
+    ),
+    (
+        Fault::ClaimsToBeShared,
+        "ticket_store::tickets_open_elsewhere",
+        "the declaration is wrong",
     ),
 ];
 

@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 
 pub const LIMITS: Limits = Limits {
     history_limit: 24,
     result_ttl: Duration::from_secs(2),
     ended_log_ttl: Duration::from_secs(2),
+    tickets: 6,
+    tickets_per_caller: 4,
     quotas: Quotas {
         queued_jobs: 24,
         jobs: 30,
@@ -36,6 +38,8 @@ pub fn with_quotas(quotas: Quotas) -> Memory {
         result_ttl: LIMITS.result_ttl,
         ended_log_ttl: LIMITS.ended_log_ttl,
         subscriber_queue: 128,
+        max_tickets: LIMITS.tickets,
+        max_tickets_per_caller: LIMITS.tickets_per_caller,
         ..Settings::default()
     };
     settings.build()
@@ -74,11 +78,19 @@ impl Subject for InMemory {
         self.memory.catalogue()
     }
 
+    fn tickets(&self) -> Arc<dyn TicketStore> {
+        self.memory.tickets()
+    }
+
     fn limits(&self) -> Limits {
         LIMITS
     }
 
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         None
     }
 

@@ -55,11 +55,6 @@ async fn operators_find_their_lines_and_an_outage_once() {
         lines.count("INFO conch_redis::connection: Event publisher connected to Redis"),
         1
     );
-    assert_eq!(lines.count("Published event 'job:queued' for job j-1"), 1);
-    assert_eq!(
-        lines.count("Published event 'job:completed' for job j-1"),
-        1
-    );
 
     let mut signals = bus.subscribe();
     assert_eq!(signals.next().await, Some(Signal::Lapsed));
@@ -73,4 +68,9 @@ async fn operators_find_their_lines_and_an_outage_once() {
     );
     assert_eq!(lines.count("WARN"), 1, "however many tries it took");
     assert_eq!(lines.count("event subscription restored"), 1);
+    assert_eq!(
+        lines.count("Event publisher connected to Redis"),
+        1,
+        "for all connections"
+    );
 }

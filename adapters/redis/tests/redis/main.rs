@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod cost;
+mod detour;
 mod faults;
 mod jobs;
 mod lines;

@@ -7,6 +7,7 @@ use conch_ports::{Signal, Signals};
 use futures::StreamExt;
 use tokio::time::timeout;
 
+use crate::detour::Detour;
 use crate::jobs::{commit, queued, unborn};
 use crate::server::Server;
 
@@ -100,6 +101,39 @@ async fn a_probe_that_redis_refuses_ends_in_lapsed_though_the_connection_is_up()
     let _: String = server.run(&["ACL", "SETUSER", "default", "+publish"]);
     assert_eq!(next(&mut signals).await, Signal::Lapsed);
     publishes(&server, &mut signals, "a").await;
+}
+
+#[tokio::test]
+async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
+    let server = Server::start();
+    let detour = Detour::to(&server).await;
+    let mut settings = server.settings();
+    settings.url = detour.url();
+    settings.pool_size = 1;
+    settings.connect_timeout = Duration::from_mins(1);
+    settings.response_timeout = Duration::from_mins(1);
+    let bus = settings.build().unwrap().bus;
+    // The pool's only connection is the first of all.
+    bus.ping().await.unwrap();
+    detour.hold_up_the_first();
+    let busy = {
+        let bus = bus.clone();
+        tokio::spawn(async move { bus.ping().await })
+    };
+    let mut signals = bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+
+    let watching = redis::Client::open(server.url()).unwrap();
+    let mut watching = watching.get_async_pubsub().await.unwrap();
+    watching.psubscribe("triton:probe:*").await.unwrap();
+    let mut probes = watching.on_message();
+    // Over more time than one probe may take.
+    for _ in 0..10 {
+        let probe = timeout(Duration::from_secs(20), probes.next()).await;
+        assert!(probe.expect("it goes on probing").is_some());
+    }
+    publishes(&server, &mut signals, "no Lapsed comes before this").await;
+    assert!(!busy.is_finished(), "the pool was busy all the time");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ring::{News, Ring, Told};
-use super::selection::{Selection, selected};
+use super::selection::{VisibleSelection, selected};
 use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
@@ -142,6 +142,17 @@ impl Feed {
         self.slots.wake_all();
     }
 
+    /// Tells of a job that nothing follows any more, though it may go on.
+    pub(super) fn break_off(&self, topic: &Topic) {
+        self.release(&topic.job_id);
+        let last_known = topic.state().job.clone();
+        // Of one that nobody was told of: what comes of it makes a topic again.
+        if let Some(job) = last_known {
+            self.ring.lock().push_break(&job);
+            self.slots.wake_all();
+        }
+    }
+
     /// How far the job was told.
     pub(super) fn told(&self, job_id: &JobId) -> Option<Told> {
         self.ring.lock().told(job_id)
@@ -159,7 +170,7 @@ impl Feed {
             held.insert(topic.job_id.clone(), Interest::new(topic));
         }
         // Its pump may have let go of it before it was held.
-        if topic.is_over() {
+        if topic.is_over() || topic.is_broken_off() {
             self.release(&topic.job_id);
         }
     }
@@ -180,17 +191,17 @@ impl Shared {
     /// The job was announced, or else heard of: whoever watches it reads its log again, and streams
     /// that name no jobs learn of it.
     pub(super) fn hint(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
-        let topic = self.topics.lock().get(job_id).cloned();
         let open_ended = self.feed.is_open_ended();
-        match topic {
-            Some(topic) => {
-                if open_ended {
-                    topic.announce(sequence);
-                }
-                topic.hint.notify_one();
+        // Under the map's lock, so that the pump can't take the topic away without having seen it.
+        if let Some(topic) = self.topics.lock().get(job_id) {
+            if open_ended {
+                topic.announce(sequence);
             }
-            None if open_ended => self.make_known(job_id, sequence),
-            None => {}
+            topic.hint.notify_one();
+            return;
+        }
+        if open_ended {
+            self.make_known(job_id, sequence);
         }
     }
 
@@ -225,7 +236,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             continue;
         }
         let asking_at = (shared.clock)();
-        let everything = Selection::default();
+        let everything = VisibleSelection::everything();
         match selected(&shared, &everything, Some(asked_at.as_millis())).await {
             Ok(job_ids) => {
                 asked_at = asking_at;

@@ -76,12 +76,14 @@ mod tests {
     fn item(job_id: &str, at: &str, resets: bool) -> Item {
         Item {
             job_id: JobId::parse(job_id).unwrap(),
+            millis: 0,
             client_id: None,
             position: position(at),
             line: Bytes::new(),
             frame: Bytes::new(),
             ends: false,
             resets,
+            breaks_off: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What every watcher's stream has around its events: the greeting, heartbeats, the farewell of a
-//! shutdown, the end. Knows nothing of jobs.
+//! shutdown, the word that its credentials have run out, the end. Knows nothing of jobs.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::{Next, Shared};
 /// Where a watcher's events come from.
 pub(super) trait Follow {
     /// Where it is found by those who have something for it.
-    fn slot(&self) -> &Slot;
+    fn slot(&self) -> &Arc<Slot>;
 
     /// The hub that it watches.
     fn shared(&self) -> &Shared;
@@ -38,6 +39,10 @@ impl<F: Follow> Paced<F> {
         }
     }
 
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        self.follower.slot()
+    }
+
     pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
         if self.ended {
             return Poll::Ready(Next::End);
@@ -48,6 +53,12 @@ impl<F: Follow> Paced<F> {
         if !self.greeted {
             self.greeted = true;
             out.push(self.follower.shared().greeting.clone());
+        }
+        // Before anything is given: whose time is over is given nothing more.
+        if self.follower.slot().is_over() {
+            self.ended = true;
+            out.push(sse::AUTH_EXPIRED);
+            return Poll::Ready(Next::End);
         }
         if self.follower.shared().shutdown.is_cancelled() {
             self.ended = true;

@@ -21,9 +21,9 @@ use super::feed::Home;
 use super::floors::Floors;
 use super::follow::Follow;
 use super::ring::{id, parse_id};
-use super::selection::{Listed, Selection, list};
+use super::selection::{Listed, VisibleSelection, list};
 use super::topic::Phase;
-use super::waiting::{Settled, Waiting};
+use super::waiting::{Decoys, Settled, Waiting};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
@@ -45,7 +45,7 @@ pub(super) enum NoStream {
 pub(super) struct ManyWatcher {
     registration: Registration<Home>,
     shared: Arc<Shared>,
-    selection: Selection,
+    selection: VisibleSelection,
     /// Which jobs to begin with, or to begin again with, as long as that isn't known.
     listing: Option<BoxFuture<'static, Listed>>,
     /// When that was asked for, until the last of them was told.
@@ -64,11 +64,14 @@ pub(super) struct ManyWatcher {
     /// What a stream of named jobs told last: should it turn out that there is nothing to come, it is
     /// told once more under the id of the end.
     last_line: Option<Bytes>,
+    /// A named job can't be watched now: too many are, or what followed it broke off.
     found_no_room: bool,
+    /// What followed a job of this stream broke off: to come back is to be told each job's state.
+    broken_off: bool,
 }
 
 impl Follow for ManyWatcher {
-    fn slot(&self) -> &Slot {
+    fn slot(&self) -> &Arc<Slot> {
         self.registration.slot()
     }
 
@@ -88,12 +91,20 @@ impl Follow for ManyWatcher {
             return true;
         }
         while let Poll::Ready(Some(settled)) = self.waiting.poll_next(cx) {
-            self.settled.push(settled);
+            self.settle_one(settled);
+        }
+        if self.found_no_room {
+            out.push(self.shared.not_now());
+            return true;
         }
         let due = out.len();
         self.take_up(out);
         if !self.is_over() {
             self.catch_up(cx, out);
+        }
+        if self.broken_off {
+            out.push(self.shared.farewell());
+            return true;
         }
         if !self.is_over() {
             return false;
@@ -114,7 +125,7 @@ impl ManyWatcher {
     /// Waits at most `attach_patience` for the states to begin with. Cancel-safe.
     pub(super) async fn attach(
         shared: Arc<Shared>,
-        selection: Selection,
+        selection: VisibleSelection,
         cursor: Option<&str>,
     ) -> Result<Self, NoStream> {
         let cursor = cursor.and_then(parse_id);
@@ -137,6 +148,7 @@ impl ManyWatcher {
             last_millis: since.unwrap_or(now),
             last_line: None,
             found_no_room: false,
+            broken_off: false,
             shared,
         };
         watcher.begin(since);
@@ -178,6 +190,15 @@ impl ManyWatcher {
             return;
         }
         while let Some(settled) = self.waiting.next().await {
+            self.settle_one(settled);
+        }
+    }
+
+    fn settle_one(&mut self, settled: Settled) {
+        if settled.broken_off {
+            // As in `wait_for`: not left out of a stream that names it.
+            self.found_no_room |= self.selection.names_jobs();
+        } else {
             self.settled.push(settled);
         }
     }
@@ -187,7 +208,10 @@ impl ManyWatcher {
         self.listed_at = Some(listed.asked_at);
         for (place, job_id) in listed.job_ids.into_iter().enumerate() {
             match self.shared.interest(&job_id, false) {
-                Some(interest) => self.waiting.push(place, interest),
+                Some(interest) => {
+                    let decoys = Decoys::new(&self.shared, self.selection.clients());
+                    self.waiting.push(place, interest, decoys);
+                }
                 // To leave out a job that was named would tell of an end that nobody told of.
                 None => self.found_no_room |= self.selection.names_jobs(),
             }
@@ -272,12 +296,24 @@ impl ManyWatcher {
         let holds_back = !self.selection.names_jobs() && !self.waiting.is_empty();
         let mut released = Vec::new();
         let mut last = None;
+        let mut told_at = self.last_millis;
         for item in items {
             let index = self.next_item;
             self.next_item += 1;
             let selected = self
                 .selection
                 .includes(&item.job_id, item.client_id.as_ref());
+            if selected {
+                told_at = told_at.max(item.millis);
+            }
+            if selected && item.breaks_off {
+                let named = self.selection.names_jobs();
+                if !named || self.unfinished.contains_key(&item.job_id) {
+                    self.broken_off = true;
+                    break;
+                }
+                continue;
+            }
             // What a job that is waited for has been through will be in its state.
             if !selected || self.waiting.contains(&item.job_id) || self.floors.cover(item, index) {
                 continue;
@@ -296,7 +332,8 @@ impl ManyWatcher {
             }
         }
         if !holds_back {
-            self.last_millis = self.last_millis.max(ring.last_millis());
+            // Of its own events: the time of others' is none of its business.
+            self.last_millis = told_at;
         }
         drop(ring);
         drop(released);

@@ -8,6 +8,8 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod attach;
+mod expiry;
 mod feed;
 mod floors;
 mod follow;
@@ -15,6 +17,7 @@ mod many;
 mod pump;
 mod ring;
 mod selection;
+mod standing;
 mod topic;
 mod waiting;
 mod wake;
@@ -27,7 +30,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{JobId, Position};
+use conch_domain::{Caller, JobId};
 use conch_ports::{EventBus, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
@@ -35,15 +38,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
 use crate::{Clock, entropy};
+use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
-use many::{ManyWatcher, NoStream};
+use many::ManyWatcher;
 pub use selection::Selection;
-use topic::{Phase, Topic};
-use wake::{Beats, SHARDS, Slots};
-use watcher::{Cursor, JobWatcher, LOST_ID};
+use topic::Topic;
+use wake::{Beats, Slot, Slots};
+use watcher::JobWatcher;
 
 /// What the fan-out may do and for how long.
 #[derive(Debug, Clone)]
@@ -114,12 +119,13 @@ impl Settings {
             shutdown,
             topics: Mutex::new(HashMap::new()),
             beats: Arc::new(Beats::new()),
+            expiries: Arc::new(Expiries::default()),
             feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
+            failed: CancellationToken::new(),
         });
-        shared.tasks.spawn(heart(Arc::clone(&shared)));
-        shared.tasks.spawn(feed::watch_over(Arc::clone(&shared)));
+        standing::spawn_all(&shared);
         Hub(shared)
     }
 }
@@ -138,11 +144,14 @@ struct Shared {
     shutdown: CancellationToken,
     topics: Mutex<HashMap<JobId, Arc<Topic>>>,
     beats: Arc<Beats>,
+    expiries: Arc<Expiries>,
     feed: Arc<Feed>,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
     reads: Semaphore,
     tasks: TaskTracker,
+    /// A task that all streams need is gone.
+    failed: CancellationToken,
     greeting: Bytes,
 }
 
@@ -171,6 +180,8 @@ pub enum Attached {
 pub struct Watcher {
     kind: Kind,
     _counted: Option<Arc<()>>,
+    /// None where nobody's credentials run out.
+    _due: Option<Box<Due>>,
 }
 
 enum Kind {
@@ -196,96 +207,13 @@ impl Watcher {
 }
 
 impl Hub {
-    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`.
-    ///
-    /// Waits at most `attach_patience` for word of the job; if neither log nor Triton answers by
-    /// then, the stream begins without. Cancel-safe.
-    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
-        let shared = &self.0;
-        if cursor == Some(LOST_ID) {
-            return Attached::Ended;
-        }
-        let cursor = match cursor {
-            None => Cursor::Beginning,
-            Some(text) => text.parse::<Position>().map_or_else(
-                // Only as much of a stranger's text as a cursor could have is kept.
-                |_| Cursor::Unusable(text.chars().take(128).collect()),
-                Cursor::After,
-            ),
-        };
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        let Some(interest) = shared.interest(job_id, matches!(cursor, Cursor::After(_))) else {
-            return self.turn_away();
-        };
-        let patience = tokio::time::sleep(shared.settings.attach_patience);
-        tokio::pin!(patience);
-        loop {
-            let settled = interest.topic().settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            {
-                let state = interest.topic().state();
-                match (state.phase, &cursor) {
-                    (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
-                        return Attached::Ended;
-                    }
-                    (Phase::Live | Phase::Ended(_), _) => break,
-                    (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
-                        // Well-formed, so the job did exist: wait for it on the stream.
-                        if state.absent.is_some() {
-                            break;
-                        }
-                    }
-                    (Phase::Lost, _) => return Attached::Unknown,
-                    (Phase::Loading, _) => {
-                        if state.absent.is_some_and(|a| a.unknown_to_triton) {
-                            return Attached::Unknown;
-                        }
-                    }
-                }
-            }
-            tokio::select! {
-                biased;
-                () = settled => {}
-                () = &mut patience => break,
-            }
-        }
-        if let Cursor::After(position) = cursor
-            && !interest.topic().honours(position)
-        {
-            let refreshed = tokio::select! {
-                biased;
-                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
-                () = &mut patience => false,
-            };
-            if !refreshed {
-                interest.topic().doubt();
-            }
-            let state = interest.topic().state();
-            if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
-                return Attached::Ended;
-            }
-        }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
-        Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
-    }
-
-    /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
-    /// no such thing counts as none. Cancel-safe.
-    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
-        let shared = &self.0;
-        if shared.is_full() {
-            return self.turn_away();
-        }
-        match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
-            Ok(watcher) => {
-                Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
-            }
-            Err(NoStream::Ended) => Attached::Ended,
-            Err(NoStream::Unknown) => Attached::Unknown,
-            Err(NoStream::NoRoom) => self.turn_away(),
+    /// A stream that says when to come back, soon, and ends: for who can't be let in now and must not
+    /// be told never to try again.
+    pub fn come_back(&self) -> Watcher {
+        Watcher {
+            kind: Kind::TurnedAway(Some(self.0.farewell())),
+            _counted: None,
+            _due: None,
         }
     }
 
@@ -316,6 +244,13 @@ impl Hub {
         self.0.topics.lock().len()
     }
 
+    /// Waits until a task that all streams need has ended, by a panic or otherwise, though no shutdown
+    /// was asked for. Then streams seem to live and don't: heartbeats, or jobs that nobody announced,
+    /// are missing.
+    pub async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
     /// Waits until the hub's own tasks have ended, after its shutdown was asked for.
     pub async fn stopped(&self) {
         self.0.tasks.close();
@@ -328,6 +263,7 @@ impl Hub {
         Attached::Full(Watcher {
             kind: Kind::TurnedAway(Some(line)),
             _counted: None,
+            _due: None,
         })
     }
 }
@@ -337,15 +273,38 @@ impl Shared {
         Arc::strong_count(&self.watchers) > self.settings.max_watchers
     }
 
-    fn counted(&self, kind: Kind) -> Watcher {
+    fn counted(&self, kind: Kind, due: Option<Due>) -> Watcher {
         Watcher {
             kind,
             _counted: Some(Arc::clone(&self.watchers)),
+            _due: due.map(Box::new),
         }
+    }
+
+    /// Has the watcher told when the caller's time is over, if it ever is.
+    fn due(&self, caller: &Caller, slot: &Arc<Slot>) -> Option<Due> {
+        let ends_at = caller.ends_at()?;
+        Some(self.expiries.add(ends_at, Arc::clone(slot)))
     }
 
     /// The job's topic, made and started if need be; none when there are too many.
     fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
+        self.interest_in(job_id, claimed, Topic::new)
+    }
+
+    /// A topic in which nothing is ever found, for one who may not know of the job; none when there are
+    /// too many. It costs what a topic of an absent job does, and takes as long.
+    fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
+        let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
+        self.interest_in(&nobodys_job(), claimed, make)
+    }
+
+    fn interest_in(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
         let mut topics = self.topics.lock();
         let topic = if let Some(topic) = topics.get(job_id) {
             Arc::clone(topic)
@@ -353,7 +312,7 @@ impl Shared {
             if topics.len() >= self.settings.max_topics {
                 return None;
             }
-            let topic = Arc::new(Topic::new(job_id.clone()));
+            let topic = Arc::new(make(job_id.clone()));
             topics.insert(job_id.clone(), Arc::clone(&topic));
             self.tasks
                 .spawn(pump::run(Arc::clone(self), Arc::clone(&topic)));
@@ -371,7 +330,7 @@ impl Shared {
         sse::retry(jittered(self.settings.retry_when_full_ms))
     }
 
-    /// The last line of a stream that a shutdown ends: come back, but not all at once.
+    /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
         sse::retry(jittered(self.settings.retry_ms))
     }
@@ -416,19 +375,4 @@ impl AsRef<Slots> for Interest {
     fn as_ref(&self) -> &Slots {
         &self.0.slots
     }
-}
-
-/// Asks a share of all watchers for a heartbeat at each tick: one timer for all of them.
-async fn heart(shared: Arc<Shared>) {
-    let period = (shared.settings.heartbeat / SHARDS as u32).max(Duration::from_millis(1));
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in 0_usize.. {
-        tokio::select! {
-            biased;
-            () = shared.shutdown.cancelled() => break,
-            _ = ticks.tick() => shared.beats.beat(tick),
-        }
-    }
-    shared.beats.wake_all();
 }

@@ -22,6 +22,8 @@ use crate::reconcile::Asked;
 const PAGE: usize = 500;
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// How long a topic that nobody is interested in stays for an announcement that came just now.
+const GRACE: Duration = Duration::from_secs(1);
 /// Over which time the re-reads after an interruption are spread.
 const SPREAD_MS: u64 = 250;
 
@@ -34,17 +36,41 @@ enum Round {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
+    let pump = Pump { shared, topic };
     tokio::select! {
         biased;
-        () = shared.shutdown.cancelled() => {}
-        () = keep_up(&shared, &topic) => {}
+        () = pump.shared.shutdown.cancelled() => {}
+        () = keep_up(&pump.shared, &pump.topic) => {}
     }
-    let mut topics = shared.topics.lock();
-    if topics
-        .get(&topic.job_id)
-        .is_some_and(|t| Arc::ptr_eq(t, &topic))
-    {
-        topics.remove(&topic.job_id);
+}
+
+/// Takes the topic off the map however its task ends. If by a panic, its watchers are told to come
+/// back: heartbeats for ever would hide from them that nothing follows their job any more.
+struct Pump {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        let Self { shared, topic } = self;
+        let mut topics = shared.topics.lock();
+        if topics
+            .get(&topic.job_id)
+            .is_some_and(|t| Arc::ptr_eq(t, topic))
+        {
+            topics.remove(&topic.job_id);
+        }
+        drop(topics);
+        if std::thread::panicking() {
+            metrics::counter!("conch_topics_broken_off_total").increment(1);
+            tracing::error!(
+                job.id = %topic.job_id,
+                "what follows this job panicked: its watchers are told to come back"
+            );
+            topic.break_off();
+            shared.feed.break_off(topic);
+        }
     }
 }
 
@@ -139,6 +165,11 @@ async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
     };
     let since = *topic.idle_since.lock();
     tokio::time::sleep_until(since + linger).await;
+    // What was announced at the last moment is looked at first, by whoever waits beside this; once,
+    // for the log may be out of reach.
+    if topic.is_announced() {
+        tokio::time::sleep(GRACE).await;
+    }
     let mut topics = shared.topics.lock();
     let gone = topic.interest.load(Ordering::Acquire) == 0;
     if gone {
@@ -205,7 +236,8 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
         absent.unknown_to_triton = true;
         let existed = state.job.is_some() || topic.claimed.load(Ordering::Acquire);
         if !existed || absent.since.elapsed() >= shared.settings.record_lost_after {
-            if existed {
+            // Of a decoy there was never a record.
+            if existed && topic.instead_of.is_none() {
                 metrics::counter!("conch_records_lost_total").increment(1);
                 tracing::warn!(
                     job.id = %topic.job_id,

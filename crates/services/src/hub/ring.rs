@@ -29,12 +29,16 @@ pub(super) struct News {
 pub(super) struct Item {
     pub(super) job_id: JobId,
     pub(super) client_id: Option<ClientId>,
+    /// When its job was heard of.
+    pub(super) millis: i64,
     /// Of the event, or that a snapshot stands for.
     pub(super) position: Position,
     pub(super) line: Bytes,
     pub(super) frame: Bytes,
     pub(super) ends: bool,
     pub(super) resets: bool,
+    /// No event: nothing follows the job any more, and events of it may be missing from here on.
+    pub(super) breaks_off: bool,
 }
 
 /// How far a job was told.
@@ -48,7 +52,6 @@ pub(super) struct Ring {
     items: VecDeque<Item>,
     /// Index of the item that comes next.
     next: u64,
-    last_millis: i64,
     told: Cache<JobId, Told>,
 }
 
@@ -65,7 +68,6 @@ impl Default for Ring {
         Self {
             items: VecDeque::new(),
             next: 0,
-            last_millis: 0,
             told: Cache::with_options(
                 options,
                 UnitWeighter,
@@ -82,11 +84,6 @@ impl Ring {
         self.next
     }
 
-    /// The time of the newest event that went through.
-    pub(super) fn last_millis(&self) -> i64 {
-        self.last_millis
-    }
-
     /// The items from `index` on; none when some of them have left the ring.
     pub(super) fn items_from(&self, index: u64) -> Option<impl Iterator<Item = &Item>> {
         let oldest = self.next - self.items.len() as u64;
@@ -95,19 +92,42 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, job: &Job, millis: i64, news: News) {
-        self.last_millis = self.last_millis.max(millis);
-        self.items.push_back(Item {
+        self.push_item(Item {
             job_id: job.id.clone(),
             client_id: job.client_id.clone(),
             position: Position {
                 sequence: news.sequence,
                 ..job.position
             },
-            frame: sse::event(&id(self.last_millis), &news.line),
+            millis,
+            // Its own moment: that of another job's event would tell of that job.
+            frame: sse::event(&id(millis), &news.line),
             line: news.line,
             ends: news.ends,
             resets: news.resets,
+            breaks_off: false,
         });
+    }
+
+    /// Says that nothing follows the job any more.
+    pub(super) fn push_break(&mut self, job: &Job) {
+        self.forget(&job.id);
+        self.push_item(Item {
+            job_id: job.id.clone(),
+            client_id: job.client_id.clone(),
+            position: job.position,
+            // It happened at no moment that a stream could go on from.
+            millis: i64::MIN,
+            frame: Bytes::new(),
+            line: Bytes::new(),
+            ends: false,
+            resets: false,
+            breaks_off: true,
+        });
+    }
+
+    fn push_item(&mut self, item: Item) {
+        self.items.push_back(item);
         self.next += 1;
         if self.items.len() > RING {
             self.items.pop_front();

@@ -1,10 +1,11 @@
 //! Which jobs a stream over many jobs is about, and which of them it begins with.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{ClientId, JobId, JobStatus, Timestamp};
+use conch_domain::{ClientId, Clients, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, JobFilter, Paging};
 
 use super::Shared;
@@ -26,7 +27,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub(super) fn includes(&self, job_id: &JobId, client_id: Option<&ClientId>) -> bool {
+    fn includes(&self, job_id: &JobId, client_id: Option<&ClientId>) -> bool {
         (self.job_ids.is_empty() || self.job_ids.contains(job_id))
             && (self.client_ids.is_empty()
                 || client_id.is_some_and(|client| self.client_ids.contains(client)))
@@ -34,6 +35,55 @@ impl Selection {
 
     pub(super) fn names_jobs(&self) -> bool {
         !self.job_ids.is_empty()
+    }
+}
+
+/// A selection as one caller may see it: what is another client's is as absent.
+#[derive(Debug, Clone)]
+pub(super) struct VisibleSelection {
+    selection: Selection,
+    clients: Clients,
+}
+
+impl Deref for VisibleSelection {
+    type Target = Selection;
+
+    fn deref(&self) -> &Selection {
+        &self.selection
+    }
+}
+
+impl VisibleSelection {
+    pub(super) fn new(selection: Selection, clients: Clients) -> Self {
+        Self { selection, clients }
+    }
+
+    /// Every job there is, for the feed itself.
+    pub(super) fn everything() -> Self {
+        Self::new(Selection::default(), Clients::ALL)
+    }
+
+    pub(super) fn includes(&self, job_id: &JobId, client_id: Option<&ClientId>) -> bool {
+        self.clients.see(client_id) && self.selection.includes(job_id, client_id)
+    }
+
+    /// Whose jobs may be seen.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Whose jobs Triton is asked for; `None` stands for everybody's.
+    fn owners(&self) -> Vec<Option<&ClientId>> {
+        let chosen = &self.selection.client_ids;
+        match self.clients.named() {
+            None if chosen.is_empty() => vec![None],
+            Some(named) if chosen.is_empty() => named.iter().map(Some).collect(),
+            _ => chosen
+                .iter()
+                .filter(|client| self.clients.see(Some(client)))
+                .map(Some)
+                .collect(),
+        }
     }
 }
 
@@ -46,7 +96,11 @@ pub(super) struct Listed {
 }
 
 /// As [`selected`]. Tries again for as long as Triton doesn't answer.
-pub(super) async fn list(shared: Arc<Shared>, selection: Selection, since: Option<i64>) -> Listed {
+pub(super) async fn list(
+    shared: Arc<Shared>,
+    selection: VisibleSelection,
+    since: Option<i64>,
+) -> Listed {
     let mut backoff = Duration::from_millis(100);
     loop {
         let asked_at = (shared.clock)().as_millis();
@@ -64,7 +118,7 @@ pub(super) async fn list(shared: Arc<Shared>, selection: Selection, since: Optio
 /// The jobs that a stream begins with, newest first.
 pub(super) async fn selected(
     shared: &Shared,
-    selection: &Selection,
+    selection: &VisibleSelection,
     since: Option<i64>,
 ) -> Result<Vec<JobId>, Error> {
     if selection.names_jobs() {
@@ -77,13 +131,8 @@ pub(super) async fn selected(
             .cloned()
             .collect());
     }
-    let clients: Vec<Option<&ClientId>> = if selection.client_ids.is_empty() {
-        vec![None]
-    } else {
-        selection.client_ids.iter().map(Some).collect()
-    };
     let mut found: Vec<(Option<Timestamp>, JobId)> = Vec::new();
-    for client in clients {
+    for client in selection.owners() {
         for status in [JobStatus::Running, JobStatus::Pending] {
             let filter = JobFilter {
                 client_id: client.cloned(),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use conch_domain::{Job, JobId, JobStatus, Position};
+use conch_domain::{Clients, Job, JobId, JobStatus, Position};
 use conch_ports::{Entry, Log};
 use conch_wire::{event, sse};
 use parking_lot::{Mutex, MutexGuard};
@@ -104,6 +104,12 @@ impl State {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
     }
 
+    /// Whether the job is none that whoever sees these clients may know of.
+    pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
+        let foreign = |job: &Job| !clients.see(job.client_id.as_ref());
+        !clients.are_all() && self.job.as_ref().is_some_and(foreign)
+    }
+
     pub(super) fn head(&self) -> Option<Position> {
         self.job.as_ref().map(|job| job.position)
     }
@@ -122,6 +128,9 @@ impl State {
 
 pub(super) struct Topic {
     pub(super) job_id: JobId,
+    /// Set for a decoy: the job that its watchers asked for and may not know of. What is looked for
+    /// is `job_id`, which nobody has, so that they are told what they are of any absent job.
+    pub(super) instead_of: Option<JobId>,
     /// Who watches.
     pub(super) slots: Slots,
     /// Changes with every change of the state, so that a watcher woken for a heartbeat needs no lock.
@@ -133,6 +142,8 @@ pub(super) struct Topic {
     pub(super) hint: Notify,
     /// The subscription was interrupted: read again, but not all topics at once.
     pub(super) lapsed: AtomicBool,
+    /// The pump is gone before its time: nothing comes here any more.
+    broken_off: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
@@ -181,6 +192,7 @@ impl Topic {
     pub(super) fn new(job_id: JobId) -> Self {
         Self {
             job_id,
+            instead_of: None,
             slots: Slots::default(),
             version: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -197,6 +209,7 @@ impl Topic {
             announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
@@ -206,6 +219,19 @@ impl Topic {
             settled: Notify::new(),
             revived: Notify::new(),
         }
+    }
+
+    /// A topic in which nothing is ever found.
+    pub(super) fn decoy(job_id: JobId, instead_of: JobId) -> Self {
+        Self {
+            instead_of: Some(instead_of),
+            ..Self::new(job_id)
+        }
+    }
+
+    /// The job as its watchers know it.
+    pub(super) fn asked_for(&self) -> &JobId {
+        self.instead_of.as_ref().unwrap_or(&self.job_id)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -249,6 +275,18 @@ impl Topic {
     /// Whether our own Triton created the job, as far as is known.
     pub(super) fn is_own(&self) -> bool {
         self.state.lock().job.as_ref().is_some_and(|job| job.own)
+    }
+
+    /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
+    /// again, on a topic of its own time.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.broken_off.load(Ordering::Acquire)
+    }
+
+    /// Tells everybody that nothing comes here any more.
+    pub(super) fn break_off(&self) {
+        self.broken_off.store(true, Ordering::Release);
+        self.update(|_| ());
     }
 
     /// Whether a watcher with this cursor can be given what follows it.

@@ -4,23 +4,49 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use conch_domain::JobId;
+use conch_domain::{Clients, JobId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
-use super::Interest;
 use super::topic::Phase;
+use super::{Interest, Shared};
 
 /// A job of which something is known now.
 pub(super) struct Settled {
     /// Where it stands among the jobs that the stream begins with.
     pub(super) place: usize,
     pub(super) job_id: JobId,
-    /// None when there is no such job.
+    /// None when there is no such job, or when it broke off.
     pub(super) interest: Option<Interest>,
+    /// Nothing follows the job any more, though there may be one.
+    pub(super) broken_off: bool,
+}
+
+/// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
+/// the two take as long.
+#[derive(Clone)]
+pub(super) struct Decoys(Option<(Arc<Shared>, Clients)>);
+
+impl Decoys {
+    /// For who may know of those clients' jobs.
+    pub(super) fn new(shared: &Arc<Shared>, clients: &Clients) -> Self {
+        Self((!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())))
+    }
+
+    fn is_hidden(&self, interest: &Interest) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|(_, clients)| interest.topic().state().is_hidden_from(clients))
+    }
+
+    fn instead_of(&self, job_id: &JobId) -> Option<Interest> {
+        let (shared, _) = self.0.as_ref()?;
+        shared.decoy(job_id, false)
+    }
 }
 
 #[derive(Default)]
@@ -30,9 +56,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, place: usize, interest: Interest) {
+    pub(super) fn push(&mut self, place: usize, interest: Interest, decoys: Decoys) {
         self.for_jobs.insert(interest.topic().job_id.clone());
-        self.settling.push(Box::pin(settle(place, interest)));
+        self.settling
+            .push(Box::pin(settle(place, interest, decoys)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -62,22 +89,49 @@ impl Waiting {
     }
 }
 
-/// Waits until the job was found, or proved unknown to log and Triton.
-async fn settle(place: usize, interest: Interest) -> Settled {
+/// What is known of a job that was waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Found,
+    Unknown,
+    /// It can't be watched now.
+    BrokenOff,
+}
+
+/// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
+async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
+    let job_id = interest.topic().job_id.clone();
+    let mut word = word_of(&interest).await;
+    if decoys.is_hidden(&interest) {
+        word = match decoys.instead_of(&job_id) {
+            Some(decoy) => {
+                interest = decoy;
+                word_of(&interest).await
+            }
+            None => Word::BrokenOff,
+        };
+    }
+    Settled {
+        place,
+        job_id,
+        interest: (word == Word::Found).then_some(interest),
+        broken_off: word == Word::BrokenOff,
+    }
+}
+
+async fn word_of(interest: &Interest) -> Word {
     loop {
         let settled = interest.topic().settled.notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
+        if interest.topic().is_broken_off() {
+            return Word::BrokenOff;
+        }
         let phase = interest.topic().state().phase;
         match phase {
             Phase::Loading => {}
-            Phase::Lost | Phase::Live | Phase::Ended(_) => {
-                return Settled {
-                    place,
-                    job_id: interest.topic().job_id.clone(),
-                    interest: (phase != Phase::Lost).then(|| interest.clone()),
-                };
-            }
+            Phase::Lost => return Word::Unknown,
+            Phase::Live | Phase::Ended(_) => return Word::Found,
         }
         settled.await;
     }

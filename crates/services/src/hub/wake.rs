@@ -18,6 +18,7 @@ pub(super) const SHARDS: usize = 64;
 pub(super) struct Slot {
     waker: AtomicWaker,
     beat: AtomicBool,
+    over: AtomicBool,
 }
 
 impl Slot {
@@ -29,6 +30,17 @@ impl Slot {
     /// Whether a heartbeat is due; asks once.
     pub(super) fn take_beat(&self) -> bool {
         self.beat.load(Ordering::Relaxed) && self.beat.swap(false, Ordering::Relaxed)
+    }
+
+    /// The watcher's time is over: it is to say so and end.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 }
 
@@ -114,8 +126,16 @@ impl<H: AsRef<Slots>> Registration<H> {
         }
     }
 
-    pub(super) fn slot(&self) -> &Slot {
+    pub(super) fn slot(&self) -> &Arc<Slot> {
         &self.slot
+    }
+
+    /// Moves the watcher; who has something for it there finds it, with the same waker.
+    pub(super) fn move_to(&mut self, home: H) {
+        let place = home.as_ref().insert(Arc::clone(&self.slot));
+        self.home.as_ref().remove(self.place);
+        self.home = home;
+        self.place = place;
     }
 
     pub(super) fn home(&self) -> &H {

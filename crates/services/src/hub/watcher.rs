@@ -1,13 +1,14 @@
 //! One watcher of one job: a cursor into the topic's frames.
 //!
-//! Holds no event of its own. Who falls behind the kept frames is given a snapshot; nothing is
+//! Holds no event of its own. Whether the job is one that it may know of is looked at when the job
+//! becomes known, and whenever its log begins anew; if not, it is moved to a decoy. Who falls behind the kept frames is given a snapshot; nothing is
 //! dropped in silence, but that a progress event may be left out when a later one is already there.
 
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use conch_domain::{Job, JobRecord, JobStatus, Position, Timestamp};
+use conch_domain::{Clients, Job, JobRecord, JobStatus, Position, Timestamp};
 use conch_wire::{snapshot, sse};
 
 use super::follow::Follow;
@@ -41,6 +42,10 @@ pub(super) struct JobWatcher {
     registration: Registration<Interest>,
     shared: Arc<Shared>,
     cursor: Cursor,
+    /// Whose jobs it may know of.
+    clients: Clients,
+    /// The topic's generation in which the job was seen to be one of theirs.
+    cleared: u64,
     /// The topic's version that was looked at last.
     seen: u64,
     /// Frames up to here were there when the watcher came: its history, never thinned out.
@@ -49,7 +54,7 @@ pub(super) struct JobWatcher {
 }
 
 impl Follow for JobWatcher {
-    fn slot(&self) -> &Slot {
+    fn slot(&self) -> &Arc<Slot> {
         self.registration.slot()
     }
 
@@ -58,22 +63,53 @@ impl Follow for JobWatcher {
     }
 
     fn follow(&mut self, _: &mut Context<'_>, out: &mut Vec<Bytes>) -> bool {
-        let version = self.topic().version();
-        // A batch that was cut short leaves `seen` old, so that the rest is fetched next.
-        if version != self.seen && self.advance(out) {
-            self.seen = version;
+        loop {
+            let version = self.topic().version();
+            if version == self.seen {
+                break;
+            }
+            match self.advance(out) {
+                Advance::Whole => self.seen = version,
+                // `seen` stays old, so that the rest is fetched next.
+                Advance::Part => {}
+                Advance::Hidden if self.move_to_decoy() => continue,
+                Advance::Hidden => self.ended = true,
+            }
+            break;
+        }
+        if !self.ended && self.topic().is_broken_off() {
+            // What is not given here comes after the reconnect: the cursor is the client's.
+            out.push(self.shared.farewell());
+            self.ended = true;
         }
         self.ended
     }
 }
 
+/// What came of looking at the topic.
+enum Advance {
+    /// All that it has was given.
+    Whole,
+    /// There is more to give.
+    Part,
+    /// The job is none that this watcher may know of: nothing was given.
+    Hidden,
+}
+
 impl JobWatcher {
-    pub(super) fn new(shared: Arc<Shared>, interest: Interest, cursor: Cursor) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        interest: Interest,
+        cursor: Cursor,
+        clients: Clients,
+    ) -> Self {
         let beats = Arc::clone(&shared.beats);
         Self {
             registration: Registration::new(interest, beats),
             shared,
             cursor,
+            clients,
+            cleared: u64::MAX,
             seen: u64::MAX,
             history_end: 0,
             ended: false,
@@ -84,34 +120,63 @@ impl JobWatcher {
         self.registration.home().topic()
     }
 
-    /// Pushes what the topic has for this watcher; false when there is more.
-    fn advance(&mut self, out: &mut Vec<Bytes>) -> bool {
+    /// Whether the job, as far as it is known, is one that this watcher may know of. A log that began
+    /// anew may be another client's.
+    fn may_know(&mut self, state: &State) -> bool {
+        if self.cleared != state.generation && state.job.is_some() {
+            if state.is_hidden_from(&self.clients) {
+                return false;
+            }
+            self.cleared = state.generation;
+        }
+        true
+    }
+
+    /// Goes on where nothing is ever found; false when there is no room for that.
+    fn move_to_decoy(&mut self) -> bool {
+        let claimed = self.position().is_some();
+        let asked_for = self.topic().asked_for().clone();
+        let Some(decoy) = self.shared.decoy(&asked_for, claimed) else {
+            return false;
+        };
+        self.registration.move_to(decoy);
+        self.seen = u64::MAX;
+        self.cleared = u64::MAX;
+        true
+    }
+
+    /// Pushes what the topic has for this watcher.
+    fn advance(&mut self, out: &mut Vec<Bytes>) -> Advance {
         let interest = self.registration.home().clone();
         let state = interest.topic().state();
+        if !self.may_know(&state) {
+            return Advance::Hidden;
+        }
         // The watcher saw what this process hasn't: that is no loss of history.
         if let Cursor::After(position) = self.cursor
             && state.is_doubted()
             && !state.honours(position)
         {
-            return true;
+            return Advance::Whole;
         }
         match state.phase {
-            Phase::Loading => return true,
+            Phase::Loading => return Advance::Whole,
             Phase::Lost => {
                 self.lost(&state, out);
-                return true;
+                return Advance::Whole;
             }
             Phase::Live | Phase::Ended(_) => {}
         }
         let (Some(job), Some(head)) = (&state.job, state.head()) else {
-            return true;
+            return Advance::Whole;
         };
         let start = self.settle_cursor(&state, job, head, out);
         let Some(frames) = state.frames_from(start) else {
             // It lagged behind what is kept.
             let requested = self.position().map(|p| p.to_string()).unwrap_or_default();
             self.push_snapshot(&state, job, snapshot::Reason::Reset(&requested), out);
-            return self.close_at_end(&state, head.sequence, out);
+            self.close_at_end(&state, head.sequence, out);
+            return Advance::Whole;
         };
         let live_from = self.history_end.max(start - 1) + 1;
         let lagging = head.sequence >= live_from + LAG;
@@ -143,7 +208,11 @@ impl JobWatcher {
                 sequence: last,
             },
         };
-        last == head.sequence && self.close_at_end(&state, last, out)
+        if last < head.sequence {
+            return Advance::Part;
+        }
+        self.close_at_end(&state, last, out);
+        Advance::Whole
     }
 
     /// The sequence to go on from. Pushes a snapshot first where the cursor can't be honoured.
@@ -228,15 +297,14 @@ impl JobWatcher {
         };
     }
 
-    /// Pushes the closing comment if the event at `last` was the job's end. Always true.
-    fn close_at_end(&mut self, state: &State, last: u64, out: &mut Vec<Bytes>) -> bool {
+    /// Pushes the closing comment if the event at `last` was the job's end.
+    fn close_at_end(&mut self, state: &State, last: u64, out: &mut Vec<Bytes>) {
         if let Phase::Ended(status) = state.phase
             && state.head().is_some_and(|head| head.sequence == last)
         {
             out.push(sse::closing(status));
             self.ended = true;
         }
-        true
     }
 
     /// The record is gone: whoever had a cursor is told so, the others just see the end, and their
@@ -246,7 +314,7 @@ impl JobWatcher {
         let Some(position) = self.position() else {
             return;
         };
-        let unborn = Job::unborn(self.topic().job_id.clone(), position.epoch, false);
+        let unborn = Job::unborn(self.topic().asked_for().clone(), position.epoch, false);
         let last_known = state.job.as_ref().unwrap_or(&unborn);
         let line = lost_line(last_known, &position.to_string(), (self.shared.clock)());
         out.push(sse::event(LOST_ID, &line));

@@ -1,14 +1,18 @@
 //! One job, many watchers: attach without a hole, resume, reset, silence, loss, the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conch_domain::{EventKind, Job, JobRecord, JobStatus};
 use conch_memory::When;
 use conch_ports::ErrorKind;
+use conch_services::Clock;
 use conch_services::hub::{Attached, Next, Settings};
+use futures::FutureExt;
 
 use crate::world::{
-    Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name, queued, started,
+    Eyes, POSITION_CHECK, World, clock, completed, data, ids, job_id, name, queued, started,
 };
 
 const CLOSING: &str = ": Connection closing - job completed";
@@ -605,6 +609,44 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hub_whose_own_task_panicked_says_so_and_still_ends_its_streams() {
+    let world = World::new();
+    let panics = Arc::new(AtomicBool::new(false));
+    let broken: Clock = {
+        let (time, panics) = (clock(), Arc::clone(&panics));
+        Arc::new(move || {
+            assert!(!panics.load(Ordering::Relaxed), "a clock that is broken");
+            time()
+        })
+    };
+    let hub = world.hub_with(broken);
+    let well = tokio::time::timeout(POSITION_CHECK * 3, hub.failed()).await;
+    assert!(well.is_err(), "it says so though all is well");
+    let mut eyes = match hub.watch(&job_id("j"), Some("0000abcd-1")).await {
+        Attached::Stream(watcher) => Eyes(watcher),
+        other => panic!("expected a stream, got {}", name(&other)),
+    };
+    panics.store(true, Ordering::Relaxed);
+    hub.failed().await;
+    // Whoever hears of it ends the process, and with it the streams.
+    let stream = tokio::spawn(async move { eyes.rest().await });
+    tokio::task::yield_now().await;
+    world.shutdown.cancel();
+    let rest = tokio::time::timeout(Duration::from_secs(1), stream).await;
+    assert_eq!(rest.expect("it is woken").expect("and well"), []);
+    hub.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_is_no_failure_of_the_hub() {
+    let world = World::new();
+    tokio::task::yield_now().await;
+    world.shutdown.cancel();
+    world.hub.stopped().await;
+    assert!(world.hub.failed().now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_to_triton_that_hangs_holds_no_event_up() {
     let world = World::new();
     let mut job = world.foreign_job("j");
@@ -665,4 +707,55 @@ async fn nobody_is_asked_about_an_own_job_that_is_merely_silent() {
     assert_eq!(world.triton.calls("job"), 0);
     job.complete().await;
     assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
+}
+
+/// The frames of a stream that says when to come back, and ends.
+async fn farewell(eyes: &mut Eyes) {
+    let (frames, next) = eyes.frames().await;
+    assert_eq!(next, Next::End, "{frames:?}");
+    let last = frames.last().expect("a farewell");
+    assert!(last.starts_with(b"retry: "), "{frames:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_panicked_sends_its_watchers_to_a_fresh_topic() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = [world.watch("j", None).await, world.watch("j", None).await];
+    for eyes in &mut eyes {
+        eyes.events(2).await;
+    }
+    world.faults.panic_next("event_bus.read", 1);
+    let begun = tokio::time::Instant::now();
+    job.progress(50).await;
+    for eyes in &mut eyes {
+        farewell(eyes).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "at once");
+    // With a cursor, as an EventSource does.
+    let mut again = world.watch("j", Some("0000abcd-2")).await;
+    assert_eq!(ids(&again.events(1).await), ["0000abcd-3"]);
+    job.complete().await;
+    assert_eq!(ids(&again.rest().await), ["0000abcd-4", CLOSING]);
+    assert_eq!(world.hub.topics(), 1, "and the old one is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_panics_at_once_keeps_nobody_waiting() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let begun = tokio::time::Instant::now();
+    for cursor in [None, Some("0000abcd-1")] {
+        // A cursor makes the attaching watcher read as well.
+        world.faults.panic_next("event_bus.read", 1);
+        farewell(&mut world.watch("j", cursor).await).await;
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(world.hub.topics(), 0);
+    assert_eq!(
+        ids(&world.watch("j", None).await.events(2).await),
+        ["0000abcd-1", "0000abcd-2"]
+    );
 }

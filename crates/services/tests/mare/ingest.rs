@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use conch_domain::{Job, JobRecord, JobStatus};
 use serde_json::json;
 
+use crate::lines;
 use crate::world::{MAX_EVENT_BYTES, World, data, ids, job_id};
 
 /// A world that listens already.
@@ -265,4 +267,51 @@ async fn a_log_that_may_have_lost_its_tail_goes_on_in_another_epoch() {
     let from_base = world.watch("f", Some(&format!("{epoch}-0"))).await;
     let from_base = { from_base }.rest().await;
     assert_eq!(ids(&from_base), ids(&late[1..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_its_publisher_announced_is_not_told_of_as_ours() {
+    let (lines, _guard) = lines::listen();
+    let world = listening().await;
+    let time = "2025-12-01T08:55:49.123456";
+    say(
+        &world,
+        &json!({"event_type":"job:started","timestamp":time,"job_id":"f","started_at":time}),
+    );
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.watch("f", None).await.events(1).await;
+    assert_eq!(lines.with("Published event"), [""; 0]);
+    // Its end was announced to nobody: Triton tells, and it is announced from here.
+    world.triton.set_job(ended("f"));
+    let mut eyes = world.watch("f", None).await;
+    eyes.rest().await;
+    let told = lines.with("Published event");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let line = "Published event 'job:failed' for job f job.id=f job.sequence=2";
+    assert!(told[0].ends_with(line), "{told:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_not_outlive_a_lane() {
+    let world = listening().await;
+    world.faults.panic_next("event_bus.read", 1);
+    say(&world, &json!({"event_type":"job:started","job_id":"f"}));
+    let ended = tokio::time::timeout(Duration::from_mins(1), world.ingest).await;
+    let panic = ended.expect("it ends").expect_err("it is told of");
+    assert!(panic.is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_the_shutdown() {
+    let world = listening().await;
+    world.shutdown.cancel();
+    world.ingest.await.expect("it doesn't panic");
+}
+
+fn ended(id: &str) -> Job {
+    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    Job::restore(JobRecord {
+        status: JobStatus::Failed,
+        ..(*unborn).clone()
+    })
 }

@@ -10,8 +10,9 @@ use crate::world::{
     Eyes, POSITION_CHECK, World, completed, data, ids, named, queued, started, told,
 };
 
-/// A stream over everything, in a world that listens already.
+/// A stream over everything, in a world that has heard what was announced so far.
 async fn everything(world: &World) -> Eyes {
+    world.has_heard().await;
     let mut eyes = world.watch_many(Selection::default(), None).await;
     assert!(eyes.until_idle().await.is_empty(), "nothing to begin with");
     eyes

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Job, JobRecord, JobStatus};
+use conch_domain::{Clients, Job, JobRecord, JobStatus};
 use conch_ports::ErrorKind;
 use conch_services::lookup::Events;
 
@@ -138,13 +138,32 @@ async fn an_error_is_the_answer_only_when_nobody_knows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_panicked_is_not_the_answer_to_later_ones() {
+    let world = World::new();
+    world.job("j").start().await;
+    world.faults.panic_next("result_cache.get", 1);
+    let id = job_id("j");
+    // All who asked at that time are told.
+    let answers = futures::future::join_all((0..3).map(|_| world.lookup.job(&id))).await;
+    for answer in answers {
+        assert_eq!(answer.expect_err("a defect").kind(), ErrorKind::Internal);
+    }
+    assert_eq!(status(&world, "j").await.as_deref(), Some("running"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn histories() {
     let world = World::new();
     let mut job = world.job("j");
     job.start().await;
     let events = |after| {
         let lookup = world.lookup.clone();
-        async move { lookup.events(&job_id("j"), after).await.expect("an answer") }
+        async move {
+            lookup
+                .events_seen_by(&Clients::ALL, &job_id("j"), after)
+                .await
+                .expect("an answer")
+        }
     };
     let Events::Kept(lines) = events(0).await else {
         panic!("the log is there");

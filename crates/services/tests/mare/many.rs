@@ -1,7 +1,7 @@
 //! Many jobs on one stream: states first, then what comes; resume; the end of those that are named.
 
 use conch_domain::{ClientId, EventKind, JobStatus, RetryReason, Timestamp};
-use conch_services::hub::{Selection, Settings};
+use conch_services::hub::{Next, Selection, Settings};
 
 use crate::world::{World, data, ids, name, named, queued, started};
 
@@ -217,4 +217,57 @@ async fn a_cursor_from_the_future_is_not_handed_on() {
     assert_eq!(ids(&eyes.events(1).await), [now]);
     job.complete().await;
     assert_eq!(ids(&eyes.events(1).await), [now]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_nothing_follows_any_more_ends_the_streams_that_are_about_it() {
+    let world = World::new();
+    let (mut a, mut b) = (world.job("a"), world.job("b"));
+    for job in [&mut a, &mut b] {
+        job.start().await;
+        world.triton.set_job(job.job.clone());
+    }
+    let mut about_a = world.watch_many(named(&["a"]), None).await;
+    let mut about_all = world.watch_many(Selection::default(), None).await;
+    let mut about_b = world.watch_many(named(&["b"]), None).await;
+    about_a.events(1).await;
+    about_all.events(2).await;
+    about_b.events(1).await;
+    world.faults.panic_next("event_bus.read", 1);
+    a.progress(50).await;
+    for eyes in [&mut about_a, &mut about_all] {
+        let (frames, next) = eyes.frames().await;
+        assert_eq!(next, Next::End, "{frames:?}");
+        assert!(frames[0].starts_with(b"retry: "), "{frames:?}");
+    }
+    for (selection, jobs) in [(named(&["a"]), 1), (Selection::default(), 2)] {
+        let seen = world.watch_many(selection, None).await.events(jobs).await;
+        let of_a = seen.iter().map(data).find(|state| state["job_id"] == "a");
+        assert_eq!(of_a.expect("a snapshot")["progress"], 50, "{seen:?}");
+    }
+    b.complete().await;
+    let rest = about_b.rest().await;
+    assert_eq!(data(&rest[0])["event_type"], "job:completed", "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_topic_panics_each_time_is_named_in_vain_and_holds_up_no_other() {
+    let world = World::new();
+    let (mut a, mut b) = (world.job("a"), world.job("b"));
+    for job in [&mut a, &mut b] {
+        job.start().await;
+        world.triton.set_job(job.job.clone());
+    }
+    world.faults.panic_next("event_bus.read", 1);
+    let attached = world.hub.watch_many(named(&["a"]), None).await;
+    assert_eq!(name(&attached), "Full", "come back later");
+    world.faults.panic_next("event_bus.read", 1);
+    let mut eyes = world.watch_many(Selection::default(), None).await;
+    let seen = eyes.events(1).await;
+    let other = data(&seen[0])["job_id"].clone();
+    let writer = if other == "a" { &mut a } else { &mut b };
+    writer.complete().await;
+    let seen = eyes.events(1).await;
+    assert_eq!(data(&seen[0])["job_id"], other);
+    assert_eq!(data(&seen[0])["event_type"], "job:completed");
 }

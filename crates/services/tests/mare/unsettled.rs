@@ -118,6 +118,7 @@ async fn a_job_that_is_found_late_gets_its_state_then_and_its_end() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_begins_while_it_is_waited_for_is_told_once() {
     let (world, _running) = cut_off().await;
+    world.has_heard().await;
     // Somebody who wants to hear of everything makes the feed tell of it, too.
     let mut all = world.watch_many(Selection::default(), None).await;
     let mut eyes = world.watch_many(named(&["new", "running"]), None).await;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
+use conch_domain::{
+    Caller, ClientId, Clients, Epoch, Event, EventId, EventKind, Identity, Job, JobId, Scopes,
+    Timestamp,
+};
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
 use conch_services::hub::{Attached, Hub, Next, Selection, Settings, Watcher};
@@ -14,6 +17,7 @@ use conch_services::lookup::{self, Lookup};
 use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
 use conch_wire::{event, sse};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longest foreign event that these worlds take.
@@ -29,7 +33,9 @@ pub(crate) struct World {
     pub(crate) triton: Arc<ScriptedTriton>,
     pub(crate) hub: Hub,
     pub(crate) lookup: Lookup,
+    pub(crate) clock: Clock,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) ingest: JoinHandle<()>,
 }
 
 pub(crate) fn clock() -> Clock {
@@ -62,12 +68,13 @@ impl World {
         let memory = memory.build();
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
-        let reconcile = Reconcile::new(memory.bus(), triton.clone(), clock());
+        let clock = clock();
+        let reconcile = Reconcile::new(memory.bus(), triton.clone(), Arc::clone(&clock));
         let hub = settings.build(
             memory.bus(),
             triton.clone(),
             reconcile.clone(),
-            clock(),
+            Arc::clone(&clock),
             shutdown.clone(),
         );
         let lookup = lookup::Settings {
@@ -80,14 +87,15 @@ impl World {
             gateway: triton.clone(),
             reconcile,
         });
-        tokio::spawn(ingest::run(
+        let ingest = tokio::spawn(ingest::run(
             memory.bus(),
+            memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
                 cache_results: None,
             },
             foreign,
-            clock(),
+            Arc::clone(&clock),
             shutdown.clone(),
         ));
         Self {
@@ -96,23 +104,19 @@ impl World {
             triton,
             hub,
             lookup,
+            clock,
             shutdown,
+            ingest,
         }
     }
 
     /// The hub of a second process on the same store, with an ear of its own.
     pub(crate) fn another_instance(&self) -> Hub {
         let memory = &self.memory;
-        let reconcile = Reconcile::new(memory.bus(), self.triton.clone(), clock());
-        let hub = Settings::default().build(
-            memory.bus(),
-            self.triton.clone(),
-            reconcile,
-            clock(),
-            self.shutdown.clone(),
-        );
+        let hub = self.hub_with(Arc::clone(&self.clock));
         tokio::spawn(ingest::run(
             memory.bus(),
+            memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
                 cache_results: None,
@@ -124,21 +128,42 @@ impl World {
         hub
     }
 
+    /// Another hub on the same store, that hears nothing and has a clock of its own.
+    pub(crate) fn hub_with(&self, clock: Clock) -> Hub {
+        let (bus, triton) = (self.memory.bus(), self.triton.clone());
+        let reconcile = Reconcile::new(self.memory.bus(), triton.clone(), Arc::clone(&clock));
+        Settings::default().build(bus, triton, reconcile, clock, self.shutdown.clone())
+    }
+
+    /// Until what was announced so far has been heard; no time passes.
+    pub(crate) async fn has_heard(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// An own job that nothing has happened to yet.
     pub(crate) fn job(&self, id: &str) -> Writer {
-        self.writer(id, true)
+        self.writer(id, true, "c1")
+    }
+
+    /// The same, another client's.
+    pub(crate) fn job_of(&self, id: &str, client: &str) -> Writer {
+        self.writer(id, true, client)
     }
 
     /// One of a Triton that isn't ours.
     pub(crate) fn foreign_job(&self, id: &str) -> Writer {
-        self.writer(id, false)
+        self.writer(id, false, "c1")
     }
 
-    fn writer(&self, id: &str, own: bool) -> Writer {
+    fn writer(&self, id: &str, own: bool, client: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
             memory: self.memory.clone(),
+            clock: Arc::clone(&self.clock),
             job: Job::unborn(job_id(id), epoch, own),
+            client: client_id(client),
         }
     }
 
@@ -185,10 +210,26 @@ pub(crate) fn job_id(id: &str) -> JobId {
     JobId::parse(id).expect("a job id")
 }
 
+pub(crate) fn client_id(id: &str) -> ClientId {
+    ClientId::parse(id).expect("a client id")
+}
+
+/// Who may see those clients, until then.
+pub(crate) fn caller(clients: &[&str], ends_at: Timestamp) -> Caller {
+    let identity = Identity {
+        issuer: "https://issuer.example".to_owned(),
+        subject: "somebody".to_owned(),
+    };
+    let clients = Clients::only(clients.iter().map(|id| client_id(id))).expect("few");
+    Caller::new(identity, clients, Scopes::all(), ends_at)
+}
+
 /// Appends to one job's log as its worker would.
 pub(crate) struct Writer {
     memory: Memory,
+    clock: Clock,
     pub(crate) job: Job,
+    client: ClientId,
 }
 
 impl Writer {
@@ -212,10 +253,12 @@ impl Writer {
         replaces: Option<conch_domain::Position>,
     ) -> Published {
         let position = self.job.position.next();
-        let now = Timestamp::from_micros(1_800_000_000_000_000 + position.sequence as i64);
+        // Each event a little later than the one before it, though no time passes.
+        let now = (self.clock)();
+        let now = Timestamp::from_micros(now.as_micros() + position.sequence as i64);
         let event = Event {
             job_id: self.job.id.clone(),
-            client_id: Some(ClientId::parse("c1").expect("an id")),
+            client_id: Some(self.client.clone()),
             timestamp: now,
             attempt: None,
             event_id: EventId::parse(&format!("{position}")).expect("an id"),

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use conch_domain::JobStatus;
 use conch_memory::When;
-use conch_ports::ErrorKind;
+use conch_ports::{ErrorKind, Signal};
+use futures::StreamExt;
+use tokio::task::JoinError;
 
-use crate::system::{Generator, PACE, System, count, epoch, settings, story};
+use crate::lines;
+use crate::system::{Generator, PACE, System, Working, count, epoch, field, settings, story};
 
 #[tokio::test(start_paused = true)]
 async fn lost_answers_are_no_duplicates() {
@@ -26,6 +29,77 @@ async fn lost_answers_are_no_duplicates() {
     assert_eq!(count(&log, "progress"), 7);
     assert_eq!(log.job.attempt, 1);
     assert_eq!(log.job.template_ids.len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_event_of_ours_is_told_to_the_operator_once() {
+    let (lines, _guard) = lines::listen();
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next("job_queue.submit", 1, ErrorKind::Timeout, When::After);
+    let id = system.submitted().await;
+    // Each is appended, and the answer is lost.
+    faults.fail_next("event_bus.publish", 3, ErrorKind::Timeout, When::After);
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let log = system.ended(&id).await;
+    let told = lines.with("Published event");
+    assert_eq!(told.len() as u64, log.job.position.sequence, "{told:#?}");
+    for (line, sequence) in told.iter().zip(1..) {
+        assert!(line.contains("INFO"), "{line}");
+        let field = format!("job.sequence={sequence}");
+        assert!(line.ends_with(&field), "{line}");
+    }
+    for event in ["job:queued", "job:started", "job:completed"] {
+        let line = format!("Published event '{event}' for job {id} job.id={id} ");
+        assert_eq!(lines.with(&line).len(), 1, "{event}: {told:#?}");
+    }
+}
+
+/// A worker at its job's first template, and how it goes on with the job when it ends by itself.
+async fn ends_and_gives_its_job_back(
+    system: &System,
+    worker: Working,
+    hurt: impl FnOnce(),
+) -> std::result::Result<(), JoinError> {
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 1).await;
+    hurt();
+    let ended = worker.ended().await;
+    let log = system
+        .until(&id, |job| job.status == JobStatus::Pending)
+        .await;
+    assert_eq!(field(&log, "retrying", "reason"), ["shutdown"]);
+    ended
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_does_not_outlive_its_reaper() {
+    let system = System::new().await;
+    let worker = system.worker(settings("a"), &Generator::reliable());
+    let faults = system.memory.faults();
+    let ended = ends_and_gives_its_job_back(&system, worker, || {
+        faults.panic_next("job_queue.expired", 1);
+    });
+    let panic = ended.await.expect_err("it is told of").into_panic();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("job_queue.expired"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_does_not_outlive_its_ears() {
+    for panics in [true, false] {
+        let system = System::new().await;
+        let (hurt, hurting) = tokio::sync::oneshot::channel();
+        let end = futures::stream::once(async move {
+            hurting.await.unwrap();
+            assert!(!panics, "a defect in an adapter");
+            Signal::Lapsed
+        });
+        let signals = futures::stream::iter([Signal::Lapsed]).chain(end).boxed();
+        let worker = system.worker_that_hears(settings("a"), &Generator::reliable(), signals);
+        let ended = ends_and_gives_its_job_back(&system, worker, || hurt.send(()).unwrap()).await;
+        assert_eq!(ended.is_err_and(|error| error.is_panic()), panics);
+    }
 }
 
 #[tokio::test(start_paused = true)]

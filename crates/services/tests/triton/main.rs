@@ -5,6 +5,8 @@
 
 mod cancel;
 mod faults;
+#[path = "../support/lines.rs"]
+mod lines;
 mod run;
 mod silence;
 mod submit;

@@ -9,7 +9,7 @@ use conch_conformance::build;
 use conch_domain::{Client, Epoch, Job, JobId, TemplateDraft, Timestamp, ValueProposition};
 use conch_memory::Memory;
 use conch_ports::{
-    Brief, Error, ErrorKind, JobQueue, Log, NewJob, Requested, Result, TemplateGenerator,
+    Brief, Error, ErrorKind, JobQueue, Log, NewJob, Requested, Result, Signals, TemplateGenerator,
 };
 use conch_services::Clock;
 use conch_services::cancel::Cancel;
@@ -17,7 +17,7 @@ use conch_services::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +105,12 @@ impl Working {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         (&mut self.task).await.expect("a worker doesn't panic");
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(mut self) -> std::result::Result<(), JoinError> {
+        let ended = tokio::time::timeout(Duration::from_mins(1), &mut self.task).await;
+        ended.expect("it ends")
     }
 
     /// Kills it, as if its process had ended.
@@ -195,12 +201,32 @@ impl System {
         self.worker_on(settings, generator, self.memory.queue())
     }
 
+    /// A worker that hears what it is told to.
+    pub(crate) fn worker_that_hears(
+        &self,
+        settings: Settings,
+        generator: &Arc<Generator>,
+        signals: Signals,
+    ) -> Working {
+        self.start(settings, generator, self.memory.queue(), signals)
+    }
+
     /// A worker that sees the queue through somebody else's eyes.
     pub(crate) fn worker_on(
         &self,
         settings: Settings,
         generator: &Arc<Generator>,
         queue: Arc<dyn JobQueue>,
+    ) -> Working {
+        self.start(settings, generator, queue, self.memory.bus().subscribe())
+    }
+
+    fn start(
+        &self,
+        settings: Settings,
+        generator: &Arc<Generator>,
+        queue: Arc<dyn JobQueue>,
+        signals: Signals,
     ) -> Working {
         let generator: Arc<Generator> = Arc::clone(generator);
         let worker = settings.build(Dependencies {
@@ -212,7 +238,7 @@ impl System {
         });
         let shutdown = CancellationToken::new();
         Working {
-            task: tokio::spawn(worker.run(shutdown.clone())),
+            task: tokio::spawn(worker.run(signals, shutdown.clone())),
             shutdown,
         }
     }

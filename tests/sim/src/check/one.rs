@@ -1,5 +1,7 @@
 //! I3, I4 and I5: what a watcher of one job was sent, from its cursor on.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::Court;
@@ -7,6 +9,7 @@ use super::ledger::{JobLog, Ledger};
 use crate::fold::{Fold, end_of, is_terminal};
 use crate::history::{Done, Job, Millis, StreamEvent, Subject, What};
 use crate::plan::CALL_LIMIT;
+use crate::process::Role;
 use crate::sse::Item;
 
 /// How long an attach waits for word of its job.
@@ -56,12 +59,15 @@ struct Stream<'a> {
     /// Progress that was left out and must be made up for by a later one.
     spared: bool,
     history_limit: u64,
+    /// When a call of its edge failed or was held up.
+    troubles: &'a [Millis],
     ledger: &'a Ledger,
     found: &'a mut Found,
 }
 
 pub(crate) fn judge(court: &mut Court<'_>) {
     let mut found = Found::new();
+    let troubles = troubles(court);
     for number in 1..=streams(court) {
         let of_it = court
             .records
@@ -75,6 +81,7 @@ pub(crate) fn judge(court: &mut Court<'_>) {
             if let StreamEvent::Asked {
                 subject: Subject::One(job),
                 cursor,
+                api,
                 ..
             } = event
             {
@@ -90,6 +97,7 @@ pub(crate) fn judge(court: &mut Court<'_>) {
                     told_to_retry: false,
                     spared: false,
                     history_limit: court.plan.history_limit as u64,
+                    troubles: troubles.get(api).map_or(&[], Vec::as_slice),
                     ledger: &court.ledger,
                     found: &mut found,
                 });
@@ -101,6 +109,20 @@ pub(crate) fn judge(court: &mut Court<'_>) {
     for (invariant, at, what) in found {
         court.blame(invariant, at, what);
     }
+}
+
+/// When something failed or was held up, by edge.
+fn troubles(court: &Court<'_>) -> BTreeMap<usize, Vec<Millis>> {
+    let mut troubles: BTreeMap<usize, Vec<Millis>> = BTreeMap::new();
+    for record in court.records {
+        if let What::Disturbed {
+            who: Role::Api(api),
+        } = &record.what
+        {
+            troubles.entry(*api).or_default().push(record.at);
+        }
+    }
+    troubles
 }
 
 /// How many streams there were.
@@ -148,7 +170,9 @@ impl Stream<'_> {
 
     /// 200: not for whoever has seen the end, unless nobody could tell.
     fn opened(&mut self, at: Millis) {
-        let told_at_once = at < self.asked_at + PATIENCE;
+        let asked = self.asked_at..=at;
+        let failed = self.troubles.iter().any(|trouble| asked.contains(trouble));
+        let told_at_once = at < self.asked_at + PATIENCE && !failed;
         let lost = self.ledger.lost_of(&self.job, at);
         if self.end_at_cursor().is_some() && told_at_once && !lost {
             let cursor = self.cursor.clone();

@@ -13,19 +13,20 @@ use conch_ports::Result;
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::board::{Effect, Peer};
 use crate::history::{Said, What};
 use crate::process::{Process, Role};
+use crate::shown::Shown;
 use crate::world::{Api, World};
 
 /// What all clients of a run share.
 pub(crate) struct Crowd {
     pub(crate) world: Arc<World>,
     /// Jobs that somebody may watch, as they become known.
-    jobs: watch::Sender<Vec<JobId>>,
+    jobs: Shown<Vec<JobId>>,
     /// Connections that may be cut, by client.
     pub(crate) cuts: Mutex<Vec<(usize, Arc<Notify>)>>,
     tasks: Mutex<JoinSet<()>>,
@@ -46,7 +47,7 @@ impl Crowd {
     pub(crate) fn gather(world: &Arc<World>) -> Arc<Self> {
         let crowd = Arc::new(Self {
             world: Arc::clone(world),
-            jobs: watch::Sender::new(Vec::new()),
+            jobs: Shown::default(),
             cuts: Mutex::default(),
             tasks: Mutex::new(JoinSet::new()),
             finite: Mutex::default(),
@@ -118,18 +119,16 @@ impl Crowd {
     }
 
     fn know(&self, job: JobId) {
-        self.jobs.send_if_modified(|jobs| {
-            let new = !jobs.contains(&job);
-            if new {
+        self.jobs.change(|jobs| {
+            if !jobs.contains(&job) {
                 jobs.push(job);
             }
-            new
         });
     }
 
     /// Jobs that anybody was told of.
     pub(crate) fn known(&self) -> Vec<JobId> {
-        self.jobs.borrow().clone()
+        self.jobs.look(Clone::clone)
     }
 }
 
@@ -185,8 +184,11 @@ impl Client {
         let most = [100, busy, 3000][self.rng.random_range(0..3)];
         if self.now_and_then(3) {
             let nth = [1, 2, 8, 9, 15, 16, 17][self.rng.random_range(0..7)];
-            let mut ends = self.crowd.world.store.ends.subscribe();
-            let there = ends.wait_for(|ends| ends.get(job).is_some_and(|end| *end >= nth));
+            let world = Arc::clone(&self.crowd.world);
+            let there = world
+                .store
+                .ends
+                .until(|ends| ends.get(job).filter(|end| **end >= nth).copied());
             let patience = Duration::from_secs(5);
             drop(tokio::time::timeout(patience, there).await);
         } else {
@@ -198,16 +200,9 @@ impl Client {
     async fn nth(&self, n: usize) -> JobId {
         let own = self.crowd.world.plan.jobs;
         let (foreign, n) = if n < own { (false, n) } else { (true, n - own) };
-        let mut jobs = self.crowd.jobs.subscribe();
-        let of_its_kind = |jobs: &Vec<JobId>| {
-            let mut kind = jobs
-                .iter()
-                .filter(|id| id.as_str().starts_with("foreign") == foreign);
-            kind.nth(n).cloned()
-        };
-        let known = jobs.wait_for(|jobs| of_its_kind(jobs).is_some()).await;
-        let job = known.ok().and_then(|jobs| of_its_kind(&jobs));
-        job.expect("the crowd outlives its clients, and the job was there")
+        let is_of_its_kind = |id: &&JobId| id.as_str().starts_with("foreign") == foreign;
+        let nth = |jobs: &Vec<JobId>| jobs.iter().filter(is_of_its_kind).nth(n).cloned();
+        self.crowd.jobs.until(nth).await
     }
 
     async fn step<T: Send + 'static>(

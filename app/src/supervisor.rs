@@ -1,0 +1,181 @@
+//! The tasks that a process is made of. Each is to last until the shutdown: one that panics or returns
+//! before that is a reason to end, for a process that lives on without it looks well and does nothing.
+//!
+//! Never in here: a task that is started again. Nobody knows in what state it left what it shared; a
+//! process that is started again shares nothing with it.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Owns the tasks; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    /// Why the process has to end, once it has to.
+    failure: OnceLock<String>,
+    failed: CancellationToken,
+}
+
+impl Supervisor {
+    /// Of tasks that end with `shutdown`.
+    pub(crate) fn new(shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            tasks: TaskTracker::new(),
+            shutdown,
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+        }))
+    }
+
+    /// Spawns a task that is to last until the shutdown.
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let inner = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move {
+            // Nothing of the task is looked at after its panic.
+            match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(()) if inner.shutdown.is_cancelled() => {}
+                Ok(()) => inner.fail(name, None),
+                Err(panic) => inner.fail(name, Some(message(&*panic))),
+            }
+        });
+    }
+
+    /// Spawns a task that ends when it is done, and that nothing depends on.
+    pub(crate) fn spawn_errand(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
+    }
+
+    /// Waits until a task ended before its time. Cancel-safe.
+    pub(crate) async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
+    /// In words what ended before its time, if anything has.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.0.failure.get().map(String::as_str)
+    }
+
+    /// Waits until all tasks have ended, after the shutdown was asked for.
+    pub(crate) async fn stopped(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    /// The first one is told of. What ends after it does so because of it, or makes no difference.
+    fn fail(&self, name: &'static str, panic: Option<&str>) {
+        let why = format!("the task '{name}' ended before its time");
+        if self.failure.set(why.clone()).is_ok() {
+            tracing::error!(panic, "{why}: draining");
+            self.failed.cancel();
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::io;
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn supervisor() -> (Supervisor, CancellationToken) {
+        let shutdown = CancellationToken::new();
+        (Supervisor::new(shutdown.clone()), shutdown)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_before_its_time_is_told_of_once() {
+        let panics = || async { panic!("number {}", 7) }.boxed();
+        let rows: [(BoxFuture<'static, ()>, &str); 3] = [
+            (panics(), "panic=\"number 7\""),
+            (async { panic!("plain") }.boxed(), "panic=\"plain\""),
+            (ready(()).boxed(), "draining"),
+        ];
+        for (task, said) in rows {
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            let _guard = tracing::subscriber::set_default(subscriber);
+            let (supervisor, shutdown) = supervisor();
+            supervisor.spawn("lasting", pending());
+            assert!(supervisor.failed().now_or_never().is_none());
+            assert_eq!(supervisor.failure(), None);
+
+            supervisor.spawn("first", task);
+            supervisor.failed().await;
+            let first = Some("the task 'first' ended before its time");
+            assert_eq!(supervisor.failure(), first);
+            supervisor.spawn("second", panics());
+            shutdown.cancel();
+            tokio::task::yield_now().await;
+            assert_eq!(supervisor.failure(), first);
+
+            let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(log.lines().count(), 1, "{log}");
+            let line = "ERROR conch::supervisor: the task 'first' ended before its time: draining";
+            assert!(log.contains(line) && log.contains(said), "{log}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_that_was_asked_for_is_no_failure() {
+        let (supervisor, shutdown) = supervisor();
+        let asked = shutdown.clone();
+        supervisor.spawn("lasting", async move { asked.cancelled().await });
+        supervisor.spawn_errand(ready(()));
+        assert!(supervisor.stopped().now_or_never().is_none());
+        shutdown.cancel();
+        supervisor.stopped().await;
+        assert_eq!(supervisor.failure(), None);
+        assert!(supervisor.failed().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_way_out_is_a_failure_too() {
+        let (supervisor, shutdown) = supervisor();
+        shutdown.cancel();
+        supervisor.spawn("last", async { panic!("while it drains") });
+        supervisor.stopped().await;
+        assert!(supervisor.failure().is_some());
+    }
+}

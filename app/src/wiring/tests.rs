@@ -1,0 +1,129 @@
+//! What becomes of a process when a part of it is gone.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+
+use conch_memory::Faults;
+
+use super::*;
+use crate::config::{Program, Source};
+use crate::{install_tls, operate};
+
+/// A whole system on a store that can be hurt, with a clock that can be broken.
+struct Victim {
+    system: System,
+    faults: Faults,
+    clock_is_broken: Arc<AtomicBool>,
+}
+
+impl Victim {
+    async fn start() -> Self {
+        install_tls();
+        let env = [
+            ("MARE_API_ADDR", "127.0.0.1:0"),
+            ("TRITON_API_ADDR", "127.0.0.1:0"),
+            ("TRITON_BASE_URL", "http://127.0.0.1:1"),
+            ("LEASE_SECONDS", "1"),
+            ("POSITION_CHECK_SECONDS", "1"),
+        ];
+        let flags = config::command(clap::Command::new("test"), Program::AllInOne);
+        let source = Source::read(
+            Program::AllInOne,
+            &flags.get_matches_from(["test"]),
+            env.map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let mut settings = Settings::new(Program::AllInOne, &source).expect("good settings");
+        if let Some(worker) = &mut settings.worker {
+            // Nobody but what is to be hurt asks for the time.
+            worker.demo_client = false;
+        }
+        let memory = conch_memory::Settings::default().build();
+        let stores = Stores {
+            bus: memory.bus(),
+            cache: memory.cache(),
+            queue: memory.queue(),
+            catalogue: memory.catalogue(),
+            tickets: memory.tickets(),
+            commit_caches: true,
+        };
+        let clock_is_broken = Arc::new(AtomicBool::new(false));
+        let clock: Clock = {
+            let (time, broken) = (system_clock(), Arc::clone(&clock_is_broken));
+            Arc::new(move || {
+                assert!(!broken.load(Ordering::Relaxed), "a clock that is broken");
+                time()
+            })
+        };
+        let metrics: Metrics = Arc::new(String::new);
+        let system = start_on(&stores, clock, settings, metrics).await;
+        Self {
+            system: system.expect("free ports"),
+            faults: memory.faults(),
+            clock_is_broken,
+        }
+    }
+}
+
+/// The answers of all listeners to `GET /readyz`, heads included.
+async fn readiness_of(system: &System) -> Vec<String> {
+    let addresses: Vec<_> = system.servers.iter().map(|(_, s)| s.address()).collect();
+    let ask = move |address| {
+        let mut connection = TcpStream::connect(address).expect("it listens");
+        let request = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        connection.write_all(request).expect("it reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let asked = tokio::task::spawn_blocking(move || addresses.into_iter().map(ask).collect());
+    asked.await.expect("they answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_gone_ends_the_process() {
+    type Hurt = fn(&Victim);
+    let rows: [(&str, Hurt); 3] = [
+        ("worker", |victim| {
+            victim.faults.panic_next("job_queue.expired", 1);
+        }),
+        ("ingest", |victim| {
+            victim.faults.panic_next("event_bus.read", 1);
+            let foreign = r#"{"event_type":"job:started","job_id":"f"}"#;
+            victim.faults.announce_raw(foreign);
+        }),
+        ("hub", |victim| {
+            victim.clock_is_broken.store(true, Ordering::Relaxed);
+        }),
+    ];
+    for (part, hurt) in rows {
+        let victim = Victim::start().await;
+        for answer in readiness_of(&victim.system).await {
+            assert!(answer.starts_with("HTTP/1.1 200"), "{part}: {answer}");
+        }
+        hurt(&victim);
+        tokio::time::timeout(Duration::from_secs(20), victim.system.failed())
+            .await
+            .expect(part);
+        let answers = readiness_of(&victim.system).await;
+        assert_eq!(answers.len(), 2, "Mare and Triton");
+        for answer in answers {
+            assert!(answer.starts_with("HTTP/1.1 503"), "{part}: {answer}");
+            let why = format!("the task '{part}' ended before its time");
+            assert!(answer.contains(&why), "{part}: {answer}");
+        }
+        let code = operate(victim.system, &CancellationToken::new()).await;
+        let software = ExitCode::from(70);
+        assert_eq!(format!("{code:?}"), format!("{software:?}"), "{part}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_that_was_asked_for_is_a_success() {
+    let victim = Victim::start().await;
+    let asked_to_end = CancellationToken::new();
+    asked_to_end.cancel();
+    let code = operate(victim.system, &asked_to_end).await;
+    let success = ExitCode::SUCCESS;
+    assert_eq!(format!("{code:?}"), format!("{success:?}"));
+}

@@ -1,0 +1,405 @@
+//! Triton's records as one caller may see them. What belongs to a client outside the caller's is
+//! treated as what isn't there, with the same questions asked as far as possible: whether a foreign
+//! record exists shows neither in an answer nor in its time.
+//!
+//! Never in here: what a caller may do (a scope), which is checked where the request comes in.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use conch_domain::{Caller, ClientId, Identity, Job, TemplateId, Timestamp};
+use conch_ports::{
+    ClientFilter, Document, Error, JobFilter, NewJob, Page, Paging, Requested, Result,
+    TemplateFilter, TritonGateway,
+};
+use conch_wire::document;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+
+/// Questions to Triton under way at once for one list.
+const CONCURRENCY: usize = 8;
+/// Records asked of Triton at a time, at most.
+const CHUNK: u32 = 100;
+/// A question to Triton for a page.
+type Asked<T> = BoxFuture<'static, Result<Page<T>>>;
+
+/// How far a list that is merged from several clients' reaches.
+const DEPTH: u64 = 1000;
+
+/// Why there is no page.
+#[derive(Debug)]
+pub enum NoPage {
+    /// The list is merged from several clients' and doesn't reach this far: name a client.
+    TooDeep,
+    /// Triton is out of reach or answers wrongly.
+    Failed(Error),
+}
+
+impl From<Error> for NoPage {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads and writes through Triton for a caller; a cheap handle.
+#[derive(Clone)]
+pub struct Access {
+    gateway: Arc<dyn TritonGateway>,
+}
+
+impl Access {
+    /// Asks `gateway`.
+    pub fn new(gateway: Arc<dyn TritonGateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// Creates a client. None: only who sees all clients may, for the new one is in nobody's list.
+    ///
+    /// # Errors
+    /// As for every method here: when Triton is out of reach or answers wrongly.
+    pub async fn create_client(&self, caller: &Caller, body: Document) -> Result<Option<Document>> {
+        if !caller.clients().are_all() {
+            return Ok(None);
+        }
+        self.gateway.create_client(body).await.map(Some)
+    }
+
+    /// The client.
+    pub async fn client(&self, caller: &Caller, id: &ClientId) -> Result<Option<Document>> {
+        if !caller.clients().see(Some(id)) {
+            return Ok(None);
+        }
+        self.gateway.client(id).await
+    }
+
+    /// Clients, newest first.
+    pub async fn clients(
+        &self,
+        caller: &Caller,
+        filter: &ClientFilter,
+        paging: Paging,
+    ) -> Result<Page<Document>> {
+        let Some(ids) = caller.clients().named() else {
+            return self.gateway.clients(filter, paging).await;
+        };
+        // At most as many as credentials may name.
+        let found: Vec<Option<Document>> = futures::stream::iter(ids.to_vec())
+            .map(|id| {
+                let gateway = Arc::clone(&self.gateway);
+                async move { gateway.client(&id).await }
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let mut clients: Vec<(Place, Document)> = found
+            .into_iter()
+            .flatten()
+            .filter_map(|client| {
+                let look = document::look(client.as_json());
+                let wanted = filter.industry.is_none() || filter.industry == look.industry;
+                wanted.then(|| (Place::new(look.created_at, look.id), client))
+            })
+            .collect();
+        clients.sort_by(|(a, _), (b, _)| b.cmp(a));
+        Ok(Page {
+            total: clients.len() as u64,
+            items: cut(clients.into_iter().map(|(_, client)| client), paging),
+        })
+    }
+
+    /// Adds a value proposition to a client; none when there is no such client.
+    pub async fn create_value_proposition(
+        &self,
+        caller: &Caller,
+        client_id: &ClientId,
+        body: Document,
+    ) -> Result<Option<Document>> {
+        if !caller.clients().see(Some(client_id)) {
+            return Ok(None);
+        }
+        self.gateway.create_value_proposition(client_id, body).await
+    }
+
+    /// All value propositions of a client; none when there is no such client.
+    pub async fn value_propositions(
+        &self,
+        caller: &Caller,
+        client_id: &ClientId,
+    ) -> Result<Option<Vec<Document>>> {
+        if !caller.clients().see(Some(client_id)) {
+            return Ok(None);
+        }
+        self.gateway.value_propositions(client_id).await
+    }
+
+    /// Submits a job. Its idempotency key counts for this caller alone (contract §4).
+    pub async fn submit(&self, caller: &Caller, new: NewJob) -> Result<Submitted> {
+        let client_id = new.client_id.clone();
+        if !caller.clients().see(Some(&client_id)) {
+            return Ok(Submitted::NoClient);
+        }
+        let key = new.idempotency_key;
+        let requested = self.gateway.submit(NewJob {
+            idempotency_key: key.map(|key| own_key(caller.identity(), key)),
+            ..new
+        });
+        Ok(match requested.await? {
+            Requested::Accepted(job) => Submitted::Accepted(job),
+            Requested::KeyReused => Submitted::KeyReused,
+            Requested::NotFound(detail) => match self.gateway.client(&client_id).await? {
+                Some(_) => Submitted::NothingToGenerateFrom(detail),
+                None => Submitted::NoClient,
+            },
+        })
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// Also when the page is too deep in a list that is merged.
+    pub async fn jobs(
+        &self,
+        caller: &Caller,
+        filter: &JobFilter,
+        paging: Paging,
+    ) -> Result<Page<Job>, NoPage> {
+        let list = Listing {
+            place: |job: &Job| Place::new(job.created_at, job.id.to_string()),
+            owner: |job: &Job| job.client_id.clone(),
+            ask: |client_id, paging| {
+                let gateway = Arc::clone(&self.gateway);
+                let filter = JobFilter {
+                    client_id,
+                    ..filter.clone()
+                };
+                async move { gateway.jobs(&filter, paging).await }.boxed()
+            },
+        };
+        list.page(caller, filter.client_id.as_ref(), paging).await
+    }
+
+    /// Templates, newest first.
+    ///
+    /// # Errors
+    /// Also when the page is too deep in a list that is merged.
+    pub async fn templates(
+        &self,
+        caller: &Caller,
+        filter: &TemplateFilter,
+        paging: Paging,
+    ) -> Result<Page<Document>, NoPage> {
+        let list = Listing {
+            place: |template: &Document| {
+                let look = document::look(template.as_json());
+                Place::new(look.created_at, look.id)
+            },
+            owner: |template: &Document| document::look(template.as_json()).client_id,
+            ask: |client_id, paging| {
+                let gateway = Arc::clone(&self.gateway);
+                let filter = TemplateFilter {
+                    client_id,
+                    ..filter.clone()
+                };
+                async move { gateway.templates(&filter, paging).await }.boxed()
+            },
+        };
+        list.page(caller, filter.client_id.as_ref(), paging).await
+    }
+
+    /// The template.
+    pub async fn template(&self, caller: &Caller, id: &TemplateId) -> Result<Option<Document>> {
+        let template = self.gateway.template(id).await?;
+        Ok(template.filter(|template| {
+            let clients = caller.clients();
+            let is_theirs = || document::look(template.as_json()).client_id;
+            clients.are_all() || clients.see(is_theirs().as_ref())
+        }))
+    }
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submitted {
+    /// The job.
+    Accepted(Box<Job>),
+    /// There is no such client.
+    NoClient,
+    /// It has no such value proposition, or no active one; in words.
+    NothingToGenerateFrom(String),
+    /// The caller's idempotency key came before with something else.
+    KeyReused,
+}
+
+/// A key as Triton gets it: no caller can meet another's, whatever the two call theirs. As it came,
+/// where callers have no names.
+fn own_key(identity: Option<&Identity>, key: String) -> String {
+    let Some(identity) = identity else {
+        return key;
+    };
+    let mut hash = Sha256::new();
+    for part in [&identity.issuer, &identity.subject, &key] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!("{:x}", hash.finalize())
+}
+
+/// Where a record stands in a list: the greatest comes first, which is the newest; ties are by id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place(Option<Timestamp>, Reverse<String>);
+
+impl Place {
+    fn new(created_at: Option<Timestamp>, id: String) -> Self {
+        Self(created_at, Reverse(id))
+    }
+}
+
+fn cut<T>(items: impl Iterator<Item = T>, paging: Paging) -> Vec<T> {
+    let skip = usize::try_from(paging.offset()).unwrap_or(usize::MAX);
+    items.skip(skip).take(paging.page_size as usize).collect()
+}
+
+/// How a kind of record is listed for who sees some clients only.
+struct Listing<P, O, A> {
+    /// Where a record stands.
+    place: P,
+    /// Whose it is.
+    owner: O,
+    /// Asks Triton for a page, of one client if given.
+    ask: A,
+}
+
+impl<P, O, A> Listing<P, O, A> {
+    /// The page, of `client` if one is named.
+    async fn page<T>(
+        &self,
+        caller: &Caller,
+        client: Option<&ClientId>,
+        paging: Paging,
+    ) -> Result<Page<T>, NoPage>
+    where
+        P: Fn(&T) -> Place,
+        O: Fn(&T) -> Option<ClientId>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
+    {
+        let Some(theirs) = caller.clients().named() else {
+            return Ok((self.ask)(client.cloned(), paging).await?);
+        };
+        let one = match client {
+            Some(client) => Some(client),
+            None if theirs.len() == 1 => theirs.first(),
+            None => None,
+        };
+        if one.is_some_and(|one| !caller.clients().see(Some(one))) || theirs.is_empty() {
+            return Ok(Page {
+                total: 0,
+                items: Vec::new(),
+            });
+        }
+        if let Some(one) = one {
+            return Ok(self.of_one(one.clone(), paging).await?);
+        }
+        self.merged(theirs.to_vec(), paging).await
+    }
+
+    /// A page of one client's list. A record that isn't that client's is left out: Triton may be
+    /// another program, which doesn't know the filter.
+    async fn of_one<T>(&self, client: ClientId, paging: Paging) -> Result<Page<T>>
+    where
+        O: Fn(&T) -> Option<ClientId>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
+    {
+        let mut page = (self.ask)(Some(client.clone()), paging).await?;
+        page.items
+            .retain(|item| (self.owner)(item).as_ref() == Some(&client));
+        Ok(page)
+    }
+
+    /// A page of several clients' lists as one. Each is read as far as the page needs and no further.
+    async fn merged<T>(&self, clients: Vec<ClientId>, paging: Paging) -> Result<Page<T>, NoPage>
+    where
+        P: Fn(&T) -> Place,
+        O: Fn(&T) -> Option<ClientId>,
+        A: Fn(Option<ClientId>, Paging) -> Asked<T>,
+    {
+        let wanted = paging.offset() + u64::from(paging.page_size);
+        if wanted > DEPTH {
+            return Err(NoPage::TooDeep);
+        }
+        let chunk = CHUNK.min(wanted as u32);
+        let at = |page| Paging {
+            page,
+            page_size: chunk,
+        };
+        let pages: Vec<Page<T>> = futures::stream::iter(clients.clone())
+            .map(|client| self.of_one(client, at(1)))
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let totals: Vec<u64> = pages.iter().map(|page| page.total).collect();
+        let mut lists: Vec<VecDeque<T>> = pages.into_iter().map(|page| page.items.into()).collect();
+        let mut next_page = vec![2; lists.len()];
+        // Of each list the record that comes next in it.
+        let mut heads: BinaryHeap<(Place, usize)> = lists
+            .iter()
+            .enumerate()
+            .filter_map(|(i, list)| Some(((self.place)(list.front()?), i)))
+            .collect();
+        let mut seen = HashSet::new();
+        let mut items = Vec::new();
+        while (seen.len() as u64) < wanted
+            && let Some((place, i)) = heads.pop()
+        {
+            // A record that came in meanwhile has pushed another one onto the next page as well.
+            if let Some(item) = lists[i].pop_front()
+                && seen.insert(place)
+                && seen.len() as u64 > paging.offset()
+            {
+                items.push(item);
+            }
+            let (next, enough) = (at(next_page[i]), seen.len() as u64 == wanted);
+            if lists[i].is_empty() && !enough && next.offset() < totals[i] {
+                next_page[i] += 1;
+                lists[i] = self.of_one(clients[i].clone(), next).await?.items.into();
+            }
+            heads.extend(lists[i].front().map(|item| ((self.place)(item), i)));
+        }
+        Ok(Page {
+            total: totals.into_iter().sum(),
+            items,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_caller_meets_another_s_keys() {
+        let identity = |issuer: &str, subject: &str| Identity {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+        };
+        let own = |issuer: &str, subject: &str, key: &str| {
+            own_key(Some(&identity(issuer, subject)), key.to_owned())
+        };
+        let key = own("i", "s", "k");
+        assert_eq!(key, own("i", "s", "k"));
+        for other in [
+            own("i", "s", "K"),
+            own("i", "t", "k"),
+            own("j", "s", "k"),
+            own("is", "", "k"),
+            own("i", "", "sk"),
+            own("i", "sk", ""),
+        ] {
+            assert_ne!(key, other);
+        }
+        // As long as a header takes, whatever it was made of.
+        assert_eq!(own("i", "s", &"k".repeat(255)).len(), 64);
+        assert_eq!(own_key(None, "k".to_owned()), "k");
+    }
+}

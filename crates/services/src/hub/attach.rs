@@ -1,0 +1,177 @@
+//! How a stream begins: for whom, of what, from where on. What the caller may not know of is as absent.
+//!
+//! Never in here: what a stream says once it has begun.
+
+use std::sync::Arc;
+
+use conch_domain::{Caller, Clients, JobId, Position};
+
+use super::follow::Paced;
+use super::many::{ManyWatcher, NoStream};
+use super::selection::{Selection, VisibleSelection};
+use super::topic::{Phase, Topic};
+use super::watcher::{Cursor, JobWatcher, LOST_ID};
+use super::{Attached, Hub, Kind, pump};
+
+impl Hub {
+    /// [`Hub::watch_as`], for who may see every job.
+    pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
+        self.watch_as(&Caller::anybody(), job_id, cursor).await
+    }
+
+    /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`. A job
+    /// that the caller may not know of is as absent, now and whenever it becomes known.
+    ///
+    /// Waits at most `attach_patience` for word of the job; if neither log nor Triton answers by
+    /// then, the stream begins without. Cancel-safe.
+    pub async fn watch_as(
+        &self,
+        caller: &Caller,
+        job_id: &JobId,
+        cursor: Option<&str>,
+    ) -> Attached {
+        let (shared, clients) = (&self.0, caller.clients());
+        if cursor == Some(LOST_ID) {
+            return Attached::Ended;
+        }
+        let cursor = match cursor {
+            None => Cursor::Beginning,
+            Some(text) => text.parse::<Position>().map_or_else(
+                // Only as much of a stranger's text as a cursor could have is kept.
+                |_| Cursor::Unusable(text.chars().take(128).collect()),
+                Cursor::After,
+            ),
+        };
+        if shared.is_full() {
+            return self.turn_away();
+        }
+        let claimed = matches!(cursor, Cursor::After(_));
+        let Some(mut interest) = shared.interest(job_id, claimed) else {
+            return self.turn_away();
+        };
+        let patience = tokio::time::sleep(shared.settings.attach_patience);
+        tokio::pin!(patience);
+        loop {
+            let word = tokio::select! {
+                biased;
+                word = word_of(interest.topic(), &cursor, clients) => word,
+                () = &mut patience => break,
+            };
+            match word {
+                Word::Known => break,
+                Word::AtTheEnd => return Attached::Ended,
+                Word::Unknown => return Attached::Unknown,
+                Word::Hidden => {
+                    let Some(decoy) = shared.decoy(job_id, claimed) else {
+                        return self.turn_away();
+                    };
+                    interest = decoy;
+                }
+            }
+        }
+        if let Cursor::After(position) = cursor
+            && !interest.topic().honours(position)
+        {
+            let refreshed = tokio::select! {
+                biased;
+                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                () = &mut patience => false,
+            };
+            if !refreshed {
+                interest.topic().doubt();
+            }
+            let state = interest.topic().state();
+            if matches!(state.phase, Phase::Ended(_))
+                && state.head() == Some(position)
+                && !state.is_hidden_from(clients)
+            {
+                return Attached::Ended;
+            }
+        }
+        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
+        let paced = Paced::new(watcher);
+        let due = shared.due(caller, paced.slot());
+        Attached::Stream(shared.counted(Kind::Job(paced), due))
+    }
+
+    /// [`Hub::watch_many_as`], for who may see every job.
+    pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
+        self.watch_many_as(&Caller::anybody(), selection, cursor)
+            .await
+    }
+
+    /// Attaches to many jobs at once: states, not histories. `cursor` is `m-<milliseconds>`; what is
+    /// no such thing counts as none. Of the selected jobs those that the caller may not know of are as
+    /// absent. Cancel-safe.
+    pub async fn watch_many_as(
+        &self,
+        caller: &Caller,
+        selection: Selection,
+        cursor: Option<&str>,
+    ) -> Attached {
+        let shared = &self.0;
+        if shared.is_full() {
+            return self.turn_away();
+        }
+        let selection = VisibleSelection::new(selection, caller.clients().clone());
+        match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
+            Ok(watcher) => {
+                let paced = Paced::new(watcher);
+                let due = shared.due(caller, paced.slot());
+                Attached::Stream(shared.counted(Kind::Many(Box::new(paced)), due))
+            }
+            Err(NoStream::Ended) => Attached::Ended,
+            Err(NoStream::Unknown) => Attached::Unknown,
+            Err(NoStream::NoRoom) => self.turn_away(),
+        }
+    }
+}
+
+/// What is known of a job to whoever attaches.
+enum Word {
+    /// Enough to begin the stream, or that nothing more will be.
+    Known,
+    /// The job has ended, and the cursor is there.
+    AtTheEnd,
+    /// There is no such job.
+    Unknown,
+    /// The job is none that the caller may know of.
+    Hidden,
+}
+
+/// Waits for word of a job. Cancel-safe.
+async fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Word {
+    loop {
+        let settled = topic.settled.notified();
+        tokio::pin!(settled);
+        settled.as_mut().enable();
+        {
+            let state = topic.state();
+            if state.is_hidden_from(clients) {
+                return Word::Hidden;
+            }
+            if topic.is_broken_off() {
+                return Word::Known;
+            }
+            match (state.phase, cursor) {
+                (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
+                    return Word::AtTheEnd;
+                }
+                (Phase::Live | Phase::Ended(_), _) => return Word::Known,
+                (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
+                    // Well-formed, so the job did exist: wait for it on the stream.
+                    if state.absent.is_some() {
+                        return Word::Known;
+                    }
+                }
+                (Phase::Lost, _) => return Word::Unknown,
+                (Phase::Loading, _) => {
+                    if state.absent.is_some_and(|a| a.unknown_to_triton) {
+                        return Word::Unknown;
+                    }
+                }
+            }
+        }
+        settled.await;
+    }
+}
