@@ -3,6 +3,7 @@
 //!
 //! Never in here: anything that is asked of the system while it runs, but whether all is over.
 
+mod cursor;
 mod leases;
 mod ledger;
 mod logs;

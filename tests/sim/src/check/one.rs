@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Court;
+use super::cursor::{Cursor, position};
 use super::ledger::{JobLog, Ledger};
 use crate::fold::{Fold, end_of, is_terminal};
-use crate::history::{Done, Job, Millis, StreamEvent, Subject, What};
+use crate::history::{Job, Millis, StreamEvent, Subject, What};
 use crate::plan::CALL_LIMIT;
 use crate::process::Role;
 use crate::sse::Item;
@@ -16,33 +17,6 @@ use crate::sse::Item;
 const PATIENCE: Millis = 2000;
 
 type Found = Vec<(&'static str, Millis, String)>;
-
-/// Where a watcher stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Cursor {
-    Beginning,
-    After(String, u64),
-    Unusable,
-    /// The record was lost, and it knows.
-    Lost,
-}
-
-impl Cursor {
-    fn parse(text: Option<&str>) -> Self {
-        match text {
-            None => Self::Beginning,
-            Some("lost-0") => Self::Lost,
-            Some(text) => position(text).map_or(Self::Unusable, |(e, s)| Self::After(e, s)),
-        }
-    }
-}
-
-/// `<epoch>-<sequence>`
-pub(crate) fn position(text: &str) -> Option<(String, u64)> {
-    let (epoch, sequence) = text.split_once('-')?;
-    let sequence = sequence.parse().ok()?;
-    (epoch.len() == 8).then(|| (epoch.to_owned(), sequence))
-}
 
 /// One connection, as it is read.
 struct Stream<'a> {
@@ -400,16 +374,4 @@ impl Stream<'_> {
             );
         }
     }
-}
-
-/// Whether the client has come to an end by itself, and how.
-pub(crate) fn done(court: &Court<'_>, client: usize) -> Option<(Millis, Done)> {
-    use crate::history::Said;
-    court.records.iter().find_map(|record| match &record.what {
-        What::Client {
-            client: of,
-            said: Said::Done { how },
-        } if *of == client => Some((record.at, *how)),
-        _ => None,
-    })
 }

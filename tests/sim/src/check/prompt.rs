@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::Court;
+use super::cursor::position;
 use super::ledger::Ledger;
-use super::one::position;
 use crate::history::{Change, Fault, Job, Millis, Signal, StreamEvent, Subject, What};
 use crate::process::Role;
 use crate::sse::Item;

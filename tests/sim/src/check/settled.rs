@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::ledger::JobLog;
 use super::many::names;
-use super::one::done;
 use super::{Counts, Court, PROMISED};
 use crate::fold::{end_of, is_terminal};
 use crate::history::{Done, Fault, Job, Millis, Said, StreamEvent, Subject, What};
@@ -194,4 +193,15 @@ fn untold(court: &Court<'_>, watcher: &Watcher, heard: &[Job], end: Millis) -> V
         })
     });
     missed.map(|(job, _)| job.clone()).collect()
+}
+
+/// Whether the client has come to an end by itself, and how.
+fn done(court: &Court<'_>, client: usize) -> Option<(Millis, Done)> {
+    court.records.iter().find_map(|record| match &record.what {
+        What::Client {
+            client: of,
+            said: Said::Done { how },
+        } if *of == client => Some((record.at, *how)),
+        _ => None,
+    })
 }
