@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Of each fuzz target.
 SECONDS ?= 60
-.PHONY: help run run-redis test bench fuzz lint docs
+.PHONY: help run run-redis test sim bench fuzz lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test: ## every test, with real Redis servers and real foreign clients
 	@scripts/set-up test
 	cargo build --workspace --bins
 	@scripts/test
+
+sim: ## the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… tells one step by step
+	cargo build --profile sim -p conch-sim
+	"$${CARGO_TARGET_DIR:-target}/sim/conch-sim"
 
 bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench

@@ -49,6 +49,8 @@ const SECRETS: [&str; 5] = [
 
 /// How long a start waits for the store to tell its time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
+/// How long a worker that doesn't know the store's time claims nothing.
+const LONGEST_WAIT_FOR_THE_CLOCK: Duration = Duration::from_secs(10);
 
 /// The store ports of one backend.
 struct Stores {
@@ -115,6 +117,7 @@ pub(crate) struct System {
 struct Site {
     shutdown: CancellationToken,
     clock: Clock,
+    store_clock: StoreClock,
     ops: ops::Dependencies,
     server: serve::Settings,
     body: body::Limits,
@@ -159,17 +162,15 @@ async fn start_on(
     let draining = Arc::new(AtomicBool::new(false));
     let store_clock = StoreClock::new(clock);
     // Before anything is stamped, if the store is up; a program starts while it is down, too.
-    if !matches!(
-        tokio::time::timeout(FIRST_LOOK_AT_THE_CLOCK, store_clock.set(&*stores.bus)).await,
-        Ok(Ok(()))
-    ) {
-        tracing::debug!("the store's clock can't be read yet");
-    }
+    store_clock
+        .begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK)
+        .await;
     let shutdown = CancellationToken::new();
     let supervisor = Supervisor::new(shutdown.clone());
     let mut site = Site {
         shutdown,
         clock: store_clock.clock(),
+        store_clock: store_clock.clone(),
         ops: ops::Dependencies {
             metrics,
             readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
@@ -279,8 +280,19 @@ async fn start_worker(
     }
     // Last: a program whose port is taken must not have claimed a job.
     let signals = site.subscription.listener("worker");
-    site.supervisor
-        .spawn("worker", worker.run(signals, site.shutdown.clone()));
+    let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
+    site.supervisor.spawn("worker", async move {
+        // The store may answer a claim and have failed to tell its time right before: events that are
+        // stamped an hour off are missed by who looks for what changed.
+        tokio::select! {
+            () = store_clock.known() => {}
+            () = tokio::time::sleep(LONGEST_WAIT_FOR_THE_CLOCK) => {
+                tracing::warn!("the store doesn't tell its time: events are stamped by this machine's clock");
+            }
+            () = shutdown.cancelled() => {}
+        }
+        worker.run(signals, shutdown).await;
+    });
     Ok(())
 }
 

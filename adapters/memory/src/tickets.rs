@@ -16,13 +16,14 @@ use crate::expiring::Expiring;
 use crate::store::corrupt;
 
 /// What is kept of all tickets.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Tickets {
     kept: Expiring<TicketHash, Ticket>,
     /// How many of them each caller has; none without any.
     by_caller: HashMap<Arc<Identity>, usize>,
 }
 
+#[derive(Clone)]
 struct Ticket {
     grant: Bytes,
     caller: Arc<Identity>,

@@ -8,9 +8,12 @@
 //! back those whose worker fell silent.
 //!
 //! Both: [`store_clock`], the one clock of all processes on one store; [`subscription`], what a process
-//! hears of the bus.
+//! hears of the bus; [`entropy`], the one source of randomness.
 //!
 //! Never in here: the name of a technology, a socket, a header.
+
+// What has no order must not decide what happens next: see `entropy`.
+#![warn(clippy::iter_over_hash_type)]
 
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ mod append;
 pub mod cancel;
 mod ears;
 pub mod edge_cancel;
+pub mod entropy;
 pub mod hub;
 pub mod ingest;
 mod lease;

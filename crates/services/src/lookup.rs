@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::time::Instant;
 
+use crate::entropy;
 use crate::reconcile::{Asked, Reconcile};
 
 /// Events of one page of a history read.
@@ -232,8 +233,7 @@ impl Lookup {
 
 /// A job id that nobody has: as many random bits as any.
 pub(crate) fn nobodys_job() -> JobId {
-    let random = uuid::Builder::from_random_bytes(rand::random());
-    JobId::from_uuid(random.into_uuid())
+    JobId::from_uuid(entropy::random_uuid())
 }
 
 /// A question's place on the list. Leaves it however the question ends: one that panicked must not be

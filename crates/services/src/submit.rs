@@ -14,11 +14,9 @@ use conch_ports::{
     Requested, Result, Submission, Submitted,
 };
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
-use crate::Clock;
 use crate::append::{log_published, patience};
-use crate::offer::new_epoch;
+use crate::{Clock, entropy};
 
 /// How long an idempotency key is remembered (contract §4).
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
@@ -43,7 +41,8 @@ impl Submit {
         }
     }
 
-    /// Accepts a job. `caller` separates the idempotency keys of different callers.
+    /// Accepts a job. `caller` separates the idempotency keys of different callers. The answer's epoch
+    /// may be another one than the log's, if it took more than one try.
     ///
     /// # Errors
     /// When the store is out of reach or has no room, or a quota is used up. The job may have been
@@ -75,16 +74,22 @@ impl Submit {
             Ok(value_proposition) => value_proposition,
             Err(missing) => return Ok(Requested::NotFound(missing)),
         };
-        let (job, event, commit) = self.queued(&new.client_id, value_proposition.id);
-        let submission = Submission {
-            commit,
-            idempotency,
-        };
-        // The same ids each time: a try that succeeded without our hearing of it is answered `New`.
-        let submitted = (|| self.queue.submit(submission.clone()))
-            .retry(patience(Some(PATIENCE)))
-            .when(Error::is_retryable)
-            .await?;
+        let event = self.queued(&new.client_id, value_proposition.id);
+        // The same ids each time: a try that succeeded without our hearing of it is answered `New`. But
+        // each in an epoch of its own: should the store forget the first try, and all that followed
+        // it, the next must not give out its numbers again.
+        let (submitted, job) = (|| async {
+            let (job, commit) = born(&event);
+            let idempotency = idempotency.clone();
+            let submission = Submission {
+                commit,
+                idempotency,
+            };
+            self.queue.submit(submission).await.map(|it| (it, job))
+        })
+        .retry(patience(Some(PATIENCE)))
+        .when(Error::is_retryable)
+        .await?;
         match submitted {
             Submitted::New => {
                 log_published(&event, job.position);
@@ -123,34 +128,21 @@ impl Submit {
         }))
     }
 
-    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Event, Commit) {
+    /// The first event of a job.
+    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> Event {
         let now = (self.clock)();
-        let mut job = Job::unborn(JobId::from_uuid(Uuid::now_v7()), new_epoch(), true);
-        let event = Event {
-            job_id: job.id.clone(),
+        Event {
+            job_id: JobId::from_uuid(entropy::uuid(now)),
             client_id: Some(client_id.clone()),
             timestamp: now,
             attempt: None,
-            event_id: EventId::from_uuid(Uuid::now_v7()),
+            event_id: EventId::from_uuid(entropy::uuid(now)),
             derived: false,
             kind: EventKind::Queued {
                 queued_at: now,
                 value_proposition_id: Some(from),
             },
-        };
-        job.apply(job.position.next(), &event)
-            .expect("a job that is not born yet may be queued");
-        let commit = Commit {
-            line: conch_wire::event::encode(&event, &job),
-            job: job.clone(),
-            event_id: event.event_id.clone(),
-            fence: Fence::Open,
-            effect: QueueEffect::Keep,
-            announce: true,
-            replaces: None,
-            base: None,
-        };
-        (job, event, commit)
+        }
     }
 
     async fn existing(&self, job_id: &JobId) -> Result<Requested> {
@@ -165,6 +157,24 @@ impl Submit {
             )),
         }
     }
+}
+
+/// The job after its first event, and what begins its log.
+fn born(event: &Event) -> (Job, Commit) {
+    let mut job = Job::unborn(event.job_id.clone(), entropy::epoch(), true);
+    job.apply(job.position.next(), event)
+        .expect("a job that is not born yet may be queued");
+    let commit = Commit {
+        line: conch_wire::event::encode(event, &job),
+        job: job.clone(),
+        event_id: event.event_id.clone(),
+        fence: Fence::Open,
+        effect: QueueEffect::Keep,
+        announce: true,
+        replaces: None,
+        base: None,
+    };
+    (job, commit)
 }
 
 /// What was asked for, not what was chosen for it: the latest value proposition may change between

@@ -76,6 +76,7 @@ impl Subscription {
         tokio::pin!(nobody_listens);
         loop {
             tokio::select! {
+                biased;
                 _ = &mut nobody_listens => return,
                 signal = self.signals.next() => match signal {
                     Some(signal) => self.queues.iter().for_each(|queue| queue.offer(&signal)),

@@ -57,6 +57,7 @@ impl Hub {
         tokio::pin!(patience);
         loop {
             let word = tokio::select! {
+                biased;
                 word = word_of(interest.topic(), &cursor, clients) => word,
                 () = &mut patience => break,
             };
@@ -75,9 +76,13 @@ impl Hub {
         if let Cursor::After(position) = cursor
             && !interest.topic().honours(position)
         {
-            tokio::select! {
-                () = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
+            let refreshed = tokio::select! {
+                biased;
+                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                () = &mut patience => false,
+            };
+            if !refreshed {
+                interest.topic().doubt();
             }
             let state = interest.topic().state();
             if matches!(state.phase, Phase::Ended(_))

@@ -105,9 +105,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             }
         };
         tokio::select! {
-            () = sleep => {}
-            () = shared.expiries.earlier.notified() => {}
+            biased;
             () = shared.shutdown.cancelled() => return,
+            () = shared.expiries.earlier.notified() => {}
+            () = sleep => {}
         }
     }
 }

@@ -41,7 +41,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
-use crate::{Clock, limits};
+use crate::{Clock, entropy, limits};
 use callers::{Callers, Place, TooMany};
 use expiry::{Due, Expiries};
 use feed::Feed;
@@ -243,7 +243,8 @@ impl Hub {
 
     /// Announcements may have been lost: every watched job's log is read again, spread over time.
     pub fn lapsed(&self) {
-        let topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        let mut topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
         for topic in topics {
             topic.lapsed.store(true, Ordering::Release);
             topic.hint.notify_one();
@@ -317,7 +318,7 @@ impl Shared {
     fn due(&self, caller: &Caller, slot: &Arc<Slot>) -> Option<Due> {
         let credentials = caller.ends_at().map(|at| (at, Over::Credentials));
         let lifetime = self.settings.stream_lifetime.map(|lifetime| {
-            let lifetime = lifetime.mul_f64(rand::random_range(0.9..=1.1));
+            let lifetime = lifetime.mul_f64(entropy::factor(0.9..=1.1));
             let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
             ((self.clock)().plus_millis(millis), Over::Lifetime)
         });
@@ -377,7 +378,7 @@ impl Shared {
 
 /// A value between the base and twice the base.
 fn jittered(base: u64) -> u64 {
-    base + rand::random_range(0..=base)
+    base + entropy::up_to(base)
 }
 
 /// Keeps a topic alive.

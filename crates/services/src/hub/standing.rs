@@ -42,8 +42,9 @@ async fn heart(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in 0_usize.. {
         tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
+            biased;
             () = shared.shutdown.cancelled() => return,
+            _ = ticks.tick() => shared.beats.beat(tick),
         }
     }
 }

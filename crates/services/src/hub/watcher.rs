@@ -152,6 +152,13 @@ impl JobWatcher {
         if !self.may_know(&state) {
             return Advance::Hidden;
         }
+        // The watcher saw what this process hasn't: that is no loss of history.
+        if let Cursor::After(position) = self.cursor
+            && state.is_doubted()
+            && !state.honours(position)
+        {
+            return Advance::Whole;
+        }
         match state.phase {
             Phase::Loading => return Advance::Whole,
             Phase::Lost => {

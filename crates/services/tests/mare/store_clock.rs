@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use conch_domain::Timestamp;
 use conch_ports::ErrorKind;
 use conch_services::Clock;
 use conch_services::store_clock::StoreClock;
+use futures::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
@@ -54,4 +58,34 @@ async fn a_store_that_is_away_leaves_the_time_as_it_was() {
         .expect_err("it is away");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(store_clock.clock()().as_micros(), HOUR);
+}
+
+/// A program that starts while the store is away, with a clock that is an hour behind.
+#[tokio::test(start_paused = true)]
+async fn a_first_look_that_failed_is_made_up_for_as_soon_as_the_store_is_back() {
+    let memory = conch_memory::Settings::default().build();
+    let (bus, faults) = (memory.bus(), memory.faults());
+    let now = bus.now().await.expect("memory answers");
+    let told: Clock = Arc::new(move || now.plus_millis(-3_600_000));
+    let when = conch_memory::When::Before;
+    let store_clock = StoreClock::new(Arc::clone(&told));
+    faults.fail_next("event_bus.now", 3, ErrorKind::Timeout, when);
+    store_clock.begin(&*bus, Duration::from_secs(1)).await;
+    let off = |clock: &StoreClock| clock.clock()().millis_since(now);
+    assert!(off(&store_clock) < 60_000, "asked until it answered");
+    assert!(store_clock.known().now_or_never().is_some());
+
+    let store_clock = StoreClock::new(told);
+    faults.fail_next("event_bus.now", 1000, ErrorKind::Unavailable, when);
+    let began = Instant::now();
+    store_clock.begin(&*bus, Duration::from_secs(1)).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    assert!(store_clock.known().now_or_never().is_none());
+    faults.fail_no_more();
+    let shutdown = CancellationToken::new();
+    tokio::spawn(store_clock.clone().keep(bus, shutdown.clone()));
+    store_clock.known().await;
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    assert!(store_clock.clock()() >= now, "and not an hour before");
+    shutdown.cancel();
 }

@@ -3,7 +3,9 @@
 use conch_conformance::build;
 use conch_domain::{ClientId, JobStatus};
 use conch_memory::When;
-use conch_ports::{ErrorKind, JobFilter, NewJob, Paging, Requested};
+use conch_ports::{ErrorKind, JobFilter, NewJob, Paging, Requested, Signal};
+use futures::StreamExt;
+use serde_json::Value;
 
 use crate::system::{System, story};
 
@@ -37,6 +39,32 @@ async fn a_submission_is_a_pending_job_with_its_first_event() {
     let log = system.until(&job.id, |_| true).await;
     assert_eq!(story(&log), ["queued"]);
     assert_eq!(log.job, job);
+}
+
+/// The first try had succeeded, and its log had gone on; then the store forgot it all, and the second
+/// try began it again.
+#[tokio::test(start_paused = true)]
+async fn each_try_of_a_submission_would_begin_an_epoch_of_its_own() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next("job_queue.submit", 1, ErrorKind::Timeout, When::After);
+    let bus = system.memory.bus();
+    let mut announced = bus.subscribe().skip(1);
+    let forgotten = async {
+        let announced = announced.next().await;
+        faults.wipe();
+        match announced {
+            Some(Signal::Message(line)) => serde_json::from_slice::<Value>(&line).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let submit = system.submit();
+    let (answer, before) = tokio::join!(submit.submit(system.new_job(), "a"), forgotten);
+    let job = accepted(answer.unwrap());
+    let log = system.until(&job.id, |_| true).await;
+    assert_eq!(log.job, job);
+    assert_eq!(before["job_id"], job.id.as_str(), "one job");
+    assert_ne!(before["epoch"], job.position.epoch.to_string());
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +229,9 @@ async fn a_time_out_that_hid_a_success_makes_no_second_job() {
         .fail_next("job_queue.submit", 2, ErrorKind::Timeout, When::After);
     let job = accepted(system.submit().submit(system.new_job(), "a").await.unwrap());
     assert_eq!(jobs(&system).await, 1);
-    assert_eq!(system.job(&job.id).await, job);
+    let stored = system.job(&job.id).await;
+    let epoch = stored.position.epoch;
+    assert_eq!(stored.reincarnate(epoch), job.reincarnate(epoch));
 }
 
 #[tokio::test(start_paused = true)]

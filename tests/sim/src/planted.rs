@@ -1,0 +1,336 @@
+//! Bugs on purpose, each a wrapper around a gate or a setting, so that it can be shown that the checker
+//! finds them. None is in the services.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, Timestamp};
+use conch_ports::{
+    Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
+    Result, ResultCache, Signal, Signals, Submission, Submitted,
+};
+use futures::StreamExt;
+use parking_lot::Mutex;
+
+use crate::gate::Gate;
+
+/// One bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// An event is announced, and only then appended.
+    AnnouncedBeforeAppend,
+    /// What is announced while a log is read for the first time is not kept.
+    NoBufferOnAttach,
+    /// A worker's events are appended whether it holds the lease or not.
+    FenceForgotten,
+    /// The queue entry is changed in a step of its own, after the append.
+    AcknowledgedOutside,
+    /// Nobody hears that announcements may have been lost.
+    LapsedSwallowed,
+    /// A commit that is tried again is appended again.
+    DuplicatesAppended,
+    /// The store doesn't notice that a job has ended.
+    TerminalNotLast,
+    /// A stream that is taken up again begins one event too early.
+    ResumeOffByOne,
+    /// A result is cached, and only then the end appended.
+    ResultBeforeAppend,
+    /// A silent job is never looked at again.
+    NoPositionCheck,
+    /// A watcher isn't told that history was lost.
+    ResetNotTold,
+    /// The job of a worker that fell silent stays its own.
+    LeaseNeverTakenBack,
+    /// The store lost the end of a log and doesn't know it.
+    LossUnnoticed,
+    /// A submission's key isn't remembered.
+    KeyForgotten,
+    /// A submission is acknowledged before it is stored.
+    AcknowledgedUnstored,
+    /// State and events of a read are of two moments.
+    TornRead,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::AnnouncedBeforeAppend,
+        Self::NoBufferOnAttach,
+        Self::FenceForgotten,
+        Self::AcknowledgedOutside,
+        Self::LapsedSwallowed,
+        Self::DuplicatesAppended,
+        Self::TerminalNotLast,
+        Self::ResumeOffByOne,
+        Self::ResultBeforeAppend,
+        Self::NoPositionCheck,
+        Self::ResetNotTold,
+        Self::LeaseNeverTakenBack,
+        Self::LossUnnoticed,
+        Self::KeyForgotten,
+        Self::AcknowledgedUnstored,
+        Self::TornRead,
+    ];
+
+    /// For the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AnnouncedBeforeAppend => "announced before it is appended",
+            Self::NoBufferOnAttach => "reads first and subscribes after",
+            Self::FenceForgotten => "a worker's fence forgotten",
+            Self::AcknowledgedOutside => "acknowledged outside the step",
+            Self::LapsedSwallowed => "lag swallowed",
+            Self::DuplicatesAppended => "duplicate ids appended again",
+            Self::TerminalNotLast => "terminal not last",
+            Self::ResumeOffByOne => "resume off by one",
+            Self::ResultBeforeAppend => "result cached before the append",
+            Self::NoPositionCheck => "no position check",
+            Self::ResetNotTold => "reset not told",
+            Self::LeaseNeverTakenBack => "a dead worker's lease never taken back",
+            Self::LossUnnoticed => "lost tail not noticed",
+            Self::KeyForgotten => "idempotency key forgotten",
+            Self::AcknowledgedUnstored => "submission acknowledged before it is stored",
+            Self::TornRead => "state and events of two moments",
+        }
+    }
+}
+
+/// A process's bus behind a bug.
+pub(crate) struct Bus {
+    gate: Gate,
+    planted: Planted,
+    /// First reads under way.
+    reading: Arc<Mutex<BTreeMap<JobId, u32>>>,
+    tries: AtomicU64,
+}
+
+/// The process's bus, with the bug if it is there.
+pub(crate) fn bus(gate: &Gate, planted: Option<Planted>) -> Arc<dyn EventBus> {
+    match planted {
+        Some(planted) => Arc::new(Bus {
+            gate: gate.clone(),
+            planted,
+            reading: Arc::default(),
+            tries: AtomicU64::new(0),
+        }),
+        None => Arc::new(gate.clone()),
+    }
+}
+
+/// The process's queue, with the bug if it is there.
+pub(crate) fn queue(gate: &Gate, planted: Option<Planted>) -> Arc<dyn JobQueue> {
+    match planted {
+        Some(planted) => Arc::new(Queue {
+            gate: gate.clone(),
+            planted,
+        }),
+        None => Arc::new(gate.clone()),
+    }
+}
+
+/// How long a silent job is believed.
+pub(crate) fn position_check(planted: Option<Planted>, usual: Duration) -> Duration {
+    if planted == Some(Planted::NoPositionCheck) {
+        Duration::from_hours(1)
+    } else {
+        usual
+    }
+}
+
+/// The cursor that a stream is asked for with.
+pub(crate) fn cursor(planted: Option<Planted>, cursor: Option<&str>) -> Option<String> {
+    let asked = cursor?;
+    if planted == Some(Planted::ResumeOffByOne)
+        && let Some((epoch, sequence)) = asked.split_once('-')
+        && let Ok(sequence @ 2..) = sequence.parse::<u64>()
+        && epoch.len() == 8
+    {
+        return Some(format!("{epoch}-{}", sequence - 1));
+    }
+    Some(asked.to_owned())
+}
+
+/// Whether a watcher gets these frames.
+pub(crate) fn passes(planted: Option<Planted>, frame: &Bytes) -> bool {
+    let is_reset = || {
+        let text = String::from_utf8_lossy(frame);
+        text.contains("\"job:snapshot\"") && text.contains("\"reset\":true")
+    };
+    planted != Some(Planted::ResetNotTold) || !is_reset()
+}
+
+impl Bus {
+    async fn commit(&self, mut commit: Commit) -> Result<Published> {
+        match self.planted {
+            Planted::AnnouncedBeforeAppend if commit.announce => {
+                self.gate.announce(commit.line.clone()).await?;
+                commit.announce = false;
+            }
+            Planted::FenceForgotten if matches!(commit.fence, Fence::Held(_)) => {
+                commit.fence = Fence::Open;
+            }
+            Planted::AcknowledgedOutside if commit.effect != QueueEffect::Keep => {
+                let (id, fence) = (commit.job.id.clone(), commit.fence.clone());
+                let effect = std::mem::replace(&mut commit.effect, QueueEffect::Keep);
+                let published = self.gate.publish(commit).await?;
+                if matches!(published, Published::Appended | Published::Duplicate(_)) {
+                    self.gate.acknowledge(id, effect, fence).await?;
+                }
+                return Ok(published);
+            }
+            Planted::DuplicatesAppended => {
+                let try_ = self.tries.fetch_add(1, Ordering::Relaxed);
+                let mut id = commit.event_id.as_str().to_owned();
+                id.truncate(40);
+                let by = &self.gate.process.name.replace('.', "-");
+                commit.event_id =
+                    EventId::parse(&format!("{id}-{by}-{try_}")).expect("it is short");
+            }
+            Planted::TerminalNotLast if commit.job.status.is_terminal() => {
+                commit.job = Job::restore(JobRecord {
+                    status: JobStatus::Running,
+                    ..(*commit.job).clone()
+                });
+            }
+            Planted::ResultBeforeAppend if commit.job.status.is_terminal() => {
+                let result = conch_wire::job::encode(&commit.job);
+                ResultCache::put(&self.gate, &commit.job.id, result).await?;
+            }
+            _ => {}
+        }
+        self.gate.publish(commit).await
+    }
+
+    async fn torn(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
+        let entries = self.gate.read(job_id, after, limit).await?;
+        let state = self.gate.read(job_id, after, 0).await?;
+        Ok(match (entries, state) {
+            (Some(log), Some(state)) => Some(Log {
+                job: state.job,
+                ..log
+            }),
+            (log, _) => log,
+        })
+    }
+}
+
+/// Counts a read while it is under way.
+struct Reading(Arc<Mutex<BTreeMap<JobId, u32>>>, JobId);
+
+impl Reading {
+    fn of(reading: &Arc<Mutex<BTreeMap<JobId, u32>>>, id: &JobId) -> Self {
+        *reading.lock().entry(id.clone()).or_default() += 1;
+        Self(Arc::clone(reading), id.clone())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(count) = self.0.lock().get_mut(&self.1) {
+            *count -= 1;
+        }
+    }
+}
+
+#[async_trait]
+impl EventBus for Bus {
+    fn guarantees(&self) -> Guarantees {
+        self.gate.guarantees()
+    }
+
+    async fn publish(&self, commit: Commit) -> Result<Published> {
+        self.commit(commit).await
+    }
+
+    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
+        if self.planted == Planted::TornRead && limit > 0 {
+            return self.torn(job_id, after, limit).await;
+        }
+        let _first = (after == 0 && limit > 0).then(|| Reading::of(&self.reading, job_id));
+        self.gate.read(job_id, after, limit).await
+    }
+
+    fn subscribe(&self) -> Signals {
+        let (planted, reading) = (self.planted, Arc::clone(&self.reading));
+        let mut begun = false;
+        let passes = move |signal: &Signal| match (planted, signal) {
+            (Planted::LapsedSwallowed, Signal::Lapsed) => !std::mem::replace(&mut begun, true),
+            (Planted::NoBufferOnAttach, Signal::Message(line)) => {
+                let incoming = conch_wire::event::decode(line, Timestamp::from_micros(0));
+                incoming.is_ok_and(|incoming| {
+                    let reading = reading.lock();
+                    reading
+                        .get(&incoming.event.job_id)
+                        .is_none_or(|count| *count == 0)
+                })
+            }
+            _ => true,
+        };
+        let mut passes = passes;
+        self.gate
+            .subscribe()
+            .filter(move |signal| std::future::ready(passes(signal)))
+            .boxed()
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.gate.now().await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        EventBus::ping(&self.gate).await
+    }
+}
+
+/// A process's queue behind a bug.
+struct Queue {
+    gate: Gate,
+    planted: Planted,
+}
+
+#[async_trait]
+impl JobQueue for Queue {
+    async fn submit(&self, mut submission: Submission) -> Result<Submitted> {
+        match self.planted {
+            Planted::KeyForgotten => submission.idempotency = None,
+            Planted::AcknowledgedUnstored => {
+                let gate = self.gate.clone();
+                tokio::spawn(async move { gate.submit(submission).await });
+                return Ok(Submitted::New);
+            }
+            _ => {}
+        }
+        self.gate.submit(submission).await
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        self.gate.recall(idempotency).await
+    }
+
+    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
+        self.gate.claim(worker, duration).await
+    }
+
+    async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
+        self.gate.renew(lease, duration).await
+    }
+
+    async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
+        if self.planted == Planted::LeaseNeverTakenBack {
+            return Ok(Vec::new());
+        }
+        self.gate.expired(limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        self.gate.next_due().await
+    }
+
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        self.gate.restore(lease, job, duration).await
+    }
+}

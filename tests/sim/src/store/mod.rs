@@ -1,0 +1,221 @@
+//! The real store in memory, with all that is done to it written down.
+//!
+//! Never in here: a judgement, or a call that the gate hasn't let through.
+
+mod faults;
+mod looking;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conch_domain::{EventKind, Job, JobId, Template, Timestamp};
+use conch_memory::{Backup, Faults, Memory};
+use conch_ports::{
+    Catalogue, Commit, EventBus, Fence, JobQueue, Lease, Published, PutTemplate, QueueEffect,
+    Result, ResultCache, Signals, Submission, Submitted,
+};
+use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+
+use crate::channel::Channel;
+use crate::fold::Fold;
+use crate::history::{History, Millis, What, Write};
+use crate::process::Process;
+use crate::shown::Shown;
+
+/// The store's clock at the beginning of a run: 2026-01-01T00:00:00Z.
+const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+#[derive(Default)]
+struct Notes {
+    logs: BTreeMap<JobId, looking::Seen>,
+    cached: BTreeMap<JobId, Option<Bytes>>,
+    records: BTreeMap<JobId, Option<Fold>>,
+    backup: Option<(Millis, Backup)>,
+}
+
+pub(crate) struct Store {
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) catalogue: Arc<dyn Catalogue>,
+    pub(crate) cache: Arc<dyn ResultCache>,
+    pub(crate) history: Arc<History>,
+    pub(crate) channel: Arc<Channel>,
+    /// How far each log has come.
+    pub(crate) ends: Shown<BTreeMap<JobId, u64>>,
+    faults: Faults,
+    announced: Mutex<Signals>,
+    notes: Mutex<Notes>,
+}
+
+/// The answer of a store that never keeps anybody waiting.
+pub(crate) fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    answer
+        .now_or_never()
+        .expect("the store in memory answers at once")
+}
+
+impl Store {
+    pub(crate) fn new(memory: &Memory, history: Arc<History>, channel: Arc<Channel>) -> Self {
+        let bus = memory.bus();
+        let mut announced = bus.subscribe();
+        drop(at_once(announced.next()));
+        Self {
+            announced: Mutex::new(announced),
+            bus,
+            queue: memory.queue(),
+            catalogue: memory.catalogue(),
+            cache: memory.cache(),
+            faults: memory.faults(),
+            history,
+            channel,
+            ends: Shown::default(),
+            notes: Mutex::default(),
+        }
+    }
+
+    /// The store's own clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.history.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(BEGINNING.as_micros() + micros)
+    }
+
+    pub(crate) fn publish(&self, by: &Process, commit: Commit) -> Result<Published> {
+        let id = commit.job.id.clone();
+        let (event, effect) = (
+            conch_wire::event::decode(&commit.line, self.now()),
+            commit.effect,
+        );
+        let answer = at_once(self.bus.publish(commit));
+        if let (Ok(Published::Appended), Ok(incoming)) = (&answer, event) {
+            let releases = !matches!(effect, QueueEffect::Keep);
+            let write = Write::Event {
+                attempt: incoming.event.attempt,
+                kind: match &incoming.event.kind {
+                    EventKind::Retrying { reason, .. } => format!("retrying {}", reason.as_str()),
+                    kind => kind.event_type().trim_start_matches("job:").to_owned(),
+                },
+                releases,
+            };
+            self.wrote(&id, by, write);
+        }
+        self.look_at(&id);
+        answer
+    }
+
+    pub(crate) fn submit(&self, submission: Submission) -> Result<Submitted> {
+        let id = submission.commit.job.id.clone();
+        let answer = at_once(self.queue.submit(submission));
+        self.look_at(&id);
+        answer
+    }
+
+    pub(crate) fn claim(&self, by: &Process, duration: Duration) -> Result<Option<Lease>> {
+        let answer = at_once(self.queue.claim(&by.name, duration));
+        if let Ok(Some(lease)) = &answer {
+            let write = Write::Claimed {
+                attempt: lease.attempt,
+                token: self.history.token(&lease.token),
+                until: self.until(duration),
+            };
+            self.wrote(&lease.job_id, by, write);
+        }
+        answer
+    }
+
+    pub(crate) fn renew(&self, by: &Process, lease: &Lease, duration: Duration) -> Result<bool> {
+        let answer = at_once(self.queue.renew(lease, duration));
+        if let Ok(true) = answer {
+            let write = Write::Renewed {
+                token: self.history.token(&lease.token),
+                until: self.until(duration),
+            };
+            self.wrote(&lease.job_id, by, write);
+        }
+        answer
+    }
+
+    pub(crate) fn restore(
+        &self,
+        by: &Process,
+        lease: &Lease,
+        job: &Job,
+        duration: Duration,
+    ) -> Result<bool> {
+        let answer = at_once(self.queue.restore(lease, job, duration));
+        if let Ok(true) = answer {
+            let write = Write::Restored {
+                attempt: lease.attempt,
+                token: self.history.token(&lease.token),
+                until: self.until(duration),
+            };
+            self.wrote(&lease.job_id, by, write);
+            self.look_at(&lease.job_id);
+        }
+        answer
+    }
+
+    pub(crate) fn expired(&self, by: &Process, limit: usize) -> Result<Vec<Lease>> {
+        let answer = at_once(self.queue.expired(limit));
+        for lease in answer.iter().flatten() {
+            self.wrote(&lease.job_id, by, Write::Expired);
+        }
+        answer
+    }
+
+    pub(crate) fn put_template(
+        &self,
+        by: &Process,
+        template: &Template,
+        lease: &Lease,
+    ) -> Result<PutTemplate> {
+        let answer = at_once(self.catalogue.put_template(template, lease));
+        if let Ok(PutTemplate::Stored) = answer {
+            let write = Write::Template {
+                token: self.history.token(&lease.token),
+                index: template.index,
+            };
+            self.wrote(&lease.job_id, by, write);
+        }
+        answer
+    }
+
+    pub(crate) fn put_result(&self, id: &JobId, result: Bytes) -> Result<()> {
+        let answer = at_once(self.cache.put(id, result));
+        self.look_at(id);
+        answer
+    }
+
+    /// Does what belongs to a commit without it: only for planted bugs.
+    pub(crate) fn acknowledge(&self, by: &Process, id: &JobId, effect: QueueEffect, fence: &Fence) {
+        self.faults.acknowledge(id, effect);
+        let token = match fence {
+            Fence::Held(token) | Fence::Expired(token) => Some(self.history.token(token)),
+            _ => None,
+        };
+        self.wrote(id, by, Write::Acknowledged { token });
+    }
+
+    /// Announces what is in no log yet: only for planted bugs.
+    pub(crate) fn announce(&self, line: Bytes) {
+        self.faults.announce_raw(line);
+        self.pass_on();
+    }
+
+    /// What a foreign program publishes.
+    pub(crate) fn publish_raw(&self, line: Bytes) {
+        self.announce(line);
+    }
+
+    fn wrote(&self, id: &JobId, by: &Process, write: Write) {
+        let job = self.history.job(id);
+        let by = by.name.clone();
+        self.history.note(What::Wrote { job, by, write });
+    }
+
+    fn until(&self, duration: Duration) -> Millis {
+        self.history.moment(tokio::time::Instant::now() + duration)
+    }
+}
