@@ -106,6 +106,7 @@ struct Site {
     clock: Clock,
     ops: ops::Dependencies,
     max_connections: usize,
+    write_stall: Duration,
     tasks: TaskTracker,
 }
 
@@ -121,6 +122,7 @@ impl Site {
         })?;
         let settings = serve::Settings {
             max_connections: self.max_connections,
+            write_stall: self.write_stall,
             ..serve::Settings::default()
         };
         // Not the shutdown's own token: a server stops accepting only when it is drained.
@@ -153,6 +155,7 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
             readiness: readiness(Arc::clone(&draining)),
         },
         max_connections: settings.max_connections,
+        write_stall: settings.write_stall,
         tasks: TaskTracker::new(),
     };
     let mut system = System {
@@ -205,6 +208,9 @@ async fn start_worker(
         concurrency: settings.concurrency,
         lease: settings.lease,
         deadline: settings.deadline,
+        max_attempts: settings.max_attempts,
+        backoff: settings.backoff,
+        backoff_cap: settings.backoff_cap,
         // Giving jobs back must be done before the program's own time is up.
         drain: drain.mul_f64(0.8),
         name: format!("conch-worker-{}", std::process::id()),

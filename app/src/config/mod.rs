@@ -100,6 +100,12 @@ pub struct Worker {
     pub concurrency: usize,
     /// How long a job stays claimed.
     pub lease: Duration,
+    /// Attempts that a job gets.
+    pub max_attempts: u32,
+    /// Wait before a job's second attempt.
+    pub backoff: Duration,
+    /// Longest wait between two attempts.
+    pub backoff_cap: Duration,
     /// How long a job may take.
     pub deadline: Duration,
     /// What makes templates.
@@ -145,6 +151,8 @@ pub struct Settings {
     pub worker: Option<Worker>,
     /// Connections at once per listener.
     pub max_connections: usize,
+    /// How long a peer may take nothing of what it is sent.
+    pub write_stall: Duration,
     /// How long the end may take.
     pub drain: Duration,
     /// How log lines are written.
@@ -242,6 +250,7 @@ impl Settings {
             max_connections: source
                 .parse("MAX_CONNECTIONS", 100_000, |t| number(t, 1, 10_000_000))?
                 as usize,
+            write_stall: source.parse("WRITE_STALL_SECONDS", Duration::from_secs(30), seconds)?,
             drain: source.parse("DRAIN_SECONDS", Duration::from_secs(10), seconds)?,
             log_format: source.parse("LOG_FORMAT", LogFormat::Text, |t| one_of(&formats, t))?,
             log_filter,
@@ -277,6 +286,13 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
     redis.cache_url = source.text("CACHE_REDIS_URL").map(str::to_owned);
     redis.history_limit = history_limit;
     redis.result_ttl = result_ttl;
+    redis.finished_ttl = source.parse("HISTORY_TTL_SECONDS", redis.finished_ttl, seconds)?;
+    let limit = source.parse("REDIS_TIMEOUT_SECONDS", redis.response_timeout, seconds)?;
+    // A probe goes there and comes back.
+    redis.probe_timeout = limit.mul_f64(1.5);
+    (redis.connect_timeout, redis.response_timeout) = (limit, limit);
+    redis.probe_interval = source.parse("REDIS_PROBE_SECONDS", redis.probe_interval, seconds)?;
+    redis.backoff_cap = source.parse("REDIS_BACKOFF_CAP_SECONDS", redis.backoff_cap, seconds)?;
     redis.retention = retention;
     if let Some(prefix) = source.text("CHANNEL_PREFIX") {
         prefix.clone_into(&mut redis.prefix);
@@ -289,6 +305,7 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
             "history_limit" => "HISTORY_LIMIT",
             "result_ttl" => "RESULT_TTL_SECONDS",
             "retention" => "RETENTION_DAYS",
+            "finished_ttl" => "HISTORY_TTL_SECONDS",
             _ => name,
         };
         Error::new(name, e.reason())
@@ -372,6 +389,13 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         token: token.map(Secret),
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
+        max_attempts: source.parse("MAX_ATTEMPTS", 3, |t| number(t, 1, 1000))? as u32,
+        backoff: source.parse("RETRY_BACKOFF_SECONDS", Duration::from_secs(1), seconds)?,
+        backoff_cap: source.parse(
+            "RETRY_BACKOFF_CAP_SECONDS",
+            Duration::from_secs(30),
+            seconds,
+        )?,
         deadline: source.parse("JOB_DEADLINE_SECONDS", Duration::from_hours(24), seconds)?,
         generator,
         demo_client: source.parse("DEMO_CLIENT", http.is_some(), boolean)?,
@@ -424,6 +448,13 @@ fn mare(
             heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
             record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
             history_limit,
+            retry_ms: source
+                .parse(
+                    "STREAM_RETRY_SECONDS",
+                    Duration::from_millis(hub.retry_ms),
+                    seconds,
+                )?
+                .as_millis() as u64,
             ..hub
         },
         foreign_events: source.parse("FOREIGN_EVENTS", ForeignEvents::Accept, |text| {
