@@ -46,6 +46,11 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it has written to its standard output.
     pub fn stdout(&self) -> String {
         self.read("stdout")

@@ -1,0 +1,6 @@
+//! The report.
+
+/// `conch-chaos report`
+pub async fn command() -> bool {
+    true
+}

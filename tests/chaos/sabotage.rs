@@ -1,0 +1,6 @@
+//! The proof.
+
+/// `conch-chaos sabotage`
+pub async fn command() -> bool {
+    true
+}

@@ -1,0 +1,6 @@
+//! Every row of the fault matrix.
+
+/// `conch-chaos scenarios`
+pub async fn command() -> bool {
+    true
+}
