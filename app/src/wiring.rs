@@ -138,6 +138,15 @@ impl Site {
 /// When an address can't be listened on, or a part can't be built from its settings.
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
     let stores = Stores::new(settings.backend)?;
+    #[cfg(feature = "sabotage")]
+    let stores = {
+        let (bus, queue) = crate::sabotage::plant(stores.bus, stores.queue);
+        Stores {
+            bus,
+            queue,
+            ..stores
+        }
+    };
     let draining = Arc::new(AtomicBool::new(false));
     let clock = StoreClock::new(system_clock());
     // Before anything is stamped, if the store is up; a program starts while it is down, too.
@@ -323,6 +332,8 @@ async fn start_mare(
         cache: Arc::clone(&stores.cache),
         ops: site.ops.clone(),
     });
+    #[cfg(feature = "sabotage")]
+    let router = crate::sabotage::plant_http(router);
     let handle = site.serve("Mare", settings.address, router).await?;
     system.servers.push(("Mare", handle));
     system.hub = Some(hub);

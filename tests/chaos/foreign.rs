@@ -77,6 +77,21 @@ impl ForeignJob {
         self.publish("job:started", fields).await
     }
 
+    /// `data:generated`, which the Python service really sends, without a status; each time another.
+    pub(super) async fn data(&self, rows: u64) -> bool {
+        let (mark, line) = self.line("data:generated", json!({ "rows": rows }));
+        let (mark, line) = (
+            format!("{mark}/{rows}"),
+            line.replace(&mark, &format!("{mark}/{rows}")),
+        );
+        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        if published {
+            self.history
+                .note("published", json!({ "job": self.id, "mark": mark }));
+        }
+        published
+    }
+
     /// `job:completed`; the same bytes each time.
     pub(super) async fn complete(&self) -> bool {
         let fields = json!({

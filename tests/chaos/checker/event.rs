@@ -44,6 +44,20 @@ pub(super) fn end_of(event: &Value) -> Option<&'static str> {
     }
 }
 
+/// A foreign publisher's naive time is UTC, and said so when it comes back. Only of times.
+fn utc(value: &Value) -> Value {
+    match value.as_str() {
+        Some(text) if is_naive_time(text) => Value::from(format!("{text}Z")),
+        _ => value.clone(),
+    }
+}
+
+fn is_naive_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shape = |at: usize, mark: u8| bytes.get(at) == Some(&mark);
+    shape(4, b'-') && shape(7, b'-') && shape(10, b'T') && shape(13, b':') && !text.ends_with('Z')
+}
+
 pub(super) fn is_terminal_status(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")
 }
@@ -84,7 +98,7 @@ impl Fold {
     /// Where a job object says something else than its log; none if nowhere.
     pub(super) fn disagrees(&self, job: &Value) -> Option<String> {
         let differs = |field: &str, expected: &Value| {
-            (job[field] != *expected)
+            (utc(&job[field]) != utc(expected))
                 .then(|| format!("{field} is {} and the log says {expected}", job[field]))
         };
         differs("status", &Value::from(self.status.as_str())).or_else(|| {

@@ -41,7 +41,7 @@ pub struct Figures {
     pub bounds: u64,
     /// From the moment that it was due to the moment that a watcher learned of the end.
     pub recovery_ms: Vec<f64>,
-    /// The bound of that, the largest of several runs.
+    /// The bound of that, the smallest of several runs.
     pub t_ms: f64,
 }
 
@@ -65,7 +65,11 @@ impl Figures {
         self.lookups += other.lookups;
         self.bounds += other.bounds;
         self.recovery_ms.extend(&other.recovery_ms);
-        self.t_ms = self.t_ms.max(other.t_ms);
+        self.t_ms = if self.t_ms > 0.0 {
+            self.t_ms.min(other.t_ms)
+        } else {
+            other.t_ms
+        };
     }
 
     /// The recovery that a share of the watchers didn't exceed; 0 without any.

@@ -206,8 +206,16 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
     }
 }
 
-/// Reads the log from where the topic stands to its end.
+/// Reads the log from where the topic stands to its end, and ends the doubts of those who wait for that.
 async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
+    let round = read_on(shared, topic).await?;
+    if topic.doubted.swap(false, Ordering::AcqRel) {
+        topic.update(|state| state.confirmed += 1);
+    }
+    Ok(round)
+}
+
+async fn read_on(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     let _in_order = topic.reading.lock().await;
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
@@ -258,12 +266,17 @@ fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
-/// behind, because another process streamed the event first. Errors leave things as they are.
-pub(super) async fn refresh(shared: &Shared, topic: &Topic) {
+/// behind, because another process streamed the event first. False: the log is out of reach, and
+/// nothing is known.
+pub(super) async fn refresh(shared: &Shared, topic: &Topic) -> bool {
     match catch_up(shared, topic).await {
-        Ok(_) => topic.revived.notify_one(),
+        Ok(_) => {
+            topic.revived.notify_one();
+            true
+        }
         Err(error) => {
             tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+            false
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct State {
     mark: Option<Job>,
     /// Since when the log is absent, and whether Triton has said that it knows of no such job.
     pub(super) absent: Option<Absence>,
+    /// Looks at the log that ended somebody's doubt.
+    pub(super) confirmed: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +92,15 @@ impl State {
         self.job.as_ref().map(|job| job.position)
     }
 
+    /// Whether a watcher with this cursor can be given what follows it.
+    pub(super) fn honours(&self, cursor: Position) -> bool {
+        self.head().is_some_and(|head| {
+            head.epoch == cursor.epoch
+                && cursor.sequence <= head.sequence
+                && cursor.sequence + 1 >= self.front()
+        })
+    }
+
     /// The frames from `sequence` on; none when it is before the front.
     pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
         let skip = sequence.checked_sub(self.front())?;
@@ -110,6 +121,8 @@ pub(super) struct Topic {
     pub(super) lapsed: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
+    /// Somebody came with a cursor that may be ahead of the topic, while the log was out of reach.
+    pub(super) doubted: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Watchers and feeds that need the topic.
@@ -149,10 +162,12 @@ impl Topic {
                 base: None,
                 mark: None,
                 absent: None,
+                confirmed: 0,
             }),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -182,12 +197,7 @@ impl Topic {
 
     /// Whether a watcher with this cursor can be given what follows it.
     pub(super) fn honours(&self, cursor: Position) -> bool {
-        let state = self.state.lock();
-        state.head().is_some_and(|head| {
-            head.epoch == cursor.epoch
-                && cursor.sequence <= head.sequence
-                && cursor.sequence + 1 >= state.front()
-        })
+        self.state.lock().honours(cursor)
     }
 
     /// Changes the state and tells everybody.
