@@ -1,1 +1,59 @@
-//! Chaos in a short form.
+//! Chaos in a short form: every scenario of the fault matrix, two storms, and the proof that the checker
+//! finds what is planted. `make chaos` runs the same at length.
+//!
+//! Each test starts its own processes on its own ports, and leaves its history in `target/chaos`.
+
+use conch_harness::chaos::sabotage::{bugs, hunt};
+use conch_harness::chaos::scenarios::{Scale, named};
+use conch_harness::chaos::storm::{self, Form};
+use conch_harness::every_scenario;
+
+macro_rules! tests {
+    ($($room:ident { $($name:ident),+ $(,)? }),+ $(,)?) => {
+        $(mod $room {
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let name = concat!(stringify!($room), "::", stringify!($name));
+                named(name, Scale::Short).expect("it is registered").await;
+            })+
+        })+
+    };
+}
+
+every_scenario!(tests);
+
+/// One that relies on announcements alone, and one on a store that forgets.
+#[tokio::test(flavor = "multi_thread")]
+async fn storms_break_nothing() {
+    for seed in [4, 9] {
+        storm::run(seed, &Form::short(), &format!("test-storm-{seed}"))
+            .await
+            .expect_clean();
+    }
+}
+
+/// Those bugs that one storm is sure to show; `make chaos` hunts all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn planted_bugs_are_found() {
+    let planted = bugs();
+    assert!(planted.len() >= 8, "{planted:?}");
+    for bug in [
+        "announce-before-append",
+        "acknowledge-apart",
+        "key-forgotten",
+    ] {
+        let (bug, what) = planted
+            .iter()
+            .find(|(b, _)| b == bug)
+            .expect("it is planted");
+        let found = hunt(bug, what, 1, 3).await;
+        println!(
+            "{bug}: found in round {:?}, by {}",
+            found.rounds,
+            found.laws.join(", ")
+        );
+        assert!(found.rounds.is_some(), "{bug} was not found: {what}");
+    }
+}

@@ -39,6 +39,12 @@ pub struct Shape {
     pub sabotage: Option<String>,
     /// Other settings, for APIs and workers alike.
     pub env: Vec<(String, String)>,
+    /// Of the APIs alone.
+    pub api_env: Vec<(String, String)>,
+    /// Of the workers alone.
+    pub worker_env: Vec<(String, String)>,
+    /// The APIs' user of Redis may use no channel.
+    pub deaf_apis: bool,
 }
 
 impl Default for Shape {
@@ -55,6 +61,9 @@ impl Default for Shape {
             attempts: 100,
             sabotage: None,
             env: Vec::new(),
+            api_env: Vec::new(),
+            worker_env: Vec::new(),
+            deaf_apis: false,
         }
     }
 }
@@ -101,11 +110,15 @@ impl Shape {
         if let Some(bug) = &self.sabotage {
             plan = plan.env(SABOTAGE, bug.as_str());
         }
-        for (name, value) in &self.env {
-            plan = plan.env(name, value.as_str());
-        }
-        plan
+        with(plan, &self.env)
     }
+}
+
+fn with(mut plan: Plan, env: &[(String, String)]) -> Plan {
+    for (name, value) in env {
+        plan = plan.env(name, value.as_str());
+    }
+    plan
 }
 
 /// A process that can be hurt.
@@ -146,6 +159,19 @@ impl Cluster {
     pub async fn start(shape: &Shape) -> Self {
         let redis = Redis::start(shape.persistence);
         let redis_port = redis.port();
+        if shape.deaf_apis {
+            let rights = [
+                "ACL",
+                "SETUSER",
+                "deaf",
+                "on",
+                ">deaf",
+                "~*",
+                "+@all",
+                "resetchannels",
+            ];
+            assert_eq!(redis.cli(&rights), "OK");
+        }
         let starting = (0..shape.workers).map(|i| {
             let redis = &redis;
             async move {
@@ -155,7 +181,7 @@ impl Cluster {
                     .pace(shape.pace)
                     .env("WORKER_CONCURRENCY", shape.concurrency.to_string())
                     .env("DEMO_CLIENT", "false");
-                let conch = plan.start().await;
+                let conch = with(plan, &shape.worker_env).start().await;
                 let front = Proxy::to(conch.triton_port()).await;
                 Arc::new(Node {
                     name: format!("worker-{i}"),
@@ -175,8 +201,12 @@ impl Cluster {
             let redis = &redis;
             async move {
                 let to_redis = Proxy::to(redis_port).await;
-                let plan = shape.plan(Plan::api(redis, triton), &to_redis);
-                let conch = plan.start().await;
+                let mut plan = shape.plan(Plan::api(redis, triton), &to_redis);
+                if shape.deaf_apis {
+                    let user = format!("redis://deaf:deaf@127.0.0.1:{}/0", to_redis.port());
+                    plan = plan.env("REDIS_URL", user);
+                }
+                let conch = with(plan, &shape.api_env).start().await;
                 let front = Proxy::to(conch.mare_port()).await;
                 Arc::new(Node {
                     name: format!("api-{i}"),

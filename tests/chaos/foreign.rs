@@ -92,6 +92,15 @@ impl ForeignJob {
         published
     }
 
+    /// `data:generated` with that many bytes; each time another.
+    pub(super) async fn big(&self, rows: u64, bytes: usize) {
+        let filler = "x".repeat(bytes);
+        let (mark, line) = self.line("data:generated", json!({ "rows": rows, "filler": filler }));
+        let line = line.replace(&mark, &format!("{mark}/{rows}"));
+        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        assert!(published, "Redis takes it");
+    }
+
     /// `job:completed`; the same bytes each time.
     pub(super) async fn complete(&self) -> bool {
         let fields = json!({

@@ -263,6 +263,26 @@ impl Run {
         self.history.until("it has ended", job, ended).await;
     }
 
+    /// Waits until every watcher of a job was told to stop.
+    ///
+    /// # Panics
+    /// When one isn't in time.
+    pub async fn until_told_to_stop(&self, job: &str) {
+        crate::eventually::eventually("every watcher is told to stop", async || {
+            let mut open = std::collections::BTreeSet::new();
+            for record in self.history.records() {
+                let who = record["who"].as_str().unwrap_or("").to_owned();
+                if record["what"] == "connect" && record["job"] == job {
+                    open.insert(who);
+                } else if record["what"] == "status" && record["status"] == 204 {
+                    open.remove(&who);
+                }
+            }
+            open.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Hurts an API for a while.
     pub async fn hurt_api(&self, api: usize, kind: Kind, lasting: Duration) -> bool {
         faults::strike(&self.history, &self.cluster.apis[api], kind, lasting).await
@@ -299,7 +319,8 @@ impl Run {
     /// Waits until every watcher was told to stop, looks at everything once more, and judges.
     pub async fn finish(self) -> Verdict {
         self.history.note("calm", json!({}));
-        for job in self.foreign.lock().expect("nobody panics").clone() {
+        let foreign = self.foreign.lock().expect("nobody panics").clone();
+        for job in foreign {
             // Whatever its publisher had said while nobody listened, it says again.
             job.complete().await;
         }

@@ -76,7 +76,31 @@ async fn listen(port: u16, history: &History) -> Result<std::convert::Infallible
     }
 }
 
-/// All keys that match, with their kinds.
+/// The genuine lines on the channel so far.
+pub(super) fn announced_lines(history: &History) -> Vec<String> {
+    let records = history.records();
+    let forged: std::collections::HashSet<&str> = records
+        .iter()
+        .filter(|r| r["what"] == "forged")
+        .filter_map(|r| r["line"].as_str())
+        .collect();
+    records
+        .iter()
+        .filter(|r| r["what"] == "announced")
+        .filter_map(|r| r["line"].as_str())
+        .filter(|line| !forged.contains(line))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Publishes a line as it is on the channel of all events.
+pub(super) async fn publish(port: u16, line: &str) {
+    let mut store = Resp::open(port).await.expect("it listens");
+    let sent = store.say(&["PUBLISH", "triton:jobs:all", line]).await;
+    sent.expect("it is taken");
+}
+
+/// All keys that match.
 pub(super) async fn keys(store: &mut Resp, pattern: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut cursor = "0".to_owned();

@@ -20,7 +20,7 @@ pub(super) fn judge(history: &History<'_>, book: &Book<'_>, judgement: &mut Judg
             at: None,
             from_snapshot: false,
             ended: None,
-            said: false,
+            ended_before: false,
             told_to_stop: None,
         };
         walk.through(judgement);
@@ -53,8 +53,8 @@ struct Walk<'a> {
     at: Option<Place>,
     from_snapshot: bool,
     ended: Option<Ended>,
-    /// The closing comment came.
-    said: bool,
+    /// That was on an earlier connection.
+    ended_before: bool,
     told_to_stop: Option<f64>,
 }
 
@@ -104,19 +104,9 @@ impl Walk<'_> {
                 return;
             }
         }
-        if self.ended.is_some() {
-            let again = visit
-                .items
-                .iter()
-                .any(|(_, i)| matches!(i, Item::Event { .. }));
-            if self.history.terms.durable() && again {
-                let what = format!("after {:?}, the end, it was told more", visit.cursor);
-                self.broken(judgement, "I3", &what);
-            }
-            // Only a store that forgot the end goes on after it.
-            self.ended = None;
-        }
-        self.said = false;
+        // Who comes back at the end while the store is out of reach may be told of it once more, by the
+        // close alone.
+        self.ended_before = self.ended.is_some();
         for (at, item) in &visit.items {
             match item {
                 Item::Event { id, data } => self.event(visit, *at, id, data, judgement),
@@ -152,7 +142,12 @@ impl Walk<'_> {
             );
         }
         if self.ended.is_some() {
-            return self.broken(judgement, "I3", &format!("after the end came {data}"));
+            if !self.ended_before || self.history.terms.durable() {
+                let what = format!("after the end came {id} {data}");
+                self.broken(judgement, "I3", &what);
+            }
+            // Only a store that forgot the end goes on after it.
+            self.ended = None;
         }
         if kind(&event) == "job:snapshot" {
             return self.snapshot(visit, at, id, &event, judgement);
@@ -271,7 +266,6 @@ impl Walk<'_> {
         let Some(status) = text.strip_prefix("Connection closing - job ") else {
             return;
         };
-        self.said = true;
         match &self.ended {
             Some(ended) if ended.status == status => {}
             Some(ended) => {

@@ -1,0 +1,140 @@
+//! What watchers cost, and that it is given back: memory, descriptors, counters.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+
+use super::{Scale, start};
+use crate::chaos::{Figures, Run, Shape};
+use crate::eventually::eventually;
+use crate::http::{metric, until_metric};
+use crate::{Stream, http};
+
+/// What a process may have grown by after all streams are gone, in KiB: the allocator's own.
+const GROWTH_KIB: u64 = 16 * 1024;
+
+/// A watcher that takes nothing is cut in time, costs a bounded amount, and can resume.
+pub async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
+    let shape = Shape::default().env("WRITE_STALL_SECONDS", "1");
+    let run = start("bounds-never-reads", shape).await;
+    let port = run.cluster.apis[0].conch.lock().await.mare_port();
+    let foreign = run.foreign_job("never-read").await;
+    run.watch(&foreign.id, 2);
+    let base = resident(&run).await;
+    let mut idle = Vec::new();
+    for _ in 0..scale.of(20, 500) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("it is small");
+        let address = ([127, 0, 0, 1], port).into();
+        let mut peer = socket.connect(address).await.expect("it listens");
+        let request = format!(
+            "GET /v1/triton/jobs/{}/subscribe HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n",
+            foreign.id
+        );
+        peer.write_all(request.as_bytes())
+            .await
+            .expect("it is taken");
+        idle.push(peer);
+    }
+    http::until_streams(port, scale.of(20, 500)).await;
+    // More than their sockets hold.
+    for rows in 0..40 {
+        foreign.big(rows, 20_000).await;
+    }
+    let cut = "conch_streams_cut_total{reason=\"write_stall\"}";
+    until_metric(port, cut, |cut| cut >= scale.of(20.0, 500.0)).await;
+    let grown = resident(&run).await.saturating_sub(base);
+    // The kept events once, and what each socket was handed.
+    let limit = GROWTH_KIB + 20 * 40 + scale.of(20, 500) * 128;
+    bound(&run, "resident KiB", grown, limit);
+    // Who was cut finds out, and gets the whole of it when it comes back.
+    let mut first = idle.remove(0);
+    let mut taken = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(5), first.read_to_end(&mut taken)).await);
+    let text = String::from_utf8_lossy(&taken).into_owned();
+    let last = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("id: "))
+        .next_back();
+    let last = last.expect("it had been sent something").to_owned();
+    let mut resumed = Stream::open(&run.mare(0).subscribe_url(&foreign.id), Some(&last)).await;
+    assert!(resumed.next_event().await.is_some());
+    drop(resumed);
+    run.finish().await.expect_clean()
+}
+
+/// Streams that are aborted midway leave no task, no descriptor, no memory, no counter behind.
+pub async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
+    let shape = Shape {
+        pace: 400,
+        ..Shape::default()
+    };
+    let run = start("bounds-aborted", shape).await;
+    let port = run.cluster.apis[0].conch.lock().await.mare_port();
+    let at_once = scale.of(100, 1000);
+    let job = run.submit_watched(1).await;
+    run.until_templates(&job, 1).await;
+    let mare = crate::Mare::on(port);
+    let mut base = None;
+    // The first round is the allocator's: what it took then is the base line.
+    for _ in 0..scale.of(3, 6) {
+        let watched = metric(port, "conch_streams").await;
+        let url = mare.subscribe_url(&job);
+        let open = (0..at_once).map(|_| async {
+            let mut stream = Stream::open_with(&run.http, &url, None).await;
+            stream.next_event().await.expect("its history");
+            stream
+        });
+        let streams = futures::future::join_all(open).await;
+        until_metric(port, "conch_streams", |n| n >= watched + at_once as f64).await;
+        drop(streams);
+        until_metric(port, "conch_streams", |n| n <= watched).await;
+        let now = (descriptors(&run).await, resident(&run).await);
+        let (base_descriptors, base_resident) = *base.get_or_insert(now);
+        bound(&run, "descriptors", now.0, base_descriptors + 16);
+        bound(&run, "resident KiB", now.1, base_resident + GROWTH_KIB);
+    }
+    run.until_ended(&job).await;
+    for _ in 0..scale.of(10, 300) {
+        run.submit().await;
+    }
+    for job in run.jobs() {
+        run.until_ended(&job).await;
+    }
+    let (base_descriptors, base_resident) = base.expect("there was a round");
+    eventually("idle connections are given back", async || {
+        (descriptors(&run).await <= base_descriptors + 16).then_some(())
+    })
+    .await;
+    bound(
+        &run,
+        "resident KiB",
+        resident(&run).await,
+        base_resident + GROWTH_KIB,
+    );
+    run.finish().await.expect_clean()
+}
+
+fn bound(run: &Run, name: &str, used: u64, limit: u64) {
+    let fields = json!({ "target": "api-0", "name": name, "used": used, "limit": limit });
+    run.history.note("bound", fields);
+}
+
+/// The first API's resident memory in KiB.
+async fn resident(run: &Run) -> u64 {
+    let pid = run.cluster.apis[0].conch.lock().await.pid();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let digits = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    digits.expect("the kernel says so")
+}
+
+/// The first API's open descriptors.
+async fn descriptors(run: &Run) -> u64 {
+    let pid = run.cluster.apis[0].conch.lock().await.pid();
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("it runs")
+        .count() as u64
+}

@@ -1,0 +1,140 @@
+//! Lifetimes: what passes while somebody still reads, and what is left when all have passed.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{Scale, seconds, start_on};
+use crate::chaos::run::Terms;
+use crate::chaos::{Figures, Kind, Shape, store};
+use crate::eventually::eventually;
+use crate::{Resp, Stream, Weather};
+
+/// Result and history go while a stream is being read: it is unaffected; later `/events` answers 410.
+pub async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
+    let shape = Shape::default()
+        .env("RESULT_TTL_SECONDS", "1")
+        .env("HISTORY_TTL_SECONDS", "1");
+    let terms = Terms {
+        results_live: false,
+        ..Terms::default()
+    };
+    let run = start_on("ttl-stream", shape, terms).await;
+    for _ in 0..scale.of(1, 5) {
+        let job = run.submit_watched(4).await;
+        run.until_templates(&job, 3).await;
+        // Its readers can't read while the job ends and everything of it expires.
+        let stalls = [0, 1].map(|i| run.hurt_api(i, Kind::Front(Weather::Stall), seconds(2.6)));
+        assert_eq!(futures::future::join_all(stalls).await, [true, true]);
+        let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
+        let left = redis.say(&["EXISTS", &format!("triton:log:{job}")]).await;
+        assert_eq!(left.expect("it answers").text(), "0", "the log has expired");
+        run.until_told_to_stop(&job).await;
+        // The record outlives both.
+        let mare = run.mare(0);
+        assert_eq!(mare.job(&job).await["status"], "completed");
+        let events = mare.get(&format!("/jobs/{job}/events")).await;
+        events.expect_problem(410, "history-expired");
+    }
+    run.finish().await.expect_clean()
+}
+
+/// Finished jobs leave nothing but their records, which are paged through without a scan of the whole.
+pub async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figures {
+    let jobs: usize = crate::chaos::storm::setting("LEFTOVERS").map_or(scale.of(80, 5_000), |n| {
+        n.parse().expect("LEFTOVERS= is a number")
+    });
+    let shape = Shape {
+        workers: 2,
+        concurrency: 8,
+        pace: 0,
+        ..Shape::default()
+    }
+    .env("RESULT_TTL_SECONDS", "1")
+    .env("HISTORY_TTL_SECONDS", "1")
+    .env("MAX_QUEUED_JOBS", "1000000")
+    .env("RUST_LOG", "warn");
+    let terms = Terms {
+        results_live: false,
+        ends: false,
+        ..Terms::default()
+    };
+    let run = start_on("ttl-leftovers", shape, terms).await;
+    let mare = run.mare(0);
+    let client = run.clients[0].clone();
+    let mut submitting = JoinSet::new();
+    for lane in 0..8 {
+        let (mare, client) = (mare.clone(), client.clone());
+        submitting.spawn(async move {
+            for _ in (lane..jobs).step_by(8) {
+                mare.submit(&client).await;
+            }
+        });
+    }
+    while let Some(lane) = submitting.join_next().await {
+        lane.expect("every submission is taken");
+    }
+    let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
+    // Patience is for one job at a time: as long as the number shrinks, all is well.
+    let mut before = usize::MAX;
+    loop {
+        let keys = store::keys(&mut redis, "triton:*")
+            .await
+            .expect("it answers");
+        let other: Vec<_> = keys
+            .iter()
+            .filter(|k| !k.starts_with("triton:catalogue:"))
+            .collect();
+        if other.is_empty() {
+            break;
+        }
+        let fewer = other.len() < before;
+        before = other.len();
+        if !fewer {
+            eventually("leftovers go", async || {
+                let keys = store::keys(&mut redis, "triton:*")
+                    .await
+                    .expect("it answers");
+                let other = keys.iter().filter(|k| !k.starts_with("triton:catalogue:"));
+                (other.count() < before).then_some(())
+            })
+            .await;
+        }
+    }
+    redis
+        .say(&["CONFIG", "RESETSTAT"])
+        .await
+        .expect("it answers");
+    let mut seen = std::collections::BTreeSet::new();
+    let size = 50;
+    for page in 1..=jobs.div_ceil(size) {
+        let path = format!("/jobs?client_id={client}&page={page}&page_size={size}");
+        let answer = mare.get(&path).await.json(200);
+        assert_eq!(answer["total"], jobs, "{path}");
+        for job in answer["jobs"].as_array().into_iter().flatten() {
+            assert_eq!(job["status"], "completed", "{job}");
+            seen.insert(job["job_id"].as_str().expect("an id").to_owned());
+        }
+    }
+    assert_eq!(seen.len(), jobs, "each on one page");
+    let stats = redis
+        .say(&["INFO", "commandstats"])
+        .await
+        .expect("it answers")
+        .text();
+    let scans = ["keys", "scan", "sscan", "hscan", "zscan"].into_iter();
+    let scans: Vec<_> = scans
+        .filter(|c| stats.contains(&format!("cmdstat_{c}:")))
+        .collect();
+    run.history.note(
+        "bound",
+        json!({ "target": "redis", "name": "scans", "used": scans.len(), "limit": 0 }),
+    );
+    // A stream of one of them has nothing to tell any more, and says so as an end.
+    let last = seen.last().expect("there is one");
+    let url = mare.subscribe_url(last);
+    if let Ok(mut stream) = Stream::attempt(&url, None).await {
+        let snapshot = stream.next_event().await.expect("how it ended");
+        assert_eq!(snapshot.text("status"), "completed", "{snapshot:?}");
+    }
+    run.finish().await.expect_clean()
+}
