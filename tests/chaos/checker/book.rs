@@ -278,13 +278,17 @@ impl<'a> Book<'a> {
     /// What must hold of every log.
     pub(super) fn judge(&mut self, history: &History<'a>, judgement: &mut Judgement) {
         for (job, log) in &self.logs {
-            let mut ends = 0;
+            let mut ends = Vec::new();
             for (name, epoch) in &log.epochs {
-                ends += one_end(job, name, epoch, judgement);
+                one_end(job, name, epoch, judgement);
                 attempts(job, name, epoch, judgement);
+                ends.extend(epoch.end().map(|(_, entry)| &entry.event));
             }
-            if ends > 1 && history.terms.durable() {
-                judgement.broken("I2", format!("{job} ended {ends} times"));
+            // A log that expired is told once more from the job's record, and has to say the same.
+            let told = ends.iter().filter(|end| end["derived"] != true).count();
+            let agree = ends.iter().all(|end| end_of(end) == end_of(ends[0]));
+            if history.terms.durable() && (told > 1 || !agree) {
+                judgement.broken("I2", format!("{job} ended {} times: {ends:?}", ends.len()));
             }
         }
     }
@@ -297,8 +301,8 @@ fn named_place(event: &Value) -> Option<Place> {
     })
 }
 
-/// I2; answers how often it ended.
-fn one_end(job: &str, name: &str, epoch: &Epoch<'_>, judgement: &mut Judgement) -> usize {
+/// I2, of one incarnation.
+fn one_end(job: &str, name: &str, epoch: &Epoch<'_>, judgement: &mut Judgement) {
     let ends: Vec<u64> = epoch
         .entries
         .iter()
@@ -316,7 +320,6 @@ fn one_end(job: &str, name: &str, epoch: &Epoch<'_>, judgement: &mut Judgement) 
         );
         judgement.broken("I2", what);
     }
-    ends.len()
 }
 
 /// I7: no attempt writes after its end, none works twice on one template, and a job starts once.

@@ -7,7 +7,7 @@ use crate::Persistence;
 use crate::chaos::{Figures, Kind, Shape};
 
 /// Kill -9 with hundreds of streams open: all of them come back and go on, nothing lost or doubled.
-pub async fn killed_with_hundreds_of_streams(scale: Scale) -> Figures {
+pub(super) async fn killed_with_hundreds_of_streams(scale: Scale) -> Figures {
     let shape = Shape {
         pace: scale.of(200, 600),
         ..Shape::default()
@@ -38,7 +38,7 @@ pub async fn killed_with_hundreds_of_streams(scale: Scale) -> Figures {
 }
 
 /// Two APIs and two workers: the same ids and bytes everywhere, and each job run by one at a time.
-pub async fn two_apis_and_two_workers_are_one_system(scale: Scale) -> Figures {
+pub(super) async fn two_apis_and_two_workers_are_one_system(scale: Scale) -> Figures {
     let shape = Shape {
         persistence: Persistence::None,
         concurrency: 2,

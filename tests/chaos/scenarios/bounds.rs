@@ -16,7 +16,7 @@ use crate::{Stream, http};
 const GROWTH_KIB: u64 = 16 * 1024;
 
 /// A watcher that takes nothing is cut in time, costs a bounded amount, and can resume.
-pub async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
+pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
     let shape = Shape::default().env("WRITE_STALL_SECONDS", "1");
     let run = start("bounds-never-reads", shape).await;
     let port = run.cluster.apis[0].conch.lock().await.mare_port();
@@ -66,7 +66,7 @@ pub async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
 }
 
 /// Streams that are aborted midway leave no task, no descriptor, no memory, no counter behind.
-pub async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
+pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
     let shape = Shape {
         pace: 400,
         ..Shape::default()

@@ -9,7 +9,7 @@ use super::{Scale, start};
 use crate::chaos::{Figures, Shape, foreign, store};
 
 /// Duplicate, out-of-order, malformed, unknown, 10 MB and forged events: once, in order; the rest dropped.
-pub async fn noise(scale: Scale) -> Figures {
+pub(super) async fn noise(scale: Scale) -> Figures {
     let shape = Shape {
         pace: 100,
         ..Shape::default()
@@ -51,7 +51,7 @@ pub async fn noise(scale: Scale) -> Figures {
 }
 
 /// Whoever appends dies before it announces: as if no announcement ever came. The end comes within T.
-pub async fn announcements_that_nobody_hears(scale: Scale) -> Figures {
+pub(super) async fn announcements_that_nobody_hears(scale: Scale) -> Figures {
     let shape = Shape {
         // A user of Redis that may use no channel: it hears nothing.
         deaf_apis: true,

@@ -17,7 +17,7 @@ fn library() -> PathBuf {
 }
 
 /// APIs an hour ahead, workers an hour behind, only by the wall: their monotonic clocks are left alone.
-pub async fn an_hour_apart(scale: Scale) -> Figures {
+pub(super) async fn an_hour_apart(scale: Scale) -> Figures {
     let faked = |offset: &str| -> Vec<(String, String)> {
         let library = library().display().to_string();
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());

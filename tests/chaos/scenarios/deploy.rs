@@ -12,7 +12,7 @@ use crate::http::Answer;
 
 /// Loses and doubles nothing, gives jobs back without counting it as an attempt, is not ready before its
 /// streams end, and brings the watchers back spread over time.
-pub async fn a_rolling_restart(scale: Scale) -> Figures {
+pub(super) async fn a_rolling_restart(scale: Scale) -> Figures {
     let watchers = scale.of(10, 20);
     let shape = Shape {
         concurrency: scale.of(8, 32),

@@ -7,7 +7,7 @@ use crate::chaos::{Figures, Kind, Shape};
 use crate::{Stream, Weather};
 
 /// An API is cut from Redis: heartbeats go on, and the rest comes within T.
-pub async fn an_api_cut_from_redis(scale: Scale) -> Figures {
+pub(super) async fn an_api_cut_from_redis(scale: Scale) -> Figures {
     let weathers = [
         Weather::Stall,
         Weather::Refuse,
@@ -37,7 +37,7 @@ pub async fn an_api_cut_from_redis(scale: Scale) -> Figures {
 }
 
 /// Every connection to Redis becomes half-open: nothing says so, and nothing is missed.
-pub async fn half_open_connections(scale: Scale) -> Figures {
+pub(super) async fn half_open_connections(scale: Scale) -> Figures {
     let run = start("network-half-open", Shape::default()).await;
     for _ in 0..scale.of(2, 20) {
         let job = run.submit_watched(4).await;
@@ -52,7 +52,7 @@ pub async fn half_open_connections(scale: Scale) -> Figures {
 }
 
 /// All ways are slow at once, then drip.
-pub async fn bad_weather_everywhere(scale: Scale) -> Figures {
+pub(super) async fn bad_weather_everywhere(scale: Scale) -> Figures {
     let run = start("network-bad-weather", Shape::default()).await;
     let weathers = [
         Weather::Delay(Duration::from_millis(40)),
@@ -79,7 +79,7 @@ pub async fn bad_weather_everywhere(scale: Scale) -> Figures {
 }
 
 /// The way between watchers and the APIs: what a browser behind a train's network sees.
-pub async fn watchers_behind_a_bad_network(scale: Scale) -> Figures {
+pub(super) async fn watchers_behind_a_bad_network(scale: Scale) -> Figures {
     let run = start("network-watchers", Shape::default()).await;
     for round in 0..scale.of(1, 10) {
         let job = run.submit_watched(10).await;

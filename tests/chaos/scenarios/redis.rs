@@ -8,7 +8,7 @@ use crate::http::Answer;
 use crate::{Persistence, Stream, chaos::foreign};
 
 /// Kill -9 and restart with an append-only file: a pause, then the rest; no reset.
-pub async fn killed_with_an_append_only_file(scale: Scale) -> Figures {
+pub(super) async fn killed_with_an_append_only_file(scale: Scale) -> Figures {
     let mut figures = Figures::default();
     let classes = [Persistence::EverySec, Persistence::Always];
     for persistence in &classes[..scale.of(1, 2)] {
@@ -34,7 +34,7 @@ pub async fn killed_with_an_append_only_file(scale: Scale) -> Figures {
 }
 
 /// Kill -9 and restart without persistence: a reset, then the end, from whoever still knows the job.
-pub async fn killed_without_persistence(scale: Scale) -> Figures {
+pub(super) async fn killed_without_persistence(scale: Scale) -> Figures {
     let mut figures = Figures::default();
     for round in 0..scale.of(1, 10) {
         let shape = Shape {
@@ -72,7 +72,7 @@ pub async fn killed_without_persistence(scale: Scale) -> Figures {
 }
 
 /// SIGSTOP for several position checks: heartbeats go on, then the rest within T.
-pub async fn stopped(scale: Scale) -> Figures {
+pub(super) async fn stopped(scale: Scale) -> Figures {
     let run = start("redis-stopped", Shape::default()).await;
     let job = run.submit_watched(5).await;
     run.until_templates(&job, 2).await;
@@ -93,7 +93,7 @@ pub async fn stopped(scale: Scale) -> Figures {
 }
 
 /// Out of memory: submissions are answered 503, open streams live on, and go on once there is room.
-pub async fn out_of_memory(scale: Scale) -> Figures {
+pub(super) async fn out_of_memory(scale: Scale) -> Figures {
     let shape = Shape {
         pace: 150,
         ..Shape::default()
@@ -130,7 +130,7 @@ async fn configure(run: &Run, setting: &[&str]) {
 }
 
 /// Redis cuts every subscriber for its output buffer: no gap.
-pub async fn cuts_the_subscriber(scale: Scale) -> Figures {
+pub(super) async fn cuts_the_subscriber(scale: Scale) -> Figures {
     let shape = Shape {
         // What the announcements lack the position check must not make up for.
         position_check: 30.0,

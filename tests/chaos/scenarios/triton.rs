@@ -21,7 +21,7 @@ const GARBAGE: &[&str] = &[
 ];
 
 /// 502 or 504 on lookups with a clear code, and every stream as if nothing were.
-pub async fn down_slow_and_garbage(scale: Scale) -> Figures {
+pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
     let shape = Shape {
         pace: 150,
         ..Shape::default()

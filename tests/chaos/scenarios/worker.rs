@@ -12,7 +12,7 @@ use crate::chaos::{Figures, Kind, Run, Shape, storm};
 const STEPS: usize = 17;
 
 /// Kill -9 after each event of a job: the next attempt, finished templates kept, one end.
-pub async fn killed_at_every_step(scale: Scale) -> Figures {
+pub(super) async fn killed_at_every_step(scale: Scale) -> Figures {
     let mut figures = Figures::default();
     for round in 0..scale.of(1, 10) {
         let shape = Shape {
@@ -56,7 +56,7 @@ async fn kill_after(run: Arc<Run>, job: String, step: usize) -> bool {
 }
 
 /// SIGSTOP beyond the lease, then SIGCONT: nothing of the zombie.
-pub async fn paused_beyond_its_lease(scale: Scale) -> Figures {
+pub(super) async fn paused_beyond_its_lease(scale: Scale) -> Figures {
     let shape = Shape {
         lease: 1.0,
         concurrency: 2,
