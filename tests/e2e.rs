@@ -13,5 +13,7 @@ mod many_jobs;
 mod processes;
 #[path = "e2e/programs.rs"]
 mod programs;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/stream.rs"]
 mod stream;

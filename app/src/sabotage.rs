@@ -16,8 +16,8 @@ use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, Position, Timestamp};
 use conch_http::serve::Router;
 use conch_ports::{
-    Commit, EventBus, Fence, Guarantees, JobQueue, Lease, Log, Published, QueueEffect, Result,
-    Signal, Signals, Submission, Submitted,
+    Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
+    Result, Signal, Signals, Submission, Submitted,
 };
 use futures::StreamExt as _;
 
@@ -280,6 +280,13 @@ impl JobQueue for Broken {
             _ => {}
         }
         self.queue.submit(submission).await
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        match self.bug.as_str() {
+            "key-forgotten" => Ok(None),
+            _ => self.queue.recall(idempotency).await,
+        }
     }
 
     async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {

@@ -1,9 +1,10 @@
 //! What no honest client sends: answered in words, nothing lost, nothing else disturbed.
 
-use conch_harness::Conch;
 use conch_harness::conch::Plan;
-use conch_harness::http::Answer;
+use conch_harness::eventually::eventually;
+use conch_harness::http::{Answer, client};
 use conch_harness::raw::{exchange, status};
+use conch_harness::{Conch, Persistence, Redis, port};
 use reqwest::Method;
 use serde_json::json;
 
@@ -189,4 +190,44 @@ async fn a_head_that_never_ends_is_hung_up_on() {
     )
     .await;
     assert!([0, 408].contains(&status(&answer)), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_jobs_and_long_events_on_the_channel() {
+    let redis = Redis::start(Persistence::None);
+    let nobody = format!("http://127.0.0.1:{}", port::free());
+    let api = Plan::api(&redis, &nobody)
+        .env("MAX_FOREIGN_JOBS", "2")
+        .env("MAX_EVENT_BYTES", "2048")
+        .start()
+        .await;
+    eventually("it listens", async || {
+        let log = api.log();
+        log.contains("Triton event subscriber started")
+            .then_some(())
+    })
+    .await;
+    let publish = |job_id: &str, filler: &str| {
+        let event = json!({"event_type": "job:started", "job_id": job_id, "filler": filler});
+        redis.cli(&["PUBLISH", "triton:jobs:all", &event.to_string()]);
+    };
+    publish("long", &"x".repeat(2048));
+    for n in 0..6 {
+        publish(&format!("made-up-{n}"), "");
+    }
+    for (reason, count) in [("oversize", 1), ("quota", 4)] {
+        let line = format!("conch_channel_events_dropped_total{{reason=\"{reason}\"}} {count}");
+        eventually(&line, async || {
+            let url = format!("http://127.0.0.1:{}/metrics", api.mare_port());
+            let metrics = Answer::to(client().get(&url)).await.body;
+            metrics.lines().any(|l| l == line).then_some(())
+        })
+        .await;
+    }
+    let logs = redis.cli(&["KEYS", "triton:log:*"]);
+    assert_eq!(logs.lines().count(), 2, "{logs}");
+    let log = api.log();
+    let told = log.matches("further foreign jobs are dropped").count();
+    assert_eq!(told, 1, "once, however many: {log}");
+    assert!(log.contains("MAX_FOREIGN_JOBS"), "{log}");
 }

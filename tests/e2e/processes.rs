@@ -6,6 +6,7 @@ use conch_harness::conch::Plan;
 use conch_harness::sse::assert_whole;
 use conch_harness::{Pair, Persistence, Redis};
 use futures::future::join_all;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_apis_and_two_workers_are_one_system() {
@@ -36,6 +37,30 @@ async fn two_apis_and_two_workers_are_one_system() {
             worker.log()
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_says_which_setting_and_when_to_come_back() {
+    let redis = Redis::start(Persistence::None);
+    let worker = Plan::worker(&redis)
+        .pace(60_000)
+        .env("MAX_QUEUED_JOBS", "1")
+        .start()
+        .await;
+    let api = Plan::api(&redis, &worker.triton_url()).start().await;
+    let mare = api.mare();
+    let client_id = mare.new_client("Fabrikam Health").await;
+    let job_id = mare.submit(&client_id).await;
+    let path = format!("/clients/{client_id}/generate-templates");
+    let submit = async || mare.post(&path, &json!({})).await;
+    let refused = submit().await;
+    let problem = refused.expect_problem(429, "too-many-requests");
+    assert!(problem.to_string().contains("MAX_QUEUED_JOBS"), "{problem}");
+    assert_eq!(refused.header("retry-after"), "5");
+    // Its end makes room.
+    mare.delete(&format!("/jobs/{job_id}")).await.json(202);
+    mare.until_status(&job_id, "cancelled").await;
+    submit().await.json(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,27 +1,40 @@
 //! [`Catalogue`]: records of clients, value propositions, jobs and templates, each on its shelf.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use conch_domain::{
     Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
     ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Result,
+    Catalogue, ClientFilter, JobFilter, Lease, Page, Paging, PutTemplate, Quota, Result,
     TemplateFilter,
 };
 use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
-use crate::store::{Store, TemplateRow, corrupt};
-
-fn quota(operation: &'static str, message: &str) -> Error {
-    Error::new(ErrorKind::QuotaExceeded, operation, message)
-}
+use crate::shelf::Shelf;
+use crate::store::{JobRow, Store, TemplateRow, corrupt};
 
 /// Whether what a filter asks for, if it asks, is what the record has.
 fn meets<T: PartialEq>(asked: Option<&T>, has: Option<&T>) -> bool {
     asked.is_none_or(|asked| has == Some(asked))
+}
+
+/// The jobs that changed since, as far back as a list looks.
+fn changed_since(jobs: &Shelf<JobId, JobRow>, since: Timestamp, now: Instant) -> HashSet<&JobId> {
+    let mut changed: Vec<_> = jobs
+        .rows(now)
+        .filter_map(|(id, row)| Some((row.updated_at?, id)))
+        .filter(|(at, _)| *at >= since)
+        .collect();
+    if changed.len() > JobFilter::NEWEST_CHANGES {
+        changed.select_nth_unstable_by(JobFilter::NEWEST_CHANGES, |a, b| b.cmp(a));
+        changed.truncate(JobFilter::NEWEST_CHANGES);
+    }
+    changed.into_iter().map(|(_, id)| id).collect()
 }
 
 impl Store {
@@ -54,10 +67,6 @@ impl Store {
             let first = record::decode_template(bytes).map_err(corrupt(OPERATION))?;
             return Ok(PutTemplate::Taken(Box::new(first)));
         }
-        if data.templates.len() >= self.settings.max_templates {
-            let message = "there are as many templates as may be (max_templates)";
-            return Err(quota(OPERATION, message));
-        }
         let row = TemplateRow {
             client_id: template.client_id.clone(),
             job_id: template.job_id.clone(),
@@ -81,9 +90,9 @@ impl Catalogue for Memory {
         self.step(OPERATION, |store, now| {
             store.sweep(now);
             let clients = &mut store.data.clients;
-            if clients.len() >= store.settings.max_clients {
-                let message = "there are as many clients as may be (max_clients)";
-                return Err(quota(OPERATION, message));
+            let quotas = store.settings.quotas;
+            if clients.len() >= quotas.clients && !clients.contains(&client.id, now) {
+                return Err(quotas.refusal(Quota::Clients, OPERATION));
             }
             let bytes = record::encode_client(client);
             let row = client.industry.clone();
@@ -107,7 +116,7 @@ impl Catalogue for Memory {
             store.data.clients.page(
                 now,
                 paging,
-                |industry| meets(filter.industry.as_ref(), industry.as_ref()),
+                |_, industry| meets(filter.industry.as_ref(), industry.as_ref()),
                 |bytes| record::decode_client(bytes).map_err(corrupt(OPERATION)),
             )
         })
@@ -122,11 +131,11 @@ impl Catalogue for Memory {
             if !data.clients.contains(client_id, now) {
                 return Ok(false);
             }
-            let held = data.value_propositions.select(now, |of| of == client_id);
-            if held.count() >= store.settings.max_value_propositions_per_client {
-                let message = "the client has as many value propositions as it may \
-                               (max_value_propositions_per_client)";
-                return Err(quota(OPERATION, message));
+            let held = data.value_propositions.select(now, |_, of| of == client_id);
+            let quotas = store.settings.quotas;
+            let is_full = held.count() >= quotas.value_propositions;
+            if is_full && !data.value_propositions.contains(&value_proposition.id, now) {
+                return Err(quotas.refusal(Quota::ValuePropositions, OPERATION));
             }
             store.put_value_proposition(value_proposition, now);
             Ok(true)
@@ -154,7 +163,7 @@ impl Catalogue for Memory {
             let held = store
                 .data
                 .value_propositions
-                .select(now, |of| of == client_id);
+                .select(now, |_, of| of == client_id);
             held.map(|bytes| record::decode_value_proposition(bytes))
                 .collect::<Result<_, _>>()
                 .map(Some)
@@ -198,15 +207,17 @@ impl Catalogue for Memory {
     async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
         const OPERATION: &str = "catalogue.jobs";
         self.step(OPERATION, |store, now| {
-            store.data.jobs.page(
+            let jobs = &store.data.jobs;
+            let changed = filter
+                .updated_since
+                .map(|since| changed_since(jobs, since, now));
+            jobs.page(
                 now,
                 paging,
-                |row| {
+                |id, row| {
                     meets(filter.client_id.as_ref(), row.client_id.as_ref())
                         && meets(filter.status.as_ref(), Some(&row.status))
-                        && filter
-                            .updated_since
-                            .is_none_or(|since| row.updated_at >= Some(since))
+                        && changed.as_ref().is_none_or(|changed| changed.contains(id))
                 },
                 |bytes| record::decode_job(bytes).map_err(corrupt(OPERATION)),
             )
@@ -250,7 +261,7 @@ impl Catalogue for Memory {
             store.data.templates.page(
                 now,
                 paging,
-                |row| {
+                |_, row| {
                     meets(filter.client_id.as_ref(), Some(&row.client_id))
                         && meets(filter.job_id.as_ref(), Some(&row.job_id))
                         && meets(filter.category.as_ref(), Some(&row.category))

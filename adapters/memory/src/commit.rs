@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use conch_domain::{Job, Position, Timestamp};
 use conch_ports::{
-    Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Result,
+    Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Quota,
+    Result,
 };
 use conch_wire::{job, record};
 use tokio::time::Instant;
@@ -74,6 +75,12 @@ impl Store {
         if !fits {
             return Ok(Some(Published::Conflict(log.map(|log| log.end))));
         }
+        let quotas = self.settings.quotas;
+        let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
+            || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
+        if log.is_none() && !commit.job.own && is_full {
+            return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
+        }
         if log.is_none() && self.data.logs.len() >= self.settings.max_logs {
             return Err(Error::new(
                 ErrorKind::OutOfSpace,
@@ -114,7 +121,11 @@ impl Store {
         } else {
             self.settings.unfinished_ttl
         };
+        let ended = log.ended;
         logs.insert(job.id.clone(), log, now + lifetime);
+        if !job.own {
+            self.data.list_foreign(&job.id, ended, now + lifetime);
+        }
     }
 
     /// Writes the catalogue's record of an own job.

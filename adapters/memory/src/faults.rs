@@ -145,7 +145,8 @@ impl Faults {
         let mut store = self.memory.lock();
         let now = tokio::time::Instant::now();
         let until = now + store.settings.unfinished_ttl;
-        let logs = &mut store.data.logs;
+        let data = &mut store.data;
+        let logs = &mut data.logs;
         let cut = logs
             .get(job_id, now)
             .and_then(|log| log.without_last(count));
@@ -154,8 +155,14 @@ impl Faults {
         };
         if log.entries.is_empty() {
             logs.remove(job_id);
+            data.unfinished_foreign.remove(job_id);
+            data.ended_foreign.remove(job_id);
         } else {
+            let (own, ended) = (log.own, log.ended);
             logs.insert(job_id.clone(), log, until);
+            if !own {
+                data.list_foreign(job_id, ended, until);
+            }
         }
         true
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
-    Commit, Error, ErrorKind, Fence, JobQueue, Lease, Published, QueueEffect, Result, Submission,
-    Submitted,
+    Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Quota,
+    Result, Submission, Submitted,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -139,32 +139,27 @@ impl Store {
         }
         self.sweep(now);
         let job_id = commit.job.id.clone();
-        if let Some(asked) = &idempotency
-            && let Some(known) = self.data.submissions.get(&asked.key, now)
-        {
-            return Ok(if known.digest != asked.digest {
-                Submitted::KeyReused
-            } else if known.job_id == job_id {
-                Submitted::New
-            } else {
-                Submitted::Existing(known.job_id.clone())
-            });
+        let known = idempotency
+            .as_ref()
+            .and_then(|asked| self.recall(asked, now));
+        if let Some(known) = known {
+            let again = known == Submitted::Existing(job_id);
+            return Ok(if again { Submitted::New } else { known });
         }
         if let Some(log) = self.data.logs.get(&job_id, now)
             && log.place_of(&commit).is_some()
         {
             return Ok(Submitted::New);
         }
-        if self.data.queue.entries.len() >= self.settings.max_queued {
-            let message = "as many jobs wait or run as may (max_queued)";
-            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
-        }
-        if self.data.jobs.len() >= self.settings.max_jobs {
-            let message = "there are as many job records as may be (max_jobs)";
-            return Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, message));
-        }
         if self.data.jobs.contains(&job_id, now) || self.data.logs.get(&job_id, now).is_some() {
             return refused("a job with this id exists");
+        }
+        let quotas = self.settings.quotas;
+        if self.data.queue.entries.len() >= quotas.queued_jobs {
+            return Err(quotas.refusal(Quota::QueuedJobs, OPERATION));
+        }
+        if self.data.jobs.len() >= quotas.jobs {
+            return Err(quotas.refusal(Quota::Jobs, OPERATION));
         }
         match self.commit(commit, now)? {
             Published::Appended => {}
@@ -182,6 +177,15 @@ impl Store {
             }
         }
         Ok(Submitted::New)
+    }
+
+    fn recall(&self, asked: &Idempotency, now: Instant) -> Option<Submitted> {
+        let known = self.data.submissions.get(&asked.key, now)?;
+        Some(if known.digest == asked.digest {
+            Submitted::Existing(known.job_id.clone())
+        } else {
+            Submitted::KeyReused
+        })
     }
 
     fn claim(&mut self, duration: Duration, now: Instant) -> Option<Lease> {
@@ -259,6 +263,12 @@ impl JobQueue for Memory {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
         self.step("job_queue.submit", |store, now| {
             store.submit(submission, now)
+        })
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        self.step("job_queue.recall", |store, now| {
+            Ok(store.recall(idempotency, now))
         })
     }
 

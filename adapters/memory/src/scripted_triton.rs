@@ -19,6 +19,7 @@ use uuid::Uuid;
 enum Mood {
     Answers,
     Fails(ErrorKind),
+    FailsAt(&'static str, ErrorKind),
     Hangs,
 }
 
@@ -96,6 +97,11 @@ impl ScriptedTriton {
         self.mood.send_replace(Mood::Fails(kind));
     }
 
+    /// Fails every call of one operation (`triton_gateway.job`) until [`ScriptedTriton::heal`].
+    pub fn fail_at(&self, operation: &'static str, kind: ErrorKind) {
+        self.mood.send_replace(Mood::FailsAt(operation, kind));
+    }
+
     /// Lets every call wait until [`ScriptedTriton::heal`] or [`ScriptedTriton::fail`].
     pub fn hang(&self) {
         self.mood.send_replace(Mood::Hangs);
@@ -128,13 +134,16 @@ impl ScriptedTriton {
         let mut mood = self.mood.subscribe();
         let settled = mood.wait_for(|mood| !matches!(mood, Mood::Hangs)).await;
         let settled = *settled.expect("the sender lives as long as self");
-        match settled {
-            Mood::Fails(kind) => {
-                let message = "the scripted job service was told to fail";
-                Err(Error::new(kind, operation, message))
-            }
-            Mood::Answers | Mood::Hangs => Ok(self.lock()),
-        }
+        let failure = match settled {
+            Mood::Fails(kind) => Some(kind),
+            Mood::FailsAt(at, kind) => (at == operation).then_some(kind),
+            Mood::Answers | Mood::Hangs => None,
+        };
+        let message = "the scripted job service was told to fail";
+        failure.map_or_else(
+            || Ok(self.lock()),
+            |kind| Err(Error::new(kind, operation, message)),
+        )
     }
 }
 

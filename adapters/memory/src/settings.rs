@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use conch_ports::Quotas;
+
 use crate::Memory;
 
 /// Bounds of a store in memory. Nothing in it grows past them.
@@ -26,16 +28,8 @@ pub struct Settings {
     pub max_results: usize,
     /// Remembered idempotency keys at once. The one that would go next makes room.
     pub max_idempotency_keys: usize,
-    /// Jobs that wait or run at once. A submission beyond it is refused by quota.
-    pub max_queued: usize,
-    /// Client records.
-    pub max_clients: usize,
-    /// Value propositions per client.
-    pub max_value_propositions_per_client: usize,
-    /// Job records. A submission beyond it is refused by quota.
-    pub max_jobs: usize,
-    /// Template records.
-    pub max_templates: usize,
+    /// What is bounded in every store. Templates are bounded with their jobs.
+    pub quotas: Quotas,
 }
 
 impl Default for Settings {
@@ -50,11 +44,11 @@ impl Default for Settings {
             max_logs: 50_000,
             max_results: 50_000,
             max_idempotency_keys: 50_000,
-            max_queued: 10_000,
-            max_clients: 10_000,
-            max_value_propositions_per_client: 100,
-            max_jobs: 100_000,
-            max_templates: 200_000,
+            quotas: Quotas {
+                // With their templates some 2 GB.
+                jobs: 25_000,
+                ..Quotas::default()
+            },
         }
     }
 }

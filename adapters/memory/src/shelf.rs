@@ -56,18 +56,25 @@ impl<K: Clone + Eq + Hash + Ord, R> Shelf<K, R> {
         self.records.get(id, now).is_some()
     }
 
-    /// The records whose row is wanted, newest first.
+    fn all(&self, now: Instant) -> impl Iterator<Item = (&K, &Record<R>)> {
+        let newest_first = self.order.iter().rev();
+        newest_first.filter_map(move |(_, id)| Some((id, self.records.get(id, now)?)))
+    }
+
+    /// Which records there are, and their rows.
+    pub(crate) fn rows(&self, now: Instant) -> impl Iterator<Item = (&K, &R)> {
+        self.all(now).map(|(id, record)| (id, &record.row))
+    }
+
+    /// The records that are wanted by their id and row, newest first.
     pub(crate) fn select(
         &self,
         now: Instant,
-        wanted: impl Fn(&R) -> bool,
+        wanted: impl Fn(&K, &R) -> bool,
     ) -> impl Iterator<Item = &Bytes> {
-        self.order
-            .iter()
-            .rev()
-            .filter_map(move |(_, id)| self.records.get(id, now))
-            .filter(move |record| wanted(&record.row))
-            .map(|record| &record.bytes)
+        self.all(now)
+            .filter(move |(id, record)| wanted(id, &record.row))
+            .map(|(_, record)| &record.bytes)
     }
 
     /// One page of those that are wanted.
@@ -75,7 +82,7 @@ impl<K: Clone + Eq + Hash + Ord, R> Shelf<K, R> {
         &self,
         now: Instant,
         paging: Paging,
-        wanted: impl Fn(&R) -> bool,
+        wanted: impl Fn(&K, &R) -> bool,
         decode: impl Fn(&Bytes) -> Result<T>,
     ) -> Result<Page<T>> {
         let offset = paging.offset();

@@ -28,6 +28,9 @@ pub(crate) struct Store {
 /// What a store that forgets everything forgets.
 pub(crate) struct Data {
     pub(crate) logs: Expiring<JobId, JobLog>,
+    /// Jobs that are not our own, as long as their log.
+    pub(crate) unfinished_foreign: Expiring<JobId, ()>,
+    pub(crate) ended_foreign: Expiring<JobId, ()>,
     pub(crate) results: Expiring<JobId, Bytes>,
     pub(crate) queue: Queue,
     pub(crate) submissions: Expiring<String, Submitted>,
@@ -96,6 +99,8 @@ impl Store {
         for (job_id, _) in data.logs.sweep(now) {
             data.queue.remove(&job_id);
         }
+        data.unfinished_foreign.sweep(now);
+        data.ended_foreign.sweep(now);
         data.results.sweep(now);
         data.queue.sweep(now);
         data.submissions.sweep(now);
@@ -117,9 +122,22 @@ impl Store {
 }
 
 impl Data {
+    /// Lists the log of a job that is not our own, which lives until then.
+    pub(crate) fn list_foreign(&mut self, job_id: &JobId, ended: bool, until: Instant) {
+        let (list, other) = if ended {
+            (&mut self.ended_foreign, &mut self.unfinished_foreign)
+        } else {
+            (&mut self.unfinished_foreign, &mut self.ended_foreign)
+        };
+        other.remove(job_id);
+        list.insert(job_id.clone(), (), until);
+    }
+
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             logs: Expiring::default(),
+            unfinished_foreign: Expiring::default(),
+            ended_foreign: Expiring::default(),
             results: Expiring::default(),
             queue: Queue::default(),
             submissions: Expiring::default(),

@@ -55,29 +55,11 @@ async fn every_collection_is_bounded() {
     let settings = Settings {
         max_logs: 3,
         max_results: 2,
-        max_queued: 1,
-        max_clients: 1,
-        max_value_propositions_per_client: 1,
         max_idempotency_keys: 1,
         ..Settings::default()
     };
     let memory = settings.build();
-    let catalogue = memory.catalogue();
-    memory.submit(Script::own().submission()).await.unwrap();
-    let refused = memory.submit(Script::own().submission()).await;
-    assert_eq!(kind(refused), ErrorKind::QuotaExceeded);
-
-    let client = build::client("x", 1);
-    catalogue.create_client(&client).await.unwrap();
-    let another = catalogue.create_client(&build::client("x", 2)).await;
-    assert_eq!(kind(another), ErrorKind::QuotaExceeded);
-    let first = build::value_proposition(&client.id, 1);
-    assert!(catalogue.add_value_proposition(&first).await.unwrap());
-    let second = build::value_proposition(&client.id, 2);
-    let second = catalogue.add_value_proposition(&second).await;
-    assert_eq!(kind(second), ErrorKind::QuotaExceeded);
-
-    for _ in 0..2 {
+    for _ in 0..3 {
         publish_all(&memory, [Script::foreign().queued()]).await;
     }
     let fourth = memory.publish(Script::foreign().queued()).await;
@@ -94,6 +76,40 @@ async fn every_collection_is_bounded() {
         "the oldest makes room"
     );
     assert!(memory.get(&ids[2]).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_by_change_looks_at_the_newest_changes_alone() {
+    let memory = Settings::default().build();
+    let most = JobFilter::NEWEST_CHANGES;
+    let mut first = Script::own();
+    memory.submit(first.submission()).await.unwrap();
+    for _ in 0..most {
+        memory.submit(Script::own().submission()).await.unwrap();
+    }
+    let list = async |filter: &JobFilter| {
+        let all = Paging {
+            page: 1,
+            page_size: 100,
+        };
+        let page = memory.catalogue().jobs(filter, all).await.unwrap();
+        page.total
+    };
+    let since = JobFilter {
+        updated_since: Some(build::BEGINNING),
+        ..JobFilter::default()
+    };
+    let theirs = JobFilter {
+        client_id: first.job().client_id.clone(),
+        ..since.clone()
+    };
+    assert_eq!(list(&JobFilter::default()).await, most as u64 + 1);
+    assert_eq!(list(&since).await, most as u64);
+    // All changed at one moment, and its id is the least of them.
+    assert_eq!(list(&theirs).await, 0);
+    publish_all(&memory, [first.started()]).await;
+    assert_eq!(list(&theirs).await, 1, "now it changed last");
+    assert_eq!(list(&since).await, most as u64);
 }
 
 #[tokio::test(start_paused = true)]

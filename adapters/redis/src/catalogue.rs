@@ -1,5 +1,10 @@
 //! The catalogue: a hash per record and sorted sets that list them. A list reads its indexes and its
-//! page in one script, so no page repeats or leaves out a record; it never walks over all keys.
+//! page in one script, so no page repeats or leaves out a record; it never walks over all keys. Each
+//! combination of filters that is not bounded by itself has an index of its own, so that a page costs
+//! what is on it, however many records there are.
+//!
+//! Clients, their value propositions and jobs have quotas. Templates need none of their own: only
+//! whoever holds a job's lease stores any, and at most one per place of the job's plan.
 
 use async_trait::async_trait;
 use conch_domain::{
@@ -7,8 +12,8 @@ use conch_domain::{
     ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Result,
-    TemplateFilter,
+    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Quota,
+    Result, TemplateFilter,
 };
 use conch_wire::{Invalid, record};
 use redis::Value;
@@ -17,8 +22,6 @@ use crate::cache::millis;
 use crate::log::{Redis, bytes, unexpected};
 use crate::records::{Record, micros};
 
-/// Most value propositions of one client that are listed.
-const VALUE_PROPOSITIONS_MAX: i64 = 10_000;
 /// How often a record that others change at the same time is read and written again.
 const TRIES: usize = 8;
 /// A job's places outlive its templates by this, so that the first one stays as long as it is there.
@@ -26,12 +29,11 @@ const PLACES_GRACE: std::time::Duration = std::time::Duration::from_hours(48);
 
 /// Which records, in which order.
 struct Query {
-    indexes: Vec<String>,
+    index: String,
     prefix: String,
     changed_since: Option<Timestamp>,
     offset: u64,
-    /// Negative: all.
-    size: i64,
+    size: usize,
 }
 
 /// What became of a record.
@@ -40,6 +42,7 @@ enum Put {
     Stored,
     Absent,
     Changed,
+    Full,
 }
 
 impl Redis {
@@ -61,26 +64,30 @@ impl Redis {
             .transpose()
     }
 
-    /// `needs` must be there; `replaces` is the body that this one takes the place of.
+    /// `needs` must be there; `replaces` is the body that this one takes the place of; of its kind
+    /// there may be `most`.
     async fn put(
         &self,
         operation: &'static str,
         record: &Record,
         needs: Option<&str>,
         replaces: &[u8],
+        most: usize,
     ) -> Result<Put> {
         let mut call = self.scripts.put.prepare_invoke();
         call.key(&record.key)
             .key(self.keys.retention())
             .key(needs.unwrap_or(&record.key))
             .arg(u8::from(needs.is_some()))
-            .arg(replaces);
+            .arg(replaces)
+            .arg(most);
         record.append_to(&mut call, self.settings.retention);
         let answer: String = self.connections.script(operation, &call).await?;
         match answer.as_str() {
             "stored" => Ok(Put::Stored),
             "absent" => Ok(Put::Absent),
             "changed" => Ok(Put::Changed),
+            "full" => Ok(Put::Full),
             _ => Err(unexpected(operation)),
         }
     }
@@ -93,18 +100,17 @@ impl Redis {
     ) -> Result<Page<T>> {
         let mut call = self.scripts.list.prepare_invoke();
         call.key(self.keys.retention())
-            .key(self.keys.jobs_by_update());
-        for index in &query.indexes {
-            call.key(index);
-        }
+            .key(self.keys.jobs_by_update())
+            .key(&query.index);
         let since = query
             .changed_since
             .map(|since| since.as_micros().to_string());
         call.arg(query.offset)
             .arg(query.size)
             .arg(&query.prefix)
+            .arg(self.settings.retention.map_or(0, micros))
             .arg(since.unwrap_or_default())
-            .arg(self.settings.retention.map_or(0, micros));
+            .arg(JobFilter::NEWEST_CHANGES);
         let answer: Vec<Value> = self.connections.script(operation, &call).await?;
         let mut parts = answer.into_iter();
         let Some(Value::Int(total)) = parts.next() else {
@@ -128,23 +134,27 @@ fn decoded<T>(
     decode(body).map_err(|error| unexpected(operation).with_source(error))
 }
 
-fn page(indexes: Vec<String>, prefix: String, paging: Paging) -> Query {
+fn page(index: String, prefix: String, paging: Paging) -> Query {
     Query {
-        indexes,
+        index,
         prefix,
         changed_since: None,
         offset: paging.offset(),
-        size: i64::from(paging.page_size),
+        size: paging.page_size as usize,
     }
 }
 
 #[async_trait]
 impl Catalogue for Redis {
     async fn create_client(&self, client: &Client) -> Result<()> {
+        const OPERATION: &str = "catalogue.create_client";
+        let quotas = self.settings.quotas;
         let record = Record::of_client(&self.keys, client);
-        self.put("catalogue.create_client", &record, None, b"")
-            .await?;
-        Ok(())
+        let put = self.put(OPERATION, &record, None, b"", quotas.clients);
+        match put.await? {
+            Put::Full => Err(quotas.refusal(Quota::Clients, OPERATION)),
+            _ => Ok(()),
+        }
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>> {
@@ -158,23 +168,24 @@ impl Catalogue for Redis {
             Some(industry) => self.keys.clients_in(industry),
             None => self.keys.clients(),
         };
-        let query = page(vec![index], self.keys.client_of(""), paging);
+        let query = page(index, self.keys.client_of(""), paging);
         self.list("catalogue.clients", query, record::decode_client)
             .await
     }
 
     async fn add_value_proposition(&self, value_proposition: &ValueProposition) -> Result<bool> {
+        const OPERATION: &str = "catalogue.add_value_proposition";
+        let quotas = self.settings.quotas;
         let record = Record::of_value_proposition(&self.keys, value_proposition);
         let client = self.keys.client(&value_proposition.client_id);
-        let put = self
-            .put(
-                "catalogue.add_value_proposition",
-                &record,
-                Some(&client),
-                b"",
-            )
-            .await?;
-        Ok(put == Put::Stored)
+        let most = quotas.value_propositions;
+        match self
+            .put(OPERATION, &record, Some(&client), b"", most)
+            .await?
+        {
+            Put::Full => Err(quotas.refusal(Quota::ValuePropositions, OPERATION)),
+            put => Ok(put == Put::Stored),
+        }
     }
 
     async fn value_proposition(&self, id: &ValuePropositionId) -> Result<Option<ValueProposition>> {
@@ -193,11 +204,11 @@ impl Catalogue for Redis {
     ) -> Result<Option<Vec<ValueProposition>>> {
         const OPERATION: &str = "catalogue.value_propositions";
         let query = Query {
-            indexes: vec![self.keys.value_propositions(client_id)],
+            index: self.keys.value_propositions(client_id),
             prefix: self.keys.value_proposition_of(""),
             changed_since: None,
             offset: 0,
-            size: VALUE_PROPOSITIONS_MAX,
+            size: self.settings.quotas.value_propositions,
         };
         let found = self
             .list(OPERATION, query, record::decode_value_proposition)
@@ -232,7 +243,9 @@ impl Catalogue for Redis {
             value.is_active = is_active;
             value.updated_at = value.updated_at.max(now);
             let record = Record::of_value_proposition(&self.keys, &value);
-            if self.put(OPERATION, &record, None, &before).await? == Put::Stored {
+            let most = self.settings.quotas.value_propositions;
+            let put = self.put(OPERATION, &record, None, &before, most);
+            if put.await? == Put::Stored {
                 return Ok(Some(value));
             }
         }
@@ -252,7 +265,7 @@ impl Catalogue for Redis {
         let index = self.keys.jobs(filter.client_id.as_ref(), filter.status);
         let query = Query {
             changed_since: filter.updated_since,
-            ..page(vec![index], self.keys.job_of(""), paging)
+            ..page(index, self.keys.job_of(""), paging)
         };
         self.list("catalogue.jobs", query, record::decode_job).await
     }
@@ -309,26 +322,38 @@ impl Catalogue for Redis {
     }
 
     async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {
-        let keys = &self.keys;
-        let mut indexes: Vec<String> = [
-            filter
-                .client_id
-                .as_ref()
-                .map(|id| keys.templates_of_client(id)),
-            filter.job_id.as_ref().map(|id| keys.templates_of_job(id)),
-            filter.category.map(|category| keys.templates_in(category)),
-            filter
-                .target_audience
-                .map(|audience| keys.templates_for(audience)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if indexes.is_empty() {
-            indexes.push(keys.templates());
+        if let Some(job_id) = &filter.job_id {
+            // As few as its plan has places.
+            let mut found = self.templates_of(job_id).await?;
+            found.retain(|template| meets(template, filter));
+            found.sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
+            let total = found.len() as u64;
+            let offset = usize::try_from(paging.offset()).unwrap_or(usize::MAX);
+            let page = found.into_iter().skip(offset);
+            return Ok(Page {
+                total,
+                items: page.take(paging.page_size as usize).collect(),
+            });
         }
-        let query = page(indexes, keys.template_of(""), paging);
+        let index = self.keys.templates(
+            filter.client_id.as_ref(),
+            filter.category,
+            filter.target_audience,
+        );
+        let query = page(index, self.keys.template_of(""), paging);
         self.list("catalogue.templates", query, record::decode_template)
             .await
     }
+}
+
+/// Whether a template of the job meets the filter's other parts.
+fn meets(template: &Template, filter: &TemplateFilter) -> bool {
+    let client = filter.client_id.as_ref();
+    client.is_none_or(|id| template.client_id == *id)
+        && filter
+            .category
+            .is_none_or(|category| template.draft.category == category)
+        && filter
+            .target_audience
+            .is_none_or(|audience| template.draft.target_audience == audience)
 }

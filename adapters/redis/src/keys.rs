@@ -94,6 +94,16 @@ impl Keys {
         self.name(&format!("idempotency:{}", digest(key)))
     }
 
+    /// Sorted set: jobs of foreign publishers that have not ended, by the moment their log runs out.
+    pub(crate) fn unfinished_foreign(&self) -> String {
+        self.name("foreign:unfinished")
+    }
+
+    /// Sorted set: those that have ended, likewise.
+    pub(crate) fn ended_foreign(&self) -> String {
+        self.name("foreign:ended")
+    }
+
     /// Sorted set: records by the end of their retention.
     pub(crate) fn retention(&self) -> String {
         self.name("catalogue:retention")
@@ -176,33 +186,25 @@ impl Keys {
         self.name(&format!("catalogue:places:{id}"))
     }
 
-    /// Index: all templates.
-    pub(crate) fn templates(&self) -> String {
-        self.name("catalogue:templates")
-    }
-
-    /// Index: a client's templates.
-    pub(crate) fn templates_of_client(&self, id: &ClientId) -> String {
-        self.name(&format!("catalogue:templates:client:{id}"))
-    }
-
-    /// Index: a job's templates.
-    pub(crate) fn templates_of_job(&self, id: &JobId) -> String {
-        self.name(&format!("catalogue:templates:job:{id}"))
-    }
-
-    /// Index: templates that argue for one thing.
-    pub(crate) fn templates_in(&self, category: Category) -> String {
-        self.name(&format!(
-            "catalogue:templates:category:{}",
-            category.as_str()
-        ))
-    }
-
-    /// Index: templates for one audience.
-    pub(crate) fn templates_for(&self, audience: Audience) -> String {
-        let audience = audience.as_str().replace(' ', "-");
-        self.name(&format!("catalogue:templates:audience:{audience}"))
+    /// Index: templates, of one client or all, that argue for one thing or any, for one audience or
+    /// all.
+    pub(crate) fn templates(
+        &self,
+        client: Option<&ClientId>,
+        category: Option<Category>,
+        audience: Option<Audience>,
+    ) -> String {
+        let mut name = self.name("catalogue:templates");
+        if let Some(client) = client {
+            name = format!("{name}:client:{client}");
+        }
+        if let Some(category) = category {
+            name = format!("{name}:category:{}", category.as_str());
+        }
+        if let Some(audience) = audience {
+            name = format!("{name}:audience:{}", audience.as_str().replace(' ', "-"));
+        }
+        name
     }
 }
 

@@ -1,5 +1,5 @@
 //! The logs: a stream of events and a hash with the fold per job, appended by one script with all
-//! that belongs to the append. `lua/append.lua` reads a commit in the order written here.
+//! that belongs to the append. `lua/append.lua` reads a commit as it is written here.
 //!
 //! Redis publishes inside the script, after the writes, so announcements have the order of appends.
 
@@ -8,10 +8,11 @@ use bytes::Bytes;
 use conch_domain::{JobId, Position, Timestamp};
 use conch_ports::{
     Commit, Durability, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, EventBus, Fence, Guarantees,
-    Log, Published, QueueEffect, Result, Signals,
+    Log, Published, QueueEffect, Quota, Result, Signals,
 };
 use conch_wire::{job, record};
 use redis::{Script, ScriptInvocation, Value};
+use serde_json::json;
 
 use crate::cache::millis;
 use crate::connection::{Connections, failed};
@@ -54,9 +55,9 @@ macro_rules! script {
 impl Scripts {
     fn new() -> Self {
         Self {
-            publish: script!("prelude", "record", "append", "publish"),
+            publish: script!("prelude", "record", "foreign", "append", "publish"),
             read: script!("read"),
-            submit: script!("prelude", "record", "append", "submit"),
+            submit: script!("prelude", "record", "foreign", "append", "submit"),
             claim: script!("prelude", "claim"),
             renew: script!("prelude", "renew"),
             expired: script!("prelude", "expired"),
@@ -80,13 +81,12 @@ impl Redis {
         }
     }
 
-    /// A commit as `read_commit` takes it. `extra_key` is the script's own; what the script takes
-    /// beyond the commit is appended by the caller.
+    /// A commit as `read_commit` takes it, with what else the script finds in the header.
     pub(crate) fn commit<'a>(
         &self,
         script: &'a Script,
         commit: &Commit,
-        extra_key: &str,
+        more: &[(&str, serde_json::Value)],
     ) -> ScriptInvocation<'a> {
         let (keys, settings, job) = (&self.keys, &self.settings, &commit.job);
         let ended = job.status.is_terminal();
@@ -111,61 +111,64 @@ impl Redis {
             || (String::new(), String::new()),
             |end| (end.epoch.to_string(), end.sequence.to_string()),
         );
-        let (every_job, one_job) = if commit.announce {
-            (keys.every_job(), keys.one_job(&job.id))
-        } else {
-            (String::new(), String::new())
-        };
+        let channel = |name: String| if commit.announce { name } else { String::new() };
+        let mut header = json!({
+            "job_id": job.id.as_str(),
+            "event_id": commit.event_id.as_str(),
+            "own": job.own,
+            "ended": ended,
+            "epoch": job.position.epoch.to_string(),
+            // As text: a script's numbers are doubles, and its texts of them are rounded.
+            "sequence": job.position.sequence.to_string(),
+            "replaces_epoch": replaces_epoch,
+            "replaces_sequence": replaces_sequence,
+            "fence": fence,
+            "token": token,
+            "effect": effect,
+            "after": after,
+            "counts": counts,
+            "history": settings.history_limit,
+            "remembered": EVENT_IDS_REMEMBERED,
+            "ttl": millis(ttl),
+            "result_ttl": millis(settings.result_ttl),
+            "queue_ttl": millis(settings.unfinished_ttl),
+            "entry": keys.entry(&job.id),
+            "ready": keys.ready(),
+            "leases": keys.leases(),
+            "job": keys.job(&job.id),
+            "retention": keys.retention(),
+            "every_job": channel(keys.every_job()),
+            "one_job": channel(keys.one_job(&job.id)),
+        });
+        for (name, value) in more {
+            header[*name] = value.clone();
+        }
         let cached = if ended && settings.cache_url.is_none() {
             job::encode(job)
         } else {
             Bytes::new()
         };
+        let base = commit.base.as_ref().map(record::encode_job);
 
         let mut call = script.prepare_invoke();
         call.key(keys.log(&job.id))
             .key(keys.state(&job.id))
             .key(keys.seen(&job.id))
-            .key(keys.entry(&job.id))
-            .key(keys.ready())
-            .key(keys.leases())
-            .key(keys.result(&job.id))
-            .key(keys.job(&job.id))
-            .key(keys.retention())
-            .key(extra_key);
-        call.arg(job.id.as_str())
+            .key(keys.result(&job.id));
+        call.arg(header.to_string())
             .arg(&commit.line[..])
-            .arg(commit.event_id.as_str())
-            .arg(job.position.epoch.to_string())
-            .arg(job.position.sequence)
-            .arg(replaces_epoch)
-            .arg(replaces_sequence)
-            .arg(fence)
-            .arg(token)
-            .arg(effect)
-            .arg(after)
-            .arg(u8::from(counts))
-            .arg(u8::from(ended))
             .arg(&record::encode_job(job)[..])
             .arg(&cached[..])
-            .arg(millis(settings.result_ttl))
-            .arg(settings.history_limit)
-            .arg(millis(ttl))
-            .arg(millis(settings.unfinished_ttl))
-            .arg(every_job)
-            .arg(one_job)
-            .arg(
-                &commit
-                    .base
-                    .as_ref()
-                    .map(record::encode_job)
-                    .unwrap_or_default()[..],
-            )
-            .arg(EVENT_IDS_REMEMBERED)
-            .arg(u8::from(job.own));
+            .arg(&base.unwrap_or_default()[..]);
         if job.own {
             let record = Record::of_job(keys, job).without_body();
             record.append_to(&mut call, settings.retention);
+        } else {
+            let quotas = settings.quotas;
+            call.key(keys.unfinished_foreign())
+                .key(keys.ended_foreign())
+                .arg(quotas.foreign_jobs)
+                .arg(quotas.ended_foreign_jobs());
         }
         call
     }
@@ -184,10 +187,12 @@ impl EventBus for Redis {
 
     async fn publish(&self, commit: Commit) -> Result<Published> {
         const OPERATION: &str = "event_bus.publish";
-        // The extra key is unused here, and has to be some key.
-        let unused = self.keys.state(&commit.job.id);
-        let call = self.commit(&self.scripts.publish, &commit, &unused);
+        let call = self.commit(&self.scripts.publish, &commit, &[]);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        if answer == ["full", "foreign"] {
+            let quotas = self.settings.quotas;
+            return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
+        }
         let published = outcome(OPERATION, &answer)?;
         if published == Published::Appended {
             log_published(&commit);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
-use conch_ports::{Error, ErrorKind, JobQueue, Lease, Published, Result, Submission, Submitted};
+use conch_ports::{
+    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Quota, Result, Submission, Submitted,
+};
 
 use crate::cache::millis;
 use crate::log::{Redis, log_published, outcome, unexpected};
@@ -19,18 +21,22 @@ impl JobQueue for Redis {
             commit,
             idempotency,
         } = submission;
-        let key = idempotency.as_ref().map_or_else(
-            // No key was given; the script wants the name of some hash.
-            || self.keys.state(&commit.job.id),
-            |idempotency| self.keys.idempotency(&idempotency.key),
-        );
-        let mut call = self.commit(&self.scripts.submit, &commit, &key);
-        match &idempotency {
-            Some(idempotency) => call
-                .arg(&idempotency.digest)
-                .arg(millis(idempotency.lifetime)),
-            None => call.arg("").arg(""),
-        };
+        let quotas = self.settings.quotas;
+        let known_by = idempotency.as_ref();
+        let lifetime = known_by.map(|known| millis(known.lifetime));
+        let header = [
+            (
+                "key",
+                known_by
+                    .map_or_else(String::new, |known| self.keys.idempotency(&known.key))
+                    .into(),
+            ),
+            ("digest", known_by.map(|known| known.digest.as_str()).into()),
+            ("lifetime", lifetime.into()),
+            ("max_queued", quotas.queued_jobs.into()),
+            ("max_jobs", quotas.jobs.into()),
+        ];
+        let call = self.commit(&self.scripts.submit, &commit, &header);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
@@ -38,10 +44,10 @@ impl JobQueue for Redis {
                 log_published(&commit);
                 Ok(Submitted::New)
             }
-            ["existing", id] => JobId::parse(id)
-                .map(Submitted::Existing)
-                .map_err(|error| unexpected(OPERATION).with_source(error)),
+            ["existing", id] => existing(OPERATION, id),
             ["reused"] => Ok(Submitted::KeyReused),
+            ["full", "queue"] => Err(quotas.refusal(Quota::QueuedJobs, OPERATION)),
+            ["full", "catalogue"] => Err(quotas.refusal(Quota::Jobs, OPERATION)),
             _ => Err(match outcome(OPERATION, &answer)? {
                 Published::Conflict(_) | Published::Ended => Error::new(
                     ErrorKind::Refused,
@@ -54,6 +60,22 @@ impl JobQueue for Redis {
                     "a submission must have an open fence",
                 ),
             }),
+        }
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        const OPERATION: &str = "job_queue.recall";
+        let mut command = redis::cmd("HMGET");
+        command
+            .arg(self.keys.idempotency(&idempotency.key))
+            .arg(&["digest", "job_id"]);
+        let known: (Option<String>, Option<String>) =
+            self.connections.run(OPERATION, &command).await?;
+        match known {
+            (None, _) => Ok(None),
+            (Some(digest), _) if digest != idempotency.digest => Ok(Some(Submitted::KeyReused)),
+            (Some(_), Some(id)) => existing(OPERATION, &id).map(Some),
+            (Some(_), None) => Err(unexpected(OPERATION)),
         }
     }
 
@@ -132,6 +154,12 @@ impl JobQueue for Redis {
         record.append_to(&mut call, self.settings.retention);
         self.connections.script("job_queue.restore", &call).await
     }
+}
+
+fn existing(operation: &'static str, id: &str) -> Result<Submitted> {
+    JobId::parse(id)
+        .map(Submitted::Existing)
+        .map_err(|error| unexpected(operation).with_source(error))
 }
 
 fn lease(operation: &'static str, id: &str, attempt: u32, token: &str) -> Result<Lease> {

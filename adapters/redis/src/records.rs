@@ -81,18 +81,20 @@ impl Record {
 
     pub(crate) fn of_template(keys: &Keys, template: &Template) -> Self {
         let score = newest_first(template.created_at);
-        let indexes = [
-            keys.templates(),
-            keys.templates_of_client(&template.client_id),
-            keys.templates_of_job(&template.job_id),
-            keys.templates_in(template.draft.category),
-            keys.templates_for(template.draft.target_audience),
-        ];
+        // One for each combination of filters.
+        let indexes = (0..8).map(|combination| {
+            let is_in = |bit: u8| combination & bit != 0;
+            keys.templates(
+                is_in(1).then_some(&template.client_id),
+                is_in(2).then_some(template.draft.category),
+                is_in(4).then_some(template.draft.target_audience),
+            )
+        });
         Self {
             key: keys.template(&template.id),
             member: template.id.to_string(),
             body: record::encode_template(template).into(),
-            indexes: indexes.into_iter().map(|index| (index, score)).collect(),
+            indexes: indexes.map(|index| (index, score)).collect(),
             touches: vec![keys.job(&template.job_id)],
         }
     }

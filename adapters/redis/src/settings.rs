@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quota, Quotas, ResultCache};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
 use crate::cache::Cache;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub unfinished_ttl: Duration,
     /// How long a log lives after its terminal event.
     pub finished_ttl: Duration,
+    /// How many jobs, clients and value propositions there may be.
+    pub quotas: Quotas,
     /// Most connections at once, the subscription's not counted.
     pub pool_size: usize,
     /// How long to wait for a connection, new or from the pool.
@@ -94,6 +96,7 @@ impl Settings {
             // A job lives a day at most; the second day is for whoever looks afterwards.
             unfinished_ttl: 2 * DAY,
             finished_ttl: DAY,
+            quotas: Quotas::default(),
             pool_size: 16,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(2),
@@ -150,6 +153,11 @@ impl Settings {
             "pool_size",
             "must be 1 to 512",
         )?;
+        require(
+            Quota::ALL.iter().all(|quota| self.quotas.of(*quota) > 0),
+            "quotas",
+            "must each be at least 1",
+        )?;
         let times = [
             ("result_ttl", self.result_ttl),
             ("retention", self.retention.unwrap_or(DAY)),
@@ -196,6 +204,7 @@ impl fmt::Debug for Settings {
             .field("retention", &self.retention)
             .field("unfinished_ttl", &self.unfinished_ttl)
             .field("finished_ttl", &self.finished_ttl)
+            .field("quotas", &self.quotas)
             .field("pool_size", &self.pool_size)
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
@@ -219,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_setting_that_cannot_work_is_named_without_its_value() {
         type Change = fn(&mut Settings);
-        let rows: [(&str, Change); 8] = [
+        let rows: [(&str, Change); 9] = [
             ("url", |s| s.url = "http://u:hunter2@x".into()),
             ("url", |s| s.url = "redis://u:hunter2@x:99999/0".into()),
             ("cache_url", |s| s.cache_url = Some("hunter2".into())),
@@ -228,6 +237,7 @@ mod tests {
             ("history_limit", |s| s.history_limit = 0),
             ("result_ttl", |s| s.result_ttl = Duration::ZERO),
             ("retention", |s| s.retention = Some(Duration::ZERO)),
+            ("quotas", |s| s.quotas.clients = 0),
         ];
         for (setting, change) in rows {
             let mut settings = Settings::new("redis://:hunter2@127.0.0.1:1/0");

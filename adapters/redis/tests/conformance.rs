@@ -1,4 +1,5 @@
-//! Every law of the store ports, against a redis-server of each test's own.
+//! Every law of the store ports, against a redis-server of each test's own, with no more rights than
+//! docs/operations.md says.
 
 // The other test of this crate uses more of it.
 #[allow(dead_code)]
@@ -11,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
 use conch_redis::{Settings, Stores};
 use parking_lot::Mutex;
 use server::Server;
@@ -20,6 +21,13 @@ const LIMITS: Limits = Limits {
     history_limit: 32,
     result_ttl: Duration::from_secs(1),
     ended_log_ttl: Duration::from_secs(1),
+    quotas: Quotas {
+        queued_jobs: 24,
+        jobs: 30,
+        clients: 20,
+        value_propositions: 4,
+        foreign_jobs: 4,
+    },
 };
 
 struct OnRedis {
@@ -29,15 +37,28 @@ struct OnRedis {
 
 fn settings(server: &Server) -> Settings {
     let mut settings = server.settings();
+    settings.url = format!("redis://conch-worker:secret@127.0.0.1:{}/0", server.port);
     settings.history_limit = LIMITS.history_limit;
     settings.result_ttl = LIMITS.result_ttl;
     settings.finished_ttl = LIMITS.ended_log_ttl;
+    settings.quotas = LIMITS.quotas;
     settings
+}
+
+/// Makes a user with the rights that the documentation names, and no others.
+fn grant_the_least(server: &Server) {
+    let rights = include_str!("../../../docs/operations.md")
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER conch-worker "))
+        .expect("the least that a user needs");
+    let words: Vec<&str> = rights.split(' ').collect();
+    let _: String = server.run(&words);
 }
 
 #[allow(clippy::unused_async)] // the suite awaits it
 async fn fresh() -> OnRedis {
     let server = Server::start();
+    grant_the_least(&server);
     let stores = settings(&server).build().expect("good settings");
     OnRedis {
         server: Mutex::new(server),
@@ -84,6 +105,7 @@ impl Subject for OnRedis {
         let mut server = self.server.lock();
         let _: String = server.run(&["SAVE"]);
         server.restart();
+        grant_the_least(&server);
         true
     }
 

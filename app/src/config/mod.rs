@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use clap::Command;
 use conch_http::mare::Origins;
+use conch_ports::{Quota, Quotas};
 use conch_services::ingest::ForeignEvents;
+use conch_wire::event::MAX_EVENT_BYTES;
 pub use source::Source;
 pub use table::{SETTINGS, Setting};
 
@@ -274,11 +276,13 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
                 "can be `memory` only for `conch run`: two processes share nothing in memory",
             ));
         }
+        let memory = conch_memory::Settings::default();
         return Ok(Backend::Memory(conch_memory::Settings {
             history_limit,
             result_ttl,
             retention,
-            ..conch_memory::Settings::default()
+            quotas: quotas(source, memory.quotas)?,
+            ..memory
         }));
     }
     let (name, url) = redis_url(source)?;
@@ -294,6 +298,7 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
     redis.probe_interval = source.parse("REDIS_PROBE_SECONDS", redis.probe_interval, seconds)?;
     redis.backoff_cap = source.parse("REDIS_BACKOFF_CAP_SECONDS", redis.backoff_cap, seconds)?;
     redis.retention = retention;
+    redis.quotas = quotas(source, redis.quotas)?;
     if let Some(prefix) = source.text("CHANNEL_PREFIX") {
         prefix.clone_into(&mut redis.prefix);
     }
@@ -311,6 +316,22 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
         Error::new(name, e.reason())
     })?;
     Ok(Backend::Redis(Box::new(redis)))
+}
+
+/// How many of what there may be; `default` is the backend's.
+fn quotas(source: &Source, default: Quotas) -> Result<Quotas, Error> {
+    let most = |quota: Quota| {
+        source.parse(quota.setting(), default.of(quota), |text| {
+            number(text, 1, 100_000_000).map(|n| n as usize)
+        })
+    };
+    Ok(Quotas {
+        queued_jobs: most(Quota::QueuedJobs)?,
+        jobs: most(Quota::Jobs)?,
+        clients: most(Quota::Clients)?,
+        value_propositions: most(Quota::ValuePropositions)?,
+        foreign_jobs: most(Quota::ForeignJobs)?,
+    })
 }
 
 /// The URL, and the variable to name when it can't work.
@@ -438,6 +459,11 @@ fn mare(
         let token = conch_triton::Token::parse(token).map_err(|e| Error::new("TRITON_TOKEN", e))?;
         gateway.token = Some(token);
     }
+    let accept = ForeignEvents::Accept {
+        max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
+            number(t, 1024, MAX_EVENT_BYTES as u64)
+        })? as usize,
+    };
     let hub = conch_services::hub::Settings::default();
     let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
     Ok(Mare {
@@ -457,12 +483,11 @@ fn mare(
                 .as_millis() as u64,
             ..hub
         },
-        foreign_events: source.parse("FOREIGN_EVENTS", ForeignEvents::Accept, |text| {
-            let choices = [
-                ("accept", ForeignEvents::Accept),
-                ("ignore", ForeignEvents::Ignore),
-            ];
-            one_of(&choices, text)
+        foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {
+            one_of(
+                &[("accept", accept), ("ignore", ForeignEvents::Ignore)],
+                text,
+            )
         })?,
         cors_origins: source.parse("CORS_ORIGINS", Origins::Loopback, str::parse)?,
         local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,

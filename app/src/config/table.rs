@@ -144,6 +144,30 @@ pub const SETTINGS: &[Setting] = &[
         "days that the catalogue keeps its records; 0: for ever",
     ),
     setting(
+        "MAX_QUEUED_JOBS",
+        "10000",
+        WORKER,
+        "jobs that wait or run at once; one more is answered with 429",
+    ),
+    setting(
+        "MAX_JOBS",
+        "1000000 on Redis, 25000 in memory",
+        WORKER,
+        "job records that are kept; one more is answered with 429",
+    ),
+    setting(
+        "MAX_CLIENTS",
+        "10000",
+        WORKER,
+        "clients that are kept; one more is answered with 429",
+    ),
+    setting(
+        "MAX_VALUE_PROPOSITIONS",
+        "100",
+        WORKER,
+        "value propositions of one client, of which as many are listed; one more is answered with 429",
+    ),
+    setting(
         "CHANNEL_PREFIX",
         "triton",
         ALL,
@@ -184,6 +208,18 @@ pub const SETTINGS: &[Setting] = &[
         "accept",
         API,
         "`accept`, or `ignore`: take nothing from the channels that the log doesn't confirm",
+    ),
+    setting(
+        "MAX_FOREIGN_JOBS",
+        "10000",
+        API,
+        "jobs of foreign publishers that are unfinished at once; events of one more are dropped",
+    ),
+    setting(
+        "MAX_EVENT_BYTES",
+        "65536",
+        API,
+        "bytes of one foreign event; a longer one is dropped",
     ),
     setting(
         "LOCAL_RESULTS",

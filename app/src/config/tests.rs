@@ -81,7 +81,19 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
         ),
         (Program::Worker, "LEASE_SECONDS", "NaN", "LEASE_SECONDS"),
         (Program::Worker, "GENERATOR", "command", "GENERATOR_COMMAND"),
+        (Program::Api, "MAX_FOREIGN_JOBS", "0", "MAX_FOREIGN_JOBS"),
+        (Program::Api, "MAX_EVENT_BYTES", "262145", "MAX_EVENT_BYTES"),
+        (Program::Api, "MAX_EVENT_BYTES", "10", "MAX_EVENT_BYTES"),
         (Program::Worker, "LOG_FORMAT", "xml", "LOG_FORMAT"),
+        (Program::Worker, "MAX_QUEUED_JOBS", "0", "MAX_QUEUED_JOBS"),
+        (Program::Worker, "MAX_JOBS", "lots", "MAX_JOBS"),
+        (Program::Worker, "MAX_CLIENTS", "-1", "MAX_CLIENTS"),
+        (
+            Program::AllInOne,
+            "MAX_VALUE_PROPOSITIONS",
+            "1e3",
+            "MAX_VALUE_PROPOSITIONS",
+        ),
     ] {
         let error = read(program, &[], &[(name, value)])
             .expect_err(name)
@@ -143,6 +155,71 @@ fn redis_from_its_parts() {
         url(&[("REDIS_URL", "redis://a/1"), ("REDIS_HOST", "b")]),
         "redis://a/1"
     );
+}
+
+#[test]
+fn quotas_go_to_the_store_that_is_chosen() {
+    let quotas = |bus, env: &[(&str, &str)]| {
+        let env = [env, &[("EVENT_BUS", bus)]].concat();
+        match read(Program::AllInOne, &[], &env).expect("valid").backend {
+            Backend::Redis(redis) => redis.quotas,
+            Backend::Memory(memory) => memory.quotas,
+        }
+    };
+    let default = Quotas {
+        queued_jobs: 10_000,
+        jobs: 1_000_000,
+        clients: 10_000,
+        value_propositions: 100,
+        foreign_jobs: 10_000,
+    };
+    assert_eq!(quotas("redis", &[]), default);
+    let less = Quotas {
+        jobs: 25_000,
+        ..default
+    };
+    assert_eq!(quotas("memory", &[]), less);
+    let env = [
+        ("MAX_QUEUED_JOBS", "1"),
+        ("MAX_JOBS", "2"),
+        ("MAX_CLIENTS", "3"),
+        ("MAX_VALUE_PROPOSITIONS", "4"),
+        ("MAX_FOREIGN_JOBS", "5"),
+    ];
+    for bus in ["redis", "memory"] {
+        let set = Quotas {
+            queued_jobs: 1,
+            jobs: 2,
+            clients: 3,
+            value_propositions: 4,
+            foreign_jobs: 5,
+        };
+        assert_eq!(quotas(bus, &env), set, "{bus}");
+    }
+}
+
+#[test]
+fn foreign_events_have_their_size() {
+    let foreign = |env: &[(&str, &str)]| {
+        let settings = read(Program::Api, &[], env).expect("valid");
+        settings.mare.expect("an API").foreign_events
+    };
+    let max = |max_bytes| ForeignEvents::Accept { max_bytes };
+    assert_eq!(foreign(&[]), max(65_536));
+    let set = ("MAX_EVENT_BYTES", "262144");
+    assert_eq!(foreign(&[set]), max(262_144));
+    assert_eq!(foreign(&[set, ("FOREIGN_EVENTS", "accept")]), max(262_144));
+    let ignore = [set, ("FOREIGN_EVENTS", "ignore")];
+    assert_eq!(foreign(&ignore), ForeignEvents::Ignore);
+}
+
+/// Who reads the refusal must find the setting that it names.
+#[test]
+fn every_quota_has_its_setting() {
+    for quota in Quota::ALL {
+        let row = SETTINGS.iter().find(|s| s.name == quota.setting());
+        assert!(row.is_some(), "{quota:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,10 @@ mod listing;
 use std::time::Duration;
 
 use conch_domain::Client;
-use conch_ports::{Catalogue, JobFilter, Lease, Paging, PutTemplate, TemplateFilter};
+use conch_ports::{
+    Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Paging, PutTemplate, Quota,
+    TemplateFilter,
+};
 
 pub use listing::{filters_intersect, pages_are_newest_first};
 
@@ -126,6 +129,61 @@ pub async fn value_propositions_need_their_client(subject: &dyn Subject) {
         catalogue.value_proposition(&held.id).await.unwrap(),
         Some(held)
     );
+}
+
+/// As many clients, and as many value propositions of one client, as may be; one more is refused in
+/// words that name the setting, and is nowhere. What is there can be changed, and other clients have
+/// room of their own.
+pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
+    let (catalogue, quotas) = (subject.catalogue(), subject.limits().quotas);
+    let refused = |error: Error, quota: Quota| {
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
+        assert!(error.message().contains(quota.setting()), "{error}");
+    };
+    let mut clients = Vec::new();
+    for seconds in 0..quotas.clients {
+        clients.push(stored_client(&*catalogue, "x", seconds as i64).await);
+    }
+    let over = build::client("another", 1);
+    let answer = catalogue.create_client(&over).await;
+    refused(
+        answer.expect_err("one client more than there may be"),
+        Quota::Clients,
+    );
+    assert_eq!(catalogue.client(&over.id).await.unwrap(), None);
+    for (industry, total) in [(None, quotas.clients), (over.industry, 0)] {
+        let filter = ClientFilter { industry };
+        let page = catalogue.clients(&filter, ALL).await.unwrap();
+        assert_eq!(page.total, total as u64, "{filter:?}");
+    }
+
+    let of = &clients[0].id;
+    let mut held = Vec::new();
+    for seconds in 0..quotas.value_propositions {
+        let value_proposition = build::value_proposition(of, seconds as i64);
+        let added = catalogue.add_value_proposition(&value_proposition).await;
+        assert!(added.unwrap());
+        held.insert(0, value_proposition);
+    }
+    let over = build::value_proposition(of, 99);
+    let answer = catalogue.add_value_proposition(&over).await;
+    refused(
+        answer.expect_err("one value proposition more than there may be"),
+        Quota::ValuePropositions,
+    );
+    assert_eq!(catalogue.value_proposition(&over.id).await.unwrap(), None);
+    let listed = catalogue.value_propositions(of).await.unwrap();
+    assert_eq!(listed.as_ref(), Some(&held));
+    let switched = catalogue
+        .set_value_proposition_active(of, &held[0].id, false, BEGINNING.plus_millis(99_000))
+        .await
+        .unwrap();
+    assert!(switched.is_some_and(|switched| !switched.is_active));
+    let other = build::value_proposition(&clients[1].id, 1);
+    assert!(catalogue.add_value_proposition(&other).await.unwrap());
+    let orphan = build::value_proposition(&build::client_id(), 1);
+    let added = catalogue.add_value_proposition(&orphan).await;
+    assert!(!added.unwrap(), "its client isn't there");
 }
 
 /// The record of an own job is the fold of its log after every commit, and outlives the log.

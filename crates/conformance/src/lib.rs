@@ -77,6 +77,7 @@ macro_rules! with_laws {
                 replacing_begins_an_epoch
                 what_may_have_lost_begins_anew
                 subscription_starts_with_lapsed
+                foreign_logs_are_bounded
                 effects_belong_to_the_append
                 shared_means_shared
             ]
@@ -89,12 +90,14 @@ macro_rules! with_laws {
             job_queue [
                 submission_is_one_step
                 same_key_same_job
+                recall_asks_for_the_key_alone
                 one_holder
                 claim_in_order
                 requeued_not_before_its_time
                 lease_runs_out
                 renewal_needs_the_lease
                 attempts_count_up
+                quotas_refuse_before_anything_changes
                 restore_only_from_nothing
             ]
             catalogue [
@@ -102,6 +105,7 @@ macro_rules! with_laws {
                 pages_are_newest_first
                 filters_intersect
                 value_propositions_need_their_client
+                quotas_refuse_before_anything_changes
                 job_records_follow_the_log
                 templates_are_fenced
                 one_template_per_place

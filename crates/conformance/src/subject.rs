@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
 
 /// The bounds that the store under test was built with.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,10 @@ pub struct Limits {
     pub result_ttl: Duration,
     /// How long the log of a job that has ended lives. Best two seconds.
     pub ended_log_ttl: Duration,
+    /// How many jobs, clients and value propositions there may be. Best 20 to 40, as some laws fill
+    /// them up, and five more jobs than may wait or run; of value propositions and
+    /// foreign jobs 4 to 10.
+    pub quotas: Quotas,
 }
 
 /// What a foreign program may write where a cached result belongs.

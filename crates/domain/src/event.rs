@@ -2,7 +2,8 @@
 //!
 //! An event here has no place in a log yet: its position is given when it is appended.
 
-use crate::{ClientId, EventId, JobId, TemplateId, Timestamp, ValuePropositionId};
+use crate::ValuePropositionId;
+use crate::{ClientId, EventId, JobId, MAX_EVENTS_PER_JOB, TemplateId, Timestamp};
 
 /// One thing that happened to one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,8 +178,21 @@ impl EventKind {
         matches!(self, Self::Progress { .. })
     }
 
-    /// Whether the cap on a job's events may refuse it: lifecycle events are never refused.
-    pub fn is_expendable(&self) -> bool {
-        matches!(self, Self::Progress { .. } | Self::Other { .. })
+    /// How many events its job may have had for it to be taken; none: it always is, because the
+    /// job's life depends on it.
+    pub fn is_taken_below(&self) -> Option<u64> {
+        match self {
+            Self::Progress { .. } | Self::Other { .. } => Some(MAX_EVENTS_PER_JOB),
+            Self::TemplateCompleted { .. } | Self::TemplateFailed { .. } => {
+                Some(2 * MAX_EVENTS_PER_JOB)
+            }
+            Self::Queued { .. }
+            | Self::Started { .. }
+            | Self::Retrying { .. }
+            | Self::CancelRequested { .. }
+            | Self::Completed { .. }
+            | Self::Failed { .. }
+            | Self::Cancelled { .. } => None,
+        }
     }
 }

@@ -8,9 +8,12 @@ use std::ops::Deref;
 use crate::{ClientId, Epoch, Event, EventKind, JobId, Position, RetryReason, TemplateId};
 use crate::{Timestamp, ValuePropositionId};
 
-/// Events after which a job takes no more progress and no more unknown types; lifecycle events
-/// are always taken.
+/// Events after which a job takes no more progress and no more unknown types, and after twice as
+/// many no more news of single templates; lifecycle events are always taken.
 pub const MAX_EVENTS_PER_JOB: u64 = 1000;
+
+/// Template ids that a job lists; more are only counted.
+pub const MAX_TEMPLATE_IDS: usize = 1000;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,9 +99,10 @@ pub struct Record {
     pub updated_at: Option<Timestamp>,
     /// From the first start to the end.
     pub generation_duration_ms: Option<u64>,
-    /// Templates done so far, in the order of their events.
+    /// Templates done so far, in the order of their events; the first [`MAX_TEMPLATE_IDS`].
     pub template_ids: Vec<TemplateId>,
-    /// How many; differs from the list's length only when a foreign publisher sent a bare number.
+    /// How many; differs from the list's length only when a foreign publisher sent a bare number, or
+    /// more than are listed.
     pub template_count: u64,
 }
 
@@ -140,9 +144,12 @@ pub enum Illegal {
         /// The least that is taken.
         least: u32,
     },
-    /// The job has had [`MAX_EVENTS_PER_JOB`] events.
-    #[error("the job has had its {MAX_EVENTS_PER_JOB} events: only lifecycle events are taken now")]
-    TooManyEvents,
+    /// The job has had more events than those of this kind are taken after.
+    #[error("the job has had {most} events: no more of this kind are taken")]
+    TooManyEvents {
+        /// After so many it is refused.
+        most: u64,
+    },
 }
 
 impl Deref for Job {
@@ -234,10 +241,12 @@ impl Job {
             EventKind::CancelRequested { .. } if self.cancel_requested => {
                 Err(Illegal::AlreadyCancelRequested)
             }
-            kind if kind.is_expendable() && self.position.sequence >= MAX_EVENTS_PER_JOB => {
-                Err(Illegal::TooManyEvents)
-            }
-            _ => Ok(()),
+            kind => match kind.is_taken_below() {
+                Some(most) if self.position.sequence >= most => {
+                    Err(Illegal::TooManyEvents { most })
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -270,8 +279,12 @@ impl Job {
             EventKind::TemplateCompleted { template_id, .. } => {
                 job.status = JobStatus::Running;
                 if !job.template_ids.contains(template_id) {
-                    job.template_ids.push(template_id.clone());
-                    job.template_count = job.template_ids.len() as u64;
+                    if job.template_ids.len() < MAX_TEMPLATE_IDS {
+                        job.template_ids.push(template_id.clone());
+                        job.template_count = job.template_ids.len() as u64;
+                    } else {
+                        job.template_count = job.template_count.saturating_add(1);
+                    }
                 }
             }
             EventKind::TemplateFailed { .. } => job.status = JobStatus::Running,
@@ -297,8 +310,7 @@ impl Job {
             } => {
                 job.progress = 100;
                 job.error_message = None;
-                job.template_ids.clone_from(template_ids);
-                job.template_count = *template_count;
+                job.list(template_ids, *template_count);
                 job.end(JobStatus::Completed, *completed_at, *generation_duration_ms);
             }
             EventKind::Failed {
@@ -313,8 +325,7 @@ impl Job {
                 template_ids,
                 completed_at,
             } => {
-                job.template_ids.clone_from(template_ids);
-                job.template_count = template_ids.len() as u64;
+                job.list(template_ids, template_ids.len() as u64);
                 job.end(JobStatus::Cancelled, *completed_at, None);
             }
             EventKind::Other { .. } => {}
@@ -323,6 +334,15 @@ impl Job {
 }
 
 impl Record {
+    fn list(&mut self, template_ids: &[TemplateId], count: u64) {
+        self.template_ids = template_ids
+            .iter()
+            .take(MAX_TEMPLATE_IDS)
+            .cloned()
+            .collect();
+        self.template_count = count;
+    }
+
     fn end(&mut self, status: JobStatus, at: Timestamp, duration_ms: Option<u64>) {
         self.status = status;
         self.completed_at = Some(at);

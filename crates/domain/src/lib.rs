@@ -17,7 +17,8 @@ pub use id::{
     ClientId, EPOCH_BYTES, Epoch, EventId, InvalidId, JobId, LeaseToken, Position, TemplateId,
     ValuePropositionId,
 };
-pub use job::{Applied, Illegal, Job, JobStatus, MAX_EVENTS_PER_JOB, Record as JobRecord};
+pub use job::{Applied, Illegal, Job, JobStatus, Record as JobRecord};
+pub use job::{MAX_EVENTS_PER_JOB, MAX_TEMPLATE_IDS};
 pub use template::{
     Audience, Category, InvalidTemplate, Layout, Metadata, PLAN, PlanItem, Template, TemplateDraft,
     VisualStyle, Widget, WidgetPosition,

@@ -2,12 +2,12 @@
 
 use conch_domain::{
     Applied, Epoch, Event, EventId, EventKind, Illegal, Job, JobId, JobStatus, MAX_EVENTS_PER_JOB,
-    RetryReason, TemplateId, Timestamp,
+    MAX_TEMPLATE_IDS, RetryReason, TemplateId, Timestamp,
 };
 
 /// Rows are states, columns events. A capital is the status afterwards: Pending, Running, Completed,
 /// Failed, X cancelled. Else why it is refused: q queued already, s started already, c cancellation
-/// requested already, m too many events, o the attempt is over, e ended.
+/// requested already, m too many events, M far too many, o the attempt is over, e ended.
 const TABLE: &str = "
                  queued started progress template+ template- retrying cancel completed failed cancelled other
 unborn             P       R       R         R         R        P       P        C       F        X       P
@@ -18,6 +18,7 @@ given-back         q       s       R         R         R        P       P       
 cancel-pending     q       R       R         R         R        P       c        C       F        X       P
 cancel-running     q       s       R         R         R        P       c        C       F        X       R
 full               q       s       m         R         R        P       R        C       F        X       m
+full-twice         q       s       m         M         M        P       R        C       F        X       m
 stale-attempt      o       o       o         o         o        o       o        o       o        o       o
 completed          e       e       e         e         e        e       e        e       e        e       e
 failed             e       e       e         e         e        e       e        e       e        e       e
@@ -115,7 +116,7 @@ fn state(name: &str) -> (Job, Option<u32>) {
         "cancel-pending" => &["queued", "cancel"],
         "cancel-running" => &["queued", "started", "cancel"],
         "retried" | "stale-attempt" => &["queued", "started", "retrying"],
-        "running" | "full" | "given-back" => &["queued", "started"],
+        "running" | "full" | "full-twice" | "given-back" => &["queued", "started"],
         end @ ("completed" | "failed" | "cancelled") => &["queued", "started", end],
         unknown => panic!("no state is called {unknown}"),
     };
@@ -125,9 +126,12 @@ fn state(name: &str) -> (Job, Option<u32>) {
     }
     match name {
         "given-back" => tell(&mut job, retrying(RetryReason::Shutdown), Some(1)),
-        "full" => {
+        "full" | "full-twice" => {
             while job.position.sequence < MAX_EVENTS_PER_JOB {
                 tell(&mut job, kind("progress"), Some(1));
+            }
+            while name == "full-twice" && job.position.sequence < 2 * MAX_EVENTS_PER_JOB {
+                tell(&mut job, kind("template-"), Some(1));
             }
         }
         _ => {}
@@ -160,7 +164,11 @@ fn verdict(job: &Job, before: &Job, answer: Result<Applied, Illegal>) -> char {
                 Illegal::AlreadyQueued => 'q',
                 Illegal::AlreadyStarted => 's',
                 Illegal::AlreadyCancelRequested => 'c',
-                Illegal::TooManyEvents => 'm',
+                Illegal::TooManyEvents { most } if most == MAX_EVENTS_PER_JOB => 'm',
+                Illegal::TooManyEvents { most } => {
+                    assert_eq!(most, 2 * MAX_EVENTS_PER_JOB);
+                    'M'
+                }
                 Illegal::StaleAttempt { attempt, least } => {
                     assert_eq!((attempt, least), (1, 2));
                     'o'
@@ -195,7 +203,7 @@ fn every_event_in_every_state() {
         assert_eq!(found, expected, "{name}");
         cells += found.len();
     }
-    assert_eq!(cells, 12 * 11);
+    assert_eq!(cells, 13 * 11);
 }
 
 #[test]
@@ -226,4 +234,44 @@ fn a_new_epoch_keeps_the_state_and_begins_at_its_first_place() {
     assert!(again.cancel_requested);
     let second_start = event(kind("started"), Some(1));
     assert_eq!(again.check(&second_start), Err(Illegal::AlreadyStarted));
+}
+
+#[test]
+fn a_job_lists_so_many_templates_and_counts_the_rest() {
+    let id = |n: usize| -> TemplateId { format!("t-{n}").parse().expect("an id") };
+    let (mut job, _) = state("running");
+    for n in 0..MAX_TEMPLATE_IDS + 7 {
+        let mut made = kind("template+");
+        if let EventKind::TemplateCompleted { template_id, .. } = &mut made {
+            *template_id = id(n);
+        }
+        tell(&mut job, made, Some(1));
+    }
+    let first: Vec<_> = (0..MAX_TEMPLATE_IDS).map(id).collect();
+    assert_eq!(job.template_ids, first);
+    assert_eq!(job.template_count, 1007);
+    tell(&mut job, kind("template+"), Some(1));
+    assert_eq!(
+        job.template_count, 1007,
+        "a listed one again is not another"
+    );
+
+    let all: Vec<_> = (0..MAX_TEMPLATE_IDS + 500).map(id).collect();
+    let ends = [
+        EventKind::Completed {
+            template_ids: all.clone(),
+            template_count: 1_800,
+            generation_duration_ms: None,
+            completed_at: at(9),
+        },
+        EventKind::Cancelled {
+            template_ids: all,
+            completed_at: at(9),
+        },
+    ];
+    for (end, count) in ends.into_iter().zip([1_800, 1_500]) {
+        let (mut job, _) = state("running");
+        tell(&mut job, end, Some(1));
+        assert_eq!((&job.template_ids, job.template_count), (&first, count));
+    }
 }

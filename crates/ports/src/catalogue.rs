@@ -47,8 +47,15 @@ pub struct JobFilter {
     pub client_id: Option<ClientId>,
     /// Only in this state.
     pub status: Option<JobStatus>,
-    /// Only those with an event at or after this moment.
+    /// Only those with an event at or after this moment, of the [`JobFilter::NEWEST_CHANGES`] jobs
+    /// that changed last, of whichever client and in whichever state: who asks for a moment longer
+    /// ago learns of the newest changes alone. The list's order is that of any other.
     pub updated_since: Option<Timestamp>,
+}
+
+impl JobFilter {
+    /// Jobs that a list by `updated_since` looks at, the one that changed last first.
+    pub const NEWEST_CHANGES: usize = 2000;
 }
 
 /// Which templates; what is absent doesn't matter.
@@ -86,6 +93,9 @@ pub enum PutTemplate {
 /// - **filters_intersect**: a record MUST be listed only if it meets every filter that is given.
 /// - **value_propositions_need_their_client**: adding one to a client that isn't there MUST answer
 ///   false and store nothing.
+/// - **quotas_refuse_before_anything_changes**: a client, or a value proposition of one client, more
+///   than [`Quotas`](crate::Quotas) allow MUST be refused in the step that would write it and leave
+///   nothing behind. What is there MUST stay changeable.
 /// - **job_records_follow_the_log**: the record of an own job MUST be the fold of its log as soon as
 ///   its commit is answered (with `atomic_commit`), and outlive the log.
 /// - **templates_are_fenced**: `put_template` MUST check, in the step that writes, that the lease is

@@ -189,6 +189,11 @@ pub struct Guarantees {
 ///   signal, and the first after every interruption or overflow, MUST be `Lapsed`, sent once
 ///   messages flow. A message published after `Lapsed` was received MUST arrive or be followed by
 ///   another `Lapsed`.
+/// - **foreign_logs_are_bounded**: a commit that would begin the log of a job that isn't our own MUST
+///   be refused by quota in the step that would write it, and leave nothing behind, while as many
+///   such logs are unfinished as [`Quotas`](crate::Quotas) allow, or ten times as many have ended and
+///   not run out. A log that is there MUST take events as ever, and one that ends or runs out MUST
+///   make room.
 /// - **effects_belong_to_the_append**: with `atomic_commit`, whoever sees the event in the log MUST
 ///   see the queue effect, the catalogue's job record (own jobs) and, for a terminal event, the
 ///   cached result.
@@ -203,7 +208,8 @@ pub trait EventBus: Send + Sync {
     /// Appends one event, does what belongs to it, announces it.
     ///
     /// # Errors
-    /// When nothing is known of the outcome (retry with the same `event_id`), or there is no room.
+    /// When nothing is known of the outcome (retry with the same `event_id`), there is no room, or a
+    /// quota is used up.
     async fn publish(&self, commit: Commit) -> Result<Published>;
 
     /// The job's state and its kept events after sequence `after`, at most `limit` of them.

@@ -57,6 +57,9 @@ pub enum Submitted {
 ///   in one atomic step, and announce the event after it. Submitting the same commit twice (same
 ///   job id and event id) MUST answer `New` and leave one job.
 /// - **same_key_same_job**: of concurrent submissions with one key and digest exactly one is `New`.
+/// - **recall_asks_for_the_key_alone**: `recall` MUST answer what `submit` answers to a known key,
+///   `Existing` or `KeyReused`, whatever else became of the job, and nothing for a key that isn't
+///   known. It MUST change nothing.
 /// - **one_holder**: at one moment, by the store's clock, a job MUST have at most one lease.
 /// - **claim_in_order**: `claim` MUST take the job that has been claimable longest.
 /// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
@@ -66,6 +69,10 @@ pub enum Submitted {
 ///   run out; else it MUST answer false and change nothing.
 /// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that
 ///   counts.
+/// - **quotas_refuse_before_anything_changes**: a submission that would make more jobs that wait or
+///   run, or more job records, than [`Quotas`](crate::Quotas) allow MUST be refused in the step that
+///   would write it and leave nothing behind, its key included. What is known already MUST be
+///   answered as ever, and no other operation refused. Each job that ends MUST make room for one.
 /// - **restore_only_from_nothing**: `restore` MUST succeed only if the store knows nothing of the
 ///   job: no log, no queue entry, no record. It then holds the lease again, for `duration`, and the
 ///   record.
@@ -76,6 +83,13 @@ pub trait JobQueue: Send + Sync {
     /// # Errors
     /// When the store is out of reach, has no room, or a quota is used up.
     async fn submit(&self, submission: Submission) -> Result<Submitted>;
+
+    /// What came under the caller's key before, without submitting anything. A key that isn't known
+    /// may be by the time of the submission: only `submit` decides.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>>;
 
     /// Takes the next job, if any is due, for `duration`. `worker` is for people who look.
     ///

@@ -7,6 +7,7 @@ mod catalogue;
 mod error;
 mod event_bus;
 mod job_queue;
+mod quota;
 mod result_cache;
 mod template_generator;
 mod triton_gateway;
@@ -20,6 +21,7 @@ pub use event_bus::{
     QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
+pub use quota::{Quota, Quotas};
 pub use result_cache::ResultCache;
 pub use template_generator::{Brief, TemplateGenerator};
 pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};

@@ -10,10 +10,12 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use conch_domain::{Illegal, JobId};
-use conch_ports::{EventBus, Fence, Signal};
+use conch_ports::{ErrorKind, EventBus, Fence, Signal};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,12 +30,17 @@ const LANES: usize = 16;
 const LANE_LENGTH: usize = 1024;
 /// For how long an event is offered to a store that is out of reach.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Once no event was over the quota for as long, the next one that is begins another overflow.
+const OVERFLOW_LINGERS: Duration = Duration::from_mins(1);
 
 /// Whether events of programs that know no logs are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignEvents {
     /// They get a place in their job's log.
-    Accept,
+    Accept {
+        /// Bytes that one may have; a longer one is dropped.
+        max_bytes: usize,
+    },
     /// They are dropped: only the log speaks.
     Ignore,
 }
@@ -60,6 +67,21 @@ impl Listeners {
     }
 }
 
+/// Whether more foreign jobs are announced than there may be. It is told of once, however many events
+/// are dropped for it.
+#[derive(Default)]
+struct Overflow {
+    latest: Mutex<Option<Instant>>,
+}
+
+impl Overflow {
+    /// One more event is over the quota. Whether it is the first one of an overflow.
+    fn begins(&self) -> bool {
+        let before = self.latest.lock().replace(Instant::now());
+        before.is_none_or(|before| before.elapsed() >= OVERFLOW_LINGERS)
+    }
+}
+
 /// Listens to the bus until `shutdown`.
 pub async fn run(
     bus: Arc<dyn EventBus>,
@@ -69,12 +91,14 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
+    let overflow = Arc::new(Overflow::default());
     let lanes: Vec<_> = (0..LANES)
         .map(|_| {
             let (sender, events) = mpsc::channel(LANE_LENGTH);
             tasks.spawn(lane(
                 Arc::clone(&bus),
                 listeners.clone(),
+                Arc::clone(&overflow),
                 events,
                 shutdown.clone(),
             ));
@@ -102,9 +126,19 @@ pub async fn run(
                     if !(uncached && incoming.event.kind.is_terminal()) {
                         continue;
                     }
-                } else if foreign == ForeignEvents::Ignore {
-                    dropped("ignored");
-                    continue;
+                } else {
+                    match foreign {
+                        ForeignEvents::Ignore => {
+                            dropped("ignored");
+                            continue;
+                        }
+                        ForeignEvents::Accept { max_bytes } if bytes.len() > max_bytes => {
+                            dropped("oversize");
+                            tracing::debug!(job.id = %job_id, bytes = bytes.len(), "foreign event dropped");
+                            continue;
+                        }
+                        ForeignEvents::Accept { .. } => {}
+                    }
                 }
                 let lane = hasher.hash_one(&job_id) as usize % LANES;
                 if lanes[lane].try_send(incoming).is_err() && !numbered {
@@ -126,6 +160,10 @@ fn dropped(reason: &'static str) {
 }
 
 fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
+    if bytes.len() > event::MAX_EVENT_BYTES {
+        dropped("oversize");
+        return None;
+    }
     match event::decode(bytes, clock()) {
         Ok(incoming) => Some(incoming),
         Err(error) => {
@@ -140,6 +178,7 @@ fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
 async fn lane(
     bus: Arc<dyn EventBus>,
     listeners: Listeners,
+    overflow: Arc<Overflow>,
     mut events: mpsc::Receiver<Incoming>,
     shutdown: CancellationToken,
 ) {
@@ -186,10 +225,33 @@ async fn lane(
                     "an event that no log confirms was announced for a job of our own: dropped"
                 );
             }
+            Err(error) if error.kind() == ErrorKind::QuotaExceeded => {
+                dropped("quota");
+                if overflow.begins() {
+                    tracing::warn!(job.id = %job_id, %error, "events of further foreign jobs are dropped until there is room");
+                }
+            }
             Err(error) => {
                 dropped("store_unreachable");
                 tracing::warn!(job.id = %job_id, %error, "foreign event dropped");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overflow_is_told_of_once() {
+        let overflow = Overflow::default();
+        assert!(overflow.begins());
+        for _ in 0..100 {
+            tokio::time::advance(OVERFLOW_LINGERS / 2).await;
+            assert!(!overflow.begins(), "it goes on");
+        }
+        tokio::time::advance(OVERFLOW_LINGERS).await;
+        assert!(overflow.begins(), "another one");
     }
 }

@@ -49,6 +49,24 @@ impl Submit {
     /// When the store is out of reach or has no room, or a quota is used up. The job may have been
     /// accepted nevertheless: only an idempotency key makes asking again safe.
     pub async fn submit(&self, new: NewJob, caller: &str) -> Result<Requested> {
+        let idempotency = new.idempotency_key.as_ref().map(|key| Idempotency {
+            key: format!("{caller}:{key}"),
+            digest: digest(&new),
+            lifetime: KEY_LIFETIME,
+        });
+        // Before anything that may have changed since: the same key and body answers the same job,
+        // whatever became of what it was made from.
+        if let Some(idempotency) = &idempotency {
+            let known = (|| self.queue.recall(idempotency))
+                .retry(patience(Some(PATIENCE)))
+                .when(Error::is_retryable)
+                .await?;
+            match known {
+                Some(Submitted::Existing(job_id)) => return self.existing(&job_id).await,
+                Some(Submitted::KeyReused) => return Ok(Requested::KeyReused),
+                Some(Submitted::New) | None => {}
+            }
+        }
         let found = (|| self.value_proposition(&new))
             .retry(patience(Some(PATIENCE)))
             .when(Error::is_retryable)
@@ -60,11 +78,7 @@ impl Submit {
         let (job, commit) = self.queued(&new.client_id, value_proposition.id);
         let submission = Submission {
             commit,
-            idempotency: new.idempotency_key.as_ref().map(|key| Idempotency {
-                key: format!("{caller}:{key}"),
-                digest: digest(&new),
-                lifetime: KEY_LIFETIME,
-            }),
+            idempotency,
         };
         // The same ids each time: a try that succeeded without our hearing of it is answered `New`.
         let submitted = (|| self.queue.submit(submission.clone()))
@@ -84,17 +98,28 @@ impl Submit {
     /// What the job is generated from, or in words why there is nothing.
     async fn value_proposition(&self, new: &NewJob) -> Result<Result<ValueProposition, String>> {
         let client_id = &new.client_id;
+        let no_client = || Ok(Err(format!("There is no client {client_id}.")));
+        if let Some(id) = &new.value_proposition_id {
+            let named = self.catalogue.value_proposition(id).await?;
+            if let Some(named) = named.filter(|v| v.client_id == *client_id) {
+                return Ok(Ok(named));
+            }
+            return match self.catalogue.client(client_id).await? {
+                Some(_) => Ok(Err(format!(
+                    "Client {client_id} has no value proposition {id}."
+                ))),
+                None => no_client(),
+            };
+        }
+        // All of the client's: a quota bounds them.
         let Some(all) = self.catalogue.value_propositions(client_id).await? else {
-            return Ok(Err(format!("There is no client {client_id}.")));
+            return no_client();
         };
-        Ok(match &new.value_proposition_id {
-            Some(id) => all.into_iter().find(|v| v.id == *id).ok_or_else(|| {
-                format!("Client {client_id} has no value proposition {id}.")
-            }),
-            None => all.into_iter().find(|v| v.is_active).ok_or_else(|| {
-                format!("Client {client_id} has no active value proposition: add one or activate one first.")
-            }),
-        })
+        Ok(all.into_iter().find(|v| v.is_active).ok_or_else(|| {
+            format!(
+                "Client {client_id} has no active value proposition: add one or activate one first."
+            )
+        }))
     }
 
     fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Commit) {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::fields::{self, Object};
 use crate::{Invalid, time, to_bytes};
 
-/// Largest event that is read, in bytes. One over it is dropped: no honest event comes near.
+/// Largest event that is read at all, in bytes: no honest one comes near.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 /// The version that our own events carry.

@@ -21,6 +21,15 @@ pub fn event(id: &str, line: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The line of a frame that [`event`] made; shares its bytes.
+pub fn data(frame: &Bytes) -> Option<Bytes> {
+    const BEFORE: &[u8] = b"\ndata: ";
+    let id_end = frame.iter().position(|byte| *byte == b'\n')?;
+    let rest = frame.slice(id_end..);
+    let is_event = rest.starts_with(BEFORE) && rest.ends_with(b"\n\n");
+    is_event.then(|| rest.slice(BEFORE.len()..rest.len() - 2))
+}
+
 /// The comment before a stream of a job that has ended is closed.
 pub fn closing(status: JobStatus) -> Bytes {
     Bytes::from(format!(": Connection closing - job {}\n", status.as_str()))
@@ -29,4 +38,20 @@ pub fn closing(status: JobStatus) -> Bytes {
 /// How long a client waits before it reconnects, in milliseconds.
 pub fn retry(millis: u64) -> Bytes {
     Bytes::from(format!("retry: {millis}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_an_event_is_what_went_in_and_other_frames_have_none() {
+        let line = br#"{"text":"id: 1 data: 2"}"#;
+        let frame = event("0000abcd-1", line);
+        assert_eq!(data(&frame).as_deref(), Some(&line[..]));
+        assert_eq!(data(&event("x", b"")).as_deref(), Some(&b""[..]));
+        for other in [KEEP_ALIVE, retry(2000), closing(JobStatus::Failed)] {
+            assert_eq!(data(&other), None, "{other:?}");
+        }
+    }
 }

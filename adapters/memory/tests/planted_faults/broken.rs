@@ -15,14 +15,14 @@ use conch_domain::{
 };
 use conch_memory::Memory;
 use conch_ports::{
-    Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, JobFilter, JobQueue, Lease, Log,
-    Page, Paging, Published, PutTemplate, QueueEffect, Result, ResultCache, Signal, Signals,
-    Submission, Submitted, TemplateFilter,
+    Catalogue, ClientFilter, Commit, ErrorKind, EventBus, Fence, Guarantees, Idempotency,
+    JobFilter, JobQueue, Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Quotas,
+    Result, ResultCache, Signal, Signals, Submission, Submitted, TemplateFilter,
 };
 use futures::StreamExt;
 
 use crate::Fault;
-use crate::subject::{LIMITS, memory};
+use crate::subject::{LIMITS, memory, with_quotas};
 
 /// An adapter with one fault.
 #[derive(Clone)]
@@ -48,7 +48,10 @@ struct Seen {
 
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
-        let memory = memory();
+        let memory = match fault {
+            Fault::IgnoreQuotas => with_quotas(Quotas::default()),
+            _ => memory(),
+        };
         Self {
             fault,
             bus: memory.bus(),
@@ -308,6 +311,16 @@ impl JobQueue for Broken {
     async fn submit(&self, mut submission: Submission) -> Result<Submitted> {
         match self.fault {
             Fault::ForgetKeys => submission.idempotency = None,
+            Fault::WriteBeforeTheQuota => {
+                let commit = submission.commit.clone();
+                let answer = self.queue.submit(submission).await;
+                if let Err(error) = &answer
+                    && error.kind() == ErrorKind::QuotaExceeded
+                {
+                    self.bus.publish(commit).await?;
+                }
+                return answer;
+            }
             Fault::RefuseResubmission => {
                 let job_id = submission.commit.job.id.clone();
                 if self.bus.read(&job_id, 0, 0).await?.is_some() {
@@ -317,6 +330,11 @@ impl JobQueue for Broken {
             _ => {}
         }
         self.queue.submit(submission).await
+    }
+
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        let known = self.queue.recall(idempotency).await?;
+        Ok(known.filter(|_| !self.is(Fault::RecallNothing)))
     }
 
     async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {

@@ -48,7 +48,10 @@ enum Fault {
     RenewAnything,
     AttemptsStay,
     RestoreAlways,
+    IgnoreQuotas,
+    WriteBeforeTheQuota,
     ForgetKeys,
+    RecallNothing,
     RefuseResubmission,
     IgnoreFilters,
     PagesRepeat,
@@ -230,7 +233,32 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         "job_queue::restore_only_from_nothing",
         "it waits here",
     ),
+    (
+        Fault::IgnoreQuotas,
+        "job_queue::quotas_refuse_before_anything_changes",
+        "one more than there may be",
+    ),
+    (
+        Fault::WriteBeforeTheQuota,
+        "job_queue::quotas_refuse_before_anything_changes",
+        "left a log",
+    ),
+    (
+        Fault::IgnoreQuotas,
+        "event_bus::foreign_logs_are_bounded",
+        "one more log than there may be",
+    ),
+    (
+        Fault::IgnoreQuotas,
+        "catalogue::quotas_refuse_before_anything_changes",
+        "one client more",
+    ),
     (Fault::ForgetKeys, "job_queue::same_key_same_job", "New"),
+    (
+        Fault::RecallNothing,
+        "job_queue::recall_asks_for_the_key_alone",
+        "right: Some(Existing",
+    ),
     (
         Fault::RefuseResubmission,
         "job_queue::submission_is_one_step",

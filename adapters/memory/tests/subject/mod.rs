@@ -10,16 +10,28 @@ use async_trait::async_trait;
 use conch_conformance::{ForeignBlob, Limits, Subject};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache};
+use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache};
 
 pub const LIMITS: Limits = Limits {
     history_limit: 24,
     result_ttl: Duration::from_secs(2),
     ended_log_ttl: Duration::from_secs(2),
+    quotas: Quotas {
+        queued_jobs: 24,
+        jobs: 30,
+        clients: 20,
+        value_propositions: 4,
+        foreign_jobs: 4,
+    },
 };
 
 pub fn memory() -> Memory {
+    with_quotas(LIMITS.quotas)
+}
+
+pub fn with_quotas(quotas: Quotas) -> Memory {
     let settings = Settings {
+        quotas,
         history_limit: LIMITS.history_limit,
         result_ttl: LIMITS.result_ttl,
         ended_log_ttl: LIMITS.ended_log_ttl,

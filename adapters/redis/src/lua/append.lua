@@ -1,28 +1,22 @@
 -- An append to a job's log, in three parts: `refusal` looks and changes nothing, `append` writes,
 -- `announce` publishes. `read_commit` names what comes in.
 
+-- The header (ARGV[1]) is a JSON object: names and numbers. What a commit always writes is in KEYS;
+-- the queue and the job's record go by name, for whoever appends to no job of ours needs no right to
+-- write there.
 local function read_commit()
-  local c = {
-    log = KEYS[1], state = KEYS[2], seen = KEYS[3],
-    entry = KEYS[4], ready = KEYS[5], leases = KEYS[6],
-    result = KEYS[7],
-    job_id = ARGV[1], line = ARGV[2], event_id = ARGV[3],
-    epoch = ARGV[4], sequence = tonumber(ARGV[5]),
-    replaces_epoch = ARGV[6], replaces_sequence = ARGV[7],
-    fence = ARGV[8], token = ARGV[9],
-    effect = ARGV[10], after = tonumber(ARGV[11]), counts = ARGV[12] == '1',
-    ended = ARGV[13] == '1', fold = ARGV[14],
-    cached = ARGV[15], result_ttl = ARGV[16],
-    history = tonumber(ARGV[17]), ttl = ARGV[18], queue_ttl = ARGV[19],
-    every_job = ARGV[20], one_job = ARGV[21],
-    base = ARGV[22], remembered = tonumber(ARGV[23]),
-  }
+  local c = cjson.decode(ARGV[1])
+  c.log, c.state, c.seen, c.result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+  c.line, c.fold, c.cached, c.base = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+  c.place = tonumber(c.sequence)
   c.run, c.aof = this_run()
-  c.own = ARGV[24] == '1'
-  c.job = KEYS[8]
+  -- Of a job that isn't ours nothing is in the queue, whatever the fence looks for there.
+  c.queued = c.own or c.token ~= '' or c.fence == 'unclaimed'
   if c.own then
-    c.record = record_from(c.job, KEYS[9], 11, 25)
+    c.record = record_from(c.job, c.retention, 5, 6)
     c.record.body = c.fold
+  else
+    c.foreign = foreign_from(5, 6)
   end
   return c
 end
@@ -54,11 +48,15 @@ local function refusal(c, at)
   expect(c.log, 'stream')
   expect(c.state, 'hash')
   expect(c.seen, 'zset')
-  expect(c.entry, 'hash')
-  expect(c.ready, 'zset')
-  expect(c.leases, 'zset')
+  if c.queued then
+    expect(c.entry, 'hash')
+    expect(c.ready, 'zset')
+    expect(c.leases, 'zset')
+  end
   if c.record then
     expect_record(c.record)
+  else
+    expect_foreign(c.foreign)
   end
 
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof')
@@ -77,13 +75,16 @@ local function refusal(c, at)
   end
   if not epoch then
     c.begins = true
-    if c.sequence == 1 and c.replaces_epoch == '' then
+    if c.place == 1 and c.replaces_epoch == '' then
+      if c.foreign and not has_room(c.foreign, at) then
+        return { 'full', 'foreign' }
+      end
       return nil
     end
     return { 'conflict' }
   end
   -- Another epoch, or the old log's cursors would fit the new one.
-  if c.sequence == 1 and c.epoch ~= epoch
+  if c.place == 1 and c.epoch ~= epoch
     and c.replaces_epoch == epoch and c.replaces_sequence == sequence then
     c.begins = true
     return nil
@@ -91,7 +92,7 @@ local function refusal(c, at)
   if c.replaces_epoch == '' and may_have_lost(state[4], state[5], c.run) then
     return { 'doubtful', epoch, sequence }
   end
-  if c.epoch == epoch and c.sequence == tonumber(sequence) + 1 then
+  if c.epoch == epoch and c.place == tonumber(sequence) + 1 then
     return nil
   end
   return { 'conflict', epoch, sequence }
@@ -120,7 +121,7 @@ end
 -- Notes the fold at each multiple of the limit, and cuts the log off there at the next one: so at
 -- least `history` events are kept, fewer than twice as many, and the fold right before them.
 local function trim(c)
-  if c.sequence % c.history ~= 0 then
+  if c.place % c.history ~= 0 then
     return
   end
   local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold')
@@ -128,7 +129,7 @@ local function trim(c)
     redis.call('XTRIM', c.log, 'MINID', '=', string.format('%.0f-0', tonumber(mark[1]) + 1))
     redis.call('HSET', c.state, 'base', mark[2])
   end
-  redis.call('HSET', c.state, 'mark', ARGV[5], 'mark_fold', c.fold)
+  redis.call('HSET', c.state, 'mark', c.sequence, 'mark_fold', c.fold)
 end
 
 local function append(c, at)
@@ -138,22 +139,26 @@ local function append(c, at)
   if c.begins then
     redis.call('DEL', c.log, c.state, c.seen)
   end
-  redis.call('XADD', c.log, ARGV[5] .. '-0', 'line', c.line, 'event_id', c.event_id)
-  redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', ARGV[5],
+  redis.call('XADD', c.log, c.sequence .. '-0', 'line', c.line, 'event_id', c.event_id)
+  redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence,
     'ended', c.ended and '1' or '0', 'own', c.own and '1' or '0', 'fold', c.fold,
     'run', c.run, 'aof', c.aof)
   if c.base ~= '' then
     redis.call('HSET', c.state, 'base', c.base)
   end
   trim(c)
-  redis.call('ZADD', c.seen, ARGV[5], c.event_id)
+  redis.call('ZADD', c.seen, c.sequence, c.event_id)
   redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
   redis.call('PEXPIRE', c.log, c.ttl)
   redis.call('PEXPIRE', c.state, c.ttl)
   redis.call('PEXPIRE', c.seen, c.ttl)
-  queue_effect(c, at)
+  if c.queued then
+    queue_effect(c, at)
+  end
   if c.record then
     put_record(c.record, at)
+  else
+    list_foreign(c.foreign, c.job_id, c.ended, c.ttl, at)
   end
   if c.cached ~= '' then
     redis.call('SET', c.result, c.cached, 'PX', c.result_ttl)

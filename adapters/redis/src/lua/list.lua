@@ -1,24 +1,25 @@
--- One page of the records that every given index lists. Index scores are negated creation times, so
--- that ascending order is newest first, ties by id.
--- KEYS: retention index, an index by last change, indexes.
--- ARGV: offset, page size (negative: all), record prefix, changed since (empty: ever), retention.
+-- One page of the records that an index lists. Index scores are negated creation times, so that
+-- ascending order is newest first, ties by id.
+-- KEYS: retention index, an index by last change, the index.
+-- ARGV: offset, page size, record prefix, retention, changed since (empty: ever), how many changes
+-- are looked at.
 -- Answers how many match, then the bodies of the page.
 
-local offset, size, prefix, since = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if tonumber(ARGV[5]) > 0 then
+local offset, size, prefix = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+if tonumber(ARGV[4]) > 0 then
   purge(KEYS[1], now())
 end
 
-local function changed_since()
+-- The newest changes only: a moment long ago must not make Redis walk all that it has.
+local function changed_since(since, most)
+  local latest = redis.call('ZRANGE', KEYS[2], '+inf', since, 'BYSCORE', 'REV', 'LIMIT', 0, most)
+  if #latest == 0 then
+    return latest
+  end
   local found = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], since, '+inf')) do
-    local score
-    for i = 3, #KEYS do
-      score = tonumber(redis.call('ZSCORE', KEYS[i], id))
-      if not score then break end
-    end
+  for i, score in ipairs(redis.call('ZMSCORE', KEYS[3], unpack(latest))) do
     if score then
-      found[#found + 1] = { score, id }
+      found[#found + 1] = { tonumber(score), latest[i] }
     end
   end
   table.sort(found, function(a, b)
@@ -30,23 +31,15 @@ local function changed_since()
   return ids
 end
 
-local function in_all()
-  local call = { 'ZINTER', #KEYS - 2 }
-  for i = 3, #KEYS do call[#call + 1] = KEYS[i] end
-  call[#call + 1] = 'AGGREGATE'
-  call[#call + 1] = 'MIN'
-  return redis.call(unpack(call))
-end
-
 local total, page
-if since == '' and #KEYS == 3 then
+if ARGV[5] == '' then
   total = redis.call('ZCARD', KEYS[3])
-  page = redis.call('ZRANGE', KEYS[3], offset, size < 0 and -1 or offset + size - 1)
+  page = redis.call('ZRANGE', KEYS[3], offset, offset + size - 1)
 else
-  local ids = since == '' and in_all() or changed_since()
+  local ids = changed_since(ARGV[5], ARGV[6])
   total = #ids
   page = {}
-  for i = offset + 1, size < 0 and total or math.min(total, offset + size) do
+  for i = offset + 1, math.min(total, offset + size) do
     page[#page + 1] = ids[i]
   end
 end

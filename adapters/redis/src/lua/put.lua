@@ -1,8 +1,10 @@
 -- A record of the catalogue. KEYS: record, retention index, a record that must be there, indexes.
--- ARGV: whether one must be there, the body that this one replaces (empty: any), then the record.
--- Answers stored, absent or changed.
+-- ARGV: whether one must be there, the body that this one replaces (empty: any), how many there may
+-- be of its kind, then the record.
+-- Answers stored, absent, changed or full.
 
-local record = record_from(KEYS[1], KEYS[2], 4, 3)
+local record = record_from(KEYS[1], KEYS[2], 4, 4)
+local at = now()
 expect_record(record)
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[3]) == 0 then
   return 'absent'
@@ -10,5 +12,8 @@ end
 if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'body') ~= ARGV[2] then
   return 'changed'
 end
-put_record(record, now())
+if redis.call('EXISTS', KEYS[1]) == 0 and is_full(record, tonumber(ARGV[3]), at) then
+  return 'full'
+end
+put_record(record, at)
 return 'stored'

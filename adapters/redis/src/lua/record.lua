@@ -21,6 +21,22 @@ local function purge(expiry, at)
   end
 end
 
+-- Whether as many records as may be are in the index that lists all of a kind, which is a record's
+-- first. Counted, never walked; what is due goes first. No script may have written before.
+local function is_full(r, most, at)
+  local all = r.indexes[1]
+  if redis.call('ZCARD', all) < most then
+    return false
+  end
+  if r.retention > 0 then
+    -- Changes nothing, and is refused when Redis is out of memory: after `purge`, which never is,
+    -- Redis would let the writes of a record through.
+    redis.call('ZADD', r.expiry, 'XX', 0, '')
+    purge(r.expiry, at)
+  end
+  return redis.call('ZCARD', all) >= most
+end
+
 -- r: key, expiry, indexes {key, …}
 local function expect_record(r)
   expect(r.key, 'hash')

@@ -1,23 +1,23 @@
 -- A new job: its first event, its queue entry and the caller's key, in one step.
--- KEYS[10] is the caller's key; without one its lifetime is empty. ARGV ends with
--- digest and lifetime, which `record_from` takes for touches: they are taken off first.
--- Answers new, existing (with the job), reused, or why the log refused.
+-- The header has beside the commit's the name of the caller's `key` (empty: none was given), its
+-- `digest` and its `lifetime`, and how many jobs there may be in the queue and in the catalogue.
+-- Answers new, existing (with the job), reused, why the log refused, or full and of what.
 
-local lifetime = table.remove(ARGV)
-local digest = table.remove(ARGV)
-local key = KEYS[10]
 local commit = read_commit()
 local at = now()
+local key = commit.key
 
-expect(key, 'hash')
+if key ~= '' then
+  expect(key, 'hash')
+end
 local refused = refusal(commit, at)
 if refused and refused[1] == 'duplicate' then
   return { 'new' }
 end
-if lifetime ~= '' then
+if key ~= '' then
   local before = redis.call('HMGET', key, 'digest', 'job_id')
   if before[1] then
-    if before[1] == digest then
+    if before[1] == commit.digest then
       return { 'existing', before[2] }
     end
     return { 'reused' }
@@ -26,15 +26,22 @@ end
 if refused then
   return refused
 end
+-- Only now: what is known already takes no room.
+if redis.call('ZCARD', commit.ready) + redis.call('ZCARD', commit.leases) >= commit.max_queued then
+  return { 'full', 'queue' }
+end
+if commit.record and is_full(commit.record, commit.max_jobs, at) then
+  return { 'full', 'catalogue' }
+end
 
 append(commit, at)
 redis.call('HSET', commit.entry, 'attempts', 0)
 redis.call('PEXPIRE', commit.entry, commit.queue_ttl)
 redis.call('ZADD', commit.ready, at, commit.job_id)
 redis.call('PEXPIRE', commit.ready, commit.queue_ttl)
-if lifetime ~= '' then
-  redis.call('HSET', key, 'digest', digest, 'job_id', commit.job_id)
-  redis.call('PEXPIRE', key, lifetime)
+if key ~= '' then
+  redis.call('HSET', key, 'digest', commit.digest, 'job_id', commit.job_id)
+  redis.call('PEXPIRE', key, commit.lifetime)
 end
 announce(commit)
 return { 'new' }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conch_domain::JobStatus::{Completed, Failed, Pending};
 use conch_domain::{Audience, Category};
-use conch_ports::{ClientFilter, JobFilter, Paging, PutTemplate, TemplateFilter};
+use conch_ports::{ClientFilter, ErrorKind, JobFilter, Paging, PutTemplate, TemplateFilter};
 use conch_redis::Stores;
 use tokio::time::timeout;
 
@@ -304,4 +304,52 @@ async fn records_go_with_their_retention_and_leave_no_index_behind() {
         -1
     );
     assert!(!server.run::<bool>(&["EXISTS", "triton:catalogue:retention"]));
+}
+
+#[tokio::test]
+async fn what_is_due_to_go_makes_room_before_a_quota_refuses() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.retention = Some(Duration::from_millis(100));
+    settings.quotas.clients = 1;
+    settings.quotas.jobs = 1;
+    let stores = settings.build().unwrap();
+    let create = async |id| stores.catalogue.create_client(&client(id, None, 0)).await;
+    create("c-1").await.unwrap();
+    assert_eq!(
+        create("c-2").await.unwrap_err().kind(),
+        ErrorKind::QuotaExceeded
+    );
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let due = async || {
+        let now: Vec<String> = server.run(&["TIME"]);
+        let last: Vec<String> = server.run(&[
+            "ZRANGE",
+            "triton:catalogue:retention",
+            "-1",
+            "-1",
+            "WITHSCORES",
+        ]);
+        let seconds = |text: &str| text.parse::<f64>().unwrap();
+        seconds(&last[1]) <= seconds(&now[0]) * 1e6 + seconds(&now[1])
+    };
+    timeout(Duration::from_secs(10), async {
+        while !due().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("both are due");
+
+    // Removing is never refused, and what a script writes after it isn't either: not here.
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(
+        create("c-2").await.unwrap_err().kind(),
+        ErrorKind::OutOfSpace
+    );
+    let error = stores.queue.submit(submission("j-2")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace);
+    let _: String = server.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    create("c-2").await.unwrap();
+    stores.queue.submit(submission("j-2")).await.unwrap();
 }

@@ -382,6 +382,63 @@ async fn a_foreign_event_never_gets_into_an_own_job() {
 }
 
 #[tokio::test]
+async fn foreign_logs_are_listed_as_long_as_they_live() {
+    const UNFINISHED: &str = "triton:foreign:unfinished";
+    const ENDED: &str = "triton:foreign:ended";
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.quotas.foreign_jobs = 1;
+    let stores = settings.build().unwrap();
+    let epoch = conch_domain::Epoch::from_random(crate::jobs::EPOCH);
+    let foreign = |id| conch_domain::Job::unborn(job_id(id), epoch, false);
+    let listed = |key: &str| server.run::<Vec<String>>(&["ZRANGE", key, "0", "-1"]);
+    let runs_out = || server.run::<f64>(&["ZSCORE", UNFINISHED, "f-1"]);
+    let short = |key: &str| (1..=48 * 3600).contains(&server.run::<i64>(&["TTL", key]));
+
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let first = commit(&foreign("f-1"), progress(1));
+    stores.bus.publish(first.clone()).await.unwrap();
+    assert_eq!(listed(UNFINISHED), ["f-1"], "an own job is not among them");
+    assert!(short(UNFINISHED));
+    let before = runs_out();
+    let second = commit(&first.job, progress(2));
+    stores.bus.publish(second.clone()).await.unwrap();
+    assert!(runs_out() > before, "an append keeps it");
+    let third = commit(&second.job, completed());
+    stores.bus.publish(third).await.unwrap();
+    assert_eq!(
+        (listed(UNFINISHED).len(), listed(ENDED)),
+        (0, vec!["f-1".to_owned()])
+    );
+    assert!(short(ENDED));
+
+    // What has run out is no longer counted, and goes with the next one of its kind.
+    for n in 0..10 {
+        for key in [UNFINISHED, ENDED] {
+            let _: i64 = server.run(&["ZADD", key, "1", &format!("gone-{n}")]);
+        }
+    }
+    let next = commit(&foreign("f-2"), progress(1));
+    let published = stores.bus.publish(next.clone()).await.unwrap();
+    assert_eq!(published, Published::Appended);
+    assert_eq!(listed(UNFINISHED), ["f-2"]);
+
+    let end = commit(&next.job, completed());
+    for key in [UNFINISHED, ENDED] {
+        let aside = format!("{key}:aside");
+        let _: i64 = server.run(&["COPY", key, &aside]);
+        let _: String = server.run(&["SET", key, "somebody else's"]);
+        let error = stores.bus.publish(end.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), conch_ports::ErrorKind::BadResponse, "{error}");
+        let log = stores.bus.read(&next.job.id, 0, 9).await.unwrap().unwrap();
+        assert_eq!(log.entries.len(), 1, "nothing was half written");
+        let _: String = server.run(&["RENAME", &aside, key]);
+    }
+    stores.bus.publish(end).await.unwrap();
+    assert_eq!(listed(ENDED), ["f-1", "f-2"]);
+}
+
+#[tokio::test]
 async fn two_prefixes_in_one_redis_know_nothing_of_each_other() {
     let server = Server::start();
     let mut settings = server.settings();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod catalogue;
+mod cost;
 mod faults;
 mod jobs;
 mod lines;

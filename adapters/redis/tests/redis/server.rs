@@ -84,16 +84,19 @@ impl Server {
         true
     }
 
-    /// Whether it is really that process which answers on the port.
+    /// Whether it is really that process which answers on the port, and has loaded its data.
     fn answers(&self, process: u32) -> bool {
         self.client()
             .get_connection_with_timeout(Duration::from_secs(1))
             .and_then(|mut connection| {
                 redis::cmd("INFO")
-                    .arg("server")
+                    .arg("everything")
                     .query::<String>(&mut connection)
             })
-            .is_ok_and(|info| info.contains(&format!("process_id:{process}\r\n")))
+            .is_ok_and(|info| {
+                info.contains(&format!("process_id:{process}\r\n"))
+                    && info.contains("\nloading:0\r\n")
+            })
     }
 
     /// SIGKILL.

@@ -1,7 +1,7 @@
 //! Laws of lists: their order, their pages, their filters.
 
 use conch_domain::{Audience, Category, JobStatus, Template};
-use conch_ports::{ClientFilter, JobFilter, Page, Paging, TemplateFilter};
+use conch_ports::{ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter};
 
 use super::{ALL, stored_client};
 use crate::Subject;
@@ -212,66 +212,82 @@ async fn jobs_by_filter(subject: &dyn Subject) {
     publish_all(&*bus, [runs.cancelled()]).await;
 }
 
+/// Templates of two jobs by each combination of filters, with values that one template has, and with
+/// one value that it has not.
 async fn templates_by_filter(subject: &dyn Subject) {
     let catalogue = subject.catalogue();
     let mut made: Vec<Template> = Vec::new();
-    for (category, audience) in [
-        (Category::RoiFocused, Audience::Broker),
-        (Category::RoiFocused, Audience::HealthPlan),
-        (Category::Comprehensive, Audience::Broker),
+    for plan in [
+        [
+            (Category::RoiFocused, Audience::Broker),
+            (Category::RoiFocused, Audience::HealthPlan),
+            (Category::Comprehensive, Audience::Broker),
+        ],
+        [
+            (Category::RoiFocused, Audience::Broker),
+            (Category::ClinicalOutcomes, Audience::MedicalManagement),
+            (Category::ClinicalOutcomes, Audience::HealthPlan),
+        ],
     ] {
         let (script, lease) = claimed(subject, LONG).await;
-        let mut template = build::template(script.job(), 1);
-        template.draft = build::draft(category, audience);
-        catalogue.put_template(&template, &lease).await.unwrap();
-        made.push(template);
-    }
-    let roi = TemplateFilter {
-        category: Some(Category::RoiFocused),
-        ..TemplateFilter::default()
-    };
-    let rows: [(&str, TemplateFilter, &[usize]); 6] = [
-        ("none", TemplateFilter::default(), &[0, 1, 2]),
-        ("category", roi.clone(), &[0, 1]),
-        (
-            "category and audience",
-            TemplateFilter {
-                target_audience: Some(Audience::Broker),
-                ..roi.clone()
-            },
-            &[0],
-        ),
-        (
-            "job",
-            TemplateFilter {
-                job_id: Some(made[1].job_id.clone()),
-                ..TemplateFilter::default()
-            },
-            &[1],
-        ),
-        (
-            "client",
-            TemplateFilter {
-                client_id: Some(made[2].client_id.clone()),
-                ..TemplateFilter::default()
-            },
-            &[2],
-        ),
-        (
-            "another job's category",
-            TemplateFilter {
-                job_id: Some(made[2].job_id.clone()),
-                ..roi
-            },
-            &[],
-        ),
-    ];
-    for (what, filter, wanted) in rows {
-        let page = catalogue.templates(&filter, ALL).await.unwrap();
-        assert_eq!(page.total, wanted.len() as u64, "{what}");
-        assert_eq!(page.items.len(), wanted.len(), "{what}");
-        for index in wanted {
-            assert!(page.items.contains(&made[*index]), "{what}");
+        for ((category, audience), index) in plan.into_iter().zip(1..) {
+            let mut template = build::template(script.job(), index);
+            template.draft = build::draft(category, audience);
+            let put = catalogue.put_template(&template, &lease).await.unwrap();
+            assert_eq!(put, PutTemplate::Stored);
+            made.insert(0, template);
         }
     }
+    let mut filters = Vec::new();
+    for template in &made {
+        for combination in 0..16 {
+            let is_in = |bit: u8| combination & bit != 0;
+            filters.push(TemplateFilter {
+                client_id: is_in(1).then(|| template.client_id.clone()),
+                job_id: is_in(2).then(|| template.job_id.clone()),
+                category: is_in(4).then_some(template.draft.category),
+                target_audience: is_in(8).then_some(template.draft.target_audience),
+            });
+        }
+    }
+    let mut strange = filters.clone();
+    for (filter, n) in strange.iter_mut().zip(0..) {
+        match n % 4 {
+            0 => filter.client_id = Some(build::client_id()),
+            1 => filter.job_id = Some(build::job_id()),
+            2 => filter.category = Some(Category::CompetitivePositioning),
+            _ => filter.target_audience = Some(Audience::Tpa),
+        }
+    }
+    for filter in filters.into_iter().chain(strange) {
+        let wanted: Vec<&Template> = made.iter().filter(|t| is_met(&filter, t)).collect();
+        let mut found = Vec::new();
+        for page in 1..=2 {
+            let paging = Paging { page, page_size: 4 };
+            let page = catalogue.templates(&filter, paging).await.unwrap();
+            assert_eq!(page.total, wanted.len() as u64, "{filter:?}");
+            found.extend(page.items);
+        }
+        assert_eq!(found.len(), wanted.len(), "{filter:?}");
+        for template in wanted {
+            assert!(found.contains(template), "{filter:?}");
+        }
+        let times: Vec<_> = found.iter().map(|t| t.created_at).collect();
+        assert!(times.iter().rev().is_sorted(), "{filter:?}: {times:?}");
+    }
+}
+
+fn is_met(filter: &TemplateFilter, template: &Template) -> bool {
+    let TemplateFilter {
+        client_id,
+        job_id,
+        category,
+        target_audience,
+    } = filter;
+    client_id
+        .as_ref()
+        .is_none_or(|id| *id == template.client_id)
+        && job_id.as_ref().is_none_or(|id| *id == template.job_id)
+        && category.is_none_or(|category| category == template.draft.category)
+        && target_audience.is_none_or(|audience| audience == template.draft.target_audience)
 }

@@ -1,58 +1,38 @@
-//! What all watchers of many jobs share: one ring of frames, and the topics of jobs that nobody named.
+//! What all watchers of many jobs share: the ring, and the topics of jobs that nobody named.
 //!
 //! A job that no stream names is heard of through an announcement, and through Triton's list where the
-//! announcement was lost. Nothing in here belongs to one watcher.
+//! announcement was lost. Neither is believed: they make somebody read the log, and what the log says
+//! is told once. Nothing in here belongs to one watcher.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, Position, Timestamp};
+use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::Entry;
-use conch_wire::{event, snapshot, sse};
+use conch_wire::snapshot;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::ring::{News, Ring, Told};
 use super::selection::{Selection, selected};
+use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
 use super::{Interest, Shared};
 
-/// Frames kept for those who lag.
-const RING: usize = 4096;
 /// Jobs whose topics are kept alive for streams that name none.
 const MAX_HELD: usize = 10_000;
 
-pub(super) struct Item {
-    pub(super) job_id: JobId,
-    pub(super) client_id: Option<ClientId>,
-    pub(super) sequence: u64,
-    pub(super) line: Bytes,
-    pub(super) frame: Bytes,
-    pub(super) ends: bool,
-    /// Set for a snapshot: the sequence that it stands for. What was known of the job before counts
-    /// no more.
-    pub(super) stands_for: Option<u64>,
-}
-
-#[derive(Default)]
-pub(super) struct Ring {
-    pub(super) items: VecDeque<Item>,
-    /// Index of the item that comes next.
-    pub(super) next: u64,
-    pub(super) last_millis: i64,
-    /// Topics kept alive for streams that name no jobs, until their job ends.
-    held: HashMap<JobId, Interest>,
-    /// From which sequence on a job that was first heard of through an announcement is of interest.
-    expected: HashMap<JobId, Option<u64>>,
-}
-
-/// What all watchers of many jobs share.
+/// What all watchers of many jobs share. Of its locks none is taken while another is held, nor while
+/// a topic's is.
 #[derive(Default)]
 pub(super) struct Feed {
     slots: Slots,
     pub(super) ring: Mutex<Ring>,
+    /// Topics kept alive for streams that name no jobs, until their job ends.
+    held: Mutex<HashMap<JobId, Interest>>,
     watchers: AtomicUsize,
     /// Of the watchers, those that name no jobs.
     open_ended: AtomicUsize,
@@ -65,23 +45,28 @@ impl Feed {
         self.watchers.load(Ordering::Acquire) > 0
     }
 
-    /// Takes in what was appended to a job's log. What a topic reads first is history, and covered
-    /// by snapshots, but for the events that an announcement told of.
-    pub(super) fn offer(&self, job: &Job, first_read: bool, entries: Vec<Entry>, now: Timestamp) {
+    /// Whether there is a stream that names no jobs: then every job is of interest.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Ordering::Acquire) > 0
+    }
+
+    /// Takes in what was appended to a job's log after its topic had read it. What a topic reads first
+    /// is history: covered by snapshots, or by [`Feed::introduce`].
+    pub(super) fn offer(&self, job: &Job, entries: Vec<Entry>, now: Timestamp) {
+        let millis = event_millis(job, now);
         let mut ring = self.ring.lock();
-        let from = if first_read {
-            match ring.expected.remove(&job.id) {
-                Some(sequence) => sequence.unwrap_or(job.position.sequence),
-                None => return,
-            }
-        } else {
-            0
-        };
-        for entry in entries.into_iter().filter(|e| e.sequence >= from) {
-            let millis = event_millis(job, now);
-            let ends = event::glance(&entry.line).end.is_some();
-            ring.push(job, entry.sequence, entry.line, ends, millis);
+        for Entry { sequence, line } in entries {
+            // The terminal event is the last one of its log (law 2).
+            let ends = job.status.is_terminal() && sequence == job.position.sequence;
+            let news = News {
+                sequence,
+                line,
+                ends,
+                resets: false,
+            };
+            ring.push(job, millis, news);
         }
+        ring.remember(job);
         drop(ring);
         self.slots.wake_all();
     }
@@ -90,17 +75,50 @@ impl Feed {
     pub(super) fn offer_reset(&self, job: &Job, before: Position, now: Timestamp) {
         let requested = before.to_string();
         let line = snapshot::encode(job, snapshot::Reason::Reset(&requested), now);
-        let ends = job.status.is_terminal();
-        let mut ring = self.ring.lock();
-        ring.expected.remove(&job.id);
-        ring.push(
-            job,
-            job.position.sequence,
+        self.offer_head(job, line, true, now);
+    }
+
+    /// Tells of a job that was announced, and told up to `told` before, what is true of it now. One
+    /// that was told up to its head has no need of this.
+    ///
+    /// An announcement says nothing but that a log is worth reading: if it is the log's newest event
+    /// that was announced, it is told; else it is the state, and never what came before it.
+    pub(super) fn introduce(
+        &self,
+        job: &Job,
+        told: Option<Position>,
+        newest: Option<Bytes>,
+        announced: Announced,
+        now: Timestamp,
+    ) {
+        if !self.is_open_ended() {
+            return;
+        }
+        let head = job.position;
+        if let Some(told) = told
+            && (told.epoch != head.epoch || told.sequence > head.sequence)
+        {
+            // What was told is no longer in the log.
+            self.offer_reset(job, told, now);
+            return;
+        }
+        let line = newest
+            .filter(|_| announced.is(head.sequence))
+            .unwrap_or_else(|| snapshot::encode(job, snapshot::Reason::Beginning, now));
+        self.offer_head(job, line, false, now);
+    }
+
+    /// Tells of a job that stands where `line` says.
+    fn offer_head(&self, job: &Job, line: Bytes, resets: bool, now: Timestamp) {
+        let news = News {
+            sequence: job.position.sequence,
             line,
-            ends,
-            event_millis(job, now),
-        );
-        ring.mark_last_as_snapshot(job.position.sequence);
+            ends: job.status.is_terminal(),
+            resets,
+        };
+        let mut ring = self.ring.lock();
+        ring.push(job, event_millis(job, now), news);
+        ring.remember(job);
         drop(ring);
         self.slots.wake_all();
     }
@@ -110,43 +128,45 @@ impl Feed {
         if !self.is_watched() {
             return;
         }
-        let line = lost_line(last_known, LOST_ID, now);
+        let news = News {
+            sequence: u64::MAX,
+            line: lost_line(last_known, LOST_ID, now),
+            ends: true,
+            resets: true,
+        };
         let mut ring = self.ring.lock();
-        ring.push(last_known, u64::MAX, line, true, now.as_millis());
-        ring.mark_last_as_snapshot(u64::MAX);
+        ring.push(last_known, now.as_millis(), news);
+        // Should it turn up again, that is news.
+        ring.forget(&last_known.id);
         drop(ring);
         self.slots.wake_all();
     }
 
-    pub(super) fn release(&self, job_id: &JobId) {
-        let mut ring = self.ring.lock();
-        ring.expected.remove(job_id);
-        let interest = ring.held.remove(job_id);
-        drop(ring);
-        drop(interest);
+    /// How far the job was told.
+    pub(super) fn told(&self, job_id: &JobId) -> Option<Told> {
+        self.ring.lock().told(job_id)
     }
 
-    /// Whether the end of a job is among what was offered last.
-    fn has_told_the_end_of(&self, job_id: &JobId) -> bool {
-        let ring = self.ring.lock();
-        ring.items
-            .iter()
-            .any(|item| item.ends && item.job_id == *job_id)
-    }
-
-    pub(super) fn hold(&self, interest: Interest) {
-        let mut ring = self.ring.lock();
-        let job_id = interest.topic().job_id.clone();
-        if ring.held.len() < MAX_HELD && self.open_ended.load(Ordering::Acquire) > 0 {
-            let topic = Arc::clone(&interest.0);
-            let previous = ring.held.insert(job_id.clone(), interest);
-            drop(ring);
-            drop(previous);
-            // Its pump may have let go of it before it was held.
-            if topic.is_over() {
-                self.release(&job_id);
+    /// Keeps a topic alive until its job ends. To be called by whoever holds an [`Interest`] in it,
+    /// or is its pump.
+    pub(super) fn hold(&self, topic: &Arc<Topic>) {
+        {
+            let mut held = self.held.lock();
+            let room = held.len() < MAX_HELD && !held.contains_key(&topic.job_id);
+            if !room || !self.is_open_ended() {
+                return;
             }
+            held.insert(topic.job_id.clone(), Interest::new(topic));
         }
+        // Its pump may have let go of it before it was held.
+        if topic.is_over() {
+            self.release(&topic.job_id);
+        }
+    }
+
+    pub(super) fn release(&self, job_id: &JobId) {
+        let interest = self.held.lock().remove(job_id);
+        drop(interest);
     }
 }
 
@@ -156,61 +176,36 @@ fn event_millis(job: &Job, now: Timestamp) -> i64 {
     job.updated_at.map_or(now, |at| at.min(now)).as_millis()
 }
 
-impl Ring {
-    fn mark_last_as_snapshot(&mut self, sequence: u64) {
-        if let Some(item) = self.items.back_mut() {
-            item.stands_for = Some(sequence);
-        }
-    }
-
-    fn push(&mut self, job: &Job, sequence: u64, line: Bytes, ends: bool, millis: i64) {
-        self.last_millis = self.last_millis.max(millis);
-        self.items.push_back(Item {
-            job_id: job.id.clone(),
-            client_id: job.client_id.clone(),
-            sequence,
-            frame: sse::event(&id(self.last_millis), &line),
-            line,
-            ends,
-            stands_for: None,
-        });
-        self.next += 1;
-        if self.items.len() > RING {
-            self.items.pop_front();
-        }
-    }
-}
-
-/// The SSE id of a moment.
-pub(super) fn id(millis: i64) -> String {
-    format!("m-{millis}")
-}
-
-/// The moment that an SSE id names.
-pub(super) fn parse_id(cursor: &str) -> Option<i64> {
-    let digits = cursor.strip_prefix("m-")?;
-    let plain = digits.bytes().all(|b| b.is_ascii_digit());
-    digits.parse().ok().filter(|_| plain)
-}
-
 impl Shared {
-    /// An announcement of a job that nobody watches by name.
-    pub(super) fn hint_feed(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
-        if self.feed.open_ended.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        {
-            let mut ring = self.feed.ring.lock();
-            if ring.held.len() >= MAX_HELD {
-                metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
-                return;
+    /// The job was announced, or else heard of: whoever watches it reads its log again, and streams
+    /// that name no jobs learn of it.
+    pub(super) fn hint(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
+        let topic = self.topics.lock().get(job_id).cloned();
+        let open_ended = self.feed.is_open_ended();
+        match topic {
+            Some(topic) => {
+                if open_ended {
+                    topic.announce(sequence);
+                }
+                topic.hint.notify_one();
             }
-            ring.expected.insert(job_id.clone(), sequence);
+            None if open_ended => self.make_known(job_id, sequence),
+            None => {}
         }
-        match self.interest(job_id, false) {
-            Some(interest) => self.feed.hold(interest),
-            None => self.feed.release(job_id),
-        }
+    }
+
+    /// An announcement of a job that nobody watches by name.
+    fn make_known(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
+        let room = self.feed.held.lock().len() < MAX_HELD;
+        let interest = room.then(|| self.interest(job_id, false)).flatten();
+        let Some(interest) = interest else {
+            metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
+            return;
+        };
+        let topic = interest.topic();
+        topic.announce(sequence);
+        topic.hint.notify_one();
+        self.feed.hold(topic);
     }
 }
 
@@ -224,7 +219,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             () = shared.feed.lapsed.notified() => {}
             () = shared.shutdown.cancelled() => return,
         }
-        if shared.feed.open_ended.load(Ordering::Acquire) == 0 {
+        if !shared.feed.is_open_ended() {
             asked_at = (shared.clock)();
             continue;
         }
@@ -234,9 +229,14 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             Ok(job_ids) => {
                 asked_at = asking_at;
                 for job_id in job_ids {
-                    let tracked = shared.topics.lock().contains_key(&job_id);
-                    if !tracked && !shared.feed.has_told_the_end_of(&job_id) {
-                        shared.hint_feed(&job_id, None);
+                    let topic = shared.topics.lock().get(&job_id).cloned();
+                    let head = topic.and_then(|topic| topic.state().head());
+                    let is_told = shared
+                        .feed
+                        .told(&job_id)
+                        .is_some_and(|told| head.map_or(told.ended, |head| told.position == head));
+                    if !is_told {
+                        shared.hint(&job_id, None);
                     }
                 }
             }
@@ -269,14 +269,22 @@ impl AsRef<Slots> for Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let mut freed = Vec::new();
+        // Asked again under the lock: who came meanwhile holds and reads only after it.
         if self.open_ended && self.feed.open_ended.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut ring = self.feed.ring.lock();
-            ring.expected.clear();
-            freed.extend(ring.held.drain());
+            let mut held = self.feed.held.lock();
+            let freed = if self.feed.is_open_ended() {
+                HashMap::new()
+            } else {
+                std::mem::take(&mut *held)
+            };
+            drop(held);
+            drop(freed);
         }
         if self.feed.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.feed.ring.lock().items.clear();
+            let mut ring = self.feed.ring.lock();
+            if !self.feed.is_watched() {
+                ring.clear();
+            }
         }
     }
 }

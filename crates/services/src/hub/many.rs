@@ -3,56 +3,68 @@
 //! All such watchers share one ring of frames, the feed. Who falls out of it begins again with
 //! snapshots. Ids are `m-<milliseconds>`; the one at which a stream of named jobs ended is
 //! [`END_MILLIS`], so that its reconnect is recognised whatever the clocks say.
+//!
+//! One job of which nothing can be learnt holds nobody up: the stream begins without it, and is given
+//! its state when it has one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::JobId;
+use conch_domain::{Job, JobId};
 use conch_wire::{snapshot, sse};
-use futures::StreamExt;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::feed::{Home, id, parse_id};
+use super::feed::Home;
+use super::floors::Floors;
 use super::follow::Follow;
-use super::selection::{NoRoom, Selection, selected, settle};
+use super::ring::{id, parse_id};
+use super::selection::{Listed, Selection, list};
+use super::topic::Phase;
+use super::waiting::{Settled, Waiting};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
-/// Snapshots prepared at once.
-const CONCURRENCY: usize = 16;
 /// The last line of a stream whose named jobs have all ended.
 const CLOSING: &[u8] = b": Connection closing - all jobs ended\n";
 /// The id of the end: the last millisecond of the year 9999.
 const END_MILLIS: i64 = 253_402_300_799_999;
 
-/// How a stream begins, or begins again.
-struct Beginning {
-    frames: Vec<Bytes>,
-    /// The last snapshot once more under the id of the end, for when there is nothing after it.
-    last_as_end: Option<Bytes>,
-    /// Sequence that each snapshot stands for: older events in the ring are known already.
-    floors: HashMap<JobId, u64>,
-    /// Named jobs that have not ended, kept alive.
-    unfinished: HashMap<JobId, Interest>,
-    known: usize,
-    /// A named job is missing, because too many are watched already.
-    found_no_room: bool,
+/// Why there is no stream.
+pub(super) enum NoStream {
+    /// The cursor is at the end of all that is named.
+    Ended,
+    /// None of the named jobs exists.
+    Unknown,
+    /// A named job can't be watched, because too many are.
+    NoRoom,
 }
 
 pub(super) struct ManyWatcher {
     registration: Registration<Home>,
     shared: Arc<Shared>,
     selection: Selection,
-    beginning: Option<BoxFuture<'static, Beginning>>,
-    begun: Option<Beginning>,
-    floors: HashMap<JobId, u64>,
+    /// Which jobs to begin with, or to begin again with, as long as that isn't known.
+    listing: Option<BoxFuture<'static, Listed>>,
+    /// When that was asked for, until the last of them was told.
+    listed_at: Option<i64>,
+    /// Of the jobs to begin with, those of which nothing is known yet.
+    waiting: Waiting,
+    /// Of the jobs to begin with, those whose state the stream is given next.
+    settled: Vec<Settled>,
+    floors: Floors,
+    /// Named jobs that have not ended, kept alive.
     unfinished: HashMap<JobId, Interest>,
+    /// Index in the ring.
     next_item: u64,
+    /// The moment up to which the stream has told everything.
     last_millis: i64,
-    ended: bool,
+    /// What a stream of named jobs told last: should it turn out that there is nothing to come, it is
+    /// told once more under the id of the end.
+    last_line: Option<Bytes>,
+    found_no_room: bool,
 }
 
 impl Follow for ManyWatcher {
@@ -65,200 +77,232 @@ impl Follow for ManyWatcher {
     }
 
     fn follow(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> bool {
-        if let Some(beginning) = &mut self.beginning
-            && let Poll::Ready(begun) = beginning.as_mut().poll(cx)
-        {
-            self.beginning = None;
-            self.begun = Some(begun);
+        if let Some(listing) = &mut self.listing {
+            let Poll::Ready(listed) = listing.poll_unpin(cx) else {
+                return false;
+            };
+            self.wait_for(listed);
         }
-        if let Some(begun) = self.begun.take() {
-            if begun.found_no_room {
-                out.push(self.shared.not_now());
-                return true;
-            }
-            self.take_up(begun, out);
+        if self.found_no_room {
+            out.push(self.shared.not_now());
+            return true;
         }
-        if self.beginning.is_none() && !self.ended {
+        while let Poll::Ready(Some(settled)) = self.waiting.poll_next(cx) {
+            self.settled.push(settled);
+        }
+        let due = out.len();
+        self.take_up(out);
+        if !self.is_over() {
             self.catch_up(cx, out);
         }
-        if self.ended {
+        if !self.is_over() {
+            return false;
+        }
+        // If nothing was ever told there is no end to tell of: the reconnect is answered 404.
+        if let Some(line) = self.last_line.take() {
+            if out.len() > due {
+                out.pop();
+            }
+            out.push(sse::event(&id(END_MILLIS), &line));
             out.push(Bytes::from_static(CLOSING));
         }
-        self.ended
+        true
     }
 }
 
 impl ManyWatcher {
-    /// None when the cursor is at the end of all that is named.
+    /// Waits at most `attach_patience` for the states to begin with. Cancel-safe.
     pub(super) async fn attach(
         shared: Arc<Shared>,
         selection: Selection,
         cursor: Option<&str>,
-    ) -> Option<Self> {
-        let since = cursor.and_then(parse_id);
+    ) -> Result<Self, NoStream> {
+        let cursor = cursor.and_then(parse_id);
+        let is_at_end = cursor == Some(END_MILLIS) && selection.names_jobs();
+        let now = (shared.clock)().as_millis();
+        let since = cursor.filter(|at| *at != END_MILLIS).map(|at| at.min(now));
         let home = Home::new(Arc::clone(&shared.feed), !selection.names_jobs());
         let registration = Registration::new(home, Arc::clone(&shared.beats));
-        let next_item = shared.feed.ring.lock().next;
+        let next_item = shared.feed.ring.lock().next();
         let mut watcher = Self {
             registration,
-            next_item,
             selection,
-            beginning: None,
-            begun: None,
-            floors: HashMap::new(),
+            listing: None,
+            listed_at: None,
+            waiting: Waiting::default(),
+            settled: Vec::new(),
+            floors: Floors::default(),
             unfinished: HashMap::new(),
-            last_millis: since
-                .filter(|s| *s != END_MILLIS)
-                .unwrap_or_else(|| (shared.clock)().as_millis()),
-            ended: false,
+            next_item,
+            last_millis: since.unwrap_or(now),
+            last_line: None,
+            found_no_room: false,
             shared,
         };
-        let mut beginning = watcher.begin(since);
-        tokio::select! {
-            begun = &mut beginning => {
-                let at_end = since == Some(END_MILLIS) && watcher.selection.names_jobs();
-                if at_end && begun.unfinished.is_empty() && !begun.found_no_room {
-                    return None;
-                }
-                watcher.begun = Some(begun);
+        watcher.begin(since);
+        let patience = watcher.shared.settings.attach_patience;
+        let settled = tokio::time::timeout(patience, watcher.settle()).await;
+        if watcher.found_no_room {
+            return Err(NoStream::NoRoom);
+        }
+        // What has not settled by then is waited for on the stream.
+        if watcher.selection.names_jobs() && settled.is_ok() {
+            let ended = |settled| watcher.look_at(settled, |job| job.status.is_terminal());
+            let known: Vec<bool> = watcher.settled.iter().filter_map(ended).collect();
+            if is_at_end && known.iter().all(|ended| *ended) {
+                return Err(NoStream::Ended);
             }
-            () = tokio::time::sleep(watcher.shared.settings.attach_patience) => {
-                watcher.beginning = Some(beginning);
+            if known.is_empty() {
+                return Err(NoStream::Unknown);
             }
         }
-        Some(watcher)
+        Ok(watcher)
     }
 
-    /// Whether a named job can't be watched, because too many are.
-    pub(super) fn found_no_room(&self) -> bool {
-        self.begun.as_ref().is_some_and(|b| b.found_no_room)
+    /// Begins, or begins again: with the unfinished jobs and those that changed since.
+    fn begin(&mut self, since: Option<i64>) {
+        let listing = list(Arc::clone(&self.shared), self.selection.clone(), since);
+        self.listing = Some(Box::pin(listing));
+        self.waiting = Waiting::default();
+        self.settled = Vec::new();
+        self.floors = Floors::default();
     }
 
-    /// Whether none of the named jobs exists, as far as is known.
-    pub(super) fn names_nothing_known(&self) -> bool {
-        self.selection.names_jobs() && self.begun.as_ref().is_some_and(|b| b.known == 0)
+    /// Waits until all jobs to begin with have settled, if there is room for them. Cancel-safe.
+    async fn settle(&mut self) {
+        if let Some(listing) = &mut self.listing {
+            let listed = listing.await;
+            self.wait_for(listed);
+        }
+        if self.found_no_room {
+            return;
+        }
+        while let Some(settled) = self.waiting.next().await {
+            self.settled.push(settled);
+        }
     }
 
-    fn begin(&self, since: Option<i64>) -> BoxFuture<'static, Beginning> {
-        let shared = Arc::clone(&self.shared);
-        let selection = self.selection.clone();
-        Box::pin(async move { begin(&shared, &selection, since).await })
+    fn wait_for(&mut self, listed: Listed) {
+        self.listing = None;
+        self.listed_at = Some(listed.asked_at);
+        for (place, job_id) in listed.job_ids.into_iter().enumerate() {
+            match self.shared.interest(&job_id, false) {
+                Some(interest) => self.waiting.push(place, interest),
+                // To leave out a job that was named would tell of an end that nobody told of.
+                None => self.found_no_room |= self.selection.names_jobs(),
+            }
+        }
     }
 
-    fn take_up(&mut self, begun: Beginning, out: &mut Vec<Bytes>) {
-        out.extend(begun.frames);
-        self.floors = begun.floors;
-        self.unfinished = begun.unfinished;
-        if self.selection.names_jobs() && self.unfinished.is_empty() {
-            if let Some(frame) = begun.last_as_end {
+    /// Looks at a job, if there is one and the stream is about it.
+    fn look_at<T>(&self, settled: &Settled, look: impl FnOnce(&Job) -> T) -> Option<T> {
+        let state = settled.interest.as_ref()?.topic().state();
+        let job = state.job.as_ref().filter(|_| state.phase != Phase::Lost)?;
+        let selected = self.selection.includes(&job.id, job.client_id.as_ref());
+        selected.then(|| look(job))
+    }
+
+    /// Pushes the states of the jobs that have settled, in the order in which they were listed.
+    fn take_up(&mut self, out: &mut Vec<Bytes>) {
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.sort_unstable_by_key(|settled| settled.place);
+        // Before any state is looked at: what the ring has up to here is in the states.
+        let covered = self.shared.feed.ring.lock().next();
+        let now = (self.shared.clock)();
+        let mut last = None;
+        for settled in settled {
+            let job = self.look_at(&settled, Job::clone);
+            let (Some(job), Some(interest)) = (job, settled.interest) else {
+                self.unfinished.remove(&settled.job_id);
+                continue;
+            };
+            let line = snapshot::encode(&job, snapshot::Reason::Beginning, now);
+            out.push(sse::event(&id(self.last_millis), &line));
+            last = Some(line);
+            self.floors.set(job.id.clone(), job.position, covered);
+            if job.status.is_terminal() {
+                self.unfinished.remove(&job.id);
+            } else if self.selection.names_jobs() {
+                self.unfinished.insert(job.id.clone(), interest);
+            } else {
+                self.shared.feed.hold(interest.topic());
+            }
+        }
+        if self.waiting.is_empty()
+            && let Some(listed_at) = self.listed_at.take()
+        {
+            // Not before the last of them: who is cut off in between must be given all of them again.
+            self.last_millis = self.last_millis.max(listed_at);
+            if let Some(line) = &last {
                 out.pop();
-                out.push(frame);
+                out.push(sse::event(&id(self.last_millis), line));
             }
-            self.ended = true;
         }
+        self.remember(last);
+    }
+
+    fn remember(&mut self, line: Option<Bytes>) {
+        if self.selection.names_jobs() && line.is_some() {
+            self.last_line = line;
+        }
+    }
+
+    /// Whether all jobs that are named have ended, of those that there are.
+    fn is_over(&self) -> bool {
+        self.selection.names_jobs()
+            && self.listing.is_none()
+            && self.waiting.is_empty()
+            && self.unfinished.is_empty()
     }
 
     /// Pushes what the feed has for this watcher.
     fn catch_up(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) {
         let feed = Arc::clone(&self.shared.feed);
         let ring = feed.ring.lock();
-        let oldest = ring.next - ring.items.len() as u64;
-        if self.next_item < oldest {
+        let Some(items) = ring.items_from(self.next_item) else {
             // Fell out of the ring: begin again from the last state that was seen.
-            self.next_item = ring.next;
+            self.next_item = ring.next();
             drop(ring);
-            self.beginning = Some(self.begin(Some(self.last_millis)));
+            self.begin(Some(self.last_millis));
             cx.waker().wake_by_ref();
             return;
-        }
+        };
+        // A resume asks for what changed since its cursor: it may not be after a state that is still
+        // to come. Whoever names jobs is given all of them again anyway.
+        let holds_back = !self.selection.names_jobs() && !self.waiting.is_empty();
         let mut released = Vec::new();
-        for item in ring.items.iter().skip((self.next_item - oldest) as usize) {
+        let mut last = None;
+        for item in items {
+            let index = self.next_item;
             self.next_item += 1;
-            if !self
+            let selected = self
                 .selection
-                .includes(&item.job_id, item.client_id.as_ref())
-            {
+                .includes(&item.job_id, item.client_id.as_ref());
+            // What a job that is waited for has been through will be in its state.
+            if !selected || self.waiting.contains(&item.job_id) || self.floors.cover(item, index) {
                 continue;
             }
-            let floor = self.floors.get(&item.job_id).copied();
-            if let Some(sequence) = item.stands_for {
-                self.floors.insert(item.job_id.clone(), sequence);
-            } else if floor.is_some_and(|floor| item.sequence <= floor) {
-                continue;
-            }
+            out.push(if holds_back {
+                sse::event(&id(self.last_millis), &item.line)
+            } else {
+                item.frame.clone()
+            });
+            last = Some(item.line.clone());
             if item.ends {
                 released.extend(self.unfinished.remove(&item.job_id));
-                self.floors.remove(&item.job_id);
+                if self.is_over() {
+                    break;
+                }
             }
-            if item.ends && self.selection.names_jobs() && self.unfinished.is_empty() {
-                out.push(sse::event(&id(END_MILLIS), &item.line));
-                self.ended = true;
-                break;
-            }
-            out.push(item.frame.clone());
         }
-        self.last_millis = self.last_millis.max(ring.last_millis);
+        if !holds_back {
+            self.last_millis = self.last_millis.max(ring.last_millis());
+        }
         drop(ring);
         drop(released);
-    }
-}
-
-/// Prepares the snapshots that a stream begins with. Tries again for as long as Triton doesn't answer.
-async fn begin(shared: &Arc<Shared>, selection: &Selection, since: Option<i64>) -> Beginning {
-    let mut backoff = Duration::from_millis(100);
-    let job_ids = loop {
-        match selected(shared, selection, since).await {
-            Ok(ids) => break ids,
-            Err(error) => {
-                tracing::debug!(%error, "a stream over many jobs waits for Triton's list");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(shared.settings.position_check);
-            }
-        }
-    };
-    let mut begun = Beginning {
-        frames: Vec::new(),
-        last_as_end: None,
-        floors: HashMap::new(),
-        unfinished: HashMap::new(),
-        known: 0,
-        found_no_room: false,
-    };
-    let millis = since
-        .filter(|s| *s != END_MILLIS)
-        .unwrap_or(0)
-        .max((shared.clock)().as_millis());
-    let mut settled = futures::stream::iter(job_ids)
-        .map(|job_id| settle(shared, job_id))
-        .buffered(CONCURRENCY);
-    while let Some(interest) = settled.next().await {
-        let interest = match interest {
-            Ok(Some(interest)) => interest,
-            Ok(None) => continue,
-            Err(NoRoom) => {
-                // To leave out a job that was named would tell of an end that nobody told of.
-                begun.found_no_room |= selection.names_jobs();
-                continue;
-            }
-        };
-        let Some(job) = interest.topic().state().job.clone() else {
-            continue;
-        };
-        if !selection.includes(&job.id, job.client_id.as_ref()) {
-            continue;
-        }
-        begun.known += 1;
-        let line = snapshot::encode(&job, snapshot::Reason::Beginning, (shared.clock)());
-        begun.frames.push(sse::event(&id(millis), &line));
-        begun.last_as_end = Some(sse::event(&id(END_MILLIS), &line));
-        begun.floors.insert(job.id.clone(), job.position.sequence);
-        if !job.status.is_terminal() {
-            if selection.names_jobs() {
-                begun.unfinished.insert(job.id.clone(), interest);
-            } else {
-                shared.feed.hold(interest);
-            }
+        self.remember(last);
+        if !self.selection.names_jobs() {
+            self.floors.expire(self.next_item);
         }
     }
-    begun
 }

@@ -9,11 +9,14 @@
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
 mod feed;
+mod floors;
 mod follow;
 mod many;
 mod pump;
+mod ring;
 mod selection;
 mod topic;
+mod waiting;
 mod wake;
 mod watcher;
 
@@ -36,7 +39,7 @@ use crate::Clock;
 use crate::reconcile::Reconcile;
 use feed::Feed;
 use follow::Paced;
-use many::ManyWatcher;
+use many::{ManyWatcher, NoStream};
 pub use selection::Selection;
 use topic::{Phase, Topic};
 use wake::{Beats, SHARDS, Slots};
@@ -281,23 +284,19 @@ impl Hub {
             return self.turn_away();
         }
         match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
-            Some(watcher) if watcher.found_no_room() => self.turn_away(),
-            Some(watcher) if watcher.names_nothing_known() => Attached::Unknown,
-            Some(watcher) => {
+            Ok(watcher) => {
                 Attached::Stream(shared.counted(Kind::Many(Box::new(Paced::new(watcher)))))
             }
-            None => Attached::Ended,
+            Err(NoStream::Ended) => Attached::Ended,
+            Err(NoStream::Unknown) => Attached::Unknown,
+            Err(NoStream::NoRoom) => self.turn_away(),
         }
     }
 
     /// Something was appended to the job's log, at `sequence` if that is known: read it, if anybody
     /// watches. Costs nothing otherwise, and may be wrong.
     pub fn hint(&self, job_id: &JobId, sequence: Option<u64>) {
-        let topic = self.0.topics.lock().get(job_id).cloned();
-        match topic {
-            Some(topic) => topic.hint.notify_one(),
-            None => self.0.hint_feed(job_id, sequence),
-        }
+        self.0.hint(job_id, sequence);
     }
 
     /// Announcements may have been lost: every watched job's log is read again, spread over time.
@@ -367,8 +366,7 @@ impl Shared {
             topic.claimed.store(true, Ordering::Release);
         }
         // Under the map's lock, so that the pump can't take the topic away in between.
-        topic.interest.fetch_add(1, Ordering::AcqRel);
-        Some(Interest(topic))
+        Some(Interest::new(&topic))
     }
 
     /// The only line of a stream that finds no room: come back, but much later.
@@ -391,15 +389,20 @@ fn jittered(base: u64) -> u64 {
 struct Interest(Arc<Topic>);
 
 impl Interest {
-    fn topic(&self) -> &Topic {
+    /// To be called where the topic's pump can't take it away meanwhile.
+    fn new(topic: &Arc<Topic>) -> Self {
+        topic.interest.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(topic))
+    }
+
+    fn topic(&self) -> &Arc<Topic> {
         &self.0
     }
 }
 
 impl Clone for Interest {
     fn clone(&self) -> Self {
-        self.0.interest.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(&self.0))
+        Self::new(&self.0)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use conch_domain::{Job, JobId, Position};
 use conch_ports::{Entry, Error, Log};
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::topic::{Absence, Absorbed, Phase, Topic};
@@ -57,8 +58,16 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             tokio::select! {
                 gone = left(shared, topic) => if gone { return },
                 () = topic.revived.notified() => {}
+                // Streams that name no jobs may not have heard how this one ended.
+                () = topic.hint.notified() => if topic.is_announced() {
+                    look_again(shared, topic).await;
+                },
             }
             continue;
+        }
+        // What was announced up to here is in what is read now.
+        if topic.hint.notified().now_or_never().is_some() {
+            topic.lapsed.store(false, Ordering::Release);
         }
         let reason_to_wait = match round(shared, topic, silent).await {
             Ok(round) => {
@@ -129,7 +138,7 @@ async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
 }
 
 /// One look at the log, and at Triton where the log is absent or says nothing.
-async fn round(shared: &Shared, topic: &Topic, silent: bool) -> Result<Round, Error> {
+async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Round, Error> {
     match catch_up(shared, topic).await? {
         Round::News => return Ok(Round::News),
         // Of our own jobs nobody knows more than their logs.
@@ -207,7 +216,7 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
 }
 
 /// Reads the log from where the topic stands to its end, and ends the doubts of those who wait for that.
-async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
+async fn catch_up(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
     let round = read_on(shared, topic).await?;
     if topic.doubted.swap(false, Ordering::AcqRel) {
         topic.update(|state| state.confirmed += 1);
@@ -215,7 +224,7 @@ async fn catch_up(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     Ok(round)
 }
 
-async fn read_on(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
+async fn read_on(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
     let _in_order = topic.reading.lock().await;
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
@@ -234,12 +243,16 @@ async fn read_on(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
         };
         let (job, entries) = (log.job.clone(), log.entries.clone());
         match topic.absorb(log, after, shared.settings.history_limit) {
-            Absorbed::Nothing => return Ok(Round::Nothing),
+            Absorbed::Nothing => {
+                introduce(shared, topic);
+                return Ok(Round::Nothing);
+            }
             Absorbed::News => {
                 // Asked only now: who came before this may have seen the state before it.
                 if shared.feed.is_watched() {
                     tell_feed(shared, &job, before, entries);
                 }
+                introduce(shared, topic);
                 return Ok(Round::News);
             }
             Absorbed::Elsewhere => after = 0,
@@ -247,28 +260,56 @@ async fn read_on(shared: &Shared, topic: &Topic) -> Result<Round, Error> {
     }
 }
 
-/// Tells the watchers of many jobs what is new of one whose topic stood at `before`.
+/// Tells the watchers of many jobs what is new of one whose topic stood at `before`. What a topic
+/// reads first is no news: who begins with the job is given its state.
 fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<Entry>) {
-    let now = (shared.clock)();
     let Some(before) = before else {
-        shared.feed.offer(job, true, entries, now);
         return;
     };
+    let now = (shared.clock)();
     let follows = before.epoch == job.position.epoch
         && entries
             .first()
             .is_some_and(|entry| entry.sequence == before.sequence + 1);
     if follows {
-        shared.feed.offer(job, false, entries, now);
+        shared.feed.offer(job, entries, now);
     } else {
         shared.feed.offer_reset(job, before, now);
+    }
+}
+
+/// Sees to it that streams that name no jobs know of one that was announced, up to where its topic
+/// stands. To be called while the topic's `reading` is held, so that it is told in order.
+fn introduce(shared: &Shared, topic: &Arc<Topic>) {
+    let Some(announced) = topic.take_announced() else {
+        return;
+    };
+    let told = shared.feed.told(&topic.job_id).map(|told| told.position);
+    let untold = {
+        let state = topic.state();
+        let job = state.job.as_ref().filter(|job| told != Some(job.position));
+        job.map(|job| (job.clone(), state.newest_line()))
+    };
+    if let Some((job, newest)) = untold {
+        let now = (shared.clock)();
+        shared.feed.introduce(&job, told, newest, announced, now);
+    }
+    if !topic.is_over() {
+        shared.feed.hold(topic);
+    }
+}
+
+/// Reads the log of a job that seems to be over.
+async fn look_again(shared: &Shared, topic: &Arc<Topic>) {
+    if let Err(error) = catch_up(shared, topic).await {
+        tracing::debug!(job.id = %topic.job_id, %error, "log of an ended job out of reach");
     }
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
 /// behind, because another process streamed the event first. False: the log is out of reach, and
 /// nothing is known.
-pub(super) async fn refresh(shared: &Shared, topic: &Topic) -> bool {
+pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
     match catch_up(shared, topic).await {
         Ok(_) => {
             topic.revived.notify_one();

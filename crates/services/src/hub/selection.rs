@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::{ClientId, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, JobFilter, Paging};
 
-use super::topic::Phase;
-use super::{Interest, Shared};
+use super::Shared;
 
 /// Jobs that a stream begins with at most, newest first.
 const MAX_SNAPSHOTS: usize = 1000;
@@ -37,27 +37,28 @@ impl Selection {
     }
 }
 
-/// Too many jobs are watched already.
-pub(super) struct NoRoom;
+/// The jobs that a stream begins with.
+pub(super) struct Listed {
+    /// When they were asked for.
+    pub(super) asked_at: i64,
+    /// Newest first; those that are named as they were named.
+    pub(super) job_ids: Vec<JobId>,
+}
 
-/// The job's topic as soon as something is known of it; none when there is no such job.
-pub(super) async fn settle(
-    shared: &Arc<Shared>,
-    job_id: JobId,
-) -> Result<Option<Interest>, NoRoom> {
-    let interest = shared.interest(&job_id, false).ok_or(NoRoom)?;
+/// As [`selected`]. Tries again for as long as Triton doesn't answer.
+pub(super) async fn list(shared: Arc<Shared>, selection: Selection, since: Option<i64>) -> Listed {
+    let mut backoff = Duration::from_millis(100);
     loop {
-        let settled = interest.topic().settled.notified();
-        tokio::pin!(settled);
-        settled.as_mut().enable();
-        match interest.topic().state().phase {
-            Phase::Loading => {}
-            Phase::Lost => return Ok(None),
-            Phase::Live | Phase::Ended(_) => break,
+        let asked_at = (shared.clock)().as_millis();
+        match selected(&shared, &selection, since).await {
+            Ok(job_ids) => return Listed { asked_at, job_ids },
+            Err(error) => {
+                tracing::debug!(%error, "a stream over many jobs waits for Triton's list");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(shared.settings.position_check);
+            }
         }
-        settled.await;
     }
-    Ok(Some(interest))
 }
 
 /// The jobs that a stream begins with, newest first.

@@ -101,6 +101,11 @@ impl State {
         })
     }
 
+    /// The newest event's line, where it is kept.
+    pub(super) fn newest_line(&self) -> Option<Bytes> {
+        self.frames.back().and_then(|frame| sse::data(&frame.bytes))
+    }
+
     /// The frames from `sequence` on; none when it is before the front.
     pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
         let skip = sequence.checked_sub(self.front())?;
@@ -115,6 +120,8 @@ pub(super) struct Topic {
     /// Changes with every change of the state, so that a watcher woken for a heartbeat needs no lock.
     version: AtomicU64,
     state: Mutex<State>,
+    /// What was announced of the job since streams that name none were last told of it.
+    announced: AtomicU64,
     /// Tells the pump to read the log again.
     pub(super) hint: Notify,
     /// The subscription was interrupted: read again, but not all topics at once.
@@ -135,6 +142,21 @@ pub(super) struct Topic {
     pub(super) settled: Notify,
     /// Tells a pump that has ended its reading that somebody else has read the log.
     pub(super) revived: Notify,
+}
+
+/// That a job was announced, perhaps with a number, perhaps by a forger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Announced(u64);
+
+const NOT_ANNOUNCED: u64 = 0;
+/// No log gets that far.
+const WITHOUT_A_NUMBER: u64 = u64::MAX;
+
+impl Announced {
+    /// Whether it was this event that was announced.
+    pub(super) fn is(self, sequence: u64) -> bool {
+        self.0 == sequence
+    }
 }
 
 /// What reading the log brought.
@@ -164,6 +186,7 @@ impl Topic {
                 absent: None,
                 confirmed: 0,
             }),
+            announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
@@ -183,6 +206,31 @@ impl Topic {
 
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// The job was announced, with this number if any. Of several numbers the last one counts.
+    pub(super) fn announce(&self, sequence: Option<u64>) {
+        match sequence.filter(|sequence| *sequence != NOT_ANNOUNCED) {
+            Some(sequence) => self.announced.store(sequence, Ordering::Release),
+            // Says less than a number that is there already.
+            None => drop(self.announced.compare_exchange(
+                NOT_ANNOUNCED,
+                WITHOUT_A_NUMBER,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )),
+        }
+    }
+
+    /// Whether the job was announced and has not been looked at since.
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced.load(Ordering::Acquire) != NOT_ANNOUNCED
+    }
+
+    /// What was announced; asks once.
+    pub(super) fn take_announced(&self) -> Option<Announced> {
+        let announced = self.announced.swap(NOT_ANNOUNCED, Ordering::AcqRel);
+        (announced != NOT_ANNOUNCED).then_some(Announced(announced))
     }
 
     /// Whether nothing more can come, as far as is known.

@@ -328,6 +328,29 @@ async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_only_triton_knows_waits_for_room_among_the_foreign_ones() {
+    let mut memory = conch_memory::Settings::default();
+    memory.quotas.foreign_jobs = 1;
+    let world = World::with(memory, Settings::default());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let say = |kind: &str| {
+        let event = format!(r#"{{"event_type":"{kind}","job_id":"made-up"}}"#);
+        world.faults.announce_raw(event);
+    };
+    say("job:started");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.triton.set_job(told("j", JobStatus::Completed));
+    let mut eyes = world.watch("j", None).await;
+    // Silence, however long, is no end that nobody told of.
+    let waiting = tokio::time::timeout(Duration::from_mins(10), eyes.events(1)).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    say("job:failed");
+    let story = eyes.rest().await;
+    assert_eq!(data(&story[1])["event_type"], "job:completed");
+    assert_eq!(ids(&story)[2], CLOSING);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
     let world = World::new();
     let mut job = world.foreign_job("j");

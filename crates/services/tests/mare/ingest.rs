@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{World, data, ids, job_id};
+use crate::world::{MAX_EVENT_BYTES, World, data, ids, job_id};
 
 /// A world that listens already.
 async fn listening() -> World {
@@ -112,6 +112,63 @@ async fn rubbish_on_the_channel_is_passed_over() {
         "a\r\nb",
         "on one line, whatever it says"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_event_of_too_many_bytes_is_dropped_and_an_announcement_is_not() {
+    let world = listening().await;
+    let sized = |job_id: &str, bytes: usize| {
+        let empty = json!({"event_type":"x:y","job_id":job_id,"filler":""}).to_string();
+        let filler = "x".repeat(bytes - empty.len());
+        json!({"event_type":"x:y","job_id":job_id,"filler":filler})
+    };
+    say(&world, &sized("fits", MAX_EVENT_BYTES));
+    say(&world, &sized("over", MAX_EVENT_BYTES + 1));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let log = async |id| world.memory.bus().read(&job_id(id), 0, 0).await.unwrap();
+    assert!(log("fits").await.is_some());
+    assert!(log("over").await.is_none());
+
+    // What our own announce is only a hint, however long.
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    let begun = tokio::time::Instant::now();
+    world.faults.lose_announcements(|_, _| true);
+    job.progress(50).await;
+    let mut announced = sized("j", MAX_EVENT_BYTES + 1);
+    announced["sequence"] = json!(3);
+    announced["epoch"] = json!("0000abcd");
+    say(&world, &announced);
+    assert_eq!(data(&eyes.events(1).await[0])["progress"], 50);
+    assert!(begun.elapsed() < Duration::from_secs(1), "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_more_foreign_jobs_than_there_may_be_are_dropped() {
+    let mut memory = conch_memory::Settings::default();
+    memory.quotas.foreign_jobs = 2;
+    let world = World::with(memory, conch_services::hub::Settings::default());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let tell = async |kind: &str, id: &str| {
+        say(&world, &json!({"event_type":kind,"job_id":id}));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let sequence = async |id| {
+        let log = world.memory.bus().read(&job_id(id), 0, 0).await.unwrap();
+        log.map(|log| log.job.position.sequence)
+    };
+    for id in ["a", "b", "c"] {
+        tell("job:started", id).await;
+    }
+    assert_eq!(sequence("c").await, None, "a third one finds no room");
+    tell("job:completed", "a").await;
+    tell("data:generated", "b").await;
+    assert_eq!(sequence("a").await, Some(2), "those that are there go on");
+    assert_eq!(sequence("b").await, Some(2));
+    tell("data:generated", "c").await;
+    assert_eq!(sequence("c").await, Some(1), "an end makes room");
 }
 
 #[tokio::test(start_paused = true)]

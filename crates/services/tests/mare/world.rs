@@ -8,14 +8,19 @@ use bytes::Bytes;
 use conch_domain::{ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Timestamp};
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, Fence, Published, QueueEffect};
-use conch_services::hub::{Attached, Hub, Next, Settings, Watcher};
+use conch_services::hub::{Attached, Hub, Next, Selection, Settings, Watcher};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
 use conch_services::lookup::{self, Lookup};
 use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
-use conch_wire::event;
+use conch_wire::{event, sse};
 use tokio_util::sync::CancellationToken;
 
+/// Longest foreign event that these worlds take.
+pub(crate) const MAX_EVENT_BYTES: usize = 64 * 1024;
+const ACCEPT: ForeignEvents = ForeignEvents::Accept {
+    max_bytes: MAX_EVENT_BYTES,
+};
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
@@ -41,7 +46,7 @@ impl World {
     }
 
     pub(crate) fn with(memory: conch_memory::Settings, settings: hub::Settings) -> Self {
-        Self::build(memory, settings, ForeignEvents::Accept)
+        Self::build(memory, settings, ACCEPT)
     }
 
     pub(crate) fn ignoring_foreign_events() -> Self {
@@ -112,7 +117,7 @@ impl World {
                 hub: hub.clone(),
                 cache_results: None,
             },
-            ForeignEvents::Accept,
+            ACCEPT,
             clock(),
             self.shutdown.clone(),
         ));
@@ -143,6 +148,20 @@ impl World {
             other => panic!("expected a stream, got {}", name(&other)),
         }
     }
+
+    pub(crate) async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Eyes {
+        match self.hub.watch_many(selection, cursor).await {
+            Attached::Stream(watcher) => Eyes(watcher),
+            other => panic!("expected a stream, got {}", name(&other)),
+        }
+    }
+
+    /// Announces an event of which nothing is true but perhaps the job's id.
+    pub(crate) fn forge(&self, id: &str, sequence: u64) {
+        self.faults.announce_raw(format!(
+            r#"{{"event_type":"job:failed","timestamp":"2025-12-01T08:55:49","job_id":"{id}","status":"failed","error_message":"forged","sequence":{sequence},"epoch":"0000abcd"}}"#
+        ));
+    }
 }
 
 pub(crate) fn name(attached: &Attached) -> &'static str {
@@ -151,6 +170,14 @@ pub(crate) fn name(attached: &Attached) -> &'static str {
         Attached::Ended => "Ended",
         Attached::Unknown => "Unknown",
         Attached::Full(_) => "Full",
+    }
+}
+
+/// A stream that names these jobs.
+pub(crate) fn named(ids: &[&str]) -> Selection {
+    Selection {
+        job_ids: ids.iter().map(|id| job_id(id)).collect(),
+        client_ids: Vec::new(),
     }
 }
 
@@ -273,6 +300,12 @@ impl Eyes {
         (out, next)
     }
 
+    /// The next frames, as what they are.
+    pub(crate) async fn look(&mut self) -> (Vec<Seen>, Next) {
+        let (frames, next) = self.frames().await;
+        (frames.iter().map(parse).collect(), next)
+    }
+
     /// Everything up to the end of the stream, heartbeats and greeting left out.
     pub(crate) async fn rest(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
@@ -280,6 +313,19 @@ impl Eyes {
             let (frames, next) = self.frames().await;
             seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
             if next == Next::End {
+                return seen;
+            }
+        }
+    }
+
+    /// The events up to the next heartbeat.
+    pub(crate) async fn until_idle(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        loop {
+            let (frames, next) = self.frames().await;
+            assert_eq!(next, Next::More, "ended: {seen:?}, {frames:?}");
+            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            if frames.contains(&sse::KEEP_ALIVE) {
                 return seen;
             }
         }
@@ -324,6 +370,18 @@ pub(crate) fn ids(seen: &[Seen]) -> Vec<String> {
         .map(|s| match s {
             Seen::Event(id, _) => id.clone(),
             Seen::Line(line) => line.clone(),
+        })
+        .collect()
+}
+
+/// Which job, and what of it, in short: `j job:started 2`.
+pub(crate) fn told(seen: &[Seen]) -> Vec<String> {
+    seen.iter()
+        .map(|s| {
+            let data = data(s);
+            let text = |field: &str| data[field].as_str().unwrap_or("-").to_owned();
+            let (job, kind) = (text("job_id"), text("event_type"));
+            format!("{job} {kind} {}", data["sequence"])
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use conch_conformance::build::{self, Script};
 use conch_domain::{Job, JobStatus};
 use conch_memory::Memory;
-use conch_ports::{JobQueue, Lease, PutTemplate, Result, Submission, Submitted};
+use conch_ports::{Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted};
 use tokio::time::Instant;
 
 use crate::system::{Call, Generator, System, count, field, settings, story};
@@ -83,6 +83,9 @@ struct Deceived(Memory);
 impl JobQueue for Deceived {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
         self.0.queue().submit(submission).await
+    }
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        self.0.queue().recall(idempotency).await
     }
     async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
         self.0.queue().claim(worker, duration).await

@@ -84,6 +84,9 @@ async fn what_is_missing_is_said_in_words() {
         }
     };
     check(&build::client_id(), None, "no client").await;
+    let unknown = build::value_proposition(&stranger.id, 0).id;
+    check(&build::client_id(), Some(unknown.clone()), "no client").await;
+    check(&stranger.id, Some(unknown), "has no value proposition").await;
     check(&stranger.id, None, "no active value proposition").await;
     assert!(catalogue.add_value_proposition(&theirs).await.unwrap());
     check(
@@ -117,6 +120,76 @@ async fn one_key_is_one_job_per_caller() {
     assert_eq!(jobs(&system).await, 1);
     let others = accepted(submit.submit(with_key, "b").await.unwrap());
     assert_ne!(others.id, first.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_answers_its_job_whatever_became_of_the_value_proposition() {
+    let system = System::new().await;
+    let submit = system.submit();
+    let with_key = NewJob {
+        idempotency_key: Some("k".to_owned()),
+        ..system.new_job()
+    };
+    let first = accepted(submit.submit(with_key.clone(), "a").await.unwrap());
+    let catalogue = system.memory.catalogue();
+    let id = &system.value_proposition.id;
+    let off = catalogue
+        .set_value_proposition_active(&system.client.id, id, false, build::BEGINNING)
+        .await;
+    assert!(off.unwrap().is_some());
+    let again = accepted(submit.submit(with_key.clone(), "a").await.unwrap());
+    assert_eq!(again.id, first.id);
+    // What another body names needn't be there either.
+    let named = NewJob {
+        value_proposition_id: Some(build::value_proposition(&system.client.id, 0).id),
+        ..with_key.clone()
+    };
+    assert_eq!(
+        submit.submit(named, "a").await.unwrap(),
+        Requested::KeyReused
+    );
+    let fresh = NewJob {
+        idempotency_key: Some("another".to_owned()),
+        ..with_key
+    };
+    assert!(matches!(
+        submit.submit(fresh, "a").await.unwrap(),
+        Requested::NotFound(_)
+    ));
+    assert_eq!(jobs(&system).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_first_tries_at_once_one_makes_the_job() {
+    let system = System::new().await;
+    let with_key = NewJob {
+        idempotency_key: Some("k".to_owned()),
+        ..system.new_job()
+    };
+    // The first try of each fails, so both have asked for the key before either has submitted.
+    let faults = system.memory.faults();
+    faults.fail_next("job_queue.submit", 2, ErrorKind::Unavailable, When::Before);
+    let submit = system.submit();
+    let (one, two) = tokio::join!(
+        submit.submit(with_key.clone(), "a"),
+        submit.submit(with_key.clone(), "a"),
+    );
+    assert_eq!(faults.calls("job_queue.recall"), 2);
+    assert_eq!(accepted(one.unwrap()).id, accepted(two.unwrap()).id);
+    assert_eq!(jobs(&system).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_value_proposition_is_not_looked_for_in_a_list() {
+    let system = System::new().await;
+    let named = NewJob {
+        value_proposition_id: Some(system.value_proposition.id.clone()),
+        ..system.new_job()
+    };
+    accepted(system.submit().submit(named, "a").await.unwrap());
+    let faults = system.memory.faults();
+    assert_eq!(faults.calls("catalogue.value_propositions"), 0);
+    assert_eq!(faults.calls("catalogue.value_proposition"), 1);
 }
 
 #[tokio::test(start_paused = true)]

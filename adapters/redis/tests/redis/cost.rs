@@ -1,0 +1,200 @@
+//! What a page of a list costs Redis: what is on it, however many records there are. Told by the
+//! commands that Redis counts, those of scripts included, each of which touches as much as it says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use conch_domain::JobStatus::Pending;
+use conch_domain::{Audience, Category, Template};
+use conch_ports::{JobFilter, Lease, Paging, PutTemplate, TemplateFilter};
+use conch_redis::Stores;
+use futures::StreamExt;
+use futures::stream;
+
+use crate::jobs::{at, client_id, commit, job_id, progress, submission, template};
+use crate::server::Server;
+
+/// More than any page, and than what a list by change looks at.
+const MANY: usize = 5_000;
+const PAGE: Paging = Paging {
+    page: 3,
+    page_size: 10,
+};
+
+type Commands<'a> = BTreeMap<&'a str, u64>;
+
+/// The commands that read the catalogue since the last time, and how often each.
+fn commands(server: &Server) -> BTreeMap<String, u64> {
+    let stats: String = server.run(&["INFO", "commandstats"]);
+    let _: String = server.run(&["CONFIG", "RESETSTAT"]);
+    let mut commands = BTreeMap::new();
+    for line in stats.lines() {
+        let Some((name, numbers)) = line
+            .strip_prefix("cmdstat_")
+            .and_then(|line| line.split_once(":calls="))
+        else {
+            continue;
+        };
+        let around = [
+            "ping",
+            "unwatch",
+            "info",
+            "config|resetstat",
+            "client|setinfo",
+        ];
+        let around = around.contains(&name) || name.starts_with("eval") || name == "script|load";
+        let calls = numbers.split(',').next().expect("a number");
+        if !around {
+            commands.insert(name.to_owned(), calls.parse().expect("a number"));
+        }
+    }
+    commands
+}
+
+fn assert_cost(what: &str, commands: &BTreeMap<String, u64>, expected: &Commands<'_>) {
+    let found: Commands<'_> = commands.iter().map(|(n, c)| (n.as_str(), *c)).collect();
+    assert_eq!(found, *expected, "{what}");
+}
+
+/// Makes one of each, sixteen at a time.
+async fn each<F: Future<Output = ()>>(
+    of: impl IntoIterator<Item = usize>,
+    make: impl Fn(usize) -> F,
+) {
+    stream::iter(of)
+        .map(make)
+        .buffer_unordered(16)
+        .collect::<()>()
+        .await;
+}
+
+async fn put(stores: &Stores, template: &Template, lease: &Lease) {
+    let put = stores.catalogue.put_template(template, lease).await;
+    assert_eq!(put.unwrap(), PutTemplate::Stored);
+}
+
+#[tokio::test]
+async fn a_page_of_templates_costs_the_page() {
+    let server = Server::start();
+    let stores = server.stores();
+    let minute = Duration::from_mins(1);
+    let mut leases = Vec::new();
+    for job in ["j-1", "j-2"] {
+        stores.queue.submit(submission(job)).await.unwrap();
+        leases.push(stores.queue.claim("w", 5 * minute).await.unwrap().unwrap());
+    }
+    each(1..=MANY, |n| {
+        let index = u32::try_from(n).expect("few");
+        let made = template(&format!("t-{n}"), "j-1", index, Category::RoiFocused);
+        let (stores, lease) = (&stores, &leases[0]);
+        async move { put(stores, &made, lease).await }
+    })
+    .await;
+    for index in 1..=7 {
+        let made = template(&format!("u-{index}"), "j-2", index, Category::RoiFocused);
+        put(&stores, &made, &leases[1]).await;
+    }
+    commands(&server);
+    for combination in 0..8 {
+        let is_in = |bit: u8| combination & bit != 0;
+        let filter = TemplateFilter {
+            client_id: is_in(1).then(|| client_id("c-1")),
+            job_id: None,
+            category: is_in(2).then_some(Category::RoiFocused),
+            target_audience: is_in(4).then_some(Audience::MedicalManagement),
+        };
+        let page = stores.catalogue.templates(&filter, PAGE).await.unwrap();
+        assert_eq!((page.total, page.items.len()), (MANY as u64 + 7, 10));
+        let expected = [("zcard", 1), ("zrange", 1), ("hget", 10)].into();
+        assert_cost(&format!("{filter:?}"), &commands(&server), &expected);
+
+        let of_a_job = TemplateFilter {
+            job_id: Some(job_id("j-2")),
+            ..filter
+        };
+        let first = Paging { page: 1, ..PAGE };
+        let page = stores.catalogue.templates(&of_a_job, first).await.unwrap();
+        assert_eq!((page.total, page.items.len()), (7, 7));
+        let expected = [("hgetall", 1), ("hget", 7)].into();
+        assert_cost(&format!("{of_a_job:?}"), &commands(&server), &expected);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_jobs_costs_the_page_and_by_change_the_newest_changes() {
+    let server = Server::start();
+    let stores = server.stores();
+    each(1..=MANY, |n| {
+        let queue = stores.queue.clone();
+        async move {
+            let submitted = queue.submit(submission(&format!("j-{n:04}"))).await;
+            submitted.expect("there is room");
+        }
+    })
+    .await;
+    commands(&server);
+    let rows = [
+        (None, None),
+        (Some("c-1"), None),
+        (None, Some(Pending)),
+        (Some("c-1"), Some(Pending)),
+    ];
+    for (client, status) in rows {
+        let filter = JobFilter {
+            client_id: client.map(client_id),
+            status,
+            updated_since: None,
+        };
+        let page = stores.catalogue.jobs(&filter, PAGE).await.unwrap();
+        assert_eq!((page.total, page.items.len()), (MANY as u64, 10));
+        let expected = [("zcard", 1), ("zrange", 1), ("hget", 10)].into();
+        assert_cost(&format!("{filter:?}"), &commands(&server), &expected);
+
+        let changed = JobFilter {
+            updated_since: Some(at(-1_000_000)),
+            ..filter
+        };
+        let page = stores.catalogue.jobs(&changed, PAGE).await.unwrap();
+        let most = JobFilter::NEWEST_CHANGES as u64;
+        assert_eq!((page.total, page.items.len()), (most, 10));
+        let expected = [("zrange", 1), ("zmscore", 1), ("hget", 10)].into();
+        assert_cost(&format!("{changed:?}"), &commands(&server), &expected);
+    }
+}
+
+#[tokio::test]
+async fn a_list_by_change_looks_at_the_newest_changes_alone() {
+    let server = Server::start();
+    let stores = server.stores();
+    let most = JobFilter::NEWEST_CHANGES;
+    each(0..=most, |n| {
+        let queue = stores.queue.clone();
+        async move {
+            let submitted = queue.submit(submission(&format!("j-{n:04}"))).await;
+            submitted.expect("there is room");
+        }
+    })
+    .await;
+    let since = |second| JobFilter {
+        updated_since: Some(at(second)),
+        client_id: Some(client_id("c-1")),
+        status: None,
+    };
+    let paging = Paging {
+        page: 1,
+        page_size: 2,
+    };
+    let list = async |second| {
+        let page = stores.catalogue.jobs(&since(second), paging).await.unwrap();
+        let ids: Vec<_> = page.items.iter().map(|job| job.id.to_string()).collect();
+        (page.total, ids.join(" "))
+    };
+    let most = most as u64;
+    // All changed at one moment: the greatest ids count as the last ones.
+    assert_eq!(list(0).await, (most, "j-0001 j-0002".to_owned()));
+    let queued = submission("j-0000").commit.job;
+    let change = commit(&queued, progress(1));
+    stores.bus.publish(change).await.unwrap();
+    assert_eq!(list(0).await, (most, "j-0000 j-0002".to_owned()));
+    assert_eq!(list(2).await, (1, "j-0000".to_owned()), "changed since");
+}

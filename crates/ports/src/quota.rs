@@ -1,0 +1,130 @@
+//! How many of what a store takes at most, and what it says when it takes no more: the same bounds
+//! and the same words for every store, under the names of the settings that change them.
+
+use crate::{Error, ErrorKind};
+
+/// What a store takes no end of by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quota {
+    /// Own jobs that wait or run.
+    QueuedJobs,
+    /// Records of own jobs.
+    Jobs,
+    /// Clients.
+    Clients,
+    /// Value propositions of one client.
+    ValuePropositions,
+    /// Jobs of foreign publishers.
+    ForeignJobs,
+}
+
+/// How many of each a store takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Own jobs that wait or run.
+    pub queued_jobs: usize,
+    /// Records of own jobs.
+    pub jobs: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Value propositions of one client.
+    pub value_propositions: usize,
+    /// Logs of jobs that are not our own and have not ended: of foreign publishers, and derived ones.
+    pub foreign_jobs: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            queued_jobs: 10_000,
+            jobs: 1_000_000,
+            clients: 10_000,
+            value_propositions: 100,
+            foreign_jobs: 10_000,
+        }
+    }
+}
+
+impl Quota {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::QueuedJobs,
+        Self::Jobs,
+        Self::Clients,
+        Self::ValuePropositions,
+        Self::ForeignJobs,
+    ];
+
+    /// The setting that changes it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::QueuedJobs => "MAX_QUEUED_JOBS",
+            Self::Jobs => "MAX_JOBS",
+            Self::Clients => "MAX_CLIENTS",
+            Self::ValuePropositions => "MAX_VALUE_PROPOSITIONS",
+            Self::ForeignJobs => "MAX_FOREIGN_JOBS",
+        }
+    }
+}
+
+impl Quotas {
+    /// How many there may be.
+    pub fn of(&self, quota: Quota) -> usize {
+        match quota {
+            Quota::QueuedJobs => self.queued_jobs,
+            Quota::Jobs => self.jobs,
+            Quota::Clients => self.clients,
+            Quota::ValuePropositions => self.value_propositions,
+            Quota::ForeignJobs => self.foreign_jobs,
+        }
+    }
+
+    /// Logs of jobs that are not our own and have ended, until they run out. A made-up job can be
+    /// ended as easily as begun.
+    pub fn ended_foreign_jobs(&self) -> usize {
+        self.foreign_jobs.saturating_mul(10)
+    }
+
+    /// What an operation says that would make one more than there may be.
+    pub fn refusal(&self, quota: Quota, operation: &'static str) -> Error {
+        let (most, setting) = (self.of(quota), quota.setting());
+        let (full, advice) = match quota {
+            Quota::QueuedJobs => (
+                "jobs wait or run",
+                "start more workers, try again when some have ended, or raise",
+            ),
+            Quota::Jobs => ("job records are kept", "set RETENTION_DAYS or raise"),
+            Quota::Clients => ("clients are kept", "set RETENTION_DAYS or raise"),
+            Quota::ValuePropositions => (
+                "value propositions of this client are kept",
+                "set RETENTION_DAYS or raise",
+            ),
+            Quota::ForeignJobs => (
+                "jobs of foreign publishers are unfinished, or ten times as many have ended lately",
+                "set FOREIGN_EVENTS=ignore if they are made up, or raise",
+            ),
+        };
+        let message = format!("{most} {full}, as many as there may be: {advice} {setting}");
+        Error::new(ErrorKind::QuotaExceeded, operation, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_how_many_and_which_setting() {
+        let quotas = Quotas {
+            jobs: 7,
+            ..Quotas::default()
+        };
+        let error = quotas.refusal(Quota::Jobs, "job_queue.submit");
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        assert!(!error.is_retryable());
+        assert_eq!(
+            error.message(),
+            "7 job records are kept, as many as there may be: set RETENTION_DAYS or raise MAX_JOBS"
+        );
+    }
+}
