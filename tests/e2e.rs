@@ -5,8 +5,6 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
-#[path = "e2e/faults.rs"]
-mod faults;
 #[path = "e2e/many_jobs.rs"]
 mod many_jobs;
 #[path = "e2e/processes.rs"]

@@ -13,11 +13,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{EventId, Job, JobId, JobRecord, Position, Timestamp};
+use conch_domain::{
+    Client, ClientId, EventId, Job, JobId, JobRecord, Position, Template, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId,
+};
 use conch_http::serve::Router;
 use conch_ports::{
-    Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
-    Result, Signal, Signals, Submission, Submitted,
+    Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
+    Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, Signal, Signals,
+    Submission, Submitted, TemplateFilter,
 };
 use futures::StreamExt as _;
 
@@ -29,7 +33,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ),
     (
         "no-fence",
-        "a write waits until it fits, whoever holds the lease by then",
+        "what a worker has handed over is written whenever it can be, whoever holds the lease by then",
     ),
     (
         "acknowledge-apart",
@@ -84,16 +88,18 @@ fn bug() -> String {
 pub(crate) fn plant(
     bus: Arc<dyn EventBus>,
     queue: Arc<dyn JobQueue>,
-) -> (Arc<dyn EventBus>, Arc<dyn JobQueue>) {
+    catalogue: Arc<dyn Catalogue>,
+) -> (Arc<dyn EventBus>, Arc<dyn JobQueue>, Arc<dyn Catalogue>) {
     let broken = Arc::new(Broken {
         bug: bug(),
         bus,
         queue,
+        catalogue,
         calls: AtomicU64::new(0),
         epochs: Mutex::default(),
         reads: Arc::default(),
     });
-    (Arc::clone(&broken) as Arc<dyn EventBus>, broken)
+    (broken.clone(), broken.clone(), broken)
 }
 
 /// Plants it into Mare's routes.
@@ -120,6 +126,7 @@ struct Broken {
     bug: String,
     bus: Arc<dyn EventBus>,
     queue: Arc<dyn JobQueue>,
+    catalogue: Arc<dyn Catalogue>,
     calls: AtomicU64,
     /// The first epoch of each job.
     epochs: Mutex<HashMap<JobId, Position>>,
@@ -310,6 +317,80 @@ impl JobQueue for Broken {
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
         self.queue.restore(lease, job, duration).await
+    }
+}
+
+#[async_trait]
+impl Catalogue for Broken {
+    async fn put_template(&self, template: &Template, lease: &Lease) -> Result<PutTemplate> {
+        match self.bug.as_str() {
+            "no-fence" => {
+                let (catalogue, template, lease) =
+                    (Arc::clone(&self.catalogue), template.clone(), lease.clone());
+                tokio::spawn(async move { drop(catalogue.put_template(&template, &lease).await) });
+                Ok(PutTemplate::Stored)
+            }
+            _ => self.catalogue.put_template(template, lease).await,
+        }
+    }
+
+    async fn create_client(&self, client: &Client) -> Result<()> {
+        self.catalogue.create_client(client).await
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>> {
+        self.catalogue.client(id).await
+    }
+
+    async fn clients(&self, filter: &ClientFilter, paging: Paging) -> Result<Page<Client>> {
+        self.catalogue.clients(filter, paging).await
+    }
+
+    async fn add_value_proposition(&self, value_proposition: &ValueProposition) -> Result<bool> {
+        self.catalogue
+            .add_value_proposition(value_proposition)
+            .await
+    }
+
+    async fn value_proposition(&self, id: &ValuePropositionId) -> Result<Option<ValueProposition>> {
+        self.catalogue.value_proposition(id).await
+    }
+
+    async fn value_propositions(&self, id: &ClientId) -> Result<Option<Vec<ValueProposition>>> {
+        self.catalogue.value_propositions(id).await
+    }
+
+    async fn set_value_proposition_active(
+        &self,
+        client_id: &ClientId,
+        id: &ValuePropositionId,
+        is_active: bool,
+        now: Timestamp,
+    ) -> Result<Option<ValueProposition>> {
+        let catalogue = &self.catalogue;
+        catalogue
+            .set_value_proposition_active(client_id, id, is_active, now)
+            .await
+    }
+
+    async fn job(&self, id: &JobId) -> Result<Option<Job>> {
+        self.catalogue.job(id).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
+        self.catalogue.jobs(filter, paging).await
+    }
+
+    async fn template(&self, id: &TemplateId) -> Result<Option<Template>> {
+        self.catalogue.template(id).await
+    }
+
+    async fn templates_of(&self, job_id: &JobId) -> Result<Vec<Template>> {
+        self.catalogue.templates_of(job_id).await
+    }
+
+    async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {
+        self.catalogue.templates(filter, paging).await
     }
 }
 

@@ -140,10 +140,12 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
     let stores = Stores::new(settings.backend)?;
     #[cfg(feature = "sabotage")]
     let stores = {
-        let (bus, queue) = crate::sabotage::plant(stores.bus, stores.queue);
+        let (bus, queue, catalogue) =
+            crate::sabotage::plant(stores.bus, stores.queue, stores.catalogue);
         Stores {
             bus,
             queue,
+            catalogue,
             ..stores
         }
     };
