@@ -251,28 +251,19 @@ impl Hub {
                 () = &mut patience => break,
             }
         }
-        let mut doubt = None;
         if let Cursor::After(position) = cursor
             && !interest.topic().honours(position)
         {
-            let confirmed = interest.topic().state().confirmed;
-            let looked = tokio::select! {
-                looked = pump::refresh(shared, interest.topic()) => looked,
-                () = &mut patience => false,
-            };
-            if !looked {
-                // Another process may have been ahead of this one before the store went: no reset
-                // for that. The pump tells once it has read the log.
-                doubt = Some(confirmed);
-                interest.topic().doubted.store(true, Ordering::Release);
-                interest.topic().hint.notify_one();
+            tokio::select! {
+                () = pump::refresh(shared, interest.topic()) => {}
+                () = &mut patience => {}
             }
             let state = interest.topic().state();
             if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
                 return Attached::Ended;
             }
         }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, doubt);
+        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor);
         Attached::Stream(shared.counted(Kind::Job(Paced::new(watcher))))
     }
 

@@ -215,16 +215,8 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
     }
 }
 
-/// Reads the log from where the topic stands to its end, and ends the doubts of those who wait for that.
+/// Reads the log from where the topic stands to its end.
 async fn catch_up(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
-    let round = read_on(shared, topic).await?;
-    if topic.doubted.swap(false, Ordering::AcqRel) {
-        topic.update(|state| state.confirmed += 1);
-    }
-    Ok(round)
-}
-
-async fn read_on(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
     let _in_order = topic.reading.lock().await;
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
@@ -307,17 +299,12 @@ async fn look_again(shared: &Shared, topic: &Arc<Topic>) {
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
-/// behind, because another process streamed the event first. False: the log is out of reach, and
-/// nothing is known.
-pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
+/// behind, because another process streamed the event first. Errors leave things as they are.
+pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) {
     match catch_up(shared, topic).await {
-        Ok(_) => {
-            topic.revived.notify_one();
-            true
-        }
+        Ok(_) => topic.revived.notify_one(),
         Err(error) => {
             tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
-            false
         }
     }
 }

@@ -53,8 +53,6 @@ pub(super) struct State {
     mark: Option<Job>,
     /// Since when the log is absent, and whether Triton has said that it knows of no such job.
     pub(super) absent: Option<Absence>,
-    /// Looks at the log that ended somebody's doubt.
-    pub(super) confirmed: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,15 +90,6 @@ impl State {
         self.job.as_ref().map(|job| job.position)
     }
 
-    /// Whether a watcher with this cursor can be given what follows it.
-    pub(super) fn honours(&self, cursor: Position) -> bool {
-        self.head().is_some_and(|head| {
-            head.epoch == cursor.epoch
-                && cursor.sequence <= head.sequence
-                && cursor.sequence + 1 >= self.front()
-        })
-    }
-
     /// The newest event's line, where it is kept.
     pub(super) fn newest_line(&self) -> Option<Bytes> {
         self.frames.back().and_then(|frame| sse::data(&frame.bytes))
@@ -128,8 +117,6 @@ pub(super) struct Topic {
     pub(super) lapsed: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
-    /// Somebody came with a cursor that may be ahead of the topic, while the log was out of reach.
-    pub(super) doubted: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Watchers and feeds that need the topic.
@@ -184,13 +171,11 @@ impl Topic {
                 base: None,
                 mark: None,
                 absent: None,
-                confirmed: 0,
             }),
             announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -245,7 +230,12 @@ impl Topic {
 
     /// Whether a watcher with this cursor can be given what follows it.
     pub(super) fn honours(&self, cursor: Position) -> bool {
-        self.state.lock().honours(cursor)
+        let state = self.state.lock();
+        state.head().is_some_and(|head| {
+            head.epoch == cursor.epoch
+                && cursor.sequence <= head.sequence
+                && cursor.sequence + 1 >= state.front()
+        })
     }
 
     /// Changes the state and tells everybody.

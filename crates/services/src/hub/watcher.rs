@@ -45,9 +45,6 @@ pub(super) struct JobWatcher {
     seen: u64,
     /// Frames up to here were there when the watcher came: its history, never thinned out.
     history_end: u64,
-    /// The cursor may be ahead of the topic, which had been confirmed so often when the log was out of
-    /// reach: nothing is pushed before the next time.
-    doubt: Option<u64>,
     ended: bool,
 }
 
@@ -71,12 +68,7 @@ impl Follow for JobWatcher {
 }
 
 impl JobWatcher {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        interest: Interest,
-        cursor: Cursor,
-        doubt: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, interest: Interest, cursor: Cursor) -> Self {
         let beats = Arc::clone(&shared.beats);
         Self {
             registration: Registration::new(interest, beats),
@@ -84,7 +76,6 @@ impl JobWatcher {
             cursor,
             seen: u64::MAX,
             history_end: 0,
-            doubt,
             ended: false,
         }
     }
@@ -104,13 +95,6 @@ impl JobWatcher {
                 return true;
             }
             Phase::Live | Phase::Ended(_) => {}
-        }
-        if let (Some(confirmed), Cursor::After(at)) = (self.doubt, &self.cursor) {
-            let unknown = state.confirmed == confirmed && !state.honours(*at);
-            if unknown && state.phase == Phase::Live {
-                return true;
-            }
-            self.doubt = None;
         }
         let (Some(job), Some(head)) = (&state.job, state.head()) else {
             return true;

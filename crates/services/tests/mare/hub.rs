@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use conch_domain::{EventKind, Job, JobRecord, JobStatus};
-use conch_memory::When;
 use conch_ports::ErrorKind;
 use conch_services::hub::{Attached, Next, Settings};
 
@@ -488,40 +487,6 @@ async fn a_cursor_that_another_process_gave_out_is_not_the_future() {
     let seen = eyes.events(1).await;
     assert_eq!(ids(&seen), ["0000abcd-4"]);
     assert_eq!(data(&seen[0])["event_type"], "job:progress");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cursor_from_elsewhere_is_no_future_while_the_store_is_out_of_reach() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
-    // Another process hears of the end; this one doesn't, and can't look either.
-    world.faults.lose_announcements(|_, _| true);
-    job.progress(50).await;
-    let outage = |reads| {
-        let unavailable = ErrorKind::Unavailable;
-        world
-            .faults
-            .fail_next("event_bus.read", reads, unavailable, When::Before);
-    };
-    outage(3);
-    let mut resumed = world.watch("j", Some("0000abcd-3")).await;
-    // One that no process can have given out is told so, but only once the log was seen.
-    outage(3);
-    let mut wrong = world.watch("j", Some("0000abcd-9")).await;
-    let seen = wrong.events(1).await;
-    assert_eq!(ids(&seen), ["0000abcd-3"]);
-    assert_eq!(data(&seen[0])["reset"], true);
-    world.faults.lose_no_announcements();
-    job.complete().await;
-    assert_eq!(ids(&resumed.rest().await), ["0000abcd-4", CLOSING]);
-    assert_eq!(ids(&wrong.rest().await), ["0000abcd-4", CLOSING]);
-    assert_eq!(
-        ids(&eyes.rest().await),
-        ["0000abcd-3", "0000abcd-4", CLOSING]
-    );
 }
 
 #[tokio::test(start_paused = true)]
