@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use conch_domain::{Job, Position, Timestamp};
+use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
     Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Quota,
     Result,
@@ -25,7 +25,7 @@ impl Store {
         if commit.job.own {
             self.put_job_record(&commit.job, now);
         }
-        self.apply_effect(&commit, now);
+        self.apply_effect(&job_id, commit.effect, now);
         if commit.job.status.is_terminal() {
             self.cache_result(&job_id, job::encode(&commit.job), now);
         }
@@ -143,10 +143,9 @@ impl Store {
             .put(job.id.clone(), created_at, row, bytes, now);
     }
 
-    fn apply_effect(&mut self, commit: &Commit, now: Instant) {
+    pub(crate) fn apply_effect(&mut self, job_id: &JobId, effect: QueueEffect, now: Instant) {
         let queue = &mut self.data.queue;
-        let job_id = &commit.job.id;
-        match commit.effect {
+        match effect {
             QueueEffect::Keep => queue.keep_until(job_id, now + self.settings.unfinished_ttl),
             QueueEffect::Requeue { after, counts } => {
                 queue.requeue(job_id, now + after, counts);

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 /// Entries that one sweep removes at most, so that no single call pays for all the others.
 const SWEEP: usize = 64;
 
+#[derive(Clone)]
 pub(crate) struct Expiring<K, V> {
     entries: HashMap<K, (V, Instant)>,
     order: BTreeSet<(Instant, K)>,

@@ -1,13 +1,14 @@
 //! Faults on demand: what a network, a publisher or a restart does to a store, when a test says so.
 //!
-//! Nothing here happens by itself, and nothing here breaks a law of a port: announcements may be
-//! lost and repeated, a call may fail after it took effect, a store without persistence may forget.
+//! Nothing here happens by itself, and nothing here breaks a law of a port, but what says so:
+//! announcements may be lost and repeated, a call may fail after it took effect, a store without
+//! persistence may forget.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{Error, ErrorKind};
+use conch_ports::{Error, ErrorKind, QueueEffect};
 use conch_wire::{event, record};
 
 use crate::Memory;
@@ -39,6 +40,15 @@ impl Plan {
 
 pub(crate) fn planned(kind: ErrorKind, operation: &'static str) -> Error {
     Error::new(kind, operation, "the store in memory was told to fail")
+}
+
+/// What a store held at some moment.
+pub struct Backup(Data);
+
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup").finish_non_exhaustive()
+    }
 }
 
 /// Makes one [`Memory`] misbehave. Operations are named `port.method`: `event_bus.publish`,
@@ -136,6 +146,25 @@ impl Faults {
         }
         store.feed.disconnect();
         store.feed.reconnect();
+    }
+
+    /// All that the store holds now, for [`Faults::restart_from`].
+    pub fn back_up(&self) -> Backup {
+        Backup(self.memory.lock().data.clone())
+    }
+
+    /// Puts back all that the store held when the backup was made, and tells it so: what was appended,
+    /// claimed and ended since is lost, and each log is doubtful.
+    pub fn restart_from(&self, backup: &Backup) {
+        self.memory.lock().data = backup.0.clone();
+        self.doubt_logs();
+    }
+
+    /// Carries a queue effect out by itself, whoever holds the job: what a store does that acknowledges
+    /// outside the step that appends. It breaks the laws, so that a test can show that this is seen.
+    pub fn acknowledge(&self, job_id: &JobId, effect: QueueEffect) {
+        let mut store = self.memory.lock();
+        store.apply_effect(job_id, effect, tokio::time::Instant::now());
     }
 
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache};
 use tokio::time::Instant;
 
-pub use faults::{Faults, When};
+pub use faults::{Backup, Faults, When};
 pub use scripted_triton::ScriptedTriton;
 pub use settings::Settings;
 

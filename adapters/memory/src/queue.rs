@@ -17,7 +17,7 @@ use crate::expiring::Expiring;
 use crate::store::{self, Store};
 
 /// Every unfinished own job, either claimable from some moment on or held until some moment.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Queue {
     entries: Expiring<JobId, Entry>,
     /// By the moment since which each is claimable, then by arrival.
@@ -27,12 +27,14 @@ pub(crate) struct Queue {
     arrivals: u64,
 }
 
+#[derive(Clone)]
 struct Entry {
     /// Attempts that ended and counted.
     counted: u32,
     place: Place,
 }
 
+#[derive(Clone)]
 enum Place {
     Waiting { due: Instant, arrival: u64 },
     Leased { token: LeaseToken, end: Instant },

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::expiring::{Expiring, until};
 
+#[derive(Clone)]
 struct Record<R> {
     bytes: Bytes,
     created_at: Timestamp,
@@ -18,6 +19,7 @@ struct Record<R> {
 }
 
 /// `R` is the row: what lists filter by.
+#[derive(Clone)]
 pub(crate) struct Shelf<K, R> {
     records: Expiring<K, Record<R>>,
     /// By creation and then id; read backwards, so the newest comes first.

@@ -26,6 +26,7 @@ pub(crate) struct Store {
 }
 
 /// What a store that forgets everything forgets.
+#[derive(Clone)]
 pub(crate) struct Data {
     pub(crate) logs: Expiring<JobId, JobLog>,
     /// Jobs that are not our own, as long as their log.
@@ -43,6 +44,7 @@ pub(crate) struct Data {
 }
 
 /// One job's log with its state beside it.
+#[derive(Clone)]
 pub(crate) struct JobLog {
     /// The fold of all events, trimmed ones included, as its record.
     pub(crate) state: Bytes,
@@ -64,17 +66,20 @@ pub(crate) struct JobLog {
 }
 
 /// What an idempotency key stands for.
+#[derive(Clone)]
 pub(crate) struct Submitted {
     pub(crate) digest: String,
     pub(crate) job_id: JobId,
 }
 
+#[derive(Clone)]
 pub(crate) struct JobRow {
     pub(crate) client_id: Option<ClientId>,
     pub(crate) status: JobStatus,
     pub(crate) updated_at: Option<Timestamp>,
 }
 
+#[derive(Clone)]
 pub(crate) struct TemplateRow {
     pub(crate) client_id: ClientId,
     pub(crate) job_id: JobId,

@@ -9,7 +9,7 @@ use conch_conformance::build::{self, Script};
 use conch_memory::{Memory, ScriptedTriton, Settings, When};
 use conch_ports::{
     Commit, Document, ErrorKind, EventBus, Fence, JobFilter, JobQueue, Lease, Paging, Published,
-    Requested, Result, ResultCache, Signal, Signals, TritonGateway,
+    QueueEffect, Requested, Result, ResultCache, Signal, Signals, TritonGateway,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -326,4 +326,48 @@ async fn a_scripted_triton_answers_fails_and_hangs() {
     assert_eq!(triton.calls("job"), 4);
     assert_eq!(triton.calls("submit"), 2);
     assert_eq!(triton.total_calls(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_it() {
+    let memory = Settings::default().build();
+    let faults = memory.faults();
+    let mut script = Script::own();
+    memory.submit(script.submission()).await.unwrap();
+    let backup = faults.back_up();
+    let mut signals = memory.subscribe();
+    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    script.hold(&lease.expect("one is due"));
+    publish_all(&memory, [script.started()]).await;
+    let mut later = Script::own();
+    memory.submit(later.submission()).await.unwrap();
+
+    faults.restart_from(&backup);
+    let log = memory.read(script.id(), 0, 10).await.unwrap();
+    assert_eq!(log.expect("it was there then").job.position.sequence, 1);
+    let log = memory.read(later.id(), 0, 10).await.unwrap();
+    assert!(log.is_none(), "it came later");
+    let next = memory.publish(script.progress(10)).await.unwrap();
+    assert_eq!(next, Published::Fenced, "nobody holds the job any more");
+    assert_eq!(waiting(&mut signals).last(), Some(&Signal::Lapsed));
+    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    assert_eq!(lease.expect("it waits again").attempt, 1);
+    let mut again = Script::of(memory.read(script.id(), 0, 0).await.unwrap().unwrap().job);
+    let next = memory.publish(again.cancelled()).await.unwrap();
+    assert!(matches!(next, Published::Doubtful(_)), "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_by_itself_asks_nobody_who_holds_the_job() {
+    let memory = Settings::default().build();
+    let mut script = Script::own();
+    memory.submit(script.submission()).await.unwrap();
+    memory.claim("w", Duration::from_mins(1)).await.unwrap();
+    let requeue = QueueEffect::Requeue {
+        after: Duration::ZERO,
+        counts: true,
+    };
+    memory.faults().acknowledge(script.id(), requeue);
+    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    assert_eq!(lease.expect("it is claimable").attempt, 2);
 }

@@ -10,10 +10,8 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use conch_domain::{Applied, Event, EventId, EventKind, Illegal, Job, JobRecord, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Result};
-use uuid::Uuid;
 
-use crate::Clock;
-use crate::offer::new_epoch;
+use crate::{Clock, entropy};
 
 /// Lost races after which an append gives up; each loss means that another event was appended.
 const RACES: usize = 64;
@@ -27,6 +25,7 @@ pub(crate) fn patience(total: Option<Duration>) -> ExponentialBuilder {
         .with_total_delay(total)
         .without_max_times()
         .with_jitter()
+        .with_jitter_seed(entropy::seed())
 }
 
 /// An event of ours on its way.
@@ -55,6 +54,8 @@ pub(crate) enum Outcome {
     Fenced,
     /// It can't follow what the job has been through. Nothing changed.
     Illegal(Illegal),
+    /// There is no log, and this is nothing to begin one with. Nothing changed.
+    NoLog,
 }
 
 /// Appends events of ours; a cheap handle.
@@ -74,7 +75,8 @@ impl Appender {
     ///
     /// Where the log is not what `job` is the fold of:
     /// - it went on: `job` becomes its fold, and the event is tried after that;
-    /// - it is gone: a new epoch begins over `job`'s state;
+    /// - it is gone: a new epoch begins over `job`'s state, unless anybody may append this: a job that
+    ///   nobody holds would have a log then, and nobody to end it;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
     ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log;
     /// - the store says that it may have lost events: a new epoch over the log's state replaces it.
@@ -89,7 +91,7 @@ impl Appender {
         append: Append,
         total: Option<Duration>,
     ) -> Result<Outcome> {
-        let event_id = EventId::from_uuid(Uuid::now_v7());
+        let event_id = EventId::from_uuid(entropy::uuid((self.clock)()));
         let holds = matches!(append.fence, Fence::Held(_));
         let mut log = Place::here(job);
         for _ in 0..RACES {
@@ -146,11 +148,13 @@ impl Appender {
                 }
                 Published::Ended => return Ok(Outcome::Ended),
                 Published::Fenced => return Ok(Outcome::Fenced),
-                Published::Conflict(_) => {
-                    log = refold(job, self.read(job, total).await?, holds, false);
-                }
-                Published::Doubtful(_) => {
-                    log = refold(job, self.read(job, total).await?, holds, true);
+                Published::Conflict(_) | Published::Doubtful(_) => {
+                    let found = self.read(job, total).await?;
+                    if found.is_none() && append.fence == Fence::Open {
+                        return Ok(Outcome::NoLog);
+                    }
+                    let doubtful = matches!(published, Published::Doubtful(_));
+                    log = refold(job, found, holds, doubtful);
                 }
             }
         }
@@ -192,7 +196,7 @@ impl Place {
 
     /// At the beginning of another epoch, over `job`'s state.
     fn anew(job: &Job, replaces: Option<Position>) -> Self {
-        let reborn = job.reincarnate(new_epoch());
+        let reborn = job.reincarnate(entropy::epoch());
         Self {
             // A job that has been through nothing begins like any other.
             base: job.updated_at.is_some().then(|| reborn.clone()),

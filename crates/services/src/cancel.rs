@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::Retryable;
+use backon::{BackoffBuilder, Retryable};
 use conch_domain::{EventKind, Illegal, Job, JobId, JobStatus};
 use conch_ports::{Cancelled, Catalogue, Error, ErrorKind, EventBus, Fence, QueueEffect, Result};
 
@@ -41,18 +41,40 @@ impl Cancel {
     /// # Errors
     /// When the store is out of reach; nothing is known of the request then.
     pub async fn cancel(&self, job_id: &JobId, reason: Option<String>) -> Result<Cancelled> {
+        let mut waits = patience(Some(PATIENCE)).build();
+        loop {
+            if let Some(answer) = self.ask(job_id, reason.clone()).await? {
+                return Ok(answer);
+            }
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "event_bus.publish",
+                        format!(
+                            "the store lost the log of job {job_id}, and its worker hasn't put it back yet: ask again"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// None: the job is known and has no log.
+    async fn ask(&self, job_id: &JobId, reason: Option<String>) -> Result<Option<Cancelled>> {
         let known = (|| self.known(job_id))
             .retry(patience(Some(PATIENCE)))
             .when(Error::is_retryable)
             .await?;
         let Some(mut job) = known else {
-            return Ok(Cancelled::NotFound);
+            return Ok(Some(Cancelled::NotFound));
         };
         if let Some(answer) = self.end_unclaimed(&mut job).await? {
-            return Ok(answer);
+            return Ok(Some(answer));
         }
         let answer = self.request(&mut job, reason).await?;
-        if answer == Cancelled::Requested {
+        if answer == Some(Cancelled::Requested) {
             // Its worker may have given the job back in between, without seeing the request.
             self.end_unclaimed(&mut job).await?;
         }
@@ -89,12 +111,13 @@ impl Cancel {
             match self.appender.append(job, append, Some(PATIENCE)).await? {
                 Outcome::Appended | Outcome::Already => Some(Cancelled::Requested),
                 Outcome::Ended => Some(Cancelled::AlreadyEnded),
-                Outcome::Fenced | Outcome::Illegal(_) => None,
+                Outcome::Fenced | Outcome::Illegal(_) | Outcome::NoLog => None,
             },
         )
     }
 
-    async fn request(&self, job: &mut Job, reason: Option<String>) -> Result<Cancelled> {
+    /// None: there is no log to put the request into.
+    async fn request(&self, job: &mut Job, reason: Option<String>) -> Result<Option<Cancelled>> {
         let append = Append {
             kind: EventKind::CancelRequested { reason },
             attempt: None,
@@ -104,8 +127,9 @@ impl Cancel {
         match self.appender.append(job, append, Some(PATIENCE)).await? {
             Outcome::Appended
             | Outcome::Already
-            | Outcome::Illegal(Illegal::AlreadyCancelRequested) => Ok(Cancelled::Requested),
-            Outcome::Ended => Ok(Cancelled::AlreadyEnded),
+            | Outcome::Illegal(Illegal::AlreadyCancelRequested) => Ok(Some(Cancelled::Requested)),
+            Outcome::Ended => Ok(Some(Cancelled::AlreadyEnded)),
+            Outcome::NoLog => Ok(None),
             refused @ (Outcome::Fenced | Outcome::Illegal(_)) => Err(Error::new(
                 ErrorKind::Internal,
                 "event_bus.publish",

@@ -2,7 +2,7 @@
 //!
 //! Never in here: trust in a message. Anybody may have announced anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conch_domain::{EventKind, JobId};
@@ -16,7 +16,7 @@ use crate::Clock;
 /// Who in this worker wants to hear of which announcements.
 #[derive(Default)]
 pub(crate) struct Ears {
-    running: Mutex<HashMap<JobId, Arc<Notify>>>,
+    running: Mutex<BTreeMap<JobId, Arc<Notify>>>,
     /// Something may be claimable.
     pub(crate) queue: Notify,
 }

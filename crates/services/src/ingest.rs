@@ -3,7 +3,7 @@
 //!
 //! Nothing in here trusts a byte of what it gets, and nothing in here streams it.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Clock;
 use crate::hub::Hub;
 use crate::lookup::Lookup;
 use crate::offer::{Offered, offer};
+use crate::{Clock, entropy};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
 const LANES: usize = 16;
@@ -105,12 +105,14 @@ pub async fn run(
             sender
         })
         .collect();
-    let hasher = RandomState::new();
+    // Not known to those who choose job ids.
+    let salt = entropy::seed();
     let mut signals = bus.subscribe();
     loop {
         let signal = tokio::select! {
-            signal = signals.next() => signal,
+            biased;
             () = shutdown.cancelled() => None,
+            signal = signals.next() => signal,
         };
         match signal {
             Some(Signal::Lapsed) => listeners.hub.lapsed(),
@@ -140,7 +142,8 @@ pub async fn run(
                         ForeignEvents::Accept { .. } => {}
                     }
                 }
-                let lane = hasher.hash_one(&job_id) as usize % LANES;
+                let lane = BuildHasherDefault::<DefaultHasher>::default().hash_one((salt, &job_id));
+                let lane = lane as usize % LANES;
                 if lanes[lane].try_send(incoming).is_err() && !numbered {
                     dropped("overflow");
                     // The job's end is still learned from Triton.
@@ -200,8 +203,10 @@ async fn lane(
             .with_max_delay(Duration::from_secs(2))
             .with_total_delay(Some(PATIENCE))
             .without_max_times()
-            .with_jitter();
+            .with_jitter()
+            .with_jitter_seed(entropy::seed());
         let offered = tokio::select! {
+            biased;
             offered = attempt.retry(backoff).when(conch_ports::Error::is_retryable) => offered,
             () = shutdown.cancelled() => return,
         };

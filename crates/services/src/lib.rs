@@ -6,9 +6,13 @@
 //! Triton's side: [`submit`], [`cancel`], [`records`]; [`worker`] claims jobs, runs them and takes
 //! back those whose worker fell silent.
 //!
-//! Both: [`store_clock`], the one clock of all processes on one store.
+//! Both: [`store_clock`], the one clock of all processes on one store; [`entropy`], the one source of
+//! randomness.
 //!
 //! Never in here: the name of a technology, a socket, a header.
+
+// What has no order must not decide what happens next: see `entropy`.
+#![warn(clippy::iter_over_hash_type)]
 
 use std::sync::Arc;
 
@@ -18,6 +22,7 @@ mod append;
 pub mod cancel;
 mod ears;
 pub mod edge_cancel;
+pub mod entropy;
 pub mod hub;
 pub mod ingest;
 mod lease;

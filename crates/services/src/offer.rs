@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conch_domain::{Applied, EPOCH_BYTES, Epoch, Event, Illegal, Job, Position};
+use conch_domain::{Applied, Event, Illegal, Job, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
+
+use crate::entropy;
 
 /// Lost races after which an offer gives up; each loss means that another event was appended.
 const TRIES: usize = 64;
@@ -25,11 +27,6 @@ pub(crate) enum Offered {
     OwnJob,
 }
 
-/// A fresh incarnation for a log that is about to begin.
-pub(crate) fn new_epoch() -> Epoch {
-    Epoch::from_random(rand::random::<[u8; EPOCH_BYTES]>())
-}
-
 /// Appends the event where it fits. `encode` writes it down, given the fold after it.
 ///
 /// # Errors
@@ -44,11 +41,11 @@ pub(crate) async fn offer(
     for _ in 0..TRIES {
         let mut job = match bus.read(&event.job_id, 0, 0).await? {
             Some(log) => log.job,
-            None => Job::unborn(event.job_id.clone(), new_epoch(), false),
+            None => Job::unborn(event.job_id.clone(), entropy::epoch(), false),
         };
         let replaces = doubtful.filter(|place| *place == job.position);
         if replaces.is_some() {
-            job = job.reincarnate(new_epoch());
+            job = job.reincarnate(entropy::epoch());
         }
         let base = replaces.map(|_| job.clone());
         if fence == Fence::Foreign && job.own {

@@ -22,6 +22,7 @@ pub(crate) async fn run(context: Context) {
     let mut failing = false;
     loop {
         tokio::select! {
+            biased;
             () = context.shutdown.cancelled() => return,
             () = tokio::time::sleep(jittered(context.settings.lease / 2)) => {}
         }
@@ -73,7 +74,7 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
         }
         // Another worker was faster. An ended job needs nothing: every terminal event takes its job
         // out of the queue in the same step.
-        Outcome::Ended | Outcome::Fenced => {}
+        Outcome::Ended | Outcome::Fenced | Outcome::NoLog => {}
         Outcome::Illegal(illegal) => {
             tracing::warn!(job.id = %job.id, reason = %illegal, "a silent worker's job can't be taken back");
         }

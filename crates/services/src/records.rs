@@ -7,9 +7,8 @@ use std::sync::Arc;
 use conch_domain::{Client, ClientId, ValueProposition, ValuePropositionId};
 use conch_ports::{Catalogue, Result};
 use conch_wire::request::{NewClient, NewValueProposition};
-use uuid::Uuid;
 
-use crate::Clock;
+use crate::{Clock, entropy};
 
 /// Keeps the records of clients; a cheap handle.
 #[derive(Clone)]
@@ -31,7 +30,7 @@ impl Records {
     pub async fn create_client(&self, new: NewClient) -> Result<Client> {
         let now = (self.clock)();
         let client = Client {
-            id: ClientId::from_uuid(Uuid::now_v7()),
+            id: ClientId::from_uuid(entropy::uuid(now)),
             name: new.name,
             industry: new.industry,
             meta_data: new.meta_data,
@@ -53,7 +52,7 @@ impl Records {
     ) -> Result<Option<ValueProposition>> {
         let now = (self.clock)();
         let value_proposition = ValueProposition {
-            id: ValuePropositionId::from_uuid(Uuid::now_v7()),
+            id: ValuePropositionId::from_uuid(entropy::uuid(now)),
             client_id: client_id.clone(),
             content: new.content,
             is_active: new.is_active,

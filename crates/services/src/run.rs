@@ -10,8 +10,8 @@ use conch_domain::{
 use conch_ports::{Brief, Error, Lease, QueueEffect, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use crate::entropy;
 use crate::running::{Context, End, RunningJob, Stop};
 
 const TOTAL: u32 = PLAN.len() as u32;
@@ -234,7 +234,7 @@ impl RunningJob {
     ) -> Result<Result<Template, Error>, Stop> {
         let now = self.context.now(&self.job);
         let template = Template {
-            id: TemplateId::from_uuid(Uuid::now_v7()),
+            id: TemplateId::from_uuid(entropy::uuid(now)),
             job_id: brief.job_id.clone(),
             client_id: brief.client.id.clone(),
             index: brief.index,

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::append::{Append, Appender, Outcome, patience};
+use crate::entropy;
 use crate::lease::Hold;
-use crate::offer::new_epoch;
 use crate::worker::{Dependencies, Settings};
 
 /// What a run needs of its worker.
@@ -46,7 +46,7 @@ impl Context {
         tracing::warn!(job.id = %lease.job_id, "the job is in the queue and has no log");
         let record = self.deps.catalogue.job(&lease.job_id).await?;
         // Without a record either, all that is left to do for it is to say that it failed.
-        Ok(record.unwrap_or_else(|| Job::unborn(lease.job_id.clone(), new_epoch(), true)))
+        Ok(record.unwrap_or_else(|| Job::unborn(lease.job_id.clone(), entropy::epoch(), true)))
     }
 }
 
@@ -181,7 +181,7 @@ impl RunningJob {
                     self.hold.remember(&self.job);
                     return Ok(());
                 }
-                Outcome::Fenced => self.recover().await?,
+                Outcome::Fenced | Outcome::NoLog => self.recover().await?,
                 Outcome::Ended => return Err(Stop::Ended),
                 Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
                 Outcome::Illegal(illegal) => {

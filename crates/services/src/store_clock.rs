@@ -75,8 +75,9 @@ impl StoreClock {
         let mut wait = INTERVAL;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                biased;
                 () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
             }
             wait = match self.set(&*bus).await {
                 Ok(()) => INTERVAL,

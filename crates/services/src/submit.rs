@@ -14,11 +14,9 @@ use conch_ports::{
     Requested, Result, Submission, Submitted,
 };
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
-use crate::Clock;
 use crate::append::patience;
-use crate::offer::new_epoch;
+use crate::{Clock, entropy};
 
 /// How long an idempotency key is remembered (contract §4).
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
@@ -124,13 +122,13 @@ impl Submit {
 
     fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> (Job, Commit) {
         let now = (self.clock)();
-        let mut job = Job::unborn(JobId::from_uuid(Uuid::now_v7()), new_epoch(), true);
+        let mut job = Job::unborn(JobId::from_uuid(entropy::uuid(now)), entropy::epoch(), true);
         let event = Event {
             job_id: job.id.clone(),
             client_id: Some(client_id.clone()),
             timestamp: now,
             attempt: None,
-            event_id: EventId::from_uuid(Uuid::now_v7()),
+            event_id: EventId::from_uuid(entropy::uuid(now)),
             derived: false,
             kind: EventKind::Queued {
                 queued_at: now,

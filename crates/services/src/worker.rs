@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::Clock;
 use crate::append::Appender;
 use crate::ears::{Ears, Listed};
 use crate::reap;
 use crate::run;
 use crate::running::Context;
+use crate::{Clock, entropy};
 
 /// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
 const CLAIM_RETRY: Duration = Duration::from_millis(100);
@@ -120,7 +120,7 @@ impl Settings {
 
 /// Between three quarters of `duration` and all of it, so that nothing goes in step.
 pub(crate) fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(rand::random_range(0.75..=1.0))
+    duration.mul_f64(entropy::factor(0.75..=1.0))
 }
 
 /// Runs jobs.
@@ -175,6 +175,7 @@ impl Worker {
             };
             let room = jobs.len() < context.settings.concurrency;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 Some(ended) = jobs.join_next() => note(ended),
                 () = tokio::time::sleep(wait), if room => {}

@@ -43,7 +43,8 @@ pub(crate) fn object(job: &JobRecord) -> Object {
 }
 
 /// Reads a job object that any program wrote, if it is about that job. What it lacks is absent in the
-/// answer; its position says nothing.
+/// answer; its position says nothing. One with both `id` and `job_id` is our own Triton's: the Python
+/// service's has only the first.
 ///
 /// # Errors
 /// When it is no JSON object, about another job, or without a known status.
@@ -112,7 +113,7 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
             epoch: Epoch::from_random([0; 4]),
             sequence: 0,
         },
-        own: false,
+        own: o.contains_key("id") && o.contains_key("job_id"),
         client_id: fields::text(o, "client_id").and_then(|id| id.parse().ok()),
         value_proposition_id: fields::text(o, "value_proposition_id")
             .and_then(|id| id.parse().ok()),
@@ -143,6 +144,25 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_tells_whose_it_is() {
+        let own = |text: &str| {
+            decode_any(text.as_bytes())
+                .expect("it has what it needs")
+                .own
+        };
+        let job = Job::unborn(
+            JobId::parse("j").expect("an id"),
+            Epoch::from_random([0; 4]),
+            true,
+        );
+        assert!(decode_any(&encode(&job)).expect("ours").own);
+        assert!(!own(r#"{"id":"j","client_id":"c","status":"running"}"#));
+        assert!(!own(
+            r#"{"job_id":"j","status":"completed","template_ids":[]}"#
+        ));
+    }
 
     #[test]
     fn a_whole_object_is_recognised_and_nothing_less() {

@@ -4,7 +4,7 @@
 //! announcement was lost. Neither is believed: they make somebody read the log, and what the log says
 //! is told once. Nothing in here belongs to one watcher.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,7 +32,7 @@ pub(super) struct Feed {
     slots: Slots,
     pub(super) ring: Mutex<Ring>,
     /// Topics kept alive for streams that name no jobs, until their job ends.
-    held: Mutex<HashMap<JobId, Interest>>,
+    held: Mutex<BTreeMap<JobId, Interest>>,
     watchers: AtomicUsize,
     /// Of the watchers, those that name no jobs.
     open_ended: AtomicUsize,
@@ -215,9 +215,10 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
     let mut asked_at = (shared.clock)();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(shared.settings.position_check) => {}
-            () = shared.feed.lapsed.notified() => {}
+            biased;
             () = shared.shutdown.cancelled() => return,
+            () = shared.feed.lapsed.notified() => {}
+            () = tokio::time::sleep(shared.settings.position_check) => {}
         }
         if !shared.feed.is_open_ended() {
             asked_at = (shared.clock)();
@@ -273,7 +274,7 @@ impl Drop for Home {
         if self.open_ended && self.feed.open_ended.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut held = self.feed.held.lock();
             let freed = if self.feed.is_open_ended() {
-                HashMap::new()
+                BTreeMap::new()
             } else {
                 std::mem::take(&mut *held)
             };

@@ -7,7 +7,7 @@
 //! One job of which nothing can be learnt holds nobody up: the stream begins without it, and is given
 //! its state when it has one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -56,7 +56,7 @@ pub(super) struct ManyWatcher {
     settled: Vec<Settled>,
     floors: Floors,
     /// Named jobs that have not ended, kept alive.
-    unfinished: HashMap<JobId, Interest>,
+    unfinished: BTreeMap<JobId, Interest>,
     /// Index in the ring.
     next_item: u64,
     /// The moment up to which the stream has told everything.
@@ -132,7 +132,7 @@ impl ManyWatcher {
             waiting: Waiting::default(),
             settled: Vec::new(),
             floors: Floors::default(),
-            unfinished: HashMap::new(),
+            unfinished: BTreeMap::new(),
             next_item,
             last_millis: since.unwrap_or(now),
             last_line: None,

@@ -35,8 +35,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Clock;
 use crate::reconcile::Reconcile;
+use crate::{Clock, entropy};
 use feed::Feed;
 use follow::Paced;
 use many::{ManyWatcher, NoStream};
@@ -247,6 +247,7 @@ impl Hub {
                 }
             }
             tokio::select! {
+                biased;
                 () = settled => {}
                 () = &mut patience => break,
             }
@@ -254,9 +255,13 @@ impl Hub {
         if let Cursor::After(position) = cursor
             && !interest.topic().honours(position)
         {
-            tokio::select! {
-                () = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
+            let refreshed = tokio::select! {
+                biased;
+                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                () = &mut patience => false,
+            };
+            if !refreshed {
+                interest.topic().doubt();
             }
             let state = interest.topic().state();
             if matches!(state.phase, Phase::Ended(_)) && state.head() == Some(position) {
@@ -292,7 +297,8 @@ impl Hub {
 
     /// Announcements may have been lost: every watched job's log is read again, spread over time.
     pub fn lapsed(&self) {
-        let topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        let mut topics: Vec<_> = self.0.topics.lock().values().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
         for topic in topics {
             topic.lapsed.store(true, Ordering::Release);
             topic.hint.notify_one();
@@ -373,7 +379,7 @@ impl Shared {
 
 /// A value between the base and twice the base.
 fn jittered(base: u64) -> u64 {
-    base + rand::random_range(0..=base)
+    base + entropy::up_to(base)
 }
 
 /// Keeps a topic alive.
@@ -419,8 +425,9 @@ async fn heart(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in 0_usize.. {
         tokio::select! {
-            _ = ticks.tick() => shared.beats.beat(tick),
+            biased;
             () = shared.shutdown.cancelled() => break,
+            _ = ticks.tick() => shared.beats.beat(tick),
         }
     }
     shared.beats.wake_all();

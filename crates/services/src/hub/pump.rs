@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::topic::{Absence, Absorbed, Phase, Topic};
 use super::{Shared, jittered};
+use crate::entropy;
 use crate::reconcile::Asked;
 
 /// Events read at a time.
@@ -34,8 +35,9 @@ enum Round {
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
     tokio::select! {
-        () = keep_up(&shared, &topic) => {}
+        biased;
         () = shared.shutdown.cancelled() => {}
+        () = keep_up(&shared, &topic) => {}
     }
     let mut topics = shared.topics.lock();
     if topics
@@ -50,14 +52,18 @@ pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
 async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let mut failures = 0_u32;
     let mut silent = false;
+    // Whether even a topic that has ended has to be read again.
+    let mut outdone = false;
     loop {
-        if topic.is_over() {
+        if topic.is_over() && !outdone {
             shared.feed.release(&topic.job_id);
             // Nothing more can come; serve those who still attach. One of them may find that the
             // store lost the end, and that the job goes on.
             tokio::select! {
+                biased;
                 gone = left(shared, topic) => if gone { return },
                 () = topic.revived.notified() => {}
+                () = topic.outdone.notified() => outdone = true,
                 // Streams that name no jobs may not have heard how this one ended.
                 () = topic.hint.notified() => if topic.is_announced() {
                     look_again(shared, topic).await;
@@ -75,6 +81,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                     tracing::debug!(job.id = %topic.job_id, "log reachable again");
                 }
                 failures = 0;
+                outdone = false;
                 match round {
                     Round::News | Round::Nothing => shared.settings.position_check,
                     Round::Absent => recheck(shared),
@@ -88,21 +95,24 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 (BACKOFF * 2_u32.pow(failures.min(8))).min(shared.settings.position_check)
             }
         };
-        if topic.is_over() {
+        if topic.is_over() && !outdone {
             continue;
         }
         let wait = Duration::from_millis(jittered(reason_to_wait.as_millis() as u64) / 2)
             .max(reason_to_wait / 2);
         silent = false;
         tokio::select! {
+            // First: a job that is never silent must not keep a topic that nobody watches.
+            biased;
+            gone = left(shared, topic) => if gone { return },
             () = topic.hint.notified() => {
                 if topic.lapsed.swap(false, Ordering::AcqRel) {
-                    let spread = rand::random_range(0..=SPREAD_MS);
+                    let spread = entropy::up_to(SPREAD_MS);
                     tokio::time::sleep(Duration::from_millis(spread)).await;
                 }
             }
+            () = topic.outdone.notified() => outdone = true,
             () = tokio::time::sleep(wait) => silent = failures == 0,
-            gone = left(shared, topic) => if gone { return },
         }
     }
 }
@@ -152,6 +162,7 @@ async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Roun
     tokio::pin!(answer);
     let answer = loop {
         tokio::select! {
+            biased;
             answer = &mut answer => break answer,
             // However long Triton takes, what the log has meanwhile is not held up.
             () = topic.hint.notified() => {
@@ -221,6 +232,13 @@ async fn catch_up(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
     let Ok(_permit) = shared.reads.acquire().await else {
         return Ok(Round::Nothing);
     };
+    let number = topic.begin_read();
+    let round = read_and_absorb(shared, topic).await?;
+    topic.end_read(number);
+    Ok(round)
+}
+
+async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
     let before = topic.state().head();
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
@@ -299,12 +317,16 @@ async fn look_again(shared: &Shared, topic: &Arc<Topic>) {
 }
 
 /// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
-/// behind, because another process streamed the event first. Errors leave things as they are.
-pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) {
+/// behind, because another process streamed the event first. False: it couldn't be read.
+pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
     match catch_up(shared, topic).await {
-        Ok(_) => topic.revived.notify_one(),
+        Ok(_) => {
+            topic.revived.notify_one();
+            true
+        }
         Err(error) => {
             tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
+            false
         }
     }
 }

@@ -53,6 +53,10 @@ pub(super) struct State {
     mark: Option<Job>,
     /// Since when the log is absent, and whether Triton has said that it knows of no such job.
     pub(super) absent: Option<Absence>,
+    /// Reads of the log that were begun.
+    reads: u64,
+    /// Somebody knows of more than this state: only a read after that many may be believed.
+    doubted: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +83,20 @@ impl State {
             self.frames.drain(..(at + 1 - front) as usize);
             self.base = before;
         }
+    }
+
+    /// Whether a watcher with this cursor can be given what follows it.
+    pub(super) fn honours(&self, cursor: Position) -> bool {
+        self.head().is_some_and(|head| {
+            head.epoch == cursor.epoch
+                && cursor.sequence <= head.sequence
+                && cursor.sequence + 1 >= self.front()
+        })
+    }
+
+    /// Whether somebody knows of more than this, and the log couldn't be read since.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
     }
 
     /// Sequence of the first frame; one past the head when there is none.
@@ -123,6 +141,8 @@ pub(super) struct Topic {
     pub(super) interest: AtomicUsize,
     /// When the last of them went.
     pub(super) idle_since: Mutex<Instant>,
+    /// Tells the pump that somebody knows of more than the topic, even one that has ended.
+    pub(super) outdone: Notify,
     /// Tells the pump that the last one has gone.
     pub(super) idle: Notify,
     /// Tells those who are attaching that something is known now.
@@ -171,6 +191,8 @@ impl Topic {
                 base: None,
                 mark: None,
                 absent: None,
+                reads: 0,
+                doubted: None,
             }),
             announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
@@ -179,6 +201,7 @@ impl Topic {
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
+            outdone: Notify::new(),
             idle: Notify::new(),
             settled: Notify::new(),
             revived: Notify::new(),
@@ -230,12 +253,34 @@ impl Topic {
 
     /// Whether a watcher with this cursor can be given what follows it.
     pub(super) fn honours(&self, cursor: Position) -> bool {
-        let state = self.state.lock();
-        state.head().is_some_and(|head| {
-            head.epoch == cursor.epoch
-                && cursor.sequence <= head.sequence
-                && cursor.sequence + 1 >= state.front()
-        })
+        self.state.lock().honours(cursor)
+    }
+
+    /// Somebody has a cursor that this topic can't honour, and the log couldn't be read to see why.
+    pub(super) fn doubt(&self) {
+        let mut state = self.state.lock();
+        state.doubted = Some(state.reads);
+        drop(state);
+        self.outdone.notify_one();
+    }
+
+    /// A read of the log begins; the answer is its number.
+    pub(super) fn begin_read(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.reads += 1;
+        state.reads
+    }
+
+    /// A read was answered, and what it brought was taken in.
+    pub(super) fn end_read(&self, number: u64) {
+        let settles = self
+            .state
+            .lock()
+            .doubted
+            .is_some_and(|reads| reads < number);
+        if settles {
+            self.update(|state| state.doubted = None);
+        }
     }
 
     /// Changes the state and tells everybody.

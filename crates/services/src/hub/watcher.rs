@@ -88,6 +88,13 @@ impl JobWatcher {
     fn advance(&mut self, out: &mut Vec<Bytes>) -> bool {
         let interest = self.registration.home().clone();
         let state = interest.topic().state();
+        // The watcher saw what this process hasn't: that is no loss of history.
+        if let Cursor::After(position) = self.cursor
+            && state.is_doubted()
+            && !state.honours(position)
+        {
+            return true;
+        }
         match state.phase {
             Phase::Loading => return true,
             Phase::Lost => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{EventKind, Job, JobRecord, JobStatus};
+use conch_memory::When;
 use conch_ports::ErrorKind;
 use conch_services::hub::{Attached, Next, Settings};
 
@@ -299,6 +300,25 @@ async fn a_store_that_forgot_is_healed_by_the_writer() {
     assert_eq!(data(&seen[0])["status"], "completed");
 }
 
+/// A store that had forgotten the job holds its record again, from the worker that runs it, and not yet
+/// its log. Whoever begins that log must be able to go on with it.
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_nobody() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.faults.wipe();
+    world.triton.set_job(job.job.clone());
+    tokio::time::sleep(POSITION_CHECK * 4).await;
+    assert!(world.triton.calls("job") > 0, "it was asked for");
+    let log = world.memory.bus().read(&job_id("j"), 0, 0).await;
+    assert!(log.expect("memory answers").is_none());
+    job.begin_again("0000ffff", completed()).await;
+    assert_eq!(ids(&eyes.rest().await), ["0000ffff-1", CLOSING]);
+}
+
 fn told(id: &str, status: JobStatus) -> Job {
     let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
@@ -487,6 +507,63 @@ async fn a_cursor_that_another_process_gave_out_is_not_the_future() {
     let seen = eyes.events(1).await;
     assert_eq!(ids(&seen), ["0000abcd-4"]);
     assert_eq!(data(&seen[0])["event_type"], "job:progress");
+}
+
+/// Another process was ahead, and this one can't look right now: that is no reason to tell anybody that
+/// history was lost.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_ahead_of_a_process_that_can_not_read_waits_until_it_can() {
+    for ends in [false, true] {
+        let world = World::new();
+        let mut job = world.job("j");
+        job.start().await;
+        world.watch("j", None).await.events(2).await;
+        world.faults.lose_announcements(|_, _| true);
+        job.progress(10).await;
+        if ends {
+            job.complete().await;
+        }
+        out_of_reach(&world);
+        let at = job.job.position.to_string();
+        let mut ahead = world.watch("j", Some(&at)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.faults.fail_no_more();
+        if !ends {
+            job.complete().await;
+        }
+        let seen = ids(&ahead.rest().await);
+        let rest = ["0000abcd-4", CLOSING];
+        assert_eq!(seen, rest[usize::from(ends)..]);
+    }
+}
+
+/// Here the job has ended; elsewhere it is known that the store lost the end and goes on in another epoch.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_of_a_later_epoch_waits_for_a_process_that_can_not_read() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let running = job.job.clone();
+    job.complete().await;
+    world.watch("j", None).await.events(3).await;
+    world.faults.lose_announcements(|_, _| true);
+    assert!(world.faults.cut_log(&job_id("j"), 1));
+    job.job = running;
+    job.begin_again("0000beef", EventKind::CancelRequested { reason: None })
+        .await;
+    out_of_reach(&world);
+    let mut ahead = world.watch("j", Some("0000beef-1")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.faults.fail_no_more();
+    job.complete().await;
+    assert_eq!(ids(&ahead.rest().await), ["0000beef-2", CLOSING]);
+}
+
+fn out_of_reach(world: &World) {
+    let kind = ErrorKind::Unavailable;
+    world
+        .faults
+        .fail_next("event_bus.read", 20, kind, When::Before);
 }
 
 #[tokio::test(start_paused = true)]

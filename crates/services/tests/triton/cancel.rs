@@ -2,7 +2,8 @@
 
 use conch_conformance::build::{self, Script};
 use conch_domain::JobStatus;
-use conch_ports::Cancelled;
+use conch_memory::When;
+use conch_ports::{Cancelled, ErrorKind};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -142,4 +143,52 @@ async fn only_our_own_jobs_are_ours_to_end() {
         Cancelled::NotFound
     );
     assert_eq!(system.job(foreign.id()).await.status, JobStatus::Running);
+}
+
+/// The request comes to a store that has just forgotten the job. A log with nothing in it but the request
+/// would be one that nobody ends, and would keep the worker from putting the job back.
+#[tokio::test(start_paused = true)]
+async fn a_request_begins_no_log() {
+    for lives in [false, true] {
+        let system = System::new().await;
+        let worker = system.worker(settings("a"), &Generator::reliable());
+        let id = system.submitted().await;
+        system.until(&id, |job| job.template_count == 2).await;
+        let worker = lives.then_some(worker);
+        let faults = system.memory.faults();
+        let publish = "event_bus.publish";
+        faults.fail_next(publish, 1, ErrorKind::Timeout, When::Before);
+        let before = faults.calls(publish);
+        let forgotten = async {
+            while faults.calls(publish) == before {
+                tokio::task::yield_now().await;
+            }
+            faults.wipe();
+        };
+        let cancel = system.cancel();
+        let (answer, ()) = tokio::join!(cancel.cancel(&id, None), forgotten);
+        assert_eq!(answer.unwrap(), Cancelled::NotFound);
+        assert!(system.memory.bus().read(&id, 0, 0).await.unwrap().is_none());
+        if worker.is_some() {
+            assert_eq!(system.ended(&id).await.job.status, JobStatus::Completed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_a_job_that_is_being_put_back() {
+    let system = System::new().await;
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    let faults = system.memory.faults();
+    faults.fail_next("event_bus.publish", 4, ErrorKind::Timeout, When::Before);
+    faults.wipe();
+    while system.memory.catalogue().job(&id).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(system.memory.bus().read(&id, 0, 0).await.unwrap().is_none());
+    let answer = system.cancel().cancel(&id, None).await.unwrap();
+    assert_eq!(answer, Cancelled::Requested);
+    assert_eq!(system.ended(&id).await.job.status, JobStatus::Cancelled);
 }
