@@ -64,6 +64,33 @@ impl Person {
         None
     }
 
+    /// Makes a client with a value proposition, once; none when it didn't work.
+    pub(super) async fn new_client(&mut self) -> Option<String> {
+        let url = self.url("/clients");
+        let body = json!({ "name": "Northwind Health" });
+        let made = self
+            .http
+            .post(url)
+            .json(&body)
+            .timeout(ANSWER)
+            .send()
+            .await
+            .ok()?;
+        let client: Value = made.json().await.ok()?;
+        let id = client["id"].as_str()?.to_owned();
+        let url = self.url(&format!("/clients/{id}/value-propositions"));
+        let body = json!({ "content": "Brings members back to work sooner, and says so." });
+        let added = self
+            .http
+            .post(url)
+            .json(&body)
+            .timeout(ANSWER)
+            .send()
+            .await
+            .ok()?;
+        (added.status() == 201).then_some(id)
+    }
+
     /// Asks for a job's state, once.
     pub(super) async fn look_up(&mut self, by: &str, job: &str) {
         let url = self.url(&format!("/jobs/{job}"));

@@ -246,9 +246,20 @@ async fn submitter(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     sleep(when).await;
     let mut person = run.person();
     let mut dice = run.dice();
-    let client = run.clients[i % run.clients.len()].clone();
-    let key = format!("storm-key-{i}");
-    let Some(job) = person.submit(&client, &key).await else {
+    let mut client = run.clients[i % run.clients.len()].clone();
+    let mut key = format!("storm-key-{i}");
+    let mut job = person.submit(&client, &key).await;
+    for again in 0..5 {
+        // A store that forgets forgets clients, too.
+        if job.is_none()
+            && let Some(fresh) = person.new_client().await
+        {
+            client = fresh;
+            key = format!("storm-key-{i}-{again}");
+            job = person.submit(&client, &key).await;
+        }
+    }
+    let Some(job) = job else {
         return;
     };
     run.know(&job);
