@@ -1,9 +1,9 @@
 # Every target says what it does; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis test bench lint docs
+.PHONY: help run run-redis test chaos reliability-report bench lint docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start everything in one process, in memory (needs Rust only)
 	@cargo build --quiet --bin conch
@@ -17,7 +17,17 @@ run-redis: ## the same as processes: a private Redis, one API, two workers
 test: ## every test, with real Redis servers and real foreign clients
 	@scripts/set-up test
 	cargo build --workspace --bins
+	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@scripts/test
+
+chaos: ## faults without end over real processes: SEED= replays, MINUTES=/ROUNDS= say how long, WHAT=scenarios|sabotage
+	@scripts/set-up test
+	@cargo build --quiet --workspace --bins
+	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
+	@"$${CARGO_TARGET_DIR:-target}/debug/conch-chaos" $${WHAT:-storm}
+
+reliability-report: ## run the long forms of all that proves the promise, write docs/reliability.md
+	@$(MAKE) --no-print-directory chaos WHAT=report
 
 bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench

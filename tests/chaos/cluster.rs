@@ -106,6 +106,7 @@ impl Shape {
             .env("REDIS_TIMEOUT_SECONDS", "0.5")
             .env("REDIS_PROBE_SECONDS", "0.25")
             .env("TRITON_TIMEOUT_SECONDS", "2")
+            .env("TRITON_COOL_DOWN_SECONDS", self.backoff_cap.to_string())
             .env("RUST_LOG", "info,conch=info");
         if let Some(bug) = &self.sabotage {
             plan = plan.env(SABOTAGE, bug.as_str());

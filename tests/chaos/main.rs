@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime can be built");
-    let good = runtime.block_on(async {
+    let command = async {
         match words[..] {
             ["storm"] => storm::command().await,
             ["scenarios"] => scenarios::command().await,
@@ -35,7 +35,15 @@ fn main() -> ExitCode {
                 false
             }
         }
+    };
+    // Interrupted, everything that was started is dropped, and with it its processes end.
+    let good = runtime.block_on(async {
+        tokio::select! {
+            good = command => good,
+            _ = tokio::signal::ctrl_c() => false,
+        }
     });
+    drop(runtime);
     if good {
         ExitCode::SUCCESS
     } else {

@@ -131,7 +131,7 @@ impl Person {
                 let status = response.status().as_u16();
                 let fields = json!({ "job": job, "status": status });
                 self.history.note("cancel", fields);
-                if matches!(status, 202 | 409) {
+                if matches!(status, 202 | 404 | 409) {
                     return;
                 }
             }

@@ -1,6 +1,347 @@
-//! The report.
+//! The reliability report: the long forms are run, and what they came to is written down with the command
+//! and the machine beside it. No figure in it comes from anywhere but a run.
+//!
+//! Each part leaves a summary, one JSON object in `target/reliability/<part>.json`. Parts that other
+//! programs run (the simulation, the bad inputs) are read from there; one that is missing is said to be.
 
-/// `conch-chaos report`
-pub async fn command() -> bool {
-    true
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::scenarios::{self, Scale};
+use super::storm::{self, Form, setting};
+use super::{Figures, sabotage};
+use crate::process::repository;
+
+/// Kills of storms and scenarios together, below which a report isn't done.
+const KILLS: u64 = 1000;
+
+/// Where the summaries are.
+fn directory() -> PathBuf {
+    repository().join("target/reliability")
 }
+
+/// Leaves a part's summary for the report.
+pub fn leave(part: &str, summary: &Value) {
+    let directory = directory();
+    std::fs::create_dir_all(&directory).expect("target/ is ours");
+    let path = directory.join(format!("{part}.json"));
+    let written = std::fs::write(path, format!("{summary:#}\n"));
+    written.expect("target/reliability is ours");
+}
+
+fn summary(part: &str) -> Option<Value> {
+    let text = std::fs::read_to_string(directory().join(format!("{part}.json"))).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// `conch-chaos report`: runs what is missing (`ONLY=write`: nothing), writes `docs/reliability.md`.
+pub async fn command() -> bool {
+    if setting("ONLY").as_deref() != Some("write") {
+        run().await;
+    }
+    let text = write();
+    print!("{text}");
+    let written = std::fs::write(repository().join("docs/reliability.md"), &text);
+    written.expect("the repository is ours");
+    !text.contains("FAILED") && !text.contains("NOT FOUND")
+}
+
+async fn run() {
+    let outcomes = scenarios::run_all(match setting("FORM").as_deref() {
+        Some("short") => Scale::Short,
+        _ => Scale::Long,
+    })
+    .await;
+    let all: Vec<Value> = outcomes.iter().map(scenarios::Outcome::json).collect();
+    let mut figures = Figures::default();
+    for outcome in &outcomes {
+        if let Some(counted) = &outcome.figures {
+            figures.add(counted);
+        }
+    }
+    leave(
+        "scenarios",
+        &json!({ "scenarios": all, "figures": figures.json() }),
+    );
+
+    let found = sabotage::hunt_all(1).await;
+    let found: Vec<Value> = found.iter().map(sabotage::Found::json).collect();
+    leave("sabotage", &json!({ "bugs": found }));
+
+    let already = figures.kills;
+    let first = setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
+    let storms = storm::rounds_of(first, &Form::long(), |summary| {
+        let kills: u64 = summary.classes.values().map(|figures| figures.kills).sum();
+        already + kills < KILLS
+    })
+    .await;
+    leave("storms", &storms.json());
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map_or("unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cpu = read("/proc/cpuinfo");
+    let cores = cpu.lines().filter(|l| l.starts_with("processor")).count();
+    let redis = Command::new("redis-server").arg("--version").output();
+    let redis = redis.map_or_else(
+        |_| "unknown".to_owned(),
+        |output| {
+            String::from_utf8_lossy(&output.stdout)
+                .split(" sha")
+                .next()
+                .unwrap_or("")
+                .to_owned()
+        },
+    );
+    format!(
+        "- processor: {}, {cores} cores, memory {}\n- kernel: {}\n- {redis}\n- programs: debug builds, overflow checks and debug assertions on\n",
+        field(&cpu, "model name"),
+        field(&read("/proc/meminfo"), "MemTotal"),
+        read("/proc/sys/kernel/osrelease").trim(),
+    )
+}
+
+fn write() -> String {
+    let mut text = String::from(HEAD);
+    let date = Command::new("date").arg("-u").arg("+%Y-%m-%d").output();
+    let date = date.map_or_else(
+        |_| "an unknown day".to_owned(),
+        |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
+    );
+    let _ = writeln!(text, "Written on {date} by `make reliability-report`.\n");
+    text.push_str(&machine());
+    let storms = summary("storms");
+    let scenarios = summary("scenarios");
+    totals(&mut text, storms.as_ref(), scenarios.as_ref());
+    matrix(&mut text, scenarios.as_ref());
+    kills(&mut text, storms.as_ref(), scenarios.as_ref());
+    bugs(&mut text, summary("sabotage").as_ref());
+    others(&mut text);
+    text.push_str(TAIL);
+    text
+}
+
+/// What a run of several storms and the scenarios came to, by class of the store.
+fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
+    text.push_str("\n## Storms and scenarios\n\n");
+    let mut rows: Vec<(String, Value)> = Vec::new();
+    if let Some(classes) = storms.and_then(|s| s["classes"].as_object()) {
+        for (class, figures) in classes {
+            rows.push((format!("storms, Redis `{class}`"), figures.clone()));
+        }
+    }
+    if let Some(scenarios) = scenarios {
+        rows.push((
+            "scenarios, all classes".to_owned(),
+            scenarios["figures"].clone(),
+        ));
+    }
+    if rows.is_empty() {
+        text.push_str("Not run.\n");
+        return;
+    }
+    text.push_str("| | kills | jobs | ends expected | seen | missed | doubled | resets | recovery p50 | p99 | max | T |\n");
+    text.push_str(
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for (name, f) in &rows {
+        let (ends, recovery) = (&f["terminal"], &f["recovery_ms"]);
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} ms | {} ms | {} ms | {} ms |",
+            f["kills"],
+            f["jobs"],
+            ends["expected"],
+            ends["seen"],
+            ends["missed"],
+            ends["doubled"],
+            f["resets"],
+            recovery["p50"],
+            recovery["p99"],
+            recovery["max"],
+            recovery["t"]
+        );
+    }
+    if let Some(storms) = storms {
+        let broken = storms["broken"].as_array().map_or(0, Vec::len);
+        let _ = writeln!(
+            text,
+            "\n{} storms, {broken} of which broke an invariant.",
+            storms["rounds"]
+        );
+        if broken > 0 {
+            let _ = writeln!(text, "\nFAILED: {:#}", storms["broken"]);
+        }
+    }
+    text.push_str(
+        "\nAn end is expected once per watcher of a job that was to end. Recovery is from the moment that the end was due (the last \
+         fault healed, the event appended, the watcher connected) to the moment that the watcher had it.\n",
+    );
+}
+
+fn matrix(text: &mut String, scenarios: Option<&Value>) {
+    text.push_str("\n## The fault matrix\n\n");
+    let Some(all) = scenarios.and_then(|s| s["scenarios"].as_array()) else {
+        text.push_str("Not run.\n");
+        return;
+    };
+    let survived = all.iter().filter(|s| s["survived"] == true).count();
+    let _ = writeln!(text, "{survived}/{} scenarios survived.\n", all.len());
+    text.push_str("| scenario | | watchers | kills | resets | recovery max |\n| --- | --- | ---: | ---: | ---: | ---: |\n");
+    for row in all {
+        let (name, f) = (row["scenario"].as_str().unwrap_or(""), &row["figures"]);
+        if row["survived"] == true {
+            let _ = writeln!(
+                text,
+                "| `{name}` | survived | {} | {} | {} | {} ms |",
+                f["terminal"]["expected"], f["kills"], f["resets"], f["recovery_ms"]["max"]
+            );
+        } else {
+            let _ = writeln!(text, "| `{name}` | FAILED | | | | |");
+        }
+    }
+}
+
+/// Faults by process and by what was announced last.
+fn kills(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let classes = storms.and_then(|s| s["classes"].as_object());
+    let storms = classes.into_iter().flat_map(|c| c.values());
+    for figures in storms.chain(scenarios.map(|s| &s["figures"])) {
+        for (name, count) in figures["faults"].as_object().into_iter().flatten() {
+            *counted.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
+        }
+    }
+    if counted.is_empty() {
+        return;
+    }
+    let mut processes: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, count) in &counted {
+        let (what, phase) = name.split_once(" after ").unwrap_or((name, ""));
+        if let Some(process) = what.strip_prefix("kill ") {
+            *processes
+                .entry(process)
+                .or_default()
+                .entry(phase)
+                .or_default() += count;
+        } else {
+            *others.entry(what).or_default() += count;
+        }
+    }
+    text.push_str("\n## Kills by process and phase\n\nThe phase is the kind of the event that was announced last.\n\n");
+    let phases: std::collections::BTreeSet<&str> =
+        processes.values().flat_map(|p| p.keys().copied()).collect();
+    let _ = writeln!(
+        text,
+        "| phase | {} |",
+        processes.keys().copied().collect::<Vec<_>>().join(" | ")
+    );
+    let _ = writeln!(text, "| --- |{}", " ---: |".repeat(processes.len()));
+    for phase in phases {
+        let cells: Vec<String> = processes
+            .values()
+            .map(|p| p.get(phase).copied().unwrap_or(0).to_string())
+            .collect();
+        let _ = writeln!(text, "| `{phase}` | {} |", cells.join(" | "));
+    }
+    let sums: Vec<String> = processes
+        .values()
+        .map(|p| p.values().sum::<u64>().to_string())
+        .collect();
+    let _ = writeln!(text, "| all | {} |", sums.join(" | "));
+    let others: Vec<String> = others
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    let _ = writeln!(text, "\nOther faults: {}.", others.join(", "));
+}
+
+fn bugs(text: &mut String, sabotage: Option<&Value>) {
+    text.push_str("\n## Planted bugs\n\n");
+    let Some(bugs) = sabotage.and_then(|s| s["bugs"].as_array()) else {
+        text.push_str("Not run.\n");
+        return;
+    };
+    let found = bugs.iter().filter(|bug| !bug["rounds"].is_null()).count();
+    let _ = writeln!(
+        text,
+        "{found}/{} found, each in storms that were made for none of them.\n",
+        bugs.len()
+    );
+    text.push_str(
+        "| bug | what it is | storms needed | invariants broken |\n| --- | --- | ---: | --- |\n",
+    );
+    for bug in bugs {
+        let laws = bug["laws"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let laws: Vec<&str> = laws.collect();
+        let rounds = bug["rounds"]
+            .as_u64()
+            .map_or("NOT FOUND".to_owned(), |n| n.to_string());
+        let (name, what) = (
+            bug["bug"].as_str().unwrap_or(""),
+            bug["what"].as_str().unwrap_or(""),
+        );
+        let _ = writeln!(
+            text,
+            "| `{name}` | {what} | {rounds} | {} |",
+            laws.join(", ")
+        );
+    }
+}
+
+/// What other programs left. Each summary may have any figures; they are listed as they are.
+fn others(text: &mut String) {
+    for (part, title) in [
+        ("simulation", "Simulation on virtual time"),
+        ("model", "Model"),
+        ("bad-input", "Bad input"),
+    ] {
+        let _ = writeln!(text, "\n## {title}\n");
+        match summary(part) {
+            Some(Value::Object(figures)) => {
+                text.push_str("| | |\n| --- | ---: |\n");
+                for (name, value) in figures {
+                    let value = value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned);
+                    let _ = writeln!(text, "| {} | {value} |", name.replace('_', " "));
+                }
+            }
+            _ => {
+                let _ = writeln!(text, "No summary in `target/reliability/{part}.json`.");
+            }
+        }
+    }
+}
+
+const HEAD: &str = "# Reliability
+
+What was promised ([operations.md](operations.md#what-redis-promises)), what was done to break it ([testing.md](testing.md#chaos)), and what came of it.
+Every figure below comes from the run that wrote this page.
+
+";
+
+const TAIL: &str = "
+## What is not covered
+
+- Failover to a replica, Redis Cluster and Sentinel: only kills and restarts of one server.
+- Power cuts and disks that lie: processes are killed, the kernel lives on. So `everysec` and `always` look alike here.
+- Several machines, regions, packet loss below TCP: the network is a proxy on one machine.
+- Two faults at the very same instant are a matter of chance, not of search; that is what the simulation is for.
+- A store that has forgotten a job of ours (no persistence) can't tell a forged event about it from an honest foreign one.
+- Browsers are imitated by their standard; real ones are in `tests/interop`.
+";

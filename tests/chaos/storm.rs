@@ -50,11 +50,11 @@ impl Form {
         }
     }
 
-    /// Half a minute, with a kill twice a second.
+    /// Half a minute, with a kill or two a second.
     pub fn long() -> Self {
         Self {
             lasting: Duration::from_secs(30),
-            every: Duration::from_millis(250),
+            every: Duration::from_millis(170),
             jobs: 60,
             watchers: 6,
             foreign: 8,
@@ -334,9 +334,9 @@ pub async fn command() -> bool {
     let rounds = setting("ROUNDS").map(|n| n.parse::<u64>().expect("ROUNDS= is a number"));
     let minutes = setting("MINUTES").map(|n| n.parse::<f64>().expect("MINUTES= is a number"));
     let until = Instant::now() + Duration::from_secs_f64(minutes.unwrap_or(5.0) * 60.0);
-    let summary = rounds_of(first, &form, |round| match rounds {
-        Some(rounds) => round < rounds,
-        None => round == 0 || Instant::now() < until,
+    let summary = rounds_of(first, &form, |summary| match rounds {
+        Some(rounds) => summary.rounds < rounds,
+        None => summary.rounds == 0 || Instant::now() < until,
     })
     .await;
     let rounds = summary.rounds;
@@ -381,9 +381,9 @@ impl Summary {
 }
 
 /// Storms from a seed on, for as long as is wanted; each is told of on standard output.
-pub(super) async fn rounds_of(first: u64, form: &Form, more: impl Fn(u64) -> bool) -> Summary {
+pub(super) async fn rounds_of(first: u64, form: &Form, more: impl Fn(&Summary) -> bool) -> Summary {
     let mut summary = Summary::default();
-    while more(summary.rounds) {
+    while more(&summary) {
         let seed = first + summary.rounds;
         let schedule = Schedule::new(seed, form);
         print!("{schedule}");

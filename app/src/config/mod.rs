@@ -449,6 +449,11 @@ fn mare(
         conch_triton::Settings::new(&base).map_err(|e| Error::new("TRITON_BASE_URL", e))?;
     gateway.call_timeout = source.parse("TRITON_TIMEOUT_SECONDS", gateway.call_timeout, seconds)?;
     gateway.try_timeout = gateway.try_timeout.min(gateway.call_timeout);
+    gateway.breaker_cool_down = source.parse(
+        "TRITON_COOL_DOWN_SECONDS",
+        gateway.breaker_cool_down,
+        seconds,
+    )?;
     if !gateway.is_loopback() && token.is_none() {
         return Err(Error::new(
             "TRITON_TOKEN",

@@ -80,6 +80,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long one call to Triton may take, its retries included",
     ),
     setting(
+        "TRITON_COOL_DOWN_SECONDS",
+        "5",
+        API,
+        "how long an address of Triton's that failed again and again is left alone",
+    ),
+    setting(
         "EVENT_BUS",
         "memory for `conch run`, else redis",
         ALL,

@@ -280,6 +280,7 @@ fn every_interval_is_a_setting() {
         ("REDIS_PROBE_SECONDS", "0.25"),
         ("REDIS_BACKOFF_CAP_SECONDS", "0.2"),
         ("HISTORY_TTL_SECONDS", "7"),
+        ("TRITON_COOL_DOWN_SECONDS", "0.6"),
         ("STREAM_RETRY_SECONDS", "0.1"),
         ("WRITE_STALL_SECONDS", "3"),
         ("MAX_ATTEMPTS", "9"),
@@ -289,7 +290,9 @@ fn every_interval_is_a_setting() {
     let millis = Duration::from_millis;
     let api = read(Program::Api, &[], &env).expect("valid");
     assert_eq!(api.write_stall, Duration::from_secs(3));
-    assert_eq!(api.mare.expect("an API").hub.retry_ms, 100);
+    let mare = api.mare.expect("an API");
+    assert_eq!(mare.hub.retry_ms, 100);
+    assert_eq!(mare.gateway.breaker_cool_down, millis(600));
     let Backend::Redis(redis) = api.backend else {
         panic!("conch-api has no memory backend")
     };
