@@ -14,6 +14,7 @@ impl Dice {
     }
 
     /// A sequence of its own for something, whatever else is thrown meanwhile.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.throw())
     }

@@ -152,7 +152,7 @@ pub(super) async fn stop_redis(history: &History, cluster: &Cluster, lasting: Du
 }
 
 /// Redis throws every subscriber out. False: it is being hurt otherwise.
-pub(super) async fn cut_subscribers(history: &History, cluster: &Cluster) -> bool {
+pub(super) fn cut_subscribers(history: &History, cluster: &Cluster) -> bool {
     let Ok(redis) = cluster.redis.try_lock() else {
         return false;
     };

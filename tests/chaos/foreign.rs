@@ -46,7 +46,7 @@ impl ForeignJob {
         }
     }
 
-    fn line(&self, kind: &str, more: Value) -> (String, String) {
+    fn line(&self, kind: &str, more: &Value) -> (String, String) {
         let mark = format!("{}/{kind}", self.id);
         let mut event = json!({
             "event_type": kind,
@@ -60,7 +60,7 @@ impl ForeignJob {
         (mark, event.to_string())
     }
 
-    async fn publish(&self, kind: &str, more: Value) -> bool {
+    async fn publish(&self, kind: &str, more: &Value) -> bool {
         let (mark, line) = self.line(kind, more);
         let published = publish(self.port, &self.id, line.as_bytes()).await;
         if published {
@@ -74,12 +74,12 @@ impl ForeignJob {
     pub(super) async fn start(&self) -> bool {
         let started_at = "2025-12-01T08:55:49.123456";
         let fields = json!({ "status": "running", "started_at": started_at });
-        self.publish("job:started", fields).await
+        self.publish("job:started", &fields).await
     }
 
     /// `data:generated`, which the Python service really sends, without a status; each time another.
     pub(super) async fn data(&self, rows: u64) -> bool {
-        let (mark, line) = self.line("data:generated", json!({ "rows": rows }));
+        let (mark, line) = self.line("data:generated", &json!({ "rows": rows }));
         let (mark, line) = (
             format!("{mark}/{rows}"),
             line.replace(&mark, &format!("{mark}/{rows}")),
@@ -95,7 +95,7 @@ impl ForeignJob {
     /// `data:generated` with that many bytes; each time another.
     pub(super) async fn big(&self, rows: u64, bytes: usize) {
         let filler = "x".repeat(bytes);
-        let (mark, line) = self.line("data:generated", json!({ "rows": rows, "filler": filler }));
+        let (mark, line) = self.line("data:generated", &json!({ "rows": rows, "filler": filler }));
         let line = line.replace(&mark, &format!("{mark}/{rows}"));
         let published = publish(self.port, &self.id, line.as_bytes()).await;
         assert!(published, "Redis takes it");
@@ -107,7 +107,7 @@ impl ForeignJob {
             "status": "completed", "template_ids": ["t-1", "t-2"], "template_count": 2,
             "generation_duration_ms": 4321, "completed_at": "2025-12-01T08:56:49.000001",
         });
-        self.publish("job:completed", fields).await
+        self.publish("job:completed", &fields).await
     }
 }
 

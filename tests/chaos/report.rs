@@ -16,6 +16,13 @@ use super::storm::{self, Form, setting};
 use super::{Figures, sabotage};
 use crate::process::repository;
 
+/// Writes a line.
+macro_rules! say {
+    ($text:expr, $($words:tt)+) => {
+        writeln!($text, $($words)+).expect("a String has room")
+    };
+}
+
 /// Kills of storms and scenarios together, below which a report isn't done.
 const KILLS: u64 = 1000;
 
@@ -117,7 +124,7 @@ fn write() -> String {
         |_| "an unknown day".to_owned(),
         |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
     );
-    let _ = writeln!(text, "Written on {date} by `make reliability-report`.\n");
+    say!(text, "Written on {date} by `make reliability-report`.\n");
     text.push_str(&machine());
     let storms = summary("storms");
     let scenarios = summary("scenarios");
@@ -155,7 +162,7 @@ fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) 
     );
     for (name, f) in &rows {
         let (ends, recovery) = (&f["terminal"], &f["recovery_ms"]);
-        let _ = writeln!(
+        say!(
             text,
             "| {name} | {} | {} | {} | {} | {} | {} | {} | {} ms | {} ms | {} ms | {} ms |",
             f["kills"],
@@ -173,13 +180,13 @@ fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) 
     }
     if let Some(storms) = storms {
         let broken = storms["broken"].as_array().map_or(0, Vec::len);
-        let _ = writeln!(
+        say!(
             text,
             "\n{} storms, {broken} of which broke an invariant.",
             storms["rounds"]
         );
         if broken > 0 {
-            let _ = writeln!(text, "\nFAILED: {:#}", storms["broken"]);
+            say!(text, "\nFAILED: {:#}", storms["broken"]);
         }
     }
     text.push_str(
@@ -195,18 +202,21 @@ fn matrix(text: &mut String, scenarios: Option<&Value>) {
         return;
     };
     let survived = all.iter().filter(|s| s["survived"] == true).count();
-    let _ = writeln!(text, "{survived}/{} scenarios survived.\n", all.len());
+    say!(text, "{survived}/{} scenarios survived.\n", all.len());
     text.push_str("| scenario | | watchers | kills | resets | recovery max |\n| --- | --- | ---: | ---: | ---: | ---: |\n");
     for row in all {
         let (name, f) = (row["scenario"].as_str().unwrap_or(""), &row["figures"]);
         if row["survived"] == true {
-            let _ = writeln!(
+            say!(
                 text,
                 "| `{name}` | survived | {} | {} | {} | {} ms |",
-                f["terminal"]["expected"], f["kills"], f["resets"], f["recovery_ms"]["max"]
+                f["terminal"]["expected"],
+                f["kills"],
+                f["resets"],
+                f["recovery_ms"]["max"]
             );
         } else {
-            let _ = writeln!(text, "| `{name}` | FAILED | | | | |");
+            say!(text, "| `{name}` | FAILED | | | | |");
         }
     }
 }
@@ -241,29 +251,29 @@ fn kills(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
     text.push_str("\n## Kills by process and phase\n\nThe phase is the kind of the event that was announced last.\n\n");
     let phases: std::collections::BTreeSet<&str> =
         processes.values().flat_map(|p| p.keys().copied()).collect();
-    let _ = writeln!(
+    say!(
         text,
         "| phase | {} |",
         processes.keys().copied().collect::<Vec<_>>().join(" | ")
     );
-    let _ = writeln!(text, "| --- |{}", " ---: |".repeat(processes.len()));
+    say!(text, "| --- |{}", " ---: |".repeat(processes.len()));
     for phase in phases {
         let cells: Vec<String> = processes
             .values()
             .map(|p| p.get(phase).copied().unwrap_or(0).to_string())
             .collect();
-        let _ = writeln!(text, "| `{phase}` | {} |", cells.join(" | "));
+        say!(text, "| `{phase}` | {} |", cells.join(" | "));
     }
     let sums: Vec<String> = processes
         .values()
         .map(|p| p.values().sum::<u64>().to_string())
         .collect();
-    let _ = writeln!(text, "| all | {} |", sums.join(" | "));
+    say!(text, "| all | {} |", sums.join(" | "));
     let others: Vec<String> = others
         .iter()
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
-    let _ = writeln!(text, "\nOther faults: {}.", others.join(", "));
+    say!(text, "\nOther faults: {}.", others.join(", "));
 }
 
 fn bugs(text: &mut String, sabotage: Option<&Value>) {
@@ -273,7 +283,7 @@ fn bugs(text: &mut String, sabotage: Option<&Value>) {
         return;
     };
     let found = bugs.iter().filter(|bug| !bug["rounds"].is_null()).count();
-    let _ = writeln!(
+    say!(
         text,
         "{found}/{} found, each in storms that were made for none of them.\n",
         bugs.len()
@@ -295,7 +305,7 @@ fn bugs(text: &mut String, sabotage: Option<&Value>) {
             bug["bug"].as_str().unwrap_or(""),
             bug["what"].as_str().unwrap_or(""),
         );
-        let _ = writeln!(
+        say!(
             text,
             "| `{name}` | {what} | {rounds} | {} |",
             laws.join(", ")
@@ -310,7 +320,7 @@ fn others(text: &mut String) {
         ("model", "Model"),
         ("bad-input", "Bad input"),
     ] {
-        let _ = writeln!(text, "\n## {title}\n");
+        say!(text, "\n## {title}\n");
         match summary(part) {
             Some(Value::Object(figures)) => {
                 text.push_str("| | |\n| --- | ---: |\n");
@@ -318,11 +328,11 @@ fn others(text: &mut String) {
                     let value = value
                         .as_str()
                         .map_or_else(|| value.to_string(), str::to_owned);
-                    let _ = writeln!(text, "| {} | {value} |", name.replace('_', " "));
+                    say!(text, "| {} | {value} |", name.replace('_', " "));
                 }
             }
             _ => {
-                let _ = writeln!(text, "No summary in `target/reliability/{part}.json`.");
+                say!(text, "No summary in `target/reliability/{part}.json`.");
             }
         }
     }

@@ -198,19 +198,18 @@ impl Run {
 
     /// Lets so many browsers watch a job, at any API.
     pub fn watch(&self, job: &str, count: usize) {
-        self.watch_at(job, count, self.cluster.fronts(), None);
+        self.watch_at(job, count, &self.cluster.fronts());
     }
 
-    /// Lets so many browsers watch a job, at these ports, with that cursor.
-    pub fn watch_at(&self, job: &str, count: usize, ports: Vec<u16>, cursor: Option<String>) {
+    /// Lets so many browsers watch a job, at these ports.
+    pub fn watch_at(&self, job: &str, count: usize, ports: &[u16]) {
         let mut watchers = self.watchers.lock().expect("nobody panics");
         for _ in 0..count {
             watchers.count += 1;
             let browser = Browser {
                 name: format!("w{}", watchers.count),
                 job: job.to_owned(),
-                ports: ports.clone(),
-                cursor: cursor.clone(),
+                ports: ports.to_vec(),
                 patience: Duration::from_mins(2),
             };
             let task = browser.run(self.http.clone(), self.history.clone(), self.dice());
@@ -304,8 +303,8 @@ impl Run {
     }
 
     /// Redis throws every subscriber out.
-    pub async fn cut_subscribers(&self) -> bool {
-        faults::cut_subscribers(&self.history, &self.cluster).await
+    pub fn cut_subscribers(&self) -> bool {
+        faults::cut_subscribers(&self.history, &self.cluster)
     }
 
     /// How long what was submitted may take once all is well.

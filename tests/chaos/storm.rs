@@ -191,7 +191,7 @@ fn throw(dice: &mut Dice, shape: &Shape, prompt: bool) -> Act {
 pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
     let schedule = Schedule::new(seed, form);
     let terms = Terms {
-        prompt: schedule.prompt.then(|| Duration::from_millis(1000)),
+        prompt: schedule.prompt.then(|| Duration::from_secs(1)),
         ..Terms::default()
     };
     let run = Run::start(name, schedule.shape.clone(), terms, seed).await;
@@ -225,7 +225,7 @@ pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
             match act {
                 Act::KillRedis => run.kill_redis(lasting).await,
                 Act::StopRedis => run.stop_redis(lasting).await,
-                Act::CutSubscribers => run.cut_subscribers().await,
+                Act::CutSubscribers => run.cut_subscribers(),
                 Act::Api(i, kind) => run.hurt_api(i, kind, lasting).await,
                 Act::Worker(i, kind) => run.hurt_worker(i, kind, lasting).await,
             }

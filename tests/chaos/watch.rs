@@ -26,8 +26,6 @@ pub(super) struct Browser {
     pub(super) job: String,
     /// The APIs; each connect goes to one of them, as behind a load balancer.
     pub(super) ports: Vec<u16>,
-    /// A cursor to begin with.
-    pub(super) cursor: Option<String>,
     /// Longest silence before it takes the connection for dead: what heartbeats are for.
     pub(super) patience: Duration,
 }
@@ -35,7 +33,7 @@ pub(super) struct Browser {
 impl Browser {
     /// Watches until it is told to stop.
     pub(super) async fn run(self, client: Client, history: History, mut dice: Dice) {
-        let mut last = self.cursor.clone();
+        let mut last: Option<String> = None;
         let mut pause = PAUSE;
         loop {
             let port = self.ports[dice.place(self.ports.len())];

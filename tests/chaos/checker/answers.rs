@@ -135,8 +135,8 @@ fn submissions(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement
     }
     // What a client's keys brought about, whoever was told of it.
     for (job, log) in &book.logs {
-        let events = log.epochs.values().flat_map(|e| e.entries.values());
-        let client = events.filter_map(|e| e.event["client_id"].as_str()).next();
+        let mut events = log.epochs.values().flat_map(|e| e.entries.values());
+        let client = events.find_map(|e| e.event["client_id"].as_str());
         if let Some((client, _)) = client.and_then(|c| tried.get_key_value(c))
             && log.own()
         {

@@ -97,7 +97,7 @@ impl<'a> Book<'a> {
                         && let Ok(event) = serde_json::from_str::<Value>(data)
                         && kind(&event) != "job:snapshot"
                     {
-                        book.enter(watcher.job, &place, event, Some(data), *at, judgement);
+                        book.enter(watcher.job, &place, &event, Some(data), *at, judgement);
                     }
                 }
             }
@@ -109,7 +109,7 @@ impl<'a> Book<'a> {
                     for event in record["events"].as_array().into_iter().flatten() {
                         if let Some(place) = named_place(event) {
                             let job = text(record, "job");
-                            book.enter(job, &place, event.clone(), None, at(record), judgement);
+                            book.enter(job, &place, event, None, at(record), judgement);
                         }
                     }
                 }
@@ -124,7 +124,7 @@ impl<'a> Book<'a> {
         &mut self,
         job: &'a str,
         place: &Place,
-        event: Value,
+        event: &Value,
         line: Option<&'a str>,
         at: f64,
         judgement: &mut Judgement,
@@ -152,7 +152,7 @@ impl<'a> Book<'a> {
         entry.seen = entry.seen.min(at);
         let differs = match (entry.line, line) {
             (Some(before), Some(now)) => before != now,
-            _ => entry.event != event,
+            _ => entry.event != *event,
         };
         if differs {
             let before = &entry.event;
@@ -173,14 +173,7 @@ impl<'a> Book<'a> {
         if history.forged.contains(line) {
             return;
         }
-        self.enter(
-            job,
-            &place,
-            event.clone(),
-            Some(line),
-            at(record),
-            judgement,
-        );
+        self.enter(job, &place, &event, Some(line), at(record), judgement);
         let entry = self
             .logs
             .get_mut(job)
@@ -254,7 +247,7 @@ impl<'a> Book<'a> {
             };
             match serde_json::from_str(line) {
                 // A foreign line stands in the log with what it lacked.
-                Ok(event) => self.enter(job, &place, event, None, at(record), judgement),
+                Ok(event) => self.enter(job, &place, &event, None, at(record), judgement),
                 Err(e) => judgement.broken("I1", format!("{job} {place}: no JSON in the log: {e}")),
             }
         }

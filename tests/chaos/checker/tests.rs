@@ -190,13 +190,11 @@ fn each_invariant_is_missed_when_it_is_broken() {
         ("I7", "an attempt writes after its end", |r| {
             let back = json!({ "reason": "lease_expired", "attempt": 1 });
             let retrying = event(4, "job:retrying", &back).to_string();
-            for at in 0..r.len() {
+            for record in r.iter_mut() {
                 for field in ["line", "data"] {
-                    let is_4 = r[at][field]
-                        .as_str()
-                        .is_some_and(|l| l.contains("\"sequence\":4,"));
-                    if is_4 {
-                        r[at][field] = retrying.clone().into();
+                    let line = record[field].as_str();
+                    if line.is_some_and(|l| l.contains("\"sequence\":4,")) {
+                        record[field] = retrying.clone().into();
                     }
                 }
             }

@@ -16,12 +16,7 @@ pub(super) async fn killed_with_hundreds_of_streams(scale: Scale) -> Figures {
     let mut jobs = Vec::new();
     for _ in 0..3 {
         let job = run.submit().await;
-        run.watch_at(
-            &job,
-            scale.of(100, 334),
-            vec![run.cluster.fronts()[0]],
-            None,
-        );
+        run.watch_at(&job, scale.of(100, 334), &[run.cluster.fronts()[0]]);
         jobs.push(job);
     }
     let api = run.cluster.apis[0].clone();
@@ -52,7 +47,7 @@ pub(super) async fn two_apis_and_two_workers_are_one_system(scale: Scale) -> Fig
     for _ in 0..scale.of(8, 200) {
         let job = run.submit().await;
         for front in &fronts {
-            run.watch_at(&job, 1, vec![*front], None);
+            run.watch_at(&job, 1, &[*front]);
         }
         jobs.push(job);
     }

@@ -88,7 +88,7 @@ pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
             stream
         });
         let streams = futures::future::join_all(open).await;
-        until_metric(port, "conch_streams", |n| n >= watched + at_once as f64).await;
+        until_metric(port, "conch_streams", |n| n >= watched + f64::from(at_once)).await;
         drop(streams);
         until_metric(port, "conch_streams", |n| n <= watched).await;
         let now = (descriptors(&run).await, resident(&run).await);

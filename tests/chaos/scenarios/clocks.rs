@@ -81,5 +81,5 @@ fn is_near(stamp: &str, now: u64) -> bool {
     };
     let of_day = hours * 60 + minutes;
     let apart = (of_day + 1440 - now / 60 % 1440) % 1440;
-    apart < 10 || apart > 1430
+    !(10..=1430).contains(&apart)
 }

@@ -21,7 +21,7 @@ pub(super) async fn an_api_cut_from_redis(scale: Scale) -> Figures {
     let run = start("network-api-cut", shape).await;
     for weather in &weathers[..scale.of(2, 4)] {
         let job = run.submit().await;
-        run.watch_at(&job, 5, vec![run.cluster.fronts()[0]], None);
+        run.watch_at(&job, 5, &[run.cluster.fronts()[0]]);
         let mut stream = Stream::open(&run.mare(0).subscribe_url(&job), None).await;
         run.until_templates(&job, 1).await;
         let cut = run.hurt_api(0, Kind::Redis(*weather), seconds(scale.of(1.5, 30.0)));

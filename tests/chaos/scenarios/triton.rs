@@ -64,7 +64,7 @@ pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
         drop(redis);
         let api = plan.env("TRITON_TIMEOUT_SECONDS", "1").start().await;
         let job = run.submit().await;
-        run.watch_at(&job, 3, vec![api.mare_port()], None);
+        run.watch_at(&job, 3, &[api.mare_port()]);
         let answer = api.mare().get("/jobs/never-heard-of").await;
         let code = answer.json(answer.status.as_u16())["code"].clone();
         assert_eq!(answer.status.as_u16(), 502, "{garbage:?}: {}", answer.body);
