@@ -34,20 +34,15 @@ async fn storms_break_nothing() {
     }
 }
 
-/// Those bugs that one storm is sure to show; `make chaos` hunts all of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn planted_bugs_are_found() {
-    let planted = bugs();
-    assert!(planted.len() >= 8, "{planted:?}");
-    for bug in [
-        "announce-before-append",
-        "acknowledge-apart",
-        "key-forgotten",
-    ] {
-        let (bug, what) = planted
-            .iter()
-            .find(|(b, _)| b == bug)
-            .expect("it is planted");
+/// Bugs that one storm is sure to show; `make chaos WHAT=sabotage` hunts all of them.
+mod planted {
+    use super::*;
+
+    async fn is_found(bug: &str) {
+        let planted = bugs();
+        assert!(planted.len() >= 8, "{planted:?}");
+        let what = planted.iter().find(|(name, _)| name == bug);
+        let (_, what) = what.unwrap_or_else(|| panic!("{bug} is not planted: {planted:?}"));
         let found = hunt(bug, what, 1, 3).await;
         println!(
             "{bug}: found in round {:?}, by {}",
@@ -55,5 +50,25 @@ async fn planted_bugs_are_found() {
             found.laws.join(", ")
         );
         assert!(found.rounds.is_some(), "{bug} was not found: {what}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_announcement_before_the_append_is_found() {
+        is_found("announce-before-append").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_acknowledgement_outside_the_commit_is_found() {
+        is_found("acknowledge-apart").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_idempotency_key_that_is_forgotten_is_found() {
+        is_found("key-forgotten").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_submission_that_is_lost_is_found() {
+        is_found("submission-lost").await;
     }
 }

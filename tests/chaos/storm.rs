@@ -231,7 +231,9 @@ pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
             }
         });
     }
-    while faults.join_next().await.is_some() {}
+    while let Some(undone) = faults.join_next().await {
+        undone.expect("every fault is undone");
+    }
     while people.join_next().await.is_some() {}
     for task in others {
         task.abort();

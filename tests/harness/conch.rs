@@ -229,6 +229,9 @@ impl Conch {
     pub async fn restart(&mut self) {
         self.kill();
         *self = self.plan.clone().start_again(self.mare, self.triton).await;
+        // The one that was dropped gave them back.
+        port::claim(self.mare);
+        port::claim(self.triton);
     }
 
     /// `SIGTERM`, and checks that it ends with 0 within the drain's limit.
@@ -284,6 +287,8 @@ impl Drop for Conch {
         if !self.stopped && !std::thread::panicking() {
             self.stop();
         }
+        port::give_back(self.mare);
+        port::give_back(self.triton);
     }
 }
 

@@ -23,7 +23,7 @@ const GARBAGE: &[&str] = &[
 /// 502 or 504 on lookups with a clear code, and every stream as if nothing were.
 pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
     let shape = Shape {
-        pace: 150,
+        pace: scale.of(80, 150),
         ..Shape::default()
     };
     let run = start("triton-ill", shape).await;
@@ -35,7 +35,7 @@ pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
     ] {
         let job = run.submit_watched(5).await;
         run.until_templates(&job, 1).await;
-        let lasting = seconds(scale.of(2.6, 20.0));
+        let lasting = seconds(scale.of(2.2, 20.0));
         let ill = [0, 1].map(|i| run.hurt_worker(i, Kind::Front(weather), lasting));
         let lookup = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -57,7 +57,7 @@ pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
         let (struck, ()) = tokio::join!(futures::future::join_all(ill), lookup);
         assert_eq!(struck, [true, true]);
     }
-    for garbage in &GARBAGE[..scale.of(3, GARBAGE.len())] {
+    for garbage in &GARBAGE[..scale.of(2, GARBAGE.len())] {
         let impostor = impostor(garbage).await;
         let redis = run.cluster.redis.lock().await;
         let plan = Plan::api(&redis, &format!("http://127.0.0.1:{impostor}"));
