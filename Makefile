@@ -37,6 +37,7 @@ bench: ## measure, print the tables, write docs/benchmarks.md
 lint: ## formatting, clippy, and licences and bans where cargo-deny is installed
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --features conch/sabotage --bin conch-sabotaged -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
 	else echo 'cargo-deny is not installed: `cargo install --locked cargo-deny` to check deny.toml'; fi
 

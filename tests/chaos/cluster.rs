@@ -136,6 +136,28 @@ pub struct Node {
 }
 
 impl Node {
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// When it doesn't run.
+    pub async fn resident(&self) -> u64 {
+        let pid = self.conch.lock().await.pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let digits = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        digits.expect("the kernel says so")
+    }
+
+    /// Its open descriptors.
+    ///
+    /// # Panics
+    /// When it doesn't run.
+    pub async fn descriptors(&self) -> u64 {
+        let pid = self.conch.lock().await.pid();
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        open.expect("it runs").count() as u64
+    }
+
     /// Its edge API, past the proxy.
     pub(super) fn port(&self) -> u16 {
         self.front.port()

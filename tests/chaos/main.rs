@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use conch_harness::chaos::{checker, read_file, report, sabotage, scenarios, storm};
+use conch_harness::chaos::{checker, read_file, report, rounds, sabotage, scenarios};
 
 const HELP: &str =
     "conch-chaos storm      storms by seed: SEED=, ROUNDS= or MINUTES=, FORM=short|long
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         .expect("a runtime can be built");
     let command = async {
         match words[..] {
-            ["storm"] => storm::command().await,
+            ["storm"] => rounds::command().await,
             ["scenarios"] => scenarios::command().await,
             ["sabotage"] => sabotage::command().await,
             ["report"] => report::command().await,

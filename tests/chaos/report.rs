@@ -11,8 +11,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::rounds::{self, setting};
 use super::scenarios::{self, Scale};
-use super::storm::{self, Form, setting};
+use super::storm::Form;
 use super::{Figures, sabotage};
 use crate::process::repository;
 
@@ -81,7 +82,7 @@ async fn run() {
 
     let already = figures.kills;
     let first = setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
-    let storms = storm::rounds_of(first, &Form::long(), |summary| {
+    let storms = rounds::rounds_of(first, &Form::long(), |summary| {
         let kills: u64 = summary.classes.values().map(|figures| figures.kills).sum();
         already + kills < KILLS
     })

@@ -244,6 +244,15 @@ impl Run {
         job
     }
 
+    /// Which worker holds a job now; none when none does, or it is being hurt.
+    pub async fn holder_of(&self, job: &str) -> Option<usize> {
+        let pid = store::holder(self.cluster.redis_port, job).await?;
+        self.cluster.workers.iter().position(|worker| {
+            let conch = worker.conch.try_lock();
+            conch.is_ok_and(|conch| conch.pid() == pid)
+        })
+    }
+
     /// Waits until the n-th template of a job is done.
     pub async fn until_templates(&self, job: &str, count: usize) {
         let done = |kinds: &[String]| {
@@ -280,6 +289,12 @@ impl Run {
             open.is_empty().then_some(())
         })
         .await;
+    }
+
+    /// Writes down how much of something a process holds, and how much it may.
+    pub fn bound(&self, target: &str, name: &str, used: u64, limit: u64) {
+        let fields = json!({ "target": target, "name": name, "used": used, "limit": limit });
+        self.history.note("bound", fields);
     }
 
     /// Hurts an API for a while.

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::rounds;
 use super::storm::{self, Form};
 use crate::conch::program;
 
@@ -55,7 +56,7 @@ pub async fn hunt(bug: &str, what: &str, first: u64, rounds: u64) -> Found {
         let verdict = storm::run(first + round - 1, &form, &format!("sabotage-{bug}")).await;
         let laws = verdict.judgement.laws();
         if !laws.is_empty() {
-            if storm::setting("TELL").is_some() {
+            if rounds::setting("TELL").is_some() {
                 println!("{}", verdict.judgement.told());
             }
             return Found {
@@ -76,9 +77,9 @@ pub async fn hunt(bug: &str, what: &str, first: u64, rounds: u64) -> Found {
 
 /// Hunts every bug, or the one that `ONLY` names; each is told of on standard output.
 pub async fn hunt_all(first: u64) -> Vec<Found> {
-    let only = storm::setting("ONLY");
+    let only = rounds::setting("ONLY");
     let rounds =
-        storm::setting("ROUNDS").map_or(ROUNDS, |n| n.parse().expect("ROUNDS= is a number"));
+        rounds::setting("ROUNDS").map_or(ROUNDS, |n| n.parse().expect("ROUNDS= is a number"));
     let mut found = Vec::new();
     for (bug, what) in bugs() {
         if only.as_ref().is_some_and(|only| *only != bug) {
@@ -99,7 +100,7 @@ pub async fn hunt_all(first: u64) -> Vec<Found> {
 
 /// `conch-chaos sabotage`. True: all were found, and the wrapper without a bug breaks nothing.
 pub async fn command() -> bool {
-    let seed = storm::setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
+    let seed = rounds::setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
     let found = hunt_all(seed).await;
     let honest = hunt("none", "", seed, 3).await;
     if honest.rounds.is_some() {

@@ -36,6 +36,8 @@ pub(super) async fn killed_with_hundreds_of_streams(scale: Scale) -> Figures {
 pub(super) async fn two_apis_and_two_workers_are_one_system(scale: Scale) -> Figures {
     let shape = Shape {
         persistence: Persistence::None,
+        // A busy machine must not look like a silent worker.
+        lease: 10.0,
         concurrency: 2,
         pace: 40,
         ..Shape::default()

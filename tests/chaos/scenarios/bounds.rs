@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::{Scale, start};
-use crate::chaos::{Figures, Run, Shape};
+use crate::chaos::{Figures, Shape};
 use crate::eventually::eventually;
 use crate::http::{metric, until_metric};
 use crate::{Stream, http};
 
 /// What a process may have grown by after all streams are gone, in KiB: the allocator's own.
-const GROWTH_KIB: u64 = 16 * 1024;
+pub(super) const GROWTH_KIB: u64 = 16 * 1024;
 
 /// A watcher that takes nothing is cut in time, costs a bounded amount, and can resume.
 pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
@@ -22,7 +21,7 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
     let port = run.cluster.apis[0].conch.lock().await.mare_port();
     let foreign = run.foreign_job("never-read").await;
     run.watch(&foreign.id, 2);
-    let base = resident(&run).await;
+    let base = run.cluster.apis[0].resident().await;
     let mut idle = Vec::new();
     for _ in 0..scale.of(20, 500) {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -45,10 +44,10 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
     }
     let cut = "conch_streams_cut_total{reason=\"write_stall\"}";
     until_metric(port, cut, |cut| cut >= scale.of(20.0, 500.0)).await;
-    let grown = resident(&run).await.saturating_sub(base);
+    let grown = run.cluster.apis[0].resident().await.saturating_sub(base);
     // The kept events once, and what each socket was handed.
     let limit = GROWTH_KIB + 20 * 40 + scale.of(20, 500) * 128;
-    bound(&run, "resident KiB", grown, limit);
+    run.bound("api-0", "resident KiB", grown, limit);
     // Who was cut finds out, and gets the whole of it when it comes back.
     let mut first = idle.remove(0);
     let mut taken = Vec::new();
@@ -91,50 +90,25 @@ pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
         until_metric(port, "conch_streams", |n| n >= watched + f64::from(at_once)).await;
         drop(streams);
         until_metric(port, "conch_streams", |n| n <= watched).await;
-        let now = (descriptors(&run).await, resident(&run).await);
+        let now = (
+            run.cluster.apis[0].descriptors().await,
+            run.cluster.apis[0].resident().await,
+        );
         let (base_descriptors, base_resident) = *base.get_or_insert(now);
-        bound(&run, "descriptors", now.0, base_descriptors + 16);
-        bound(&run, "resident KiB", now.1, base_resident + GROWTH_KIB);
+        run.bound("api-0", "descriptors", now.0, base_descriptors + 16);
+        run.bound("api-0", "resident KiB", now.1, base_resident + GROWTH_KIB);
     }
     run.until_ended(&job).await;
-    for _ in 0..scale.of(10, 300) {
-        run.submit().await;
-    }
-    for job in run.jobs() {
-        run.until_ended(&job).await;
-    }
     let (base_descriptors, base_resident) = base.expect("there was a round");
     eventually("idle connections are given back", async || {
-        (descriptors(&run).await <= base_descriptors + 16).then_some(())
+        (run.cluster.apis[0].descriptors().await <= base_descriptors + 16).then_some(())
     })
     .await;
-    bound(
-        &run,
+    run.bound(
+        "api-0",
         "resident KiB",
-        resident(&run).await,
+        run.cluster.apis[0].resident().await,
         base_resident + GROWTH_KIB,
     );
     run.finish().await.expect_clean()
-}
-
-fn bound(run: &Run, name: &str, used: u64, limit: u64) {
-    let fields = json!({ "target": "api-0", "name": name, "used": used, "limit": limit });
-    run.history.note("bound", fields);
-}
-
-/// The first API's resident memory in KiB.
-async fn resident(run: &Run) -> u64 {
-    let pid = run.cluster.apis[0].conch.lock().await.pid();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let digits = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    digits.expect("the kernel says so")
-}
-
-/// The first API's open descriptors.
-async fn descriptors(run: &Run) -> u64 {
-    let pid = run.cluster.apis[0].conch.lock().await.pid();
-    std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("it runs")
-        .count() as u64
 }

@@ -120,9 +120,10 @@ fn spread(records: &[Value], watchers: usize) {
         })
         .max()
         .unwrap_or(0);
-    // Two APIs were drained, each by itself: evenly spread it would be a sixth of one's.
+    // Two APIs were drained, each by itself: evenly spread it would be a sixth of one's. All at once it
+    // would be half of what both told.
     assert!(
-        most <= told / 4,
+        most <= told / 3,
         "{most} of {told} came back within {WINDOW_MS} ms"
     );
 }

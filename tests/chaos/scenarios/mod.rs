@@ -22,8 +22,8 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
+use super::rounds::setting;
 use super::run::Terms;
-use super::storm::setting;
 use super::{Figures, Run, Shape};
 
 /// How much of it.

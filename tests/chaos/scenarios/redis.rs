@@ -137,7 +137,7 @@ pub(super) async fn cuts_the_subscriber(scale: Scale) -> Figures {
         ..Shape::default()
     };
     let terms = crate::chaos::run::Terms {
-        prompt: Some(seconds(1.0)),
+        prompt: Some(seconds(3.0)),
         ..Default::default()
     };
     let run = super::start_on("redis-output-buffer", shape, terms).await;

@@ -35,7 +35,7 @@ pub(super) async fn down_slow_and_garbage(scale: Scale) -> Figures {
     ] {
         let job = run.submit_watched(5).await;
         run.until_templates(&job, 1).await;
-        let lasting = seconds(scale.of(2.2, 20.0));
+        let lasting = seconds(scale.of(3.0, 20.0));
         let ill = [0, 1].map(|i| run.hurt_worker(i, Kind::Front(weather), lasting));
         let lookup = async {
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,13 +1,13 @@
 //! Lifetimes: what passes while somebody still reads, and what is left when all have passed.
 
-use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::bounds::GROWTH_KIB;
 use super::{Scale, seconds, start_on};
 use crate::chaos::run::Terms;
 use crate::chaos::{Figures, Kind, Shape, store};
 use crate::eventually::eventually;
-use crate::{Resp, Stream, Weather};
+use crate::{Mare, Resp, Stream, Weather};
 
 /// Result and history go while a stream is being read: it is unaffected; later `/events` answers 410.
 pub(super) async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
@@ -40,7 +40,7 @@ pub(super) async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
 
 /// Finished jobs leave nothing but their records, which are paged through without a scan of the whole.
 pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figures {
-    let jobs: usize = crate::chaos::storm::setting("LEFTOVERS").map_or(scale.of(80, 5_000), |n| {
+    let jobs: usize = crate::chaos::rounds::setting("LEFTOVERS").map_or(scale.of(80, 5_000), |n| {
         n.parse().expect("LEFTOVERS= is a number")
     });
     let shape = Shape {
@@ -61,44 +61,36 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
     let run = start_on("ttl-leftovers", shape, terms).await;
     let mare = run.mare(0);
     let client = run.clients[0].clone();
-    let mut submitting = JoinSet::new();
-    for lane in 0..8 {
-        let (mare, client) = (mare.clone(), client.clone());
-        submitting.spawn(async move {
-            for _ in (lane..jobs).step_by(8) {
-                mare.submit(&client).await;
-            }
-        });
+    // The first share of them is the allocator's: what it took then is the base line.
+    submit_all(&mare, &client, jobs / 4).await;
+    let mut base = Vec::new();
+    for node in run.cluster.nodes() {
+        base.push((node.descriptors().await, node.resident().await));
     }
-    while let Some(lane) = submitting.join_next().await {
-        lane.expect("every submission is taken");
-    }
+    submit_all(&mare, &client, jobs - jobs / 4).await;
     let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
-    // Patience is for one job at a time: as long as the number shrinks, all is well.
-    let mut before = usize::MAX;
-    loop {
-        let keys = store::keys(&mut redis, "triton:*")
-            .await
-            .expect("it answers");
-        let other: Vec<_> = keys
-            .iter()
-            .filter(|k| !k.starts_with("triton:catalogue:"))
-            .collect();
-        if other.is_empty() {
-            break;
-        }
-        let fewer = other.len() < before;
-        before = other.len();
-        if !fewer {
-            eventually("leftovers go", async || {
-                let keys = store::keys(&mut redis, "triton:*")
-                    .await
-                    .expect("it answers");
-                let other = keys.iter().filter(|k| !k.starts_with("triton:catalogue:"));
-                (other.count() < before).then_some(())
-            })
-            .await;
-        }
+    let mut left = leftovers(&mut redis).await;
+    while left > 0 {
+        // As long as they become fewer all is well.
+        left = eventually("there are fewer leftovers", async || {
+            let now = leftovers(&mut redis).await;
+            (now < left).then_some(now)
+        })
+        .await;
+    }
+    for (node, (descriptors, resident)) in run.cluster.nodes().zip(base) {
+        run.bound(
+            &node.name,
+            "descriptors",
+            node.descriptors().await,
+            descriptors + 32,
+        );
+        run.bound(
+            &node.name,
+            "resident KiB",
+            node.resident().await,
+            resident + 2 * GROWTH_KIB,
+        );
     }
     redis
         .say(&["CONFIG", "RESETSTAT"])
@@ -125,10 +117,7 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
     let scans: Vec<_> = scans
         .filter(|c| stats.contains(&format!("cmdstat_{c}:")))
         .collect();
-    run.history.note(
-        "bound",
-        json!({ "target": "redis", "name": "scans", "used": scans.len(), "limit": 0 }),
-    );
+    run.bound("redis", "scans", scans.len() as u64, 0);
     // Who comes now is told how it ended, from the record.
     let last = seen.last().expect("there is one");
     let told = Stream::open(&mare.subscribe_url(last), None)
@@ -141,4 +130,29 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
         "{told:#?}"
     );
     run.finish().await.expect_clean()
+}
+
+/// Keys beside the catalogue's.
+async fn leftovers(redis: &mut Resp) -> usize {
+    let keys = store::keys(redis, "triton:*").await.expect("it answers");
+    let others = keys
+        .iter()
+        .filter(|key| !key.starts_with("triton:catalogue:"));
+    others.count()
+}
+
+/// Submits so many jobs, eight at a time.
+async fn submit_all(mare: &Mare, client: &str, jobs: usize) {
+    let mut submitting = JoinSet::new();
+    for lane in 0..8 {
+        let (mare, client) = (mare.clone(), client.to_owned());
+        submitting.spawn(async move {
+            for _ in (lane..jobs).step_by(8) {
+                mare.submit(&client).await;
+            }
+        });
+    }
+    while let Some(lane) = submitting.join_next().await {
+        lane.expect("every submission is taken");
+    }
 }

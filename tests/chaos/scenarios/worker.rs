@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Scale, seconds, start};
-use crate::chaos::{Figures, Kind, Run, Shape, storm};
+use crate::chaos::{Figures, Kind, Run, Shape};
 
 /// Events of a job that runs through: queued, started, seven times a template and progress, completed.
 const STEPS: usize = 17;
@@ -48,7 +48,7 @@ async fn kill_after(run: Arc<Run>, job: String, step: usize) -> bool {
     run.history
         .until("the step", &job, |kinds| kinds.len() >= step)
         .await;
-    match storm::holder_of(&run, &job).await {
+    match run.holder_of(&job).await {
         Some(worker) => run.hurt_worker(worker, Kind::Kill, Duration::ZERO).await,
         // Nobody has claimed it yet: any of them may be about to.
         None => run.hurt_worker(step % 3, Kind::Kill, Duration::ZERO).await,
