@@ -24,7 +24,7 @@ const PROMPT: Duration = Duration::from_secs(3);
 pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
     let schedule = Schedule::new(seed, form);
     let terms = Terms {
-        prompt: schedule.prompt.then(|| PROMPT),
+        prompt: schedule.prompt.then_some(PROMPT),
         ..Terms::default()
     };
     let run = Run::start(name, schedule.shape.clone(), terms, seed).await;
