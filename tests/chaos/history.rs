@@ -46,6 +46,8 @@ impl History {
         let directory = directory();
         std::fs::create_dir_all(&directory).expect("target/ is ours");
         let path = directory.join(format!("{name}.jsonl"));
+        // Whoever still writes to one of that name keeps the old file.
+        drop(std::fs::remove_file(&path));
         let file = File::create(&path).expect("target/chaos is ours");
         Self(Arc::new(Inner {
             start: Instant::now(),
@@ -130,8 +132,9 @@ impl History {
 
     /// Everything so far.
     pub(super) fn records(&self) -> Vec<Value> {
-        let flushed = self.0.file.lock().expect("no writer panics").flush();
-        flushed.expect("the disk has room");
+        // Held while it is read: the last line must be whole.
+        let mut file = self.0.file.lock().expect("no writer panics");
+        file.flush().expect("the disk has room");
         read_file(&self.0.path)
     }
 }

@@ -11,10 +11,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::rounds::{self, setting};
+use super::rounds;
+use super::sabotage;
 use super::scenarios::{self, Scale};
 use super::storm::Form;
-use super::{Figures, sabotage};
 use crate::process::repository;
 
 /// Writes a line.
@@ -46,10 +46,36 @@ fn summary(part: &str) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// `conch-chaos report`: runs what is missing (`ONLY=write`: nothing), writes `docs/reliability.md`.
+/// Puts one row of a part's summary in the place of the one of that name.
+pub fn leave_row(part: &str, name: &str, row: Value) {
+    let mut rows = summary(part).unwrap_or_else(|| json!({}));
+    if let Some(rows) = rows.as_object_mut() {
+        rows.insert(name.to_owned(), row);
+    }
+    leave(part, &rows);
+}
+
+/// `conch-chaos report`: runs everything, or what `ONLY` names (`scenarios`, `sabotage`, `storms`, `write`:
+/// nothing), and writes `docs/reliability.md`.
 pub async fn command() -> bool {
-    if setting("ONLY").as_deref() != Some("write") {
-        run().await;
+    let only = rounds::setting("ONLY");
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wanted("scenarios") {
+        scenarios::run_all(Scale::Long, None).await;
+    }
+    if wanted("sabotage") {
+        sabotage::hunt_all(1, None).await;
+    }
+    if wanted("storms") {
+        let already = kills_of(summary("scenarios").as_ref());
+        let first =
+            rounds::setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
+        let storms = rounds::rounds_of(first, &Form::long(), |summary| {
+            let kills: u64 = summary.classes.values().map(|figures| figures.kills).sum();
+            already + kills < KILLS
+        })
+        .await;
+        leave("storms", &storms.json());
     }
     let text = write();
     print!("{text}");
@@ -58,36 +84,18 @@ pub async fn command() -> bool {
     !text.contains("FAILED") && !text.contains("NOT FOUND")
 }
 
-async fn run() {
-    let outcomes = scenarios::run_all(match setting("FORM").as_deref() {
-        Some("short") => Scale::Short,
-        _ => Scale::Long,
-    })
-    .await;
-    let all: Vec<Value> = outcomes.iter().map(scenarios::Outcome::json).collect();
-    let mut figures = Figures::default();
-    for outcome in &outcomes {
-        if let Some(counted) = &outcome.figures {
-            figures.add(counted);
-        }
-    }
-    leave(
-        "scenarios",
-        &json!({ "scenarios": all, "figures": figures.json() }),
-    );
+/// The rows of a part, by name.
+fn rows(part: Option<&Value>) -> Vec<(&str, &Value)> {
+    let rows = part.and_then(Value::as_object);
+    rows.into_iter()
+        .flatten()
+        .map(|(name, row)| (name.as_str(), row))
+        .collect()
+}
 
-    let found = sabotage::hunt_all(1).await;
-    let found: Vec<Value> = found.iter().map(sabotage::Found::json).collect();
-    leave("sabotage", &json!({ "bugs": found }));
-
-    let already = figures.kills;
-    let first = setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
-    let storms = rounds::rounds_of(first, &Form::long(), |summary| {
-        let kills: u64 = summary.classes.values().map(|figures| figures.kills).sum();
-        already + kills < KILLS
-    })
-    .await;
-    leave("storms", &storms.json());
+fn kills_of(scenarios: Option<&Value>) -> u64 {
+    let kills = |row: &Value| row["figures"]["kills"].as_u64().unwrap_or(0);
+    rows(scenarios).into_iter().map(|(_, row)| kills(row)).sum()
 }
 
 fn machine() -> String {
@@ -129,7 +137,7 @@ fn write() -> String {
     text.push_str(&machine());
     let storms = summary("storms");
     let scenarios = summary("scenarios");
-    totals(&mut text, storms.as_ref(), scenarios.as_ref());
+    totals(&mut text, storms.as_ref());
     matrix(&mut text, scenarios.as_ref());
     kills(&mut text, storms.as_ref(), scenarios.as_ref());
     bugs(&mut text, summary("sabotage").as_ref());
@@ -139,21 +147,15 @@ fn write() -> String {
 }
 
 /// What a run of several storms and the scenarios came to, by class of the store.
-fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
-    text.push_str("\n## Storms and scenarios\n\n");
-    let mut rows: Vec<(String, Value)> = Vec::new();
+fn totals(text: &mut String, storms: Option<&Value>) {
+    text.push_str("\n## Storms\n\n");
+    let mut lines: Vec<(String, Value)> = Vec::new();
     if let Some(classes) = storms.and_then(|s| s["classes"].as_object()) {
         for (class, figures) in classes {
-            rows.push((format!("storms, Redis `{class}`"), figures.clone()));
+            lines.push((format!("storms, Redis `{class}`"), figures.clone()));
         }
     }
-    if let Some(scenarios) = scenarios {
-        rows.push((
-            "scenarios, all classes".to_owned(),
-            scenarios["figures"].clone(),
-        ));
-    }
-    if rows.is_empty() {
+    if lines.is_empty() {
         text.push_str("Not run.\n");
         return;
     }
@@ -161,7 +163,7 @@ fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) 
     text.push_str(
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    for (name, f) in &rows {
+    for (name, f) in &lines {
         let (ends, recovery) = (&f["terminal"], &f["recovery_ms"]);
         say!(
             text,
@@ -198,27 +200,35 @@ fn totals(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) 
 
 fn matrix(text: &mut String, scenarios: Option<&Value>) {
     text.push_str("\n## The fault matrix\n\n");
-    let Some(all) = scenarios.and_then(|s| s["scenarios"].as_array()) else {
-        text.push_str("Not run.\n");
-        return;
-    };
-    let survived = all.iter().filter(|s| s["survived"] == true).count();
-    say!(text, "{survived}/{} scenarios survived.\n", all.len());
-    text.push_str("| scenario | | watchers | kills | resets | recovery max |\n| --- | --- | ---: | ---: | ---: | ---: |\n");
-    for row in all {
-        let (name, f) = (row["scenario"].as_str().unwrap_or(""), &row["figures"]);
-        if row["survived"] == true {
-            say!(
-                text,
-                "| `{name}` | survived | {} | {} | {} | {} ms |",
-                f["terminal"]["expected"],
-                f["kills"],
-                f["resets"],
-                f["recovery_ms"]["max"]
-            );
-        } else {
-            say!(text, "| `{name}` | FAILED | | | | |");
-        }
+    let all = rows(scenarios);
+    let survived = all
+        .iter()
+        .filter(|(_, row)| row["survived"] == true)
+        .count();
+    let known = scenarios::NAMES.len();
+    say!(text, "{survived}/{known} scenarios survived at length.\n");
+    text.push_str("| scenario | | watchers | kills | resets | recovery p50 | p99 | max |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    for name in scenarios::NAMES {
+        let row = all
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, row)| *row);
+        let Some(row) = row.filter(|row| row["survived"] == true) else {
+            let word = if row.is_some() { "FAILED" } else { "not run" };
+            say!(text, "| `{name}` | {word} | | | | | | |");
+            continue;
+        };
+        let (f, recovery) = (&row["figures"], &row["figures"]["recovery_ms"]);
+        say!(
+            text,
+            "| `{name}` | survived | {} | {} | {} | {} ms | {} ms | {} ms |",
+            f["terminal"]["expected"],
+            f["kills"],
+            f["resets"],
+            recovery["p50"],
+            recovery["p99"],
+            recovery["max"]
+        );
     }
 }
 
@@ -227,7 +237,8 @@ fn kills(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     let classes = storms.and_then(|s| s["classes"].as_object());
     let storms = classes.into_iter().flat_map(|c| c.values());
-    for figures in storms.chain(scenarios.map(|s| &s["figures"])) {
+    let scenarios = rows(scenarios).into_iter().map(|(_, row)| &row["figures"]);
+    for figures in storms.chain(scenarios) {
         for (name, count) in figures["faults"].as_object().into_iter().flatten() {
             *counted.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
         }
@@ -279,11 +290,15 @@ fn kills(text: &mut String, storms: Option<&Value>, scenarios: Option<&Value>) {
 
 fn bugs(text: &mut String, sabotage: Option<&Value>) {
     text.push_str("\n## Planted bugs\n\n");
-    let Some(bugs) = sabotage.and_then(|s| s["bugs"].as_array()) else {
+    let bugs = rows(sabotage);
+    if bugs.is_empty() {
         text.push_str("Not run.\n");
         return;
-    };
-    let found = bugs.iter().filter(|bug| !bug["rounds"].is_null()).count();
+    }
+    let found = bugs
+        .iter()
+        .filter(|(_, bug)| !bug["rounds"].is_null())
+        .count();
     say!(
         text,
         "{found}/{} found, each in storms that were made for none of them.\n",
@@ -292,7 +307,7 @@ fn bugs(text: &mut String, sabotage: Option<&Value>) {
     text.push_str(
         "| bug | what it is | storms needed | invariants broken |\n| --- | --- | ---: | --- |\n",
     );
-    for bug in bugs {
+    for (_, bug) in bugs {
         let laws = bug["laws"]
             .as_array()
             .into_iter()

@@ -63,6 +63,8 @@ pub struct Terms {
     pub ends: bool,
     /// `HISTORY_LIMIT`.
     pub history_limit: u64,
+    /// How long a log lives after its end, where a run is longer.
+    pub history_ttl: Option<Duration>,
 }
 
 impl Default for Terms {
@@ -72,6 +74,7 @@ impl Default for Terms {
             results_live: true,
             ends: true,
             history_limit: 100,
+            history_ttl: None,
         }
     }
 }
@@ -119,6 +122,7 @@ impl Run {
                 // Subscriptions are tried again and probed within this.
                 "settle_ms": 1500,
                 "history_limit": terms.history_limit,
+                "history_ttl_ms": terms.history_ttl.map(|ttl| ttl.as_millis() as u64),
                 "results_live": terms.results_live,
                 "ends": terms.ends,
                 "sabotage": shape.sabotage,

@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use super::rounds;
 use super::storm::{self, Form};
+use super::{report, rounds};
 use crate::conch::program;
 
 /// Storms after which a bug counts as not found.
@@ -75,14 +75,13 @@ pub async fn hunt(bug: &str, what: &str, first: u64, rounds: u64) -> Found {
     }
 }
 
-/// Hunts every bug, or the one that `ONLY` names; each is told of on standard output.
-pub async fn hunt_all(first: u64) -> Vec<Found> {
-    let only = rounds::setting("ONLY");
+/// Hunts every bug, or only one; each is told of on standard output, and leaves a row for the report.
+pub async fn hunt_all(first: u64, only: Option<&str>) -> Vec<Found> {
     let rounds =
         rounds::setting("ROUNDS").map_or(ROUNDS, |n| n.parse().expect("ROUNDS= is a number"));
     let mut found = Vec::new();
     for (bug, what) in bugs() {
-        if only.as_ref().is_some_and(|only| *only != bug) {
+        if only.is_some_and(|only| only != bug) {
             continue;
         }
         let hunted = hunt(&bug, &what, first, rounds).await;
@@ -93,6 +92,7 @@ pub async fn hunt_all(first: u64) -> Vec<Found> {
             ),
             None => println!("{bug}: NOT FOUND in {rounds} rounds"),
         }
+        report::leave_row("sabotage", &bug, hunted.json());
         found.push(hunted);
     }
     found
@@ -101,7 +101,7 @@ pub async fn hunt_all(first: u64) -> Vec<Found> {
 /// `conch-chaos sabotage`. True: all were found, and the wrapper without a bug breaks nothing.
 pub async fn command() -> bool {
     let seed = rounds::setting("SEED").map_or(1, |seed| seed.parse().expect("SEED= is a number"));
-    let found = hunt_all(seed).await;
+    let found = hunt_all(seed, rounds::setting("ONLY").as_deref()).await;
     let honest = hunt("none", "", seed, 3).await;
     if honest.rounds.is_some() {
         println!("without a bug: broke {}", honest.laws.join(", "));

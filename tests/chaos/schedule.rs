@@ -17,6 +17,8 @@ pub struct Form {
     pub every: Duration,
     /// Jobs, spread over the time.
     pub jobs: usize,
+    /// Jobs when it is over.
+    pub afterwards: usize,
     /// Watchers of each.
     pub watchers: usize,
     /// Jobs of a foreign publisher.
@@ -32,8 +34,9 @@ impl Form {
     pub fn short() -> Self {
         Self {
             lasting: Duration::from_millis(3500),
-            every: Duration::from_millis(350),
+            every: Duration::from_millis(300),
             jobs: 14,
+            afterwards: 12,
             watchers: 4,
             foreign: 3,
             sabotage: None,
@@ -45,8 +48,9 @@ impl Form {
     pub fn long() -> Self {
         Self {
             lasting: Duration::from_secs(30),
-            every: Duration::from_millis(170),
+            every: Duration::from_millis(150),
             jobs: 60,
+            afterwards: 20,
             watchers: 6,
             foreign: 8,
             sabotage: None,
@@ -118,7 +122,7 @@ impl Schedule {
             apis: 2,
             workers: 2 + dice.place(2),
             pace: 40 + dice.number(0..=120) as u32,
-            position_check: if prompt { 30.0 } else { 1.0 },
+            position_check: if prompt { 60.0 } else { 1.0 },
             sabotage: form.sabotage.clone(),
             ..Shape::default()
         };
@@ -160,21 +164,21 @@ fn throw(dice: &mut Dice, shape: &Shape, prompt: bool) -> Act {
         Weather::Refuse,
     ];
     let weather = weathers[dice.place(weathers.len())];
-    // Kills above all: half of what happens.
-    match dice.place(20) {
+    // Kills above all, and what the announcements go through.
+    match dice.place(24) {
         0..=4 => Act::Worker(worker, Kind::Kill),
         5..=6 => Act::Api(api, Kind::Kill),
         7..=8 => Act::KillRedis,
         9 => Act::Api(api, Kind::Restart),
         10 => Act::Worker(worker, Kind::Restart),
         11 if !prompt => Act::StopRedis,
-        11..=12 => Act::CutSubscribers,
-        13 => Act::Worker(worker, Kind::Stop),
-        14 => Act::Api(api, Kind::Redis(weather)),
-        15..=16 => Act::Worker(worker, Kind::Redis(weather)),
-        17 if dice.once_in(2) => Act::Api(api, Kind::RedisReset),
-        17 => Act::Api(api, Kind::RedisStrand),
-        18 => Act::Api(api, Kind::FrontReset),
+        11..=13 => Act::CutSubscribers,
+        14 => Act::Worker(worker, Kind::Stop),
+        15..=16 => Act::Api(api, Kind::Redis(weather)),
+        17..=18 => Act::Worker(worker, Kind::Redis(weather)),
+        19 => Act::Api(api, Kind::RedisReset),
+        20..=21 => Act::Api(api, Kind::RedisStrand),
+        22 => Act::Api(api, Kind::FrontReset),
         _ => Act::Worker(worker, Kind::Front(weather)),
     }
 }

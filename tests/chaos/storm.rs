@@ -17,7 +17,7 @@ use super::{Run, Verdict, foreign};
 use crate::Persistence;
 
 /// How soon an event must be with every watcher, in calm: far less than half of a position check of
-/// thirty seconds, and far more than a busy machine needs.
+/// a minute, and far more than a busy machine needs.
 const PROMPT: Duration = Duration::from_secs(3);
 
 /// Runs the storm of a seed, and judges it.
@@ -66,6 +66,17 @@ pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
     }
     while let Some(undone) = faults.join_next().await {
         undone.expect("every fault is undone");
+    }
+    while people.join_next().await.is_some() {}
+    // After the storm everything works as before it: what broke for good shows in the calm.
+    for i in 0..form.afterwards {
+        let submitter = submitter(
+            Arc::clone(&run),
+            Duration::ZERO,
+            form.jobs + i,
+            form.watchers,
+        );
+        people.spawn(submitter);
     }
     while people.join_next().await.is_some() {}
     for task in others {

@@ -185,7 +185,9 @@ impl<'a> Book<'a> {
             f.target == "redis" && f.from <= at(record) && f.until >= at(record) - WELL_MS
         });
         let look = &record["look"];
-        if look.is_null() || redis_was_ill {
+        // One that came late, to a log that lives a second, may find it gone.
+        let gone = look["epoch"].is_null() && history.terms.history_ttl_ms.is_finite();
+        if look.is_null() || redis_was_ill || gone {
             return;
         }
         let same_epoch = look["epoch"] == place.epoch.as_str();

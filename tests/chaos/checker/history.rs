@@ -14,6 +14,8 @@ pub(super) struct Terms {
     pub(super) t_ms: f64,
     /// Events that a log keeps.
     pub(super) history_limit: u64,
+    /// Milliseconds that a log lives after its end.
+    pub(super) history_ttl_ms: f64,
     /// In calm, how long an event may take to a watcher; none: not judged.
     pub(super) prompt_ms: Option<f64>,
     /// How long after a fault heals it isn't calm yet.
@@ -154,9 +156,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Whether nothing was wrong from `settle_ms` before `from` until `until`.
-    pub(super) fn is_calm(&self, from: f64, until: f64) -> bool {
-        let from = from - self.terms.settle_ms;
+    /// Whether no fault was on from `from` until `until`.
+    pub(super) fn is_well(&self, from: f64, until: f64) -> bool {
         self.faults.iter().all(|f| f.until < from || f.from > until)
     }
 
@@ -173,6 +174,7 @@ fn terms(record: &Value) -> Terms {
         class: text(record, "class").to_owned(),
         t_ms: number("t_ms").unwrap_or(f64::INFINITY),
         history_limit: record["history_limit"].as_u64().unwrap_or(100),
+        history_ttl_ms: number("history_ttl_ms").unwrap_or(f64::INFINITY),
         prompt_ms: number("prompt_ms"),
         settle_ms: number("settle_ms").unwrap_or(0.0),
         results_live: record["results_live"] != false,

@@ -142,7 +142,7 @@ impl Walk<'_> {
             );
         }
         if self.ended.is_some() {
-            if !self.ended_before || self.history.terms.durable() {
+            if !self.ended_before || self.history.terms.durable() && !self.has_expired(at) {
                 let what = format!("after the end came {id} {data}");
                 self.broken(judgement, "I3", &what);
             }
@@ -192,6 +192,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether the job's log has lived its time after the end: whoever comes then is told anew.
+    fn has_expired(&self, at: f64) -> bool {
+        let ended = self.log.ended();
+        ended.is_some_and(|ended| ended + self.history.terms.history_ttl_ms <= at)
+    }
+
     /// Progress that a later one supersedes.
     fn may_be_skipped(&self, epoch: &str, sequence: u64) -> bool {
         let Some(epoch) = self.log.epochs.get(epoch) else {
@@ -225,7 +231,8 @@ impl Walk<'_> {
                 last.is_some_and(|(last, _)| *last > self.history.terms.history_limit)
             });
             let garbage = visit.cursor.is_some_and(|c| Place::parse(c).is_none());
-            if self.history.terms.durable() && !trimmed && !garbage {
+            let kept = self.history.terms.durable() && !self.has_expired(at);
+            if kept && !trimmed && !garbage {
                 let what = format!("a reset at {:?}, and the store lost nothing", self.at);
                 self.broken(judgement, "I5", &what);
             }
@@ -290,9 +297,16 @@ impl Walk<'_> {
         };
         // A stream that was on its way when the event came is served from the log.
         let attached = visit.at + limit < announced;
-        let late = at - announced;
-        if attached && late > limit && self.history.is_calm(announced, at) {
-            let what = format!("{place} came {late:.0} ms after its announcement, in calm");
+        // What a fault held up is due once its subscription must be back.
+        let healed = self.history.healed_before(at);
+        let due = if healed > announced - self.history.terms.settle_ms {
+            announced.max(healed + self.history.terms.settle_ms)
+        } else {
+            announced
+        };
+        let late = at - due;
+        if attached && late > limit && self.history.is_well(due, at) {
+            let what = format!("{place} came {late:.0} ms after it was due, in calm");
             self.broken(judgement, "P", &what);
         }
     }

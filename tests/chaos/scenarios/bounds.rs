@@ -66,21 +66,18 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
 
 /// Streams that are aborted midway leave no task, no descriptor, no memory, no counter behind.
 pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
-    let shape = Shape {
-        pace: 400,
-        ..Shape::default()
-    };
-    let run = start("bounds-aborted", shape).await;
+    let run = start("bounds-aborted", Shape::default()).await;
     let port = run.cluster.apis[0].conch.lock().await.mare_port();
     let at_once = scale.of(100, 1000);
-    let job = run.submit_watched(1).await;
-    run.until_templates(&job, 1).await;
+    // A job that ends when it is told to.
+    let job = run.foreign_job("aborted").await;
+    run.watch(&job.id, 1);
     let mare = crate::Mare::on(port);
     let mut base = None;
     // The first round is the allocator's: what it took then is the base line.
     for _ in 0..scale.of(3, 6) {
         let watched = metric(port, "conch_streams").await;
-        let url = mare.subscribe_url(&job);
+        let url = mare.subscribe_url(&job.id);
         let open = (0..at_once).map(|_| async {
             let mut stream = Stream::open_with(&run.http, &url, None).await;
             stream.next_event().await.expect("its history");
@@ -98,7 +95,6 @@ pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
         run.bound("api-0", "descriptors", now.0, base_descriptors + 16);
         run.bound("api-0", "resident KiB", now.1, base_resident + GROWTH_KIB);
     }
-    run.until_ended(&job).await;
     let (base_descriptors, base_resident) = base.expect("there was a round");
     eventually("idle connections are given back", async || {
         (run.cluster.apis[0].descriptors().await <= base_descriptors + 16).then_some(())

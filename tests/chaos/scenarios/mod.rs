@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::rounds::setting;
 use super::run::Terms;
-use super::{Figures, Run, Shape};
+use super::{Figures, Run, Shape, report};
 
 /// How much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +114,11 @@ impl Outcome {
     }
 }
 
-/// All scenarios at that scale, one after the other, or the one that `ONLY` names.
-pub async fn run_all(scale: Scale) -> Vec<Outcome> {
-    let only = setting("ONLY");
+/// All scenarios at that scale, one after the other, or only one. Long ones leave a row for the report.
+pub async fn run_all(scale: Scale, only: Option<&str>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for name in NAMES {
-        if only.as_ref().is_some_and(|only| only != name) {
+        if only.is_some_and(|only| only != *name) {
             continue;
         }
         let begun = std::time::Instant::now();
@@ -132,7 +131,11 @@ pub async fn run_all(scale: Scale) -> Vec<Outcome> {
             "FAILED"
         };
         println!("{name}: {word}, {:.1} s", begun.elapsed().as_secs_f64());
-        outcomes.push(Outcome { name, figures });
+        let outcome = Outcome { name, figures };
+        if scale == Scale::Long {
+            report::leave_row("scenarios", name, outcome.json());
+        }
+        outcomes.push(outcome);
     }
     outcomes
 }
@@ -143,7 +146,7 @@ pub async fn command() -> bool {
         Some("short") => Scale::Short,
         _ => Scale::Long,
     };
-    let outcomes = run_all(scale).await;
+    let outcomes = run_all(scale, setting("ONLY").as_deref()).await;
     let survived = outcomes.iter().filter(|o| o.figures.is_some()).count();
     println!("{survived}/{} scenarios survived", outcomes.len());
     survived == outcomes.len()

@@ -16,6 +16,7 @@ pub(super) async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
         .env("HISTORY_TTL_SECONDS", "1");
     let terms = Terms {
         results_live: false,
+        history_ttl: Some(seconds(1.0)),
         ..Terms::default()
     };
     let run = start_on("ttl-stream", shape, terms).await;
@@ -25,15 +26,21 @@ pub(super) async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
         // Its readers can't read while the job ends and everything of it expires.
         let stalls = [0, 1].map(|i| run.hurt_api(i, Kind::Front(Weather::Stall), seconds(2.6)));
         assert_eq!(futures::future::join_all(stalls).await, [true, true]);
-        let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
-        let left = redis.say(&["EXISTS", &format!("triton:log:{job}")]).await;
-        assert_eq!(left.expect("it answers").text(), "0", "the log has expired");
         run.until_told_to_stop(&job).await;
-        // The record outlives both.
-        let mare = run.mare(0);
-        assert_eq!(mare.job(&job).await["status"], "completed");
-        let events = mare.get(&format!("/jobs/{job}/events")).await;
+        assert_eq!(run.mare(0).job(&job).await["status"], "completed");
+        // Of one that nobody watches, so that nobody has it told anew. Its record outlives its log.
+        let unwatched = run.submit().await;
+        run.until_ended(&unwatched).await;
+        let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
+        let log = format!("triton:log:{unwatched}");
+        eventually("the log expires", async || {
+            let left = redis.say(&["EXISTS", &log]).await;
+            (left.expect("it answers").text() == "0").then_some(())
+        })
+        .await;
+        let events = run.mare(0).get(&format!("/jobs/{unwatched}/events")).await;
         events.expect_problem(410, "events-expired");
+        assert_eq!(run.mare(0).job(&unwatched).await["status"], "completed");
     }
     run.finish().await.expect_clean()
 }
@@ -55,6 +62,7 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
     .env("RUST_LOG", "warn");
     let terms = Terms {
         results_live: false,
+        history_ttl: Some(seconds(1.0)),
         ends: false,
         ..Terms::default()
     };
