@@ -47,7 +47,7 @@ pub(super) async fn lifetimes_pass_during_a_stream(scale: Scale) -> Figures {
 
 /// Finished jobs leave nothing but their records, which are paged through without a scan of the whole.
 pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figures {
-    let jobs: usize = crate::chaos::rounds::setting("LEFTOVERS").map_or(scale.of(80, 5_000), |n| {
+    let jobs: usize = crate::chaos::rounds::setting("LEFTOVERS").map_or(scale.of(80, 2_000), |n| {
         n.parse().expect("LEFTOVERS= is a number")
     });
     let shape = Shape {
@@ -77,15 +77,9 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
     }
     submit_all(&mare, &client, jobs - jobs / 4).await;
     let mut redis = Resp::open(run.cluster.redis_port).await.expect("it runs");
-    let mut left = leftovers(&mut redis).await;
-    while left > 0 {
-        // As long as they become fewer all is well.
-        left = eventually("there are fewer leftovers", async || {
-            let now = leftovers(&mut redis).await;
-            (now < left).then_some(now)
-        })
-        .await;
-    }
+    // Counting the queue is cheap, looking through all keys isn't.
+    dwindle(&mut redis, async |redis| waiting(redis).await).await;
+    dwindle(&mut redis, async |redis| leftovers(redis).await).await;
     for (node, (descriptors, resident)) in run.cluster.nodes().zip(base) {
         run.bound(
             &node.name,
@@ -138,6 +132,28 @@ pub(super) async fn finished_jobs_leave_their_records_only(scale: Scale) -> Figu
         "{told:#?}"
     );
     run.finish().await.expect_clean()
+}
+
+/// Waits until there is nothing left of what is counted. As long as it becomes less all is well.
+async fn dwindle(redis: &mut Resp, count: impl AsyncFn(&mut Resp) -> usize) {
+    let mut left = count(redis).await;
+    while left > 0 {
+        left = eventually("there is less of it", async || {
+            let now = count(redis).await;
+            (now < left).then_some(now)
+        })
+        .await;
+    }
+}
+
+/// Jobs that wait or run.
+async fn waiting(redis: &mut Resp) -> usize {
+    let mut all = 0;
+    for key in ["triton:queue:ready", "triton:queue:leases"] {
+        let count = redis.say(&["ZCARD", key]).await.expect("it answers");
+        all += count.text().parse().unwrap_or(0);
+    }
+    all
 }
 
 /// Keys beside the catalogue's.
