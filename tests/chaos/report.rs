@@ -357,7 +357,7 @@ fn others(text: &mut String) {
 const HEAD: &str = "# Reliability
 
 What was promised ([operations.md](operations.md#what-redis-promises)), what was done to break it ([testing.md](testing.md#chaos)), and what came of it.
-Every figure below comes from the run that wrote this page.
+Every figure comes from a run on this machine; `target/reliability` has them for other programs. A part that is run again by itself replaces its own rows.
 
 ";
 

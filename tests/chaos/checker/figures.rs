@@ -101,10 +101,10 @@ impl Figures {
             "bounds": self.bounds,
             "recovery_ms": {
                 "count": self.recovery_ms.len(),
-                "p50": self.recovery(0.5).round(),
-                "p99": self.recovery(0.99).round(),
-                "max": self.recovery(1.0).round(),
-                "t": self.t_ms,
+                "p50": self.recovery(0.5).round() as u64,
+                "p99": self.recovery(0.99).round() as u64,
+                "max": self.recovery(1.0).round() as u64,
+                "t": self.t_ms.round() as u64,
             },
         })
     }
