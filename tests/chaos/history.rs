@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -135,7 +136,8 @@ impl History {
         // Held while it is read: the last line must be whole.
         let mut file = self.0.file.lock().expect("no writer panics");
         file.flush().expect("the disk has room");
-        read_file(&self.0.path)
+        // By its descriptor: a later run of the same name may have the path by now.
+        read_file(format!("/proc/self/fd/{}", file.get_ref().as_raw_fd()).as_ref())
     }
 }
 

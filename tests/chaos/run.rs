@@ -84,7 +84,9 @@ impl Default for Terms {
 pub struct Verdict {
     /// The checker's word.
     pub judgement: Judgement,
-    /// Where the history stands.
+    /// What was recorded.
+    pub records: Vec<Value>,
+    /// Where that stands.
     pub path: std::path::PathBuf,
     /// What it was called.
     pub name: String,
@@ -362,6 +364,7 @@ impl Run {
             judgement: checker::judge(&records),
             path: self.history.path().to_owned(),
             name: run_name(&records),
+            records,
         }
     }
 

@@ -30,24 +30,6 @@ async fn a_quota_that_is_used_up_says_which_setting_and_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_in_one_process_listens_once() {
-    let redis = Redis::start(Persistence::None);
-    let conch = Plan::all_in_one()
-        .env("EVENT_BUS", "redis")
-        .env("REDIS_URL", redis.url())
-        .pace(20)
-        .start()
-        .await;
-    let mare = conch.mare();
-    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
-    let events = mare.subscribe(&job_id).await.read_to_end().await;
-    assert_whole(&events, 1);
-    // The edge and the worker both hear of a job by now.
-    let listening = redis.cli(&["PUBSUB", "NUMSUB", "triton:jobs:all"]);
-    assert_eq!(listening, "triton:jobs:all\n1");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_is_looked_up_without_triton() {
     let mut pair = Pair::start(Redis::start(Persistence::None), 20).await;
     let mare = pair.api.mare();

@@ -97,7 +97,9 @@ pub(super) async fn out_of_memory(scale: Scale) -> Figures {
     let shape = Shape {
         pace: 150,
         ..Shape::default()
-    };
+    }
+    // Triton itself waits two seconds for a store that doesn't answer.
+    .env("TRITON_TIMEOUT_SECONDS", "5");
     let run = start("redis-full", shape).await;
     let job = run.submit_watched(3).await;
     run.until_templates(&job, 1).await;
