@@ -10,6 +10,9 @@ use super::{Scale, start};
 use crate::chaos::{Figures, Kind, Shape};
 use crate::http::Answer;
 
+/// How long a probe of readiness may take.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// Loses and doubles nothing, gives jobs back without counting it as an attempt, is not ready before its
 /// streams end, and brings the watchers back spread over time.
 pub(super) async fn a_rolling_restart(scale: Scale) -> Figures {
@@ -51,8 +54,9 @@ async fn until_unready(history: crate::chaos::History, port: u16, api: usize) {
     let http = crate::http::client();
     let by = Instant::now() + Duration::from_secs(20);
     while Instant::now() < by {
-        let answer = Answer::attempt(http.get(&url)).await;
-        if !answer.is_ok_and(|answer| answer.status == 200) {
+        // A probe that hangs has failed, as an orchestrator's would.
+        let answer = tokio::time::timeout(PROBE, Answer::attempt(http.get(&url))).await;
+        if !answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == 200)) {
             history.note("unready", serde_json::json!({ "api": api }));
             return;
         }
