@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 # Of each fuzz target.
 SECONDS ?= 60
-.PHONY: help run run-redis test sim bench fuzz lint docs
+.PHONY: help run run-redis test sim chaos reliability-report bench fuzz lint docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start everything in one process, in memory (needs Rust only)
 	@cargo build --quiet --bin conch
@@ -19,11 +19,21 @@ run-redis: ## the same as processes: a private Redis, one API, two workers
 test: ## every test, with real Redis servers and real foreign clients
 	@scripts/set-up test
 	cargo build --workspace --bins
+	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@scripts/test
 
 sim: ## the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… tells one step by step
 	cargo build --profile sim -p conch-sim
 	"$${CARGO_TARGET_DIR:-target}/sim/conch-sim"
+
+chaos: ## faults without end over real processes: SEED= replays, MINUTES=/ROUNDS= say how long, WHAT=scenarios|sabotage
+	@scripts/set-up test
+	@cargo build --quiet --workspace --bins
+	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
+	@"$${CARGO_TARGET_DIR:-target}/debug/conch-chaos" $${WHAT:-storm}
+
+reliability-report: ## run the long forms of all that proves the promise, write docs/reliability.md
+	@$(MAKE) --no-print-directory chaos WHAT=report
 
 bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench
@@ -36,6 +46,7 @@ fuzz: ## try the fuzz targets on made-up input, SECONDS= each (needs cargo-fuzz)
 lint: ## formatting, clippy, and what is depended on (with cargo-deny and cargo-machete)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --features conch/sabotage --bin conch-sabotaged -- -D warnings
 	@scripts/lint-dependencies
 
 docs: ## build the reference of all crates into target/doc

@@ -7,8 +7,6 @@
 mod auth;
 #[path = "e2e/bad_input/mod.rs"]
 mod bad_input;
-#[path = "e2e/faults.rs"]
-mod faults;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[path = "e2e/many_jobs.rs"]

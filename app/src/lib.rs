@@ -4,6 +4,8 @@
 
 pub mod config;
 mod demo;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod shutdown;
 mod supervisor;
 mod telemetry;

@@ -150,6 +150,17 @@ impl Site {
 /// When an address can't be listened on, or a part can't be built from its settings.
 pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
     let stores = Stores::new(settings.backend.clone())?;
+    #[cfg(feature = "sabotage")]
+    let stores = {
+        let (bus, queue, catalogue) =
+            crate::sabotage::plant(stores.bus, stores.queue, stores.catalogue);
+        Stores {
+            bus,
+            queue,
+            catalogue,
+            ..stores
+        }
+    };
     start_on(&stores, system_clock(), settings, metrics).await
 }
 
@@ -238,6 +249,9 @@ async fn start_worker(
         lease: settings.lease,
         deadline: settings.deadline,
         cap: settings.events,
+        max_attempts: settings.max_attempts,
+        backoff: settings.backoff,
+        backoff_cap: settings.backoff_cap,
         // Giving jobs back must be done before the program's own time is up.
         drain: drain.mul_f64(0.8),
         name: format!("conch-worker-{}", std::process::id()),
@@ -380,6 +394,8 @@ async fn start_mare(
         cache: Arc::clone(&stores.cache),
         ops: site.ops.clone(),
     });
+    #[cfg(feature = "sabotage")]
+    let router = crate::sabotage::plant_http(router);
     let handle = site.serve("Mare", settings.address, router).await?;
     system.servers.push(("Mare", handle));
     if let Some(address) = settings.ops_address {

@@ -1,43 +1,9 @@
 //! Several processes on one Redis.
 
-use std::collections::BTreeSet;
-
 use conch_harness::conch::Plan;
 use conch_harness::sse::assert_whole;
 use conch_harness::{Pair, Persistence, Redis};
-use futures::future::join_all;
 use serde_json::json;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_apis_and_two_workers_are_one_system() {
-    let redis = Redis::start(Persistence::None);
-    let first = Plan::worker(&redis).pace(60).start().await;
-    let second = Plan::silent_worker(&redis).pace(60).start().await;
-    let one = Plan::api(&redis, &first.triton_url()).start().await;
-    let other = Plan::api(&redis, &first.triton_url()).start().await;
-    let client_id = one.mare().new_client("Fabrikam Health").await;
-
-    // More jobs than one worker runs at once.
-    let jobs = join_all((0..6).map(|_| async { one.mare().submit(&client_id).await })).await;
-    assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), 6);
-    for job_id in &jobs {
-        let (mut here, mut there) = (
-            one.mare().subscribe(job_id).await,
-            other.mare().subscribe(job_id).await,
-        );
-        let (here, there) = tokio::join!(here.read_to_end(), there.read_to_end());
-        assert_whole(&here, 1);
-        assert_eq!(here, there, "the same ids and bytes on both");
-        assert_eq!(one.mare().job(job_id).await, other.mare().job(job_id).await);
-    }
-    for worker in [&first, &second] {
-        assert!(
-            worker.log().contains("Published event 'job:completed'"),
-            "both workers took their part\n{}",
-            worker.log()
-        );
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_is_used_up_says_which_setting_and_when_to_come_back() {

@@ -5,13 +5,13 @@
 //! so too.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::eventually::eventually;
+use crate::eventually::{LOOK_AGAIN, PATIENCE};
 use crate::http::{Answer, client};
 use crate::{Mare, Process, Redis, port};
 
@@ -27,6 +27,9 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("RUST_LOG", "info"),
     ("RUST_BACKTRACE", "1"),
 ];
+
+/// Names the bug that is planted in a program; it is then the one that was built with bugs in it.
+pub const SABOTAGE: &str = "SABOTAGE";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Program {
@@ -121,7 +124,13 @@ impl Plan {
             Program::Worker => "conch-worker",
         };
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let mut command = program(name);
+        let mut command = if self.env.contains_key(SABOTAGE) {
+            let mut command = program("conch-sabotaged");
+            command.arg(name);
+            command
+        } else {
+            program(name)
+        };
         if self.program == Program::AllInOne {
             command.arg("run");
         }
@@ -203,6 +212,16 @@ impl Conch {
         self.stopped = true;
     }
 
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// `SIGTERM`, and doesn't wait: [`Conch::stop`] does.
+    pub fn ask_to_stop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
     /// Starts it again on its ports, after a kill if it still runs.
     ///
     /// # Panics
@@ -210,6 +229,9 @@ impl Conch {
     pub async fn restart(&mut self) {
         self.kill();
         *self = self.plan.clone().start_again(self.mare, self.triton).await;
+        // The one that was dropped gave them back.
+        port::claim(self.mare);
+        port::claim(self.triton);
     }
 
     /// `SIGTERM`, and checks that it ends with 0 within the drain's limit.
@@ -269,15 +291,24 @@ impl Conch {
     async fn is_up(&mut self) -> bool {
         let http = client();
         let url = self.ops_url("/readyz");
-        let process = &mut self.process;
-        let up = eventually(&format!("{url} answers 200"), async || {
-            if process.ended().is_some() {
-                return Some(false);
+        let deadline = Instant::now() + PATIENCE;
+        // By hand: the future of an async closure can't be told to be Send, and who restarts a process
+        // in a task of its own needs that.
+        let up = loop {
+            if self.process.ended().is_some() {
+                break false;
             }
-            let answer = Answer::attempt(http.get(&url)).await.ok()?;
-            (answer.status == 200).then_some(true)
-        })
-        .await;
+            let answer = Answer::attempt(http.get(&url)).await;
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                break true;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited {PATIENCE:?} in vain: {url} answers 200\n{}",
+                self.process.last_words()
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
         if !up {
             self.stopped = true;
         }
@@ -291,6 +322,8 @@ impl Drop for Conch {
         if !self.stopped && !std::thread::panicking() {
             self.stop();
         }
+        port::give_back(self.mare);
+        port::give_back(self.triton);
     }
 }
 
@@ -328,11 +361,14 @@ pub fn program(name: &str) -> Command {
 
 /// A program of the workspace, as `cargo build --workspace --bins` leaves it beside this test's own.
 fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a process knows its program");
-    let directory = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in target/<profile>/deps");
+    let own = std::env::current_exe().expect("a process knows its program");
+    let beside = own.parent().expect("a program lies somewhere");
+    // Tests lie in target/<profile>/deps, the chaos harness one above.
+    let directory = if beside.ends_with("deps") {
+        beside.parent().expect("target/<profile>")
+    } else {
+        beside
+    };
     let path = directory.join(name);
     assert!(
         path.exists(),

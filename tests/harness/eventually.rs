@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// Looks until `look` finds something.
 ///

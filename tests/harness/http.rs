@@ -31,6 +31,31 @@ pub fn client() -> Client {
         .expect("the settings are fixed")
 }
 
+/// A figure of a process, by the name and labels that its line of `/metrics` begins with; 0 before it
+/// first moves.
+pub async fn metric(port: u16, name: &str) -> f64 {
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let metrics = Answer::to(client().get(&url)).await.body;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0.0)
+}
+
+/// Waits until a figure is such.
+pub async fn until_metric(port: u16, name: &str, fits: impl Fn(f64) -> bool) {
+    eventually(&format!("{name} is as it should be"), async || {
+        fits(metric(port, name).await).then_some(())
+    })
+    .await;
+}
+
+/// Waits until so many streams are open at an API, as its metrics tell.
+pub async fn until_streams(port: u16, streams: u64) {
+    until_metric(port, "conch_streams", |open| open >= streams as f64).await;
+}
+
 /// An answer, read to its end.
 #[derive(Debug, Clone)]
 pub struct Answer {

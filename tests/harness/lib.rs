@@ -5,14 +5,18 @@
 //! Nothing here sleeps to let something happen; every wait is for an observable fact and has a bound.
 //! What a test starts ends with it, and on a failure tells what it had to say.
 
+#[path = "../chaos/lib.rs"]
+pub mod chaos;
 pub mod conch;
 pub mod eventually;
 pub mod foreign;
 pub mod http;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod resp;
 pub mod sse;
 pub mod sse_parser;
 pub mod table;
@@ -20,6 +24,8 @@ pub mod table;
 pub use conch::{Conch, Pair};
 pub use http::Mare;
 pub use process::Process;
+pub use proxy::{Proxy, Weather};
 pub use redis::{Persistence, Redis};
+pub use resp::Resp;
 pub use sse::{Event, Stream, Watcher};
 pub use table::Table;

@@ -159,6 +159,12 @@ impl Redis {
     }
 }
 
+impl Drop for Redis {
+    fn drop(&mut self) {
+        port::give_back(self.port);
+    }
+}
+
 /// A `redis-cli SUBSCRIBE` that runs.
 #[derive(Debug)]
 pub struct Subscription {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use reqwest::StatusCode;
+use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -134,11 +134,27 @@ impl Stream {
             .unwrap_or_else(|refused| panic!("{url} after {last_event_id:?}: {refused:?}"))
     }
 
+    /// As [`Stream::open`], by a client that is there already.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn open_with(client: &Client, url: &str, last_event_id: Option<&str>) -> Self {
+        Self::attempt_with(client, url, last_event_id)
+            .await
+            .unwrap_or_else(|refused| panic!("{url} after {last_event_id:?}: {refused:?}"))
+    }
+
     /// As [`Stream::open`], for streams that may be refused.
     pub async fn attempt(url: &str, last_event_id: Option<&str>) -> Result<Self, Refused> {
-        let mut request = http::client()
-            .get(url)
-            .header("accept", "text/event-stream");
+        Self::attempt_with(&http::client(), url, last_event_id).await
+    }
+
+    async fn attempt_with(
+        client: &Client,
+        url: &str,
+        last_event_id: Option<&str>,
+    ) -> Result<Self, Refused> {
+        let mut request = client.get(url).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }

@@ -191,7 +191,8 @@ impl Problem {
     /// An error of the gateway to Triton.
     pub fn upstream(error: &conch_ports::Error) -> Self {
         let code = match error.kind() {
-            ErrorKind::Unavailable | ErrorKind::OutOfSpace => Code::UpstreamUnavailable,
+            ErrorKind::Unavailable => Code::UpstreamUnavailable,
+            ErrorKind::OutOfSpace => Code::StoreFull,
             ErrorKind::Timeout => Code::UpstreamTimeout,
             ErrorKind::BadResponse | ErrorKind::Refused => Code::UpstreamBadResponse,
             ErrorKind::QuotaExceeded => Code::TooManyRequests,
@@ -369,11 +370,7 @@ mod tests {
             Code::UpstreamTimeout,
             Code::StoreTimeout,
         );
-        check(
-            ErrorKind::OutOfSpace,
-            Code::UpstreamUnavailable,
-            Code::StoreFull,
-        );
+        check(ErrorKind::OutOfSpace, Code::StoreFull, Code::StoreFull);
         check(
             ErrorKind::QuotaExceeded,
             Code::TooManyRequests,

@@ -97,6 +97,8 @@ impl Context<'_> {
             .map(|text| format!(": {}", text.chars().take(DETAIL_MAX).collect::<String>()))
             .unwrap_or_default();
         let (kind, advice) = match status.as_u16() {
+            // The service is well and its store full: trying again, or elsewhere, doesn't help.
+            503 if is_full(body) => (ErrorKind::OutOfSpace, ""),
             502..=504 => (ErrorKind::Unavailable, ""),
             429 => (ErrorKind::QuotaExceeded, ""),
             401 | 403 => (ErrorKind::Refused, " (check TRITON_TOKEN on both sides)"),
@@ -112,6 +114,10 @@ impl Context<'_> {
             &format!("answered {}{detail}{advice}", status.as_u16()),
         )
     }
+}
+
+fn is_full(body: &[u8]) -> bool {
+    crate::protocol::problem_code(body).as_deref() == Some("store-full")
 }
 
 fn is_no_http(error: &reqwest::Error) -> bool {

@@ -140,6 +140,15 @@ async fn reads_are_retried() {
 }
 
 #[tokio::test]
+async fn a_full_store_is_told_from_a_service_that_is_down() {
+    let full = r#"{"status":503,"code":"store-full","detail":"Redis is out of memory"}"#;
+    let stub = Stub::start(move |_| json(503, full)).await;
+    let error = stub.gateway().submit(new_job()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace);
+    assert!(error.to_string().contains("out of memory"), "{error}");
+}
+
+#[tokio::test]
 async fn other_addresses_are_asked_in_turn() {
     let down = refused_address().await;
     let stub = Stub::start(|_| json(201, r#"{"id":"j1","status":"pending"}"#)).await;

@@ -114,6 +114,12 @@ pub struct Worker {
     pub concurrency: usize,
     /// How long a job stays claimed.
     pub lease: Duration,
+    /// Attempts that a job gets.
+    pub max_attempts: u32,
+    /// Wait before a job's second attempt.
+    pub backoff: Duration,
+    /// Longest wait between two attempts.
+    pub backoff_cap: Duration,
     /// How long a job may take.
     pub deadline: Duration,
     /// How many events a job takes.
@@ -298,6 +304,13 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
     redis.cache_url = source.text("CACHE_REDIS_URL").map(str::to_owned);
     redis.history_limit = history_limit;
     redis.result_ttl = result_ttl;
+    redis.finished_ttl = source.parse("HISTORY_TTL_SECONDS", redis.finished_ttl, seconds)?;
+    let limit = source.parse("REDIS_TIMEOUT_SECONDS", redis.response_timeout, seconds)?;
+    // A probe goes there and comes back.
+    redis.probe_timeout = limit.mul_f64(1.5);
+    (redis.connect_timeout, redis.response_timeout) = (limit, limit);
+    redis.probe_interval = source.parse("REDIS_PROBE_SECONDS", redis.probe_interval, seconds)?;
+    redis.backoff_cap = source.parse("REDIS_BACKOFF_CAP_SECONDS", redis.backoff_cap, seconds)?;
     redis.retention = retention;
     redis.quotas = quotas(source, redis.quotas)?;
     if let Some(prefix) = source.text("CHANNEL_PREFIX") {
@@ -311,6 +324,7 @@ fn backend(program: Program, source: &Source, history_limit: usize) -> Result<Ba
             "history_limit" => "HISTORY_LIMIT",
             "result_ttl" => "RESULT_TTL_SECONDS",
             "retention" => "RETENTION_DAYS",
+            "finished_ttl" => "HISTORY_TTL_SECONDS",
             _ => name,
         };
         Error::new(name, e.reason())
@@ -425,6 +439,13 @@ fn worker(source: &Source, token: Option<String>) -> Result<Worker, Error> {
         token: token.map(Secret),
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
+        max_attempts: source.parse("MAX_ATTEMPTS", 3, |t| number(t, 1, 1000))? as u32,
+        backoff: source.parse("RETRY_BACKOFF_SECONDS", Duration::from_secs(1), seconds)?,
+        backoff_cap: source.parse(
+            "RETRY_BACKOFF_CAP_SECONDS",
+            Duration::from_secs(30),
+            seconds,
+        )?,
         deadline: source.parse("JOB_DEADLINE_SECONDS", Duration::from_hours(24), seconds)?,
         events: limits::events(source)?,
         generator,
@@ -467,6 +488,11 @@ fn mare(
         conch_triton::Settings::new(&base).map_err(|e| Error::new("TRITON_BASE_URL", e))?;
     gateway.call_timeout = source.parse("TRITON_TIMEOUT_SECONDS", gateway.call_timeout, seconds)?;
     gateway.try_timeout = gateway.try_timeout.min(gateway.call_timeout);
+    gateway.breaker_cool_down = source.parse(
+        "TRITON_COOL_DOWN_SECONDS",
+        gateway.breaker_cool_down,
+        seconds,
+    )?;
     if !gateway.is_loopback() && token.is_none() {
         return Err(Error::new(
             "TRITON_TOKEN",
@@ -498,6 +524,13 @@ fn mare(
             history_limit,
             max_streams_per_caller: limits::streams(source, says_who)?,
             stream_lifetime: limits::lifetime(source)?,
+            retry_ms: source
+                .parse(
+                    "STREAM_RETRY_SECONDS",
+                    Duration::from_millis(hub.retry_ms),
+                    seconds,
+                )?
+                .as_millis() as u64,
             ..hub
         },
         foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {

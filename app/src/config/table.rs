@@ -80,6 +80,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long one call to Triton may take, its retries included",
     ),
     setting(
+        "TRITON_COOL_DOWN_SECONDS",
+        "5",
+        API,
+        "how long an address of Triton's that failed again and again is left alone",
+    ),
+    setting(
         "EVENT_BUS",
         "memory for `conch run`, else redis",
         ALL,
@@ -101,6 +107,24 @@ pub const SETTINGS: &[Setting] = &[
     setting("REDIS_DB", "", ALL, "Redis' database number, likewise"),
     setting("REDIS_PASSWORD", "", ALL, "Redis' password, likewise"),
     setting(
+        "REDIS_TIMEOUT_SECONDS",
+        "2",
+        ALL,
+        "how long Redis may take to be connected to, and to answer",
+    ),
+    setting(
+        "REDIS_PROBE_SECONDS",
+        "5",
+        ALL,
+        "how often the subscription is tried through the real path",
+    ),
+    setting(
+        "REDIS_BACKOFF_CAP_SECONDS",
+        "2",
+        ALL,
+        "the longest pause between two tries to subscribe again, before jitter",
+    ),
+    setting(
         "CACHE_REDIS_URL",
         "the bus's Redis",
         ALL,
@@ -113,6 +137,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long a result is cached",
     ),
     setting("HISTORY_LIMIT", "100", ALL, "events kept per job"),
+    setting(
+        "HISTORY_TTL_SECONDS",
+        "86400",
+        ALL,
+        "how long a log is kept after its end on Redis, if RESULT_TTL_SECONDS isn't longer",
+    ),
     setting(
         "RETENTION_DAYS",
         "0",
@@ -166,6 +196,12 @@ pub const SETTINGS: &[Setting] = &[
         "15",
         API,
         "between two heartbeats of a stream",
+    ),
+    setting(
+        "STREAM_RETRY_SECONDS",
+        "2",
+        API,
+        "what `retry:` tells a stream's client to wait before it comes back",
     ),
     setting(
         "CORS_ORIGINS",
@@ -324,6 +360,19 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         WORKER,
         "how long a job stays claimed without a renewal",
+    ),
+    setting("MAX_ATTEMPTS", "3", WORKER, "attempts that a job gets"),
+    setting(
+        "RETRY_BACKOFF_SECONDS",
+        "1",
+        WORKER,
+        "the wait before a job's second attempt; doubles with each further one",
+    ),
+    setting(
+        "RETRY_BACKOFF_CAP_SECONDS",
+        "30",
+        WORKER,
+        "the longest wait between two attempts",
     ),
     setting(
         "JOB_DEADLINE_SECONDS",

@@ -555,3 +555,41 @@ fn the_readme_lists_every_setting_with_its_default() {
         assert!(row.contains(setting.help), "{row}");
     }
 }
+
+#[test]
+fn every_interval_is_a_setting() {
+    let env = [
+        ("REDIS_TIMEOUT_SECONDS", "0.5"),
+        ("REDIS_PROBE_SECONDS", "0.25"),
+        ("REDIS_BACKOFF_CAP_SECONDS", "0.2"),
+        ("HISTORY_TTL_SECONDS", "7"),
+        ("TRITON_COOL_DOWN_SECONDS", "0.6"),
+        ("STREAM_RETRY_SECONDS", "0.1"),
+        ("WRITE_STALL_SECONDS", "3"),
+        ("MAX_ATTEMPTS", "9"),
+        ("RETRY_BACKOFF_SECONDS", "0.05"),
+        ("RETRY_BACKOFF_CAP_SECONDS", "0.4"),
+    ];
+    let millis = Duration::from_millis;
+    let api = read(Program::Api, &[], &env).expect("valid");
+    assert_eq!(api.server.write_stall, Duration::from_secs(3));
+    let mare = api.mare.expect("an API");
+    assert_eq!(mare.hub.retry_ms, 100);
+    assert_eq!(mare.gateway.breaker_cool_down, millis(600));
+    let Backend::Redis(redis) = api.backend else {
+        panic!("conch-api has no memory backend")
+    };
+    assert_eq!(redis.connect_timeout, millis(500));
+    assert_eq!(redis.response_timeout, millis(500));
+    assert_eq!(redis.probe_timeout, millis(750));
+    assert_eq!(redis.probe_interval, millis(250));
+    assert_eq!(redis.backoff_cap, millis(200));
+    assert_eq!(redis.finished_ttl, Duration::from_secs(7));
+    let worker = read(Program::Worker, &[], &env).expect("valid");
+    let worker = worker.worker.expect("a worker");
+    assert_eq!(worker.max_attempts, 9);
+    assert_eq!(
+        (worker.backoff, worker.backoff_cap),
+        (millis(50), millis(400))
+    );
+}

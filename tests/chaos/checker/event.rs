@@ -1,0 +1,124 @@
+//! The checker's own reading of an event, and its own fold.
+//!
+//! Never taken from the system: the contract's §2, read a second time.
+
+use serde_json::Value;
+
+/// A place in a job's log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) epoch: String,
+    pub(super) sequence: u64,
+}
+
+impl Place {
+    /// `<epoch>-<sequence>`, the epoch eight hexadecimal digits.
+    pub(super) fn parse(id: &str) -> Option<Self> {
+        let (epoch, sequence) = id.split_once('-')?;
+        let hex = epoch.len() == 8 && epoch.bytes().all(|b| b.is_ascii_hexdigit());
+        let digits = !sequence.is_empty() && sequence.bytes().all(|b| b.is_ascii_digit());
+        (hex && digits).then(|| Self {
+            epoch: epoch.to_owned(),
+            sequence: sequence.parse().unwrap_or(u64::MAX),
+        })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.sequence)
+    }
+}
+
+pub(super) fn kind(event: &Value) -> &str {
+    event["event_type"].as_str().unwrap_or("")
+}
+
+/// The status that a terminal event leaves its job in.
+pub(super) fn end_of(event: &Value) -> Option<&'static str> {
+    match kind(event) {
+        "job:completed" => Some("completed"),
+        "job:failed" => Some("failed"),
+        "job:cancelled" => Some("cancelled"),
+        _ => None,
+    }
+}
+
+/// A foreign publisher's naive time is UTC, and said so when it comes back. Only of times.
+fn utc(value: &Value) -> Value {
+    match value.as_str() {
+        Some(text) if is_naive_time(text) => Value::from(format!("{text}Z")),
+        _ => value.clone(),
+    }
+}
+
+fn is_naive_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shape = |at: usize, mark: u8| bytes.get(at) == Some(&mark);
+    shape(4, b'-') && shape(7, b'-') && shape(10, b'T') && shape(13, b':') && !text.ends_with('Z')
+}
+
+pub(super) fn is_terminal_status(status: &str) -> bool {
+    matches!(status, "completed" | "failed" | "cancelled")
+}
+
+/// What a job's events add up to, as far as a lookup shows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fold {
+    pub(super) status: String,
+    pub(super) template_ids: Vec<Value>,
+    pub(super) started_at: Value,
+    pub(super) end: Value,
+}
+
+impl Fold {
+    pub(super) fn apply(&mut self, event: &Value) {
+        match kind(event) {
+            "job:queued" | "job:retrying" => "pending".clone_into(&mut self.status),
+            "job:started" => {
+                "running".clone_into(&mut self.status);
+                self.started_at = event["started_at"].clone();
+            }
+            "job:progress" | "job:template_failed" => "running".clone_into(&mut self.status),
+            "job:template_completed" => {
+                "running".clone_into(&mut self.status);
+                let id = &event["template_id"];
+                if !self.template_ids.contains(id) {
+                    self.template_ids.push(id.clone());
+                }
+            }
+            _ => {}
+        }
+        if let Some(status) = end_of(event) {
+            status.clone_into(&mut self.status);
+            self.end = event.clone();
+        }
+    }
+
+    /// Where a job object says something else than its log; none if nowhere.
+    pub(super) fn disagrees(&self, job: &Value) -> Option<String> {
+        let differs = |field: &str, expected: &Value| {
+            (utc(&job[field]) != utc(expected))
+                .then(|| format!("{field} is {} and the log says {expected}", job[field]))
+        };
+        differs("status", &Value::from(self.status.as_str())).or_else(|| {
+            let end = &self.end;
+            let fields: &[&str] = match kind(end) {
+                "job:completed" => &["template_ids", "completed_at", "generation_duration_ms"],
+                "job:failed" => &["error_message", "completed_at", "generation_duration_ms"],
+                "job:cancelled" => &["template_ids", "completed_at"],
+                _ => return None,
+            };
+            fields
+                .iter()
+                // What the old forms lack is filled in by the system, each time alike.
+                .filter(|field| !end[**field].is_null())
+                .find_map(|field| differs(field, &end[*field]))
+                .or_else(|| {
+                    let own = !end["sequence"].is_null() && !self.started_at.is_null();
+                    own.then(|| differs("started_at", &self.started_at))
+                        .flatten()
+                })
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! A program that knows only the three events of old, and one that means no good.
+//!
+//! Both publish straight on the channel. Each genuine line carries a mark, so that it is known again
+//! wherever it turns up; whatever the forger makes up is written down as forged.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::Dice;
+use super::history::History;
+use crate::Resp;
+
+const EVERY_JOB: &str = "triton:jobs:all";
+
+/// Publishes on both channels, as soon as Redis takes it; false when it doesn't for long.
+async fn publish(port: u16, job: &str, line: &[u8]) -> bool {
+    for _ in 0..50 {
+        if let Ok(mut resp) = Resp::open(port).await {
+            let one = format!("triton:jobs:{job}");
+            let all = resp.ask(&[b"PUBLISH", EVERY_JOB.as_bytes(), line]).await;
+            if all.is_ok() && resp.ask(&[b"PUBLISH", one.as_bytes(), line]).await.is_ok() {
+                return true;
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+/// A job of a foreign publisher.
+#[derive(Debug, Clone)]
+pub(super) struct ForeignJob {
+    pub(super) id: String,
+    port: u16,
+    history: History,
+}
+
+impl ForeignJob {
+    pub(super) fn new(id: &str, port: u16, history: &History) -> Self {
+        Self {
+            id: id.to_owned(),
+            port,
+            history: history.clone(),
+        }
+    }
+
+    fn line(&self, kind: &str, more: &Value) -> (String, String) {
+        let mark = format!("{}/{kind}", self.id);
+        let mut event = json!({
+            "event_type": kind,
+            "timestamp": "2025-12-01T08:55:49.123456",
+            "job_id": self.id,
+            "client_id": "foreign-client",
+            "mark": mark,
+        });
+        let fields = event.as_object_mut().expect("it is one");
+        fields.extend(more.as_object().cloned().unwrap_or_default());
+        (mark, event.to_string())
+    }
+
+    async fn publish(&self, kind: &str, more: &Value) -> bool {
+        let (mark, line) = self.line(kind, more);
+        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        if published {
+            let fields = json!({ "job": self.id, "mark": mark });
+            self.history.note("published", fields);
+        }
+        published
+    }
+
+    /// `job:started`; the same bytes each time.
+    pub(super) async fn start(&self) -> bool {
+        let started_at = "2025-12-01T08:55:49.123456";
+        let fields = json!({ "status": "running", "started_at": started_at });
+        self.publish("job:started", &fields).await
+    }
+
+    /// `data:generated`, which the Python service really sends, without a status; each time another.
+    pub(super) async fn data(&self, rows: u64) -> bool {
+        let (mark, line) = self.line("data:generated", &json!({ "rows": rows }));
+        let (mark, line) = (
+            format!("{mark}/{rows}"),
+            line.replace(&mark, &format!("{mark}/{rows}")),
+        );
+        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        if published {
+            self.history
+                .note("published", json!({ "job": self.id, "mark": mark }));
+        }
+        published
+    }
+
+    /// `data:generated` with that many bytes; each time another.
+    pub(super) async fn big(&self, rows: u64, bytes: usize) {
+        let filler = "x".repeat(bytes);
+        let (mark, line) = self.line("data:generated", &json!({ "rows": rows, "filler": filler }));
+        let line = line.replace(&mark, &format!("{mark}/{rows}"));
+        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        assert!(published, "Redis takes it");
+    }
+
+    /// `job:completed`; the same bytes each time.
+    pub(super) async fn complete(&self) -> bool {
+        let fields = json!({
+            "status": "completed", "template_ids": ["t-1", "t-2"], "template_count": 2,
+            "generation_duration_ms": 4321, "completed_at": "2025-12-01T08:56:49.000001",
+        });
+        self.publish("job:completed", &fields).await
+    }
+}
+
+/// Publishes what nobody should believe, about these jobs of our own.
+pub(super) async fn forge(port: u16, history: &History, dice: &mut Dice, jobs: &[String]) {
+    let Some(job) = (!jobs.is_empty()).then(|| jobs[dice.place(jobs.len())].as_str()) else {
+        return;
+    };
+    let sequence = dice.number(1..=30);
+    let line: Vec<u8> = match dice.place(10) {
+        0 => b"this is not JSON".to_vec(),
+        1 => Vec::new(),
+        2 => b"{\"event_type\":\"\xff\xfe\"}".to_vec(),
+        3 => forged(job, "job:completed", &json!({})),
+        4 => forged(
+            job,
+            "job:failed",
+            &json!({ "error_message": "a\r\nid: x-1\r\ndata: y" }),
+        ),
+        5 => forged(
+            job,
+            "job:completed",
+            &json!({ "sequence": sequence, "epoch": "00000000" }),
+        ),
+        6 => forged(
+            job,
+            "job:cancelled",
+            &json!({ "sequence": 18_446_744_073_709_551_615_u64 }),
+        ),
+        7 => forged(job, "data:generated", &json!({ "rows": 42 })),
+        8 => forged("../../etc", "job:completed", &json!({})),
+        _ => forged("all", "job:started", &json!({ "job": [[[[]]]] })),
+    };
+    forge_line(port, history, job, &line).await;
+}
+
+/// Publishes one made-up line.
+pub(super) async fn forge_line(port: u16, history: &History, job: &str, line: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(line)
+        && line.len() < 100_000
+    {
+        history.note("forged", json!({ "line": text }));
+    }
+    if let Ok(mut resp) = Resp::open(port).await {
+        let one = format!("triton:jobs:{job}");
+        // Whether it arrives is the forger's own trouble.
+        drop(resp.ask(&[b"PUBLISH", EVERY_JOB.as_bytes(), line]).await);
+        drop(resp.ask(&[b"PUBLISH", one.as_bytes(), line]).await);
+    }
+}
+
+pub(super) fn forged(job: &str, kind: &str, more: &Value) -> Vec<u8> {
+    let mut event = json!({
+        "event_type": kind, "timestamp": "2025-12-01T08:57:00Z", "job_id": job, "forged": true,
+        "status": "completed", "template_ids": ["forged"], "template_count": 1,
+    });
+    let fields = event.as_object_mut().expect("it is one");
+    fields.extend(more.as_object().cloned().unwrap_or_default());
+    event.to_string().into_bytes()
+}

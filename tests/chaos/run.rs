@@ -1,0 +1,399 @@
+//! One run: a cluster, the people who use it, the faults, and at the end the verdict.
+//!
+//! ```text
+//!   start ─► submit, watch, fault … ─► finish: all is healed ─► every watcher told to stop, or T is over
+//!                                              └─► lookups, histories, the store ─► checker
+//! ```
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+
+use super::checker::{self, Judgement};
+use super::cluster::{Cluster, Shape};
+use super::faults::{self, Kind};
+use super::foreign::ForeignJob;
+use super::history::History;
+use super::people::Person;
+use super::watch::Browser;
+use super::{Dice, store};
+use crate::{Mare, http};
+
+/// What a busy machine may take beside T.
+const SLACK: Duration = Duration::from_secs(6);
+
+/// A run that goes on.
+#[derive(Debug)]
+pub struct Run {
+    /// The processes.
+    pub cluster: Arc<Cluster>,
+    /// What was seen.
+    pub history: History,
+    /// For requests of a test's own.
+    pub http: Client,
+    /// The clients whose jobs are submitted.
+    pub clients: Vec<String>,
+    pub(super) shape: Shape,
+    dice: Mutex<Dice>,
+    jobs: Mutex<Vec<String>>,
+    foreign: Mutex<Vec<ForeignJob>>,
+    watchers: Mutex<Watchers>,
+    tap: JoinHandle<()>,
+    terms: Terms,
+}
+
+#[derive(Debug, Default)]
+struct Watchers {
+    tasks: JoinSet<()>,
+    count: usize,
+}
+
+/// What is agreed on before a run, beside its shape.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// In calm an event must be with every watcher after this; none: not judged.
+    pub prompt: Option<Duration>,
+    /// Whether results still stand in the cache when the run is over.
+    pub results_live: bool,
+    /// Whether every job ends before the run does.
+    pub ends: bool,
+    /// `HISTORY_LIMIT`.
+    pub history_limit: u64,
+    /// How long a log lives after its end, where a run is longer.
+    pub history_ttl: Option<Duration>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            prompt: None,
+            results_live: true,
+            ends: true,
+            history_limit: 100,
+            history_ttl: None,
+        }
+    }
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The checker's word.
+    pub judgement: Judgement,
+    /// What was recorded.
+    pub records: Vec<Value>,
+    /// Where that stands.
+    pub path: std::path::PathBuf,
+    /// What it was called.
+    pub name: String,
+}
+
+impl Verdict {
+    /// Passes on what was counted.
+    ///
+    /// # Panics
+    /// When an invariant was broken.
+    pub fn expect_clean(self) -> checker::Figures {
+        assert!(
+            self.judgement.violations.is_empty(),
+            "{}: {}\njudge it again: conch-chaos judge {}",
+            self.name,
+            self.judgement.told(),
+            self.path.display()
+        );
+        self.judgement.figures
+    }
+}
+
+impl Run {
+    /// Starts a cluster with two clients.
+    pub async fn start(name: &str, shape: Shape, terms: Terms, seed: u64) -> Self {
+        let history = History::begin(name);
+        history.note(
+            "terms",
+            json!({
+                "run": name,
+                "seed": seed,
+                "class": shape.class(),
+                "t_ms": shape.t_ms(),
+                "prompt_ms": terms.prompt.map(|p| p.as_millis() as u64),
+                // Subscriptions are tried again and probed within this.
+                "settle_ms": 1500,
+                "history_limit": terms.history_limit,
+                "history_ttl_ms": terms.history_ttl.map(|ttl| ttl.as_millis() as u64),
+                "results_live": terms.results_live,
+                "ends": terms.ends,
+                "sabotage": shape.sabotage,
+            }),
+        );
+        let cluster = Arc::new(Cluster::start(&shape).await);
+        let tap = tokio::spawn(store::tap(cluster.redis_port, history.clone()));
+        let run = Self {
+            cluster,
+            history,
+            http: http::client(),
+            clients: Vec::new(),
+            shape,
+            dice: Mutex::new(Dice::new(seed)),
+            jobs: Mutex::default(),
+            foreign: Mutex::default(),
+            watchers: Mutex::default(),
+            tap,
+            terms,
+        };
+        let mare = run.mare(0);
+        let clients = [
+            mare.new_client("Fabrikam Health").await,
+            mare.new_client("Contoso Care").await,
+        ];
+        Self {
+            clients: clients.into(),
+            ..run
+        }
+    }
+
+    /// The edge API of a process.
+    pub fn mare(&self, api: usize) -> Mare {
+        Mare::on(self.cluster.apis[api].port())
+    }
+
+    /// Chance of its own.
+    pub fn dice(&self) -> Dice {
+        self.dice.lock().expect("nobody panics").fork()
+    }
+
+    pub(super) fn person(&self) -> Person {
+        Person {
+            http: self.http.clone(),
+            history: self.history.clone(),
+            ports: self.cluster.fronts(),
+            dice: self.dice(),
+        }
+    }
+
+    /// Submits a job under a key of its own, at whichever API answers.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn submit(&self) -> String {
+        let mut dice = self.dice();
+        let client = &self.clients[dice.place(self.clients.len())];
+        let key = format!("key-{:016x}", dice.number(0..=u64::MAX - 1));
+        let submitted = self.person().submit(client, &key).await;
+        let job = submitted.expect("somebody takes it in time");
+        self.jobs.lock().expect("nobody panics").push(job.clone());
+        job
+    }
+
+    /// Takes note of a job that somebody submitted.
+    pub(super) fn know(&self, job: &str) {
+        self.jobs
+            .lock()
+            .expect("nobody panics")
+            .push(job.to_owned());
+    }
+
+    /// The jobs so far.
+    pub fn jobs(&self) -> Vec<String> {
+        self.jobs.lock().expect("nobody panics").clone()
+    }
+
+    /// Lets so many browsers watch a job, at any API.
+    pub fn watch(&self, job: &str, count: usize) {
+        self.watch_at(job, count, &self.cluster.fronts());
+    }
+
+    /// Lets so many browsers watch a job, at these ports.
+    pub fn watch_at(&self, job: &str, count: usize, ports: &[u16]) {
+        let mut watchers = self.watchers.lock().expect("nobody panics");
+        for _ in 0..count {
+            watchers.count += 1;
+            let browser = Browser {
+                name: format!("w{}", watchers.count),
+                job: job.to_owned(),
+                ports: ports.to_vec(),
+                patience: Duration::from_mins(2),
+            };
+            let task = browser.run(self.http.clone(), self.history.clone(), self.dice());
+            watchers.tasks.spawn(task);
+        }
+    }
+
+    /// Submits a job and lets browsers watch it.
+    pub async fn submit_watched(&self, count: usize) -> String {
+        let job = self.submit().await;
+        self.watch(&job, count);
+        job
+    }
+
+    /// A job of a foreign publisher, begun and known; not yet watched.
+    pub(super) async fn foreign_job(&self, id: &str) -> ForeignJob {
+        let job = ForeignJob::new(id, self.cluster.redis_port, &self.history);
+        let mut person = self.person();
+        let by = Instant::now() + Duration::from_secs(30);
+        // An announcement that nobody heard is repeated, word for word.
+        while Instant::now() < by {
+            let published = job.start().await;
+            sleep(Duration::from_millis(50)).await;
+            if published && person.knows(id).await {
+                break;
+            }
+        }
+        self.foreign
+            .lock()
+            .expect("nobody panics")
+            .push(job.clone());
+        job
+    }
+
+    /// Which worker holds a job now; none when none does, or it is being hurt.
+    pub async fn holder_of(&self, job: &str) -> Option<usize> {
+        let pid = store::holder(self.cluster.redis_port, job).await?;
+        self.cluster.workers.iter().position(|worker| {
+            let conch = worker.conch.try_lock();
+            conch.is_ok_and(|conch| conch.pid() == pid)
+        })
+    }
+
+    /// Waits until the n-th template of a job is done.
+    pub async fn until_templates(&self, job: &str, count: usize) {
+        let done = |kinds: &[String]| {
+            let templates = kinds.iter().filter(|k| *k == "job:template_completed");
+            templates.count() >= count
+        };
+        self.history.until("templates are done", job, done).await;
+    }
+
+    /// Waits until a job has ended.
+    pub async fn until_ended(&self, job: &str) {
+        let ended = |kinds: &[String]| {
+            let ends = ["job:completed", "job:failed", "job:cancelled"];
+            kinds.iter().any(|k| ends.contains(&k.as_str()))
+        };
+        self.history.until("it has ended", job, ended).await;
+    }
+
+    /// Waits until every watcher of a job was told to stop.
+    ///
+    /// # Panics
+    /// When one isn't in time.
+    pub async fn until_told_to_stop(&self, job: &str) {
+        crate::eventually::eventually("every watcher is told to stop", async || {
+            let mut open = std::collections::BTreeSet::new();
+            for record in self.history.records() {
+                let who = record["who"].as_str().unwrap_or("").to_owned();
+                if record["what"] == "connect" && record["job"] == job {
+                    open.insert(who);
+                } else if record["what"] == "status" && record["status"] == 204 {
+                    open.remove(&who);
+                }
+            }
+            open.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Writes down how much of something a process holds, and how much it may.
+    pub fn bound(&self, target: &str, name: &str, used: u64, limit: u64) {
+        let fields = json!({ "target": target, "name": name, "used": used, "limit": limit });
+        self.history.note("bound", fields);
+    }
+
+    /// Hurts an API for a while.
+    pub async fn hurt_api(&self, api: usize, kind: Kind, lasting: Duration) -> bool {
+        faults::strike(&self.history, &self.cluster.apis[api], kind, lasting).await
+    }
+
+    /// Hurts a worker for a while.
+    pub async fn hurt_worker(&self, worker: usize, kind: Kind, lasting: Duration) -> bool {
+        faults::strike(&self.history, &self.cluster.workers[worker], kind, lasting).await
+    }
+
+    /// Kills Redis, and starts it again after a while.
+    pub async fn kill_redis(&self, lasting: Duration) -> bool {
+        faults::kill_redis(&self.history, &self.cluster, lasting).await
+    }
+
+    /// Stops Redis for a while.
+    pub async fn stop_redis(&self, lasting: Duration) -> bool {
+        faults::stop_redis(&self.history, &self.cluster, lasting).await
+    }
+
+    /// Redis throws every subscriber out.
+    pub fn cut_subscribers(&self) -> bool {
+        faults::cut_subscribers(&self.history, &self.cluster)
+    }
+
+    /// How long what was submitted may take once all is well.
+    fn work(&self) -> Duration {
+        let shape = &self.shape;
+        let job = Duration::from_millis(7 * (u64::from(shape.pace) + 30));
+        let places = (shape.workers * shape.concurrency).max(1) as u32;
+        job + job * self.jobs().len() as u32 / places
+    }
+
+    /// Waits until every watcher was told to stop, looks at everything once more, and judges.
+    pub async fn finish(self) -> Verdict {
+        self.history.note("calm", json!({}));
+        let foreign = self.foreign.lock().expect("nobody panics").clone();
+        for job in foreign {
+            // Whatever its publisher had said while nobody listened, it says again.
+            job.complete().await;
+        }
+        let mut tasks = std::mem::take(&mut self.watchers.lock().expect("nobody panics").tasks);
+        let t = match self.terms.prompt {
+            // What takes a position check was too late already.
+            Some(prompt) => prompt + Duration::from_millis(1500),
+            None => Duration::from_secs_f64(self.shape.t_ms() / 1000.0),
+        };
+        let deadline = Instant::now() + t + self.work() + SLACK;
+        if self.terms.ends {
+            let all = async { while tasks.join_next().await.is_some() {} };
+            // Who isn't through by then is the checker's to judge.
+            drop(tokio::time::timeout_at(deadline, all).await);
+        }
+        self.look_at_everything().await;
+        tasks.shutdown().await;
+        self.tap.abort();
+        let records = self.history.records();
+        Verdict {
+            judgement: checker::judge(&records),
+            path: self.history.path().to_owned(),
+            name: run_name(&records),
+            records,
+        }
+    }
+
+    async fn look_at_everything(&self) {
+        let mut all = self.jobs();
+        let foreign = self.foreign.lock().expect("nobody panics").clone();
+        all.extend(foreign.into_iter().map(|job| job.id));
+        // Before any lookup, which would repair a cache.
+        let dumped = store::dump(self.cluster.redis_port, &self.history).await;
+        dumped.expect("the store is well again");
+        for (i, port) in self.cluster.fronts().into_iter().enumerate() {
+            let mut person = self.person();
+            person.ports = vec![port];
+            for job in &all {
+                person.look_up(&format!("last-{i}"), job).await;
+                person.read_history(job).await;
+            }
+        }
+        for node in self.cluster.nodes() {
+            let conch = node.conch.lock().await;
+            faults::note_panics(&self.history, &node.name, &conch.log());
+        }
+        self.history.note("over", json!({}));
+    }
+}
+
+fn run_name(records: &[Value]) -> String {
+    let name = records
+        .first()
+        .map(|terms| terms["run"].as_str().unwrap_or(""));
+    name.unwrap_or("").to_owned()
+}

@@ -1,0 +1,68 @@
+//! The channel: noise on it, and silence.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Scale, start};
+use crate::chaos::{Figures, Shape, foreign, store};
+
+/// Duplicate, out-of-order, malformed, unknown, 10 MB and forged events: once, in order; the rest dropped.
+pub(super) async fn noise(scale: Scale) -> Figures {
+    let shape = Shape {
+        pace: 100,
+        ..Shape::default()
+    };
+    let run = start("channel-noise", shape).await;
+    let port = run.cluster.redis_port;
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        jobs.push(run.submit_watched(4).await);
+    }
+    let foreign_job = run.foreign_job("foreign-noise").await;
+    run.watch(&foreign_job.id, 4);
+    run.until_templates(&jobs[0], 1).await;
+    let mut dice = run.dice();
+    for round in 0..scale.of(25, 400) {
+        foreign::forge(port, &run.history, &mut dice, &jobs).await;
+        let said = store::announced_lines(&run.history);
+        // What was genuine once, again and in the wrong order.
+        for _ in 0..2 {
+            let line = &said[dice.place(said.len())];
+            store::publish(port, line).await;
+        }
+        if round % 10 == 0 {
+            foreign_job.data(round).await;
+            foreign_job.data(round).await;
+        }
+    }
+    let huge = "x".repeat(10 << 20);
+    let line = foreign::forged(&jobs[1], "job:completed", &json!({ "filler": huge }));
+    foreign::forge_line(port, &run.history, &jobs[1], &line).await;
+    foreign_job.complete().await;
+    foreign_job.complete().await;
+    for job in &jobs {
+        run.until_ended(job).await;
+    }
+    let figures = run.finish().await.expect_clean();
+    assert_eq!(figures.resets, 0);
+    figures
+}
+
+/// Whoever appends dies before it announces: as if no announcement ever came. The end comes within T.
+pub(super) async fn announcements_that_nobody_hears(scale: Scale) -> Figures {
+    let shape = Shape {
+        // A user of Redis that may use no channel: it hears nothing.
+        deaf_apis: true,
+        ..Shape::default()
+    };
+    let run = start("channel-deaf", shape).await;
+    for _ in 0..scale.of(4, 100) {
+        run.submit_watched(4).await;
+        sleep(Duration::from_millis(30)).await;
+    }
+    let figures = run.finish().await.expect_clean();
+    assert_eq!(figures.resets, 0);
+    figures
+}

@@ -1,0 +1,179 @@
+//! What the store itself saw: a tap on the channel, which asks the store about each announced event at
+//! once, and a look at everything when a run is over.
+//!
+//! The keys are those of `docs/operations.md`. This is the only place of the harness that knows them.
+
+use std::collections::BTreeMap;
+use std::io::Result;
+
+use serde_json::{Value, json};
+
+use super::history::History;
+use crate::Resp;
+use crate::resp::Reply;
+
+/// Of one moment: where a job's log stands, and what belongs to it.
+const LOOK: &str = "local id = ARGV[1]
+local state = redis.call('HMGET', 'triton:state:' .. id, 'epoch', 'sequence', 'ended')
+local entry = 'triton:queue:entry:' .. id
+return { state[1], state[2], state[3], redis.call('EXISTS', entry),
+  redis.call('ZSCORE', 'triton:queue:leases', id) and 1 or 0,
+  redis.call('EXISTS', 'triton:job:result:' .. id),
+  redis.call('HGET', entry, 'attempts') }";
+
+/// Listens to the channel of all events for as long as it is polled.
+pub(super) async fn tap(port: u16, history: History) {
+    loop {
+        let Err(error) = listen(port, &history).await;
+        history.note("tap", json!({ "lost": error.to_string() }));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn listen(port: u16, history: &History) -> Result<std::convert::Infallible> {
+    let mut channel = Resp::open(port).await?;
+    let mut store = Resp::open(port).await?;
+    channel.say(&["SUBSCRIBE", "triton:jobs:all"]).await?;
+    loop {
+        let message = channel.next().await?;
+        let Some(Reply::Text(line)) = message.items().get(2) else {
+            continue;
+        };
+        // What nobody could take for an event is the forger's, and written down by it.
+        let Ok(line) = std::str::from_utf8(line) else {
+            continue;
+        };
+        let Ok(event) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let Some(job) = event["job_id"].as_str() else {
+            continue;
+        };
+        if line.len() > 100_000 {
+            continue;
+        }
+        let look = store.say(&["EVAL", LOOK, "0", job]).await.ok();
+        let look = look.map(|reply| {
+            let part = |i: usize| reply.items().get(i).map_or(String::new(), Reply::text);
+            let epoch = part(0);
+            json!({
+                "epoch": (!epoch.is_empty()).then_some(epoch),
+                "sequence": part(1).parse::<u64>().unwrap_or(0),
+                "ended": part(2) == "1",
+                "entry": part(3) == "1",
+                "leased": part(4) == "1",
+                "result": part(5) == "1",
+                "attempts": part(6).parse::<u64>().unwrap_or(0),
+            })
+        });
+        if let (Some(kind), true) = (event["event_type"].as_str(), event["sequence"].is_u64()) {
+            history.hear(job, kind);
+        }
+        history.note(
+            "announced",
+            json!({ "job": job, "line": line, "look": look }),
+        );
+    }
+}
+
+/// The genuine lines on the channel so far.
+pub(super) fn announced_lines(history: &History) -> Vec<String> {
+    let records = history.records();
+    let forged: std::collections::HashSet<&str> = records
+        .iter()
+        .filter(|r| r["what"] == "forged")
+        .filter_map(|r| r["line"].as_str())
+        .collect();
+    records
+        .iter()
+        .filter(|r| r["what"] == "announced")
+        .filter_map(|r| r["line"].as_str())
+        .filter(|line| !forged.contains(line))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Publishes a line as it is on the channel of all events.
+pub(super) async fn publish(port: u16, line: &str) {
+    let mut store = Resp::open(port).await.expect("it listens");
+    let sent = store.say(&["PUBLISH", "triton:jobs:all", line]).await;
+    sent.expect("it is taken");
+}
+
+/// All keys that match.
+pub(super) async fn keys(store: &mut Resp, pattern: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let page = store
+            .say(&["SCAN", &cursor, "MATCH", pattern, "COUNT", "1000"])
+            .await?;
+        let [next, keys] = page.items() else {
+            return Ok(found);
+        };
+        found.extend(keys.items().iter().map(Reply::text));
+        cursor = next.text();
+        if cursor == "0" {
+            return Ok(found);
+        }
+    }
+}
+
+/// Writes down what the store has of every job.
+pub(super) async fn dump(port: u16, history: &History) -> Result<()> {
+    let mut store = Resp::open(port).await?;
+    for key in keys(&mut store, "triton:state:*").await? {
+        let job = key.trim_start_matches("triton:state:");
+        let state = store
+            .say(&["HMGET", &key, "epoch", "sequence", "ended", "own"])
+            .await?;
+        let log = store
+            .say(&["XRANGE", &format!("triton:log:{job}"), "-", "+"])
+            .await?;
+        let result = store
+            .say(&["GET", &format!("triton:job:result:{job}")])
+            .await?;
+        let entry = store
+            .say(&["EXISTS", &format!("triton:queue:entry:{job}")])
+            .await?;
+        let lease = store.say(&["ZSCORE", "triton:queue:leases", job]).await?;
+        let part = |i: usize| state.items().get(i).map_or(String::new(), Reply::text);
+        let events: Vec<Value> = log.items().iter().filter_map(entry_of).collect();
+        let result = matches!(result, Reply::Text(_)).then(|| result.text());
+        history.note(
+            "store",
+            json!({
+                "job": job,
+                "epoch": part(0),
+                "sequence": part(1).parse::<u64>().unwrap_or(0),
+                "ended": part(2) == "1",
+                "own": part(3) == "1",
+                "log": events,
+                "result": result,
+                "entry": entry.text() == "1",
+                "leased": lease != Reply::Nil,
+            }),
+        );
+    }
+    Ok(())
+}
+
+/// `[sequence, line]`
+fn entry_of(entry: &Reply) -> Option<Value> {
+    let [id, fields] = entry.items() else {
+        return None;
+    };
+    let id = id.text();
+    let sequence: u64 = id.split('-').next()?.parse().ok()?;
+    let pairs = fields.items().chunks_exact(2);
+    let named: BTreeMap<String, String> = pairs.map(|p| (p[0].text(), p[1].text())).collect();
+    Some(json!([sequence, named.get("line")?]))
+}
+
+/// Which process holds a job, by its number; none when none does.
+pub(super) async fn holder(port: u16, job: &str) -> Option<u32> {
+    let mut store = Resp::open(port).await.ok()?;
+    let entry = format!("triton:queue:entry:{job}");
+    let worker = store.say(&["HGET", &entry, "worker"]).await.ok()?.text();
+    worker.rsplit('-').next()?.parse().ok()
+}
