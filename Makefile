@@ -33,6 +33,11 @@ chaos: ## faults without end over real processes: SEED= replays, MINUTES=/ROUNDS
 	@"$${CARGO_TARGET_DIR:-target}/debug/conch-chaos" $${WHAT:-storm}
 
 reliability-report: ## run the long forms of all that proves the promise, write docs/reliability.md
+	@rm -rf target/reliability
+	@$(MAKE) --no-print-directory sim
+	@scripts/set-up test
+	@cargo build --quiet --workspace --bins
+	cargo test -p conch-tests --test e2e bad_input -- --test-threads=2
 	@$(MAKE) --no-print-directory chaos WHAT=report
 
 bench: ## measure, print the tables, write docs/benchmarks.md

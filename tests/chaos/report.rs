@@ -24,6 +24,9 @@ macro_rules! say {
     };
 }
 
+// After the macro, which it uses.
+mod proofs;
+
 /// Kills of storms and scenarios together, below which a report isn't done.
 const KILLS: u64 = 1000;
 
@@ -141,7 +144,9 @@ fn write() -> String {
     matrix(&mut text, scenarios.as_ref());
     kills(&mut text, storms.as_ref(), scenarios.as_ref());
     bugs(&mut text, summary("sabotage").as_ref());
-    others(&mut text);
+    proofs::simulation(&mut text, summary("simulation").as_ref());
+    proofs::model(&mut text, summary("simulation").as_ref());
+    proofs::bad_input(&mut text, summary("bad-input").as_ref());
     text.push_str(TAIL);
     text
 }
@@ -326,31 +331,6 @@ fn bugs(text: &mut String, sabotage: Option<&Value>) {
             "| `{name}` | {what} | {rounds} | {} |",
             laws.join(", ")
         );
-    }
-}
-
-/// What other programs left. Each summary may have any figures; they are listed as they are.
-fn others(text: &mut String) {
-    for (part, title) in [
-        ("simulation", "Simulation on virtual time"),
-        ("model", "Model"),
-        ("bad-input", "Bad input"),
-    ] {
-        say!(text, "\n## {title}\n");
-        match summary(part) {
-            Some(Value::Object(figures)) => {
-                text.push_str("| | |\n| --- | ---: |\n");
-                for (name, value) in figures {
-                    let value = value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned);
-                    say!(text, "| {} | {value} |", name.replace('_', " "));
-                }
-            }
-            _ => {
-                say!(text, "No summary in `target/reliability/{part}.json`.");
-            }
-        }
     }
 }
 

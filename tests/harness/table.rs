@@ -1,5 +1,5 @@
 //! Tables of bad input: every row is tried whatever the ones before it came to, and all are counted. What
-//! they came to is left in `target/summaries/bad-input.json`, by kind, for whoever writes a report.
+//! they came to is left in `target/reliability/bad-input.json`, by kind, for whoever writes a report.
 //!
 //! A row is a claim made with assertions, about one input. What holds for each of them is checked once, at
 //! the table's end: no process panicked, each still answers, and none has grown.
@@ -107,7 +107,7 @@ impl Table {
 
     /// Puts this kind's counts beside those of the others, which other processes may be writing.
     fn leave(&self, passed: u64) {
-        let directory = repository().join("target/summaries");
+        let directory = repository().join("target/reliability");
         fs::create_dir_all(&directory).expect("target is ours");
         let lock = File::create(directory.join("bad-input.lock")).expect("target is ours");
         lock.lock().expect("nobody holds it for long");

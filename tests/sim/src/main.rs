@@ -9,6 +9,8 @@ use std::time::Duration;
 use conch_sim::planted::Planted;
 use conch_sim::{Report, explore_all, find, find_by_exploring, replay, run_seeds};
 
+/// Where the reliability report looks for what each part came to.
+const SUMMARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/reliability");
 /// Seeds that a planted bug may take.
 const MOST_SEEDS: u64 = 4000;
 /// How long one small system is explored at most.
@@ -45,11 +47,11 @@ fn main() -> ExitCode {
         report.planted.push((planted, found, explored));
     }
     println!("{}", report.tables());
-    let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let path = format!("{folder}/sim-summary.json");
-    match std::fs::write(&path, format!("{:#}\n", report.summary())) {
-        Ok(()) => println!("the same for programs: {path}"),
-        Err(error) => eprintln!("{path} could not be written: {error}"),
+    let summary = format!("{:#}\n", report.summary());
+    let written = std::fs::create_dir_all(SUMMARIES)
+        .and_then(|()| std::fs::write(format!("{SUMMARIES}/simulation.json"), summary));
+    if let Err(error) = written {
+        eprintln!("{SUMMARIES}/simulation.json could not be written: {error}");
     }
     if report.is_good() {
         ExitCode::SUCCESS
