@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Version};
 use conch_domain::{ClientId, JobId, TemplateId};
 
 use crate::idempotency_key;
+pub use crate::mare::auth::claims::{key_file, signed_token, unsigned_token};
 use crate::query::Query;
 use crate::serve::head::{LengthLines, encode, is_host};
 

@@ -9,6 +9,8 @@
 //! The only place that knows what a token is. Never in here: whether a record may be seen. A token, a
 //! ticket and a cookie appear in no log, no error and no `Debug`.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod claims;
 mod crypto;
 mod gate;
 mod guard;
