@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conch_domain::{Applied, Event, EventCap, Illegal, Job, Position};
+use conch_domain::{Applied, Event, EventCap, Illegal, Job, JobRecord, Position};
 use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
 
 use crate::append::log_published;
@@ -66,7 +66,14 @@ pub(crate) async fn offer(
         }
         let ended = job.status;
         let position = job.position.next();
-        if !ended.is_terminal() {
+        if ended.is_terminal() {
+            // Behind the head: at the head's own place the commit would begin the log again, should the
+            // store lose it meanwhile.
+            job = Job::restore(JobRecord {
+                position,
+                ..(*job).clone()
+            });
+        } else {
             let applied = job.apply(position, event);
             debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
         }
@@ -101,4 +108,92 @@ pub(crate) async fn offer(
         "event_bus.publish",
         format!("lost {TRIES} races for one log"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use conch_domain::{EventId, EventKind, Timestamp};
+    use conch_memory::Faults;
+    use conch_ports::{Guarantees, Log, Result, Signals};
+
+    use super::*;
+
+    /// Forgets everything right before it is written to.
+    struct Forgetful {
+        bus: Arc<dyn EventBus>,
+        faults: Faults,
+    }
+
+    #[async_trait]
+    impl EventBus for Forgetful {
+        fn guarantees(&self) -> Guarantees {
+            self.bus.guarantees()
+        }
+
+        async fn publish(&self, commit: Commit) -> Result<Published> {
+            self.faults.wipe();
+            self.bus.publish(commit).await
+        }
+
+        async fn read(
+            &self,
+            job_id: &conch_domain::JobId,
+            after: u64,
+            limit: usize,
+        ) -> Result<Option<Log>> {
+            self.bus.read(job_id, after, limit).await
+        }
+
+        fn subscribe(&self) -> Signals {
+            self.bus.subscribe()
+        }
+
+        async fn now(&self) -> Result<Timestamp> {
+            self.bus.now().await
+        }
+
+        async fn ping(&self) -> Result<()> {
+            self.bus.ping().await
+        }
+    }
+
+    fn failure(error: &str) -> Event {
+        Event {
+            event_id: EventId::from_uuid(entropy::random_uuid()),
+            job_id: "f".parse().expect("an id"),
+            client_id: None,
+            timestamp: Timestamp::from_micros(0),
+            kind: EventKind::Failed {
+                error_message: error.to_owned(),
+                completed_at: Timestamp::from_micros(0),
+                generation_duration_ms: None,
+            },
+            attempt: None,
+            derived: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_end_begins_no_lost_log_again_in_its_old_epoch() {
+        let memory = conch_memory::Settings::default().build();
+        let bus = memory.bus();
+        let line = |job: &Job| Bytes::from(format!("{}", job.position));
+        let offer = async |bus: &Arc<dyn EventBus>, error: &str| {
+            let event = failure(error);
+            let offered = offer(bus, &event, Fence::Foreign, EventCap::default(), line).await;
+            match offered.expect("memory answers") {
+                Offered::Appended(position) => position,
+                other => panic!("{other:?}"),
+            }
+        };
+        let first = offer(&bus, "one").await;
+        let forgetful: Arc<dyn EventBus> = Arc::new(Forgetful {
+            bus: Arc::clone(&bus),
+            faults: memory.faults(),
+        });
+        let second = offer(&forgetful, "two").await;
+        assert_eq!((first.sequence, second.sequence), (1, 1));
+        assert_ne!(first.epoch, second.epoch);
+    }
 }
