@@ -118,10 +118,9 @@ impl Connections {
         command: &Cmd,
     ) -> Result<T> {
         let mut connection = self.checkout(operation).await?;
-        command
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| failed(operation, error))
+        let answer = command.query_async(&mut connection).await;
+        check_in(connection, &answer);
+        answer.map_err(|error| failed(operation, error))
     }
 
     /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
@@ -198,10 +197,9 @@ impl Connections {
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
         let mut connection = self.checkout(operation).await?;
-        script
-            .invoke_async(&mut connection)
-            .await
-            .map_err(|error| failed(operation, error))
+        let answer = script.invoke_async(&mut connection).await;
+        check_in(connection, &answer);
+        answer.map_err(|error| failed(operation, error))
     }
 
     /// Whether Redis answers.
@@ -242,9 +240,23 @@ impl Connections {
     }
 }
 
+/// Gives a connection back to the pool, but not one to a Redis that is no primary any more: it answers
+/// the pool's PING, so it would be handed out for ever, though the name leads elsewhere by now.
+fn check_in<T>(connection: Connection, answer: &redis::RedisResult<T>) {
+    if answer.as_ref().is_err_and(is_demoted) {
+        drop(Connection::take(connection));
+    }
+}
+
+/// Whether a replica refused a write.
+fn is_demoted(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
 /// Whether the connection is of no more use. A time-out counts: its peer may be gone.
 fn is_broken(error: &RedisError) -> bool {
-    error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error()
+    let is_dead = error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error();
+    is_dead || is_demoted(error)
 }
 
 fn unreachable(operation: &'static str, error: PoolError) -> Error {

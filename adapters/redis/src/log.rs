@@ -201,15 +201,16 @@ impl EventBus for Redis {
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         const OPERATION: &str = "event_bus.read";
+        let limit = limit.min(2 * self.settings.history_limit);
         let mut call = self.scripts.read.prepare_invoke();
         call.key(self.keys.log(job_id))
             .key(self.keys.state(job_id))
             .arg(after)
-            .arg(limit.min(2 * self.settings.history_limit));
+            .arg(limit);
         let answer: Option<Vec<Vec<u8>>> = self.connections.script_shared(OPERATION, &call).await?;
         let log = answer.map(|parts| log(OPERATION, parts)).transpose()?;
         match log {
-            Some(log) if !is_sound(&log, job_id) => Err(unexpected(OPERATION)),
+            Some(log) if !is_sound(&log, job_id, after, limit) => Err(unexpected(OPERATION)),
             log => Ok(log),
         }
     }
@@ -277,18 +278,22 @@ fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
 }
 
 /// Whether an answer can be of a log that only our scripts have written to. What can't is served to
-/// nobody: another job's state, an event that is no line, a gap.
-fn is_sound(log: &Log, job_id: &JobId) -> bool {
+/// nobody: another job's state, an event that is no line, a gap, an end before the state's.
+fn is_sound(log: &Log, job_id: &JobId, after: u64, limit: usize) -> bool {
     let is_about_it = |job: &Job| job.id == *job_id;
     let follow_each_other = log
         .entries
         .windows(2)
         .all(|pair| pair[0].sequence + 1 == pair[1].sequence);
-    let latest = log.entries.last().map_or(0, |entry| entry.sequence);
+    let head = log.job.position.sequence;
+    let latest = log.entries.last().map_or(after, |entry| entry.sequence);
+    let is_evicted = log.oldest > head;
+    let is_whole = log.entries.len() == limit || latest >= head || is_evicted;
     is_about_it(&log.job)
         && log.base.as_ref().is_none_or(is_about_it)
         && follow_each_other
-        && latest <= log.job.position.sequence
+        && is_whole
+        && (log.entries.is_empty() || latest <= head)
         && log.entries.iter().all(|entry| event::is_line(&entry.line))
 }
 

@@ -158,7 +158,9 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
 /// An event as it came from a channel or a log.
 #[derive(Debug, Clone)]
 pub struct Incoming {
-    /// What it says. Its `event_id` is its own, or the digest of its bytes.
+    /// What it says. Its `event_id` is its own where it stands in a log. That of an event without a
+    /// number is the digest of its bytes, whatever it claims: under a chosen id it could pass for an
+    /// event that is still to come, which would then be taken for a duplicate.
     pub event: Event,
     /// Its number, if its publisher knows of numbers.
     pub sequence: Option<u64>,
@@ -188,7 +190,9 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid>
         .ok_or_else(|| Invalid::new("no job_id"))
         .and_then(|id| JobId::parse(id).map_err(|e| Invalid::new(e.to_string())))?;
     let timestamp = fields::moment(&fields, "timestamp").unwrap_or(received_at);
+    let sequence = fields::number(&fields, "sequence");
     let event_id = fields::text(&fields, "event_id")
+        .filter(|_| sequence.is_some())
         .and_then(|id| EventId::parse(id).ok())
         .unwrap_or_else(|| digest(bytes));
     let event = Event {
@@ -201,7 +205,7 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid>
         job_id,
     };
     Ok(Incoming {
-        sequence: fields::number(&fields, "sequence"),
+        sequence,
         epoch: fields::text(&fields, "epoch").and_then(|e| e.parse().ok()),
         event,
         fields,

@@ -217,3 +217,36 @@ async fn reads_at_once_share_one_connection_that_replaces_a_broken_one() {
     let opened = received() - before;
     assert!(opened < 10, "{opened} connections for reads that share one");
 }
+
+#[tokio::test]
+async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
+    let server = Server::start();
+    let stores = server.stores();
+    stores.bus.ping().await.unwrap();
+    stores
+        .bus
+        .publish(commit(&unborn("j-0"), queued()))
+        .await
+        .unwrap();
+    let ids = || {
+        let list: String = server.run(&["CLIENT", "LIST", "TYPE", "normal"]);
+        let id = |line: &str| line.split(' ').next().unwrap().to_owned();
+        list.lines()
+            .filter(|line| !line.contains("cmd=client"))
+            .map(id)
+            .collect::<std::collections::HashSet<_>>()
+    };
+    let before = ids();
+    assert!(before.len() >= 2, "{before:?}");
+    let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
+    let error = stores.queue.submit(submission("j-1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let event = commit(&unborn("j-2"), queued());
+    let error = stores.bus.publish(event.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
+    stores.bus.publish(event).await.unwrap();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let kept: Vec<_> = ids().intersection(&before).cloned().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+}

@@ -32,6 +32,7 @@ pub(super) struct Expiries {
 /// One watcher's place; leaves it when dropped.
 pub(super) struct Due {
     expiries: Arc<Expiries>,
+    slot: Arc<Slot>,
     second: i64,
     place: usize,
 }
@@ -43,13 +44,17 @@ impl Expiries {
         let second = micros.div_euclid(1_000_000) + i64::from(micros.rem_euclid(1_000_000) > 0);
         let mut due = self.due.lock();
         let first = due.first_key_value().map(|(second, _)| *second);
-        let place = due.entry(second).or_default().insert((slot, why));
+        let place = due
+            .entry(second)
+            .or_default()
+            .insert((Arc::clone(&slot), why));
         drop(due);
         if first.is_none_or(|first| second < first) {
             self.earlier.notify_one();
         }
         Due {
             expiries: Arc::clone(self),
+            slot,
             second,
             place,
         }
@@ -83,8 +88,9 @@ impl Drop for Due {
     fn drop(&mut self) {
         let mut due = self.expiries.due.lock();
         if let Some(slots) = due.get_mut(&self.second) {
-            // The second may have passed, and another watcher come late to it.
-            if slots.contains(self.place) {
+            // The second may have passed, and another watcher have come late to it and to this place.
+            let is_ours = |(slot, _): &(Arc<Slot>, Over)| Arc::ptr_eq(slot, &self.slot);
+            if slots.get(self.place).is_some_and(is_ours) {
                 slots.remove(self.place);
             }
             if slots.is_empty() {
@@ -142,5 +148,17 @@ mod tests {
         drop(places);
         assert_eq!(expiries.tell(at(2500)), None);
         assert_eq!(expiries.len(), 0);
+    }
+
+    #[test]
+    fn who_leaves_late_takes_nobody_along() {
+        let expiries = Arc::new(Expiries::default());
+        let late = Arc::new(Slot::default());
+        let told = expiries.add(at(1000), Over::Credentials, Arc::default());
+        assert_eq!(expiries.tell(at(1000)), None);
+        let _late = expiries.add(at(1000), Over::Credentials, Arc::clone(&late));
+        drop(told);
+        assert_eq!(expiries.tell(at(1001)), None);
+        assert!(late.over().is_some());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use conch_domain::{Job, JobId, Position};
-use conch_ports::{Entry, Error, Log};
+use conch_ports::{Entry, Error, ErrorKind, Log};
 use futures::FutureExt;
 use tokio::time::Instant;
 
@@ -363,12 +363,16 @@ pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
     }
 }
 
+/// Times that a log may be replaced or trimmed under a reader before it gives up.
+const MOVES: usize = 16;
+
 /// All events after `after`, page by page. The answer's entries reach up to its job's position.
 async fn read_to_end(shared: &Shared, job_id: &JobId, after: u64) -> Result<Option<Log>, Error> {
     let Some(mut log) = shared.bus.read(job_id, after, PAGE).await? else {
         return Ok(None);
     };
     let mut from = after;
+    let mut moves = 0;
     while let Some(last) = log.entries.last().map(|entry| entry.sequence)
         && last < log.job.position.sequence
     {
@@ -381,7 +385,12 @@ async fn read_to_end(shared: &Shared, job_id: &JobId, after: u64) -> Result<Opti
             log.entries.extend(page.entries);
         } else {
             // Replaced or trimmed meanwhile: what was read before no longer joins on. Skipping to
-            // the newest page ends this after one more round, for a log is bounded.
+            // the newest page mostly ends this after one more round, for a log is bounded.
+            moves += 1;
+            if moves == MOVES {
+                let words = "the log changes faster than it can be read";
+                return Err(Error::new(ErrorKind::Unavailable, "event_bus.read", words));
+            }
             from = page
                 .job
                 .position

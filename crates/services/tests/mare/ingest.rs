@@ -67,6 +67,20 @@ async fn the_old_three_events_make_a_whole_stream_and_a_cached_result() {
     assert_eq!(cached["status"], "completed");
 }
 
+/// Else a forger could take the id of the end that is derived from Triton's answer.
+#[tokio::test(start_paused = true)]
+async fn the_id_that_a_foreign_event_claims_counts_for_nothing() {
+    let world = listening().await;
+    let claim = "derived-job-completed";
+    let event = |kind: &str| json!({"event_type":kind,"job_id":"f","event_id":claim});
+    say(&world, &event("data:generated"));
+    say(&world, &event("job:completed"));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let all = world.watch("f", None).await.rest().await;
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert_eq!(data(&all[1])["event_type"], "job:completed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_forged_event_changes_nothing_of_an_own_job() {
     let world = World::new();
