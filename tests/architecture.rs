@@ -48,16 +48,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "conch-http",
         ],
     ),
-    (
-        "conch-tests",
-        &[
-            "conch",
-            "conch-domain",
-            "conch-wire",
-            "conch-ports",
-            "conch-services",
-        ],
-    ),
+    ("conch-tests", &[]),
     // The inside of the system without its rim: no adapter but the store in memory.
     (
         "conch-sim",
@@ -70,7 +61,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "conch-memory",
         ],
     ),
-    ("conch-bench", &["conch-domain", "conch-wire"]),
+    ("conch-bench", &[]),
 ];
 
 /// What a driven adapter may import: no other adapter, and no use case.
@@ -83,21 +74,13 @@ const TECHNOLOGIES: [(&[&str], &[&str]); 7] = [
         &["axum", "tower-http", "utoipa", "utoipa-axum"],
         &["conch-http", "conch-bench"],
     ),
-    (
-        &["reqwest"],
-        &["conch-triton", "conch-generator", "conch-tests"],
-    ),
+    (&["reqwest"], &["conch-triton", "conch-tests"]),
     // What a token is, and what checks its signature.
     (&["jsonwebtoken", "ring", "signature"], &["conch-http"]),
     // What reqwest is made of: its errors are told apart by it.
     (
         &["hyper", "hyper-util"],
-        &[
-            "conch-http",
-            "conch-triton",
-            "conch-generator",
-            "conch-bench",
-        ],
+        &["conch-http", "conch-triton", "conch-bench"],
     ),
     (
         &["clap", "anyhow", "tracing-subscriber"],

@@ -65,7 +65,7 @@ fn origin(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 
 impl Origins {
     /// Whether pages of that origin may read the answers.
-    pub(super) fn allow(&self, origin: &HeaderValue) -> bool {
+    pub(crate) fn allow(&self, origin: &HeaderValue) -> bool {
         match self {
             Self::Loopback => is_loopback(origin),
             Self::Only(origins) => origins.contains(origin),

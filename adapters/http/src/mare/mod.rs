@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use conch_domain::{Caller, Scope};
 use conch_ports::{EventBus, ResultCache, TritonGateway};
@@ -32,6 +32,7 @@ use auth::{Guard, Need, Route};
 use crate::envelope::envelope;
 use crate::failure::failed;
 use crate::health::{self, Check};
+use crate::pages::{self, Hosts};
 use crate::problem::Problem;
 use crate::{answer, body, ops, routes};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub auth: Option<auth::Jwt>,
     /// Pages of which origins may read the answers.
     pub cors_origins: Origins,
+    /// Under which names it may be asked for where nobody brings credentials.
+    pub hosts: Hosts,
     /// What a request body may take.
     pub body: body::Limits,
 }
@@ -122,6 +125,10 @@ impl Settings {
             )
         });
         // What the process counts is not for everybody who reaches a listener that asks for tokens.
+        // Where there are credentials they are the wall.
+        let rules = guard
+            .is_none()
+            .then(|| pages::Rules::new(self.hosts, self.cors_origins.clone()));
         let ops = if guard.is_some() {
             ops::probes()
         } else {
@@ -135,10 +142,14 @@ impl Settings {
             guard,
             anybody: Caller::anybody(),
         }));
-        routes::router(gated)
+        let mut router = routes::router(gated)
             .with_state(edge)
             .merge(ops)
-            .fallback(routes::unknown_path)
+            .fallback(routes::unknown_path);
+        if let Some(rules) = rules {
+            router = router.layer(from_fn_with_state(rules, pages::check));
+        }
+        router
             .layer(self.cors_origins.into_layer())
             .layer(from_fn(envelope))
     }

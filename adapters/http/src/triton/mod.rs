@@ -21,6 +21,8 @@ use conch_services::submit::Submit;
 
 use crate::envelope::envelope;
 use crate::health::{self, Check};
+use crate::mare::Origins;
+use crate::pages::{self, Hosts};
 use crate::routes::{self, Routes};
 use crate::{body, ops};
 
@@ -29,6 +31,8 @@ use crate::{body, ops};
 pub struct Settings {
     /// The bearer token that every call must carry, if there is one.
     pub token: Option<String>,
+    /// Under which names it may be asked for where there is no token.
+    pub hosts: Hosts,
     /// What a request body may take.
     pub body: body::Limits,
 }
@@ -37,6 +41,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("token", &self.token.as_ref().map(|_| "[redacted]"))
+            .field("hosts", &self.hosts)
             .field("body", &self.body)
             .finish()
     }
@@ -88,16 +93,22 @@ impl Settings {
             dependencies,
             body: self.body,
         }));
-        let mut router = routes::router(routes())
+        let router = routes::router(routes())
             .fallback(routes::unknown_path)
             .with_state(service);
-        if let Some(token) = self.token {
-            router = router.layer(from_fn_with_state(
-                token::Expected::new(&token),
-                token::check,
-            ));
-        }
-        router.merge(ops).layer(from_fn(envelope))
+        let router = if let Some(token) = self.token {
+            let expected = token::Expected::new(&token);
+            router
+                .layer(from_fn_with_state(expected, token::check))
+                .merge(ops)
+        } else {
+            // Pages have no business here at all.
+            let rules = pages::Rules::new(self.hosts, Origins::Only(Vec::new()));
+            router
+                .merge(ops)
+                .layer(from_fn_with_state(rules, pages::check))
+        };
+        router.layer(from_fn(envelope))
     }
 }
 
