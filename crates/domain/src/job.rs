@@ -196,6 +196,12 @@ impl Job {
         job
     }
 
+    /// The moment of an event of ours that happens at `now`: never before what the job has been through,
+    /// whatever clock said so.
+    pub fn not_before(&self, now: Timestamp) -> Timestamp {
+        self.0.updated_at.map_or(now, |latest| latest.max(now))
+    }
+
     /// Folds the event at `position` in. How many there may be is no matter of a fold: whoever appends
     /// asks [`Job::check`] first.
     ///

@@ -15,8 +15,17 @@ use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEff
 
 use crate::{Clock, entropy, limits};
 
-/// Lost races after which an append gives up; each loss means that another event was appended.
-const RACES: usize = 64;
+/// Lost races after which an append or an offer gives up; each loss means that another event was appended.
+pub(crate) const RACES: usize = 64;
+
+/// What then is said.
+pub(crate) fn lost_races() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "event_bus.publish",
+        format!("lost {RACES} races for one log"),
+    )
+}
 
 /// How retryable port errors are answered: jittered, from 50 ms to 2 s, until the waits add up to
 /// `total`; without one, for ever.
@@ -120,9 +129,7 @@ impl Appender {
             let event = Event {
                 job_id: job.id.clone(),
                 client_id: job.client_id.clone(),
-                timestamp: next
-                    .updated_at
-                    .map_or((self.clock)(), |t| t.max((self.clock)())),
+                timestamp: next.not_before((self.clock)()),
                 attempt: append.attempt,
                 event_id: event_id.clone(),
                 derived: false,
@@ -177,11 +184,7 @@ impl Appender {
                 }
             }
         }
-        Err(Error::new(
-            ErrorKind::Internal,
-            "event_bus.publish",
-            format!("lost {RACES} races for one log"),
-        ))
+        Err(lost_races())
     }
 
     async fn read(&self, job: &Job, total: Option<Duration>) -> Result<Option<Job>> {

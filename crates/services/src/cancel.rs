@@ -98,11 +98,10 @@ impl Cancel {
             JobStatus::Running => return Ok(None),
             _ => return Ok(Some(Cancelled::AlreadyEnded)),
         }
-        let now = (self.clock)();
         let append = Append {
             kind: EventKind::Cancelled {
                 template_ids: job.template_ids.clone(),
-                completed_at: job.updated_at.map_or(now, |latest| latest.max(now)),
+                completed_at: job.not_before((self.clock)()),
             },
             attempt: None,
             fence: Fence::Unclaimed,

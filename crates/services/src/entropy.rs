@@ -10,8 +10,9 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use conch_domain::{EPOCH_BYTES, Epoch, Timestamp};
+use conch_domain::{EPOCH_BYTES, Epoch, JobId, Timestamp};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, RngExt, SeedableRng};
 use uuid::{Builder, Uuid};
@@ -60,6 +61,21 @@ pub(crate) fn uuid(now: Timestamp) -> Uuid {
 /// A UUID that tells nothing, not even when it was made.
 pub(crate) fn random_uuid() -> Uuid {
     Builder::from_random_bytes(draw(|rng| rng.random())).into_uuid()
+}
+
+/// A job id that nobody has: as many random bits as any.
+pub(crate) fn nobodys_job() -> JobId {
+    JobId::from_uuid(random_uuid())
+}
+
+/// Between three quarters of `wait` and all of it, so that nothing goes in step.
+pub(crate) fn shortened(wait: Duration) -> Duration {
+    wait.mul_f64(factor(0.75..=1.0))
+}
+
+/// Between `wait` and twice as long: for what many wait for at once.
+pub(crate) fn lengthened(wait: Duration) -> Duration {
+    wait.mul_f64(factor(1.0..=2.0))
 }
 
 /// A number between 0 and `most`.

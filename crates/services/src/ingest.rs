@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use bytes::Bytes;
 use conch_domain::{EventCap, Illegal, JobId};
 use conch_ports::{ErrorKind, EventBus, Fence, Signal, Signals};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::append::patience;
 use crate::hub::Hub;
 use crate::lookup::Lookup;
 use crate::offer::{Offered, offer};
@@ -220,13 +221,7 @@ async fn lane(
             })
             .await
         };
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_total_delay(Some(PATIENCE))
-            .without_max_times()
-            .with_jitter()
-            .with_jitter_seed(entropy::seed());
+        let backoff = patience(Some(PATIENCE));
         let offered = tokio::select! {
             biased;
             offered = attempt.retry(backoff).when(conch_ports::Error::is_retryable) => offered,

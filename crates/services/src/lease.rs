@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::worker::{Dependencies, jittered};
+use crate::entropy;
+use crate::worker::Dependencies;
 
 /// Least time between two renewals when the store answers with errors.
 const RETRY: Duration = Duration::from_millis(200);
@@ -87,7 +88,7 @@ impl Hold {
                 }
                 Ok(Err(error)) if asked < until => {
                     tracing::debug!(job.id = %self.lease.job_id, %error, "the lease could not be renewed yet");
-                    next = Instant::now() + jittered(RETRY.min(self.duration / 10));
+                    next = Instant::now() + entropy::shortened(RETRY.min(self.duration / 10));
                 }
                 Ok(Ok(false) | Err(_)) | Err(_) => break,
             }

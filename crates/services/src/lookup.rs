@@ -171,7 +171,7 @@ impl Lookup {
         if clients.see(owner.as_ref()) {
             return Ok(Some(result));
         }
-        self.job(&nobodys_job()).await
+        self.job(&entropy::nobodys_job()).await
     }
 
     /// Whose the job is, by its log or else by Triton.
@@ -197,7 +197,7 @@ impl Lookup {
         match events {
             Some(events) => Ok(events),
             None => Ok(self
-                .events(clients, &nobodys_job(), after)
+                .events(clients, &entropy::nobodys_job(), after)
                 .await?
                 .unwrap_or(Events::Unknown)),
         }
@@ -229,11 +229,6 @@ impl Lookup {
             Some(_) | None => Events::Unknown,
         }))
     }
-}
-
-/// A job id that nobody has: as many random bits as any.
-pub(crate) fn nobodys_job() -> JobId {
-    JobId::from_uuid(entropy::random_uuid())
 }
 
 /// A question's place on the list. Leaves it however the question ends: one that panicked must not be

@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conch_domain::{Applied, Event, EventCap, Illegal, Job, JobRecord, Position};
-use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
+use conch_ports::{Commit, Error, EventBus, Fence, Published, QueueEffect};
 
-use crate::append::log_published;
+use crate::append::{RACES, log_published, lost_races};
 use crate::{entropy, limits};
-
-/// Lost races after which an offer gives up; each loss means that another event was appended.
-const TRIES: usize = 64;
 
 /// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +38,7 @@ pub(crate) async fn offer(
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
     let mut doubtful = None;
-    for _ in 0..TRIES {
+    for _ in 0..RACES {
         let mut job = match bus.read(&event.job_id, 0, 0).await? {
             Some(log) => log.job,
             None => Job::unborn(event.job_id.clone(), entropy::epoch(), false),
@@ -103,11 +100,7 @@ pub(crate) async fn offer(
             Published::Doubtful(place) => doubtful = Some(place),
         }
     }
-    Err(Error::new(
-        ErrorKind::Internal,
-        "event_bus.publish",
-        format!("lost {TRIES} races for one log"),
-    ))
+    Err(lost_races())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use conch_domain::{EventKind, Job, RetryReason};
 use conch_ports::{Fence, Lease, QueueEffect, Result};
 
 use crate::append::{Append, Outcome};
+use crate::entropy;
 use crate::running::{Context, completed, failed};
-use crate::worker::jittered;
 
 /// Leases that are dealt with in one round.
 const BATCH: usize = 100;
@@ -24,7 +24,7 @@ pub(crate) async fn run(context: Context) {
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
-            () = tokio::time::sleep(jittered(context.settings.lease / 2)) => {}
+            () = tokio::time::sleep(entropy::shortened(context.settings.lease / 2)) => {}
         }
         match round(&context).await {
             Ok(()) => failing = false,

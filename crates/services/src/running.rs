@@ -34,8 +34,7 @@ pub(crate) struct Context {
 impl Context {
     /// The present moment, but never before what the job has been through.
     pub(crate) fn now(&self, job: &Job) -> Timestamp {
-        let now = (self.deps.clock)();
-        job.updated_at.map_or(now, |latest| latest.max(now))
+        job.not_before((self.deps.clock)())
     }
 
     /// The job's fold; from its record where the log is gone.

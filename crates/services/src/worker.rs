@@ -107,7 +107,7 @@ impl Settings {
         let after = if counts {
             let doublings = attempt.saturating_sub(1).min(30);
             let backoff = self.backoff.saturating_mul(1 << doublings);
-            jittered(backoff.min(self.backoff_cap))
+            entropy::shortened(backoff.min(self.backoff_cap))
         } else {
             Duration::ZERO
         };
@@ -119,11 +119,6 @@ impl Settings {
         };
         (kind, QueueEffect::Requeue { after, counts })
     }
-}
-
-/// Between three quarters of `duration` and all of it, so that nothing goes in step.
-pub(crate) fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(entropy::factor(0.75..=1.0))
 }
 
 /// Runs jobs.
@@ -231,7 +226,7 @@ async fn claim(context: &Context) -> conch_ports::Result<Claimed> {
     if let Some(lease) = queue.claim(&settings.name, settings.lease).await? {
         return Ok(Claimed::Lease(lease));
     }
-    let poll = jittered(settings.poll);
+    let poll = entropy::shortened(settings.poll);
     let due = queue.next_due().await?.unwrap_or(poll);
     Ok(Claimed::NothingFor(due.clamp(CLAIM_PAUSE.min(poll), poll)))
 }
@@ -261,7 +256,7 @@ impl Outage {
         }
         let wait = CLAIM_RETRY.saturating_mul(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
-        jittered(wait.min(CLAIM_RETRY_CAP))
+        entropy::shortened(wait.min(CLAIM_RETRY_CAP))
     }
 
     fn over(&mut self) {

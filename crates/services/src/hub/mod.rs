@@ -39,7 +39,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::lookup::nobodys_job;
 use crate::reconcile::Reconcile;
 use crate::{Clock, entropy, limits};
 use callers::{Callers, Place, TooMany};
@@ -336,7 +335,7 @@ impl Shared {
     /// too many. It costs what a topic of an absent job does, and takes as long.
     fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
         let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
-        self.interest_in(&nobodys_job(), claimed, make)
+        self.interest_in(&entropy::nobodys_job(), claimed, make)
     }
 
     fn interest_in(
@@ -367,18 +366,19 @@ impl Shared {
 
     /// The only line of a stream that finds no room: come back, but much later.
     fn not_now(&self) -> Bytes {
-        sse::retry(jittered(self.settings.retry_when_full_ms))
+        come_back_after(self.settings.retry_when_full_ms)
     }
 
     /// The last line of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
-        sse::retry(jittered(self.settings.retry_ms))
+        come_back_after(self.settings.retry_ms)
     }
 }
 
-/// A value between the base and twice the base.
-fn jittered(base: u64) -> u64 {
-    base + entropy::up_to(base)
+/// What a watcher is told of when to come back: not all at once.
+fn come_back_after(least_ms: u64) -> Bytes {
+    let wait = entropy::lengthened(Duration::from_millis(least_ms));
+    sse::retry(wait.as_millis() as u64)
 }
 
 /// Keeps a topic alive.

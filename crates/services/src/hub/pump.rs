@@ -13,8 +13,8 @@ use conch_ports::{Entry, Error, ErrorKind, Log};
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::topic::{Absence, Absorbed, Phase, Topic};
-use super::{Shared, jittered};
 use crate::entropy;
 use crate::reconcile::Asked;
 
@@ -124,8 +124,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
         if topic.is_over() && !outdone {
             continue;
         }
-        let wait = Duration::from_millis(jittered(reason_to_wait.as_millis() as u64) / 2)
-            .max(reason_to_wait / 2);
+        let wait = entropy::lengthened(reason_to_wait / 2);
         silent = false;
         tokio::select! {
             // First: a job that is never silent must not keep a topic that nobody watches.
