@@ -1,8 +1,10 @@
 //! Planted bugs, for the proof that the chaos harness finds them. Not in any program that is released:
 //! the feature `sabotage` builds it into `conch-sabotaged` alone, and `SABOTAGE` names the bug.
 //!
-//! A bug is an arm of a `match` in a wrapper round a port, and a line in [`BUGS`]. Never an `if` in the
-//! code that is proved.
+//! A bug is an arm of a `match` in a wrapper round a port, or in [`edge`] round Mare's routes, and a line
+//! in [`BUGS`]. Never an `if` in the code that is proved.
+//!
+//! Long because each port is wrapped whole, and every bug stands in the method that it breaks.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -17,7 +19,6 @@ use conch_domain::{
     Client, ClientId, EventId, Job, JobId, JobRecord, Position, Template, TemplateId, Timestamp,
     ValueProposition, ValuePropositionId,
 };
-use conch_http::serve::Router;
 use conch_ports::{
     Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
     Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, Signal, Signals,
@@ -25,7 +26,12 @@ use conch_ports::{
 };
 use futures::StreamExt as _;
 
-/// Every bug, and what it is.
+mod edge;
+
+pub(crate) use edge::plant_http;
+
+/// Every bug, and what it is. Those from `changes-without-ends` on were thought up by somebody who had
+/// not read the checker, so that it isn't proved by the bugs that it was written for alone.
 pub const BUGS: &[(&str, &str)] = &[
     (
         "announce-before-append",
@@ -77,6 +83,30 @@ pub const BUGS: &[(&str, &str)] = &[
         "wrong-log",
         "now and then a read answers with the log of another job",
     ),
+    (
+        "changes-without-ends",
+        "a list of what changed since a moment leaves out what has ended",
+    ),
+    (
+        "epoch-unread",
+        "a resume goes by its cursor's number alone where another epoch's log has got that far",
+    ),
+    (
+        "cancel-tried-once",
+        "a request to cancel is acknowledged first, and then written if that works at once",
+    ),
+    (
+        "retry-tells-its-own",
+        "the end of a later attempt lists the templates of that attempt alone",
+    ),
+    (
+        "lookup-behind",
+        "a lookup's answer is kept for two seconds, though the job goes on",
+    ),
+    (
+        "result-for-ever",
+        "now and then a result is cached without a time after which it goes",
+    ),
 ];
 
 /// The bug that the environment names; none is the program as it should be.
@@ -90,6 +120,7 @@ pub(crate) fn plant(
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
 ) -> (Arc<dyn EventBus>, Arc<dyn JobQueue>, Arc<dyn Catalogue>) {
+    edge::reads_from(&bus);
     let broken = Arc::new(Broken {
         bug: bug(),
         bus,
@@ -98,28 +129,9 @@ pub(crate) fn plant(
         calls: AtomicU64::new(0),
         epochs: Mutex::default(),
         reads: Arc::default(),
+        made: Mutex::default(),
     });
     (broken.clone(), broken.clone(), broken)
-}
-
-/// Plants it into Mare's routes.
-pub(crate) fn plant_http(router: Router) -> Router {
-    match bug().as_str() {
-        "resume-off-by-one" => router.layer(tower::util::MapRequestLayer::new(
-            |mut request: http::Request<_>| {
-                if let Some(cursor) = request.headers_mut().get_mut("last-event-id")
-                    && let Some((epoch, sequence)) =
-                        cursor.to_str().ok().and_then(|c| c.split_once('-'))
-                    && let Ok(sequence) = sequence.parse::<u64>()
-                    && let Ok(later) = format!("{epoch}-{}", sequence + 1).parse()
-                {
-                    *cursor = later;
-                }
-                request
-            },
-        )),
-        _ => router,
-    }
 }
 
 struct Broken {
@@ -132,11 +144,46 @@ struct Broken {
     epochs: Mutex<HashMap<JobId, Position>>,
     /// When each job's log was first read.
     reads: Arc<Mutex<HashMap<JobId, Instant>>>,
+    /// What each attempt said that it has made.
+    made: Mutex<HashMap<(JobId, u32), Vec<TemplateId>>>,
 }
 
 impl Broken {
     fn once_in(&self, times: u64) -> bool {
         self.calls.fetch_add(1, Ordering::Relaxed) % times == times - 1
+    }
+
+    /// The commit, and if it ends the job, without the templates that earlier attempts made.
+    fn of_this_attempt(&self, commit: Commit) -> Commit {
+        let job = &commit.job;
+        let mut made = self.made.lock().expect("nobody panics");
+        let own = made.entry((job.id.clone(), job.attempt)).or_default();
+        if is(&commit, "job:template_completed") {
+            own.extend(job.template_ids.last().cloned());
+            own.dedup();
+        }
+        let all = job.template_ids.len();
+        if !job.status.is_terminal() || own.is_empty() || own.len() >= all {
+            return commit;
+        }
+        let list = |ids: &[TemplateId]| {
+            let quoted: Vec<_> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+            format!("[{}]", quoted.join(","))
+        };
+        let count = |count: usize| format!("\"template_count\":{count},");
+        let line = String::from_utf8_lossy(&commit.line)
+            .replace(&list(&job.template_ids), &list(own))
+            .replace(&count(all), &count(own.len()));
+        let record = JobRecord {
+            template_ids: own.clone(),
+            template_count: own.len() as u64,
+            ..(**job).clone()
+        };
+        Commit {
+            job: Job::restore(record),
+            line: Bytes::from(line),
+            ..commit
+        }
     }
 }
 
@@ -203,6 +250,23 @@ impl EventBus for Broken {
                     ..commit.job.position
                 };
                 self.bus.publish(moved(commit, place)).await
+            }
+            "result-for-ever" if commit.job.status.is_terminal() && self.once_in(3) => {
+                let published = self.bus.publish(commit).await;
+                redis(&[b"PERSIST", format!("triton:job:result:{job_id}").as_bytes()]);
+                published
+            }
+            "cancel-tried-once" if is(&commit, "job:cancel_requested") => {
+                let bus = Arc::clone(&self.bus);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    drop(bus.publish(commit).await);
+                });
+                Ok(Published::Appended)
+            }
+            "retry-tells-its-own" => {
+                let commit = self.of_this_attempt(commit);
+                self.bus.publish(commit).await
             }
             _ => self.bus.publish(commit).await,
         }
@@ -379,7 +443,14 @@ impl Catalogue for Broken {
     }
 
     async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
-        self.catalogue.jobs(filter, paging).await
+        let mut page = self.catalogue.jobs(filter, paging).await?;
+        match self.bug.as_str() {
+            "changes-without-ends" if filter.updated_since.is_some() => {
+                page.items.retain(|job| !job.status.is_terminal());
+            }
+            _ => {}
+        }
+        Ok(page)
     }
 
     async fn template(&self, id: &TemplateId) -> Result<Option<Template>> {
@@ -434,6 +505,11 @@ fn moved(commit: Commit, place: Position) -> Commit {
         line: Bytes::from(line),
         ..commit
     }
+}
+
+fn is(commit: &Commit, event_type: &str) -> bool {
+    let text = std::str::from_utf8(&commit.line).unwrap_or_default();
+    text.contains(&format!("\"event_type\":\"{event_type}\""))
 }
 
 fn job_of(line: &[u8]) -> Option<JobId> {
