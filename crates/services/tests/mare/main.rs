@@ -4,6 +4,7 @@
 mod access;
 #[path = "../support/counters.rs"]
 mod counters;
+mod crowd;
 mod hub;
 mod ingest;
 mod introduction;
