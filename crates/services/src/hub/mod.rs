@@ -14,6 +14,7 @@ mod expiry;
 mod feed;
 mod floors;
 mod follow;
+mod hearing;
 mod held;
 mod many;
 mod pump;

@@ -13,6 +13,7 @@ mod limits;
 mod lines;
 mod lookup;
 mod many;
+mod slow_triton;
 mod store_clock;
 mod tenants;
 mod threads;
