@@ -22,6 +22,7 @@ enum Mood {
     Fails(ErrorKind),
     FailsAt(&'static str, ErrorKind),
     Hangs,
+    HangsAt(&'static str),
 }
 
 /// A scripted [`TritonGateway`]; clones share the script.
@@ -108,6 +109,12 @@ impl ScriptedTriton {
         self.mood.send_replace(Mood::Hangs);
     }
 
+    /// Lets every call of one operation (`triton_gateway.job`) wait until [`ScriptedTriton::heal`] or
+    /// [`ScriptedTriton::fail`].
+    pub fn hang_at(&self, operation: &'static str) {
+        self.mood.send_replace(Mood::HangsAt(operation));
+    }
+
     /// Answers again, also the calls that wait.
     pub fn heal(&self) {
         self.mood.send_replace(Mood::Answers);
@@ -133,12 +140,17 @@ impl ScriptedTriton {
     async fn called(&self, operation: &'static str) -> Result<MutexGuard<'_, Script>> {
         *self.lock().calls.entry(operation).or_default() += 1;
         let mut mood = self.mood.subscribe();
-        let settled = mood.wait_for(|mood| !matches!(mood, Mood::Hangs)).await;
+        let hangs = |mood: &Mood| match mood {
+            Mood::Hangs => true,
+            Mood::HangsAt(at) => *at == operation,
+            Mood::Answers | Mood::Fails(_) | Mood::FailsAt(..) => false,
+        };
+        let settled = mood.wait_for(|mood| !hangs(mood)).await;
         let settled = *settled.expect("the sender lives as long as self");
         let failure = match settled {
             Mood::Fails(kind) => Some(kind),
             Mood::FailsAt(at, kind) => (at == operation).then_some(kind),
-            Mood::Answers | Mood::Hangs => None,
+            Mood::Answers | Mood::Hangs | Mood::HangsAt(_) => None,
         };
         let message = "the scripted job service was told to fail";
         failure.map_or_else(

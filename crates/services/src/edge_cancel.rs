@@ -2,12 +2,16 @@
 //! service publishes nothing on a cancel) the end is learned from it and appended here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::JobId;
 use conch_ports::{Cancelled, Result, TritonGateway};
 
 use crate::hub::Hub;
 use crate::reconcile::{Asked, Reconcile};
+
+/// How long whoever cancelled waits for word of what became of the job.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks for a job's end; a cheap handle.
 #[derive(Clone)]
@@ -35,11 +39,14 @@ impl EdgeCancel {
         let answer = self.gateway.cancel(job_id).await?;
         if answer == Cancelled::Requested {
             // Not the caller's concern: the request was taken. The position check asks again.
-            match self.reconcile.ask(job_id).await {
-                Ok(Asked::Appended) => self.hub.hint(job_id, None),
-                Ok(Asked::Nothing | Asked::Unknown) => {}
-                Err(error) => {
+            match tokio::time::timeout(PATIENCE, self.reconcile.ask(job_id)).await {
+                Ok(Ok(Asked::Appended)) => self.hub.hint(job_id, None),
+                Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
+                Ok(Err(error)) => {
                     tracing::warn!(job.id = %job_id, %error, "what became of a cancelled job is asked again later");
+                }
+                Err(_) => {
+                    tracing::warn!(job.id = %job_id, "Triton took too long to tell what became of a cancelled job: asked again later");
                 }
             }
         }

@@ -3,9 +3,10 @@
 //! Asked once per silent job, however many watch it. Never invents an end that nobody told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::{Event, EventCap, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
-use conch_ports::{Error, EventBus, Fence, TritonGateway};
+use conch_ports::{Error, ErrorKind, EventBus, Fence, TritonGateway};
 use conch_wire::event;
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,8 @@ use crate::offer::{Offered, offer};
 
 /// Questions to Triton under way at once.
 const CONCURRENCY: usize = 16;
+/// How long a question waits for its turn; then whoever asks does so again later.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What asking Triton brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +53,14 @@ impl Reconcile {
     /// where this left off.
     ///
     /// # Errors
-    /// When Triton or the store is out of reach.
+    /// When Triton or the store is out of reach, or when too many others are being asked about: ask
+    /// again later.
     pub async fn ask(&self, job_id: &JobId) -> Result<Asked, Error> {
-        let _permit = self.limit.acquire().await;
+        let turn = tokio::time::timeout(PATIENCE, self.limit.acquire()).await;
+        let Ok(_permit) = turn else {
+            let message = "too many questions to Triton are under way: ask again later";
+            return Err(Error::new(ErrorKind::Timeout, "reconcile.ask", message));
+        };
         match self.gateway.job(job_id).await? {
             Some(job) => self.derive(&job).await,
             None => Ok(Asked::Unknown),

@@ -4,7 +4,6 @@
 //! announcement was lost. Neither is believed: they make somebody read the log, and what the log says
 //! is told once. Nothing in here belongs to one watcher.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,24 +14,21 @@ use conch_wire::snapshot;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Shared;
+use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
 use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
-use super::{Interest, Shared};
-
-/// Jobs whose topics are kept alive for streams that name none.
-const MAX_HELD: usize = 10_000;
 
 /// What all watchers of many jobs share. Of its locks none is taken while another is held, nor while
 /// a topic's is.
-#[derive(Default)]
 pub(super) struct Feed {
     slots: Slots,
     pub(super) ring: Mutex<Ring>,
     /// Topics kept alive for streams that name no jobs, until their job ends.
-    held: Mutex<BTreeMap<JobId, Interest>>,
+    held: Mutex<Held>,
     watchers: AtomicUsize,
     /// Of the watchers, those that name no jobs.
     open_ended: AtomicUsize,
@@ -41,6 +37,18 @@ pub(super) struct Feed {
 }
 
 impl Feed {
+    /// For streams that name no jobs it keeps at most `max_held` topics alive.
+    pub(super) fn new(max_held: usize) -> Self {
+        Self {
+            slots: Slots::default(),
+            ring: Mutex::default(),
+            held: Mutex::new(Held::new(max_held)),
+            watchers: AtomicUsize::new(0),
+            open_ended: AtomicUsize::new(0),
+            lapsed: Notify::new(),
+        }
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         self.watchers.load(Ordering::Acquire) > 0
     }
@@ -158,16 +166,19 @@ impl Feed {
         self.ring.lock().told(job_id)
     }
 
-    /// Keeps a topic alive until its job ends. To be called by whoever holds an [`Interest`] in it,
-    /// or is its pump.
+    /// Keeps a topic alive until its job ends, if there is room. To be called by whoever holds an
+    /// interest in it, or is its pump.
     pub(super) fn hold(&self, topic: &Arc<Topic>) {
+        let own = topic.is_own();
         {
             let mut held = self.held.lock();
-            let room = held.len() < MAX_HELD && !held.contains_key(&topic.job_id);
-            if !room || !self.is_open_ended() {
+            if !self.is_open_ended() {
                 return;
             }
-            held.insert(topic.job_id.clone(), Interest::new(topic));
+            if !held.keep(topic, own) {
+                metrics::counter!("conch_feed_jobs_not_held_total").increment(1);
+                return;
+            }
         }
         // Its pump may have let go of it before it was held.
         if topic.is_over() || topic.is_broken_off() {
@@ -176,7 +187,7 @@ impl Feed {
     }
 
     pub(super) fn release(&self, job_id: &JobId) {
-        let interest = self.held.lock().remove(job_id);
+        let interest = self.held.lock().release(job_id);
         drop(interest);
     }
 }
@@ -207,15 +218,15 @@ impl Shared {
 
     /// An announcement of a job that nobody watches by name.
     fn make_known(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
-        let room = self.feed.held.lock().len() < MAX_HELD;
-        let interest = room.then(|| self.interest(job_id, false)).flatten();
-        let Some(interest) = interest else {
+        let Some(interest) = self.unnamed_interest(job_id) else {
             metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
             return;
         };
         let topic = interest.topic();
         topic.announce(sequence);
         topic.hint.notify_one();
+        // Whether or not there is room to hold it its log is read, and what was announced is told.
+        // Whose job it is turns out then: one of our own finds room among its own.
         self.feed.hold(topic);
     }
 }
@@ -285,9 +296,9 @@ impl Drop for Home {
         if self.open_ended && self.feed.open_ended.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut held = self.feed.held.lock();
             let freed = if self.feed.is_open_ended() {
-                BTreeMap::new()
+                Vec::new()
             } else {
-                std::mem::take(&mut *held)
+                held.release_all()
             };
             drop(held);
             drop(freed);

@@ -14,6 +14,8 @@ mod expiry;
 mod feed;
 mod floors;
 mod follow;
+mod hearing;
+mod held;
 mod many;
 mod pump;
 mod ring;
@@ -67,8 +69,12 @@ pub struct Settings {
     pub record_lost_after: Duration,
     /// How long a topic outlives its last watcher, for the one who reconnects.
     pub linger: Duration,
-    /// Jobs watched at once; one more watcher of another job is turned away.
+    /// Jobs watched at once; one more watcher of another job is turned away. The last eighth is for
+    /// jobs that somebody names.
     pub max_topics: usize,
+    /// Of them, those that are followed to their ends for streams that name no jobs; half of these are
+    /// for our own Triton's jobs alone. Of any more such streams are told what is announced.
+    pub max_held: usize,
     /// Watchers at once; one more is turned away.
     pub max_watchers: usize,
     /// Streams of one caller at once, where callers say who they are; one more is turned away. None:
@@ -96,6 +102,7 @@ impl Default for Settings {
             record_lost_after: position_check * 3,
             linger: Duration::from_secs(5),
             max_topics: 50_000,
+            max_held: 10_000,
             max_watchers: 100_000,
             max_streams_per_caller: Some(100),
             stream_lifetime: None,
@@ -121,6 +128,7 @@ impl Settings {
             reads: Semaphore::new(self.max_reads),
             greeting: sse::retry(self.retry_ms),
             callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
+            feed: Arc::new(Feed::new(self.max_held)),
             settings: self,
             bus,
             gateway,
@@ -130,7 +138,6 @@ impl Settings {
             topics: Mutex::new(HashMap::new()),
             beats: Arc::new(Beats::new()),
             expiries: Arc::new(Expiries::default()),
-            feed: Arc::new(Feed::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
             failed: CancellationToken::new(),
@@ -328,27 +335,35 @@ impl Shared {
 
     /// The job's topic, made and started if need be; none when there are too many.
     fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
-        self.interest_in(job_id, claimed, Topic::new)
+        self.interest_in(job_id, claimed, self.settings.max_topics, Topic::new)
+    }
+
+    /// The same for a job that nobody names. Whoever can announce could else turn away all who do.
+    fn unnamed_interest(self: &Arc<Self>, job_id: &JobId) -> Option<Interest> {
+        let most = self.settings.max_topics;
+        self.interest_in(job_id, false, most - most / 8, Topic::new)
     }
 
     /// A topic in which nothing is ever found, for one who may not know of the job; none when there are
     /// too many. It costs what a topic of an absent job does, and takes as long.
     fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
         let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
-        self.interest_in(&entropy::nobodys_job(), claimed, make)
+        let most = self.settings.max_topics;
+        self.interest_in(&entropy::nobodys_job(), claimed, most, make)
     }
 
     fn interest_in(
         self: &Arc<Self>,
         job_id: &JobId,
         claimed: bool,
+        most: usize,
         make: impl FnOnce(JobId) -> Topic,
     ) -> Option<Interest> {
         let mut topics = self.topics.lock();
         let topic = if let Some(topic) = topics.get(job_id) {
             Arc::clone(topic)
         } else {
-            if topics.len() >= self.settings.max_topics {
+            if topics.len() >= most {
                 return None;
             }
             let topic = Arc::new(make(job_id.clone()));

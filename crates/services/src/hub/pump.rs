@@ -14,18 +14,14 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::hearing::{Heard, left, listen, spread_out};
 use super::topic::{Absence, Absorbed, Phase, Topic};
-use crate::entropy;
 use crate::reconcile::Asked;
 
 /// Events read at a time.
 const PAGE: usize = 500;
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// How long a topic that nobody is interested in stays for an announcement that came just now.
-const GRACE: Duration = Duration::from_secs(1);
-/// Over which time the re-reads after an interruption are spread.
-const SPREAD_MS: u64 = 250;
 
 /// What a round of the pump found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +29,8 @@ enum Round {
     News,
     Nothing,
     Absent,
+    /// Nobody is interested any more, and the topic is off the map.
+    Gone,
 }
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
@@ -109,6 +107,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 failures = 0;
                 outdone = false;
                 match round {
+                    Round::Gone => return,
                     Round::News | Round::Nothing => shared.settings.position_check,
                     Round::Absent => recheck(shared),
                 }
@@ -124,20 +123,13 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
         if topic.is_over() && !outdone {
             continue;
         }
-        let wait = entropy::lengthened(reason_to_wait / 2);
-        silent = false;
-        tokio::select! {
-            // First: a job that is never silent must not keep a topic that nobody watches.
-            biased;
-            gone = left(shared, topic) => if gone { return },
-            () = topic.hint.notified() => {
-                if topic.lapsed.swap(false, Ordering::AcqRel) {
-                    let spread = entropy::up_to(SPREAD_MS);
-                    tokio::time::sleep(Duration::from_millis(spread)).await;
-                }
-            }
-            () = topic.outdone.notified() => outdone = true,
-            () = tokio::time::sleep(wait) => silent = failures == 0,
+        let heard = listen(shared, topic, reason_to_wait).await;
+        silent = heard == Heard::Silence && failures == 0;
+        match heard {
+            Heard::Gone => return,
+            Heard::Hint => spread_out(topic).await,
+            Heard::Outdone => outdone = true,
+            Heard::Returned | Heard::Silence => {}
         }
     }
 }
@@ -151,36 +143,10 @@ fn recheck(shared: &Shared) -> Duration {
         .max(Duration::from_millis(10))
 }
 
-/// Waits until the last one who is interested has gone and stayed away for the linger time; true if
-/// the topic was taken off the map for it. Cancel-safe.
-async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
-    if topic.interest.load(Ordering::Acquire) > 0 {
-        topic.idle.notified().await;
-    }
-    // What was never found is not worth keeping: anybody can ask for any id.
-    let linger = match topic.state().phase {
-        Phase::Loading | Phase::Lost => Duration::ZERO,
-        Phase::Live | Phase::Ended(_) => shared.settings.linger,
-    };
-    let since = *topic.idle_since.lock();
-    tokio::time::sleep_until(since + linger).await;
-    // What was announced at the last moment is looked at first, by whoever waits beside this; once,
-    // for the log may be out of reach.
-    if topic.is_announced() {
-        tokio::time::sleep(GRACE).await;
-    }
-    let mut topics = shared.topics.lock();
-    let gone = topic.interest.load(Ordering::Acquire) == 0;
-    if gone {
-        topics.remove(&topic.job_id);
-    }
-    gone
-}
-
 /// One look at the log, and at Triton where the log is absent or says nothing.
 async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Round, Error> {
     match catch_up(shared, topic).await? {
-        Round::News => return Ok(Round::News),
+        done @ (Round::News | Round::Gone) => return Ok(done),
         // Of our own jobs nobody knows more than their logs.
         Round::Nothing if !silent || topic.is_own() => return Ok(Round::Nothing),
         Round::Nothing | Round::Absent => {}
@@ -191,15 +157,28 @@ async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Roun
     let answer = shared.reconcile.ask(&topic.job_id);
     tokio::pin!(answer);
     let answer = loop {
-        tokio::select! {
+        let check = if topic.state().absent.is_some() {
+            recheck(shared)
+        } else {
+            shared.settings.position_check
+        };
+        // However long Triton takes, nothing that is heard without it is held up.
+        let heard = tokio::select! {
             biased;
             answer = &mut answer => break answer,
-            // However long Triton takes, what the log has meanwhile is not held up.
-            () = topic.hint.notified() => {
-                if catch_up(shared, topic).await? == Round::News {
-                    return Ok(Round::News);
-                }
-            }
+            heard = listen(shared, topic, check) => heard,
+        };
+        match heard {
+            Heard::Gone => return Ok(Round::Gone),
+            Heard::Hint => spread_out(topic).await,
+            Heard::Returned | Heard::Outdone | Heard::Silence => {}
+        }
+        if catch_up(shared, topic).await? == Round::News {
+            return Ok(Round::News);
+        }
+        // Whoever attaches reads, too.
+        if matches!(topic.state().phase, Phase::Ended(_)) {
+            return Ok(Round::Nothing);
         }
     };
     match answer {

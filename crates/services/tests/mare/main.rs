@@ -4,6 +4,7 @@
 mod access;
 #[path = "../support/counters.rs"]
 mod counters;
+mod crowd;
 mod hub;
 mod ingest;
 mod introduction;
@@ -12,6 +13,7 @@ mod limits;
 mod lines;
 mod lookup;
 mod many;
+mod slow_triton;
 mod store_clock;
 mod tenants;
 mod threads;

@@ -1,0 +1,76 @@
+//! What a topic's pump hears while it waits, be it for time to pass or for Triton: one list, so that
+//! it is never deaf to any of it.
+//!
+//! Never in here: what it does about it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Shared;
+use super::topic::{Phase, Topic};
+use crate::entropy;
+
+/// How long a topic that nobody is interested in stays for an announcement that came just now.
+const GRACE: Duration = Duration::from_secs(1);
+/// Over which time the re-reads after an interruption are spread.
+const SPREAD_MS: u64 = 250;
+
+/// Why a pump that waited goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nobody is interested any more, and the topic is off the map.
+    Gone,
+    /// Somebody came back before it was.
+    Returned,
+    Hint,
+    Outdone,
+    Silence,
+}
+
+/// Waits for a reason to look at the log again, `most` at most and half of it at least. Cancel-safe.
+pub(super) async fn listen(shared: &Shared, topic: &Arc<Topic>, most: Duration) -> Heard {
+    let wait = entropy::lengthened(most / 2);
+    tokio::select! {
+        // First: a job that is never silent must not keep a topic that nobody watches.
+        biased;
+        gone = left(shared, topic) => if gone { Heard::Gone } else { Heard::Returned },
+        () = topic.hint.notified() => Heard::Hint,
+        () = topic.outdone.notified() => Heard::Outdone,
+        () = tokio::time::sleep(wait) => Heard::Silence,
+    }
+}
+
+/// After an interruption all topics have to be read again, but not all at once.
+pub(super) async fn spread_out(topic: &Topic) {
+    if topic.lapsed.swap(false, Ordering::AcqRel) {
+        let spread = entropy::up_to(SPREAD_MS);
+        tokio::time::sleep(Duration::from_millis(spread)).await;
+    }
+}
+
+/// Waits until the last one who is interested has gone and stayed away for the linger time; true if
+/// the topic was taken off the map for it. Cancel-safe.
+pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
+    if topic.interest.load(Ordering::Acquire) > 0 {
+        topic.idle.notified().await;
+    }
+    // What was never found is not worth keeping: anybody can ask for any id.
+    let linger = match topic.state().phase {
+        Phase::Loading | Phase::Lost => Duration::ZERO,
+        Phase::Live | Phase::Ended(_) => shared.settings.linger,
+    };
+    let since = *topic.idle_since.lock();
+    tokio::time::sleep_until(since + linger).await;
+    // What was announced at the last moment is looked at first, by whoever waits beside this; once,
+    // for the log may be out of reach.
+    if topic.is_announced() {
+        tokio::time::sleep(GRACE).await;
+    }
+    let mut topics = shared.topics.lock();
+    let gone = topic.interest.load(Ordering::Acquire) == 0;
+    if gone {
+        topics.remove(&topic.job_id);
+    }
+    gone
+}

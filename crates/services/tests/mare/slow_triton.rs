@@ -1,0 +1,167 @@
+//! While Triton is being asked and takes its time: whatever can be known without it is known, nobody is
+//! kept for it, and those who have to wait for their turn are told to ask again.
+
+use std::time::Duration;
+
+use conch_domain::{Job, JobRecord, JobStatus};
+use conch_memory::When;
+use conch_ports::{Cancelled, ErrorKind};
+use conch_services::edge_cancel::EdgeCancel;
+use conch_services::hub::{Selection, Settings};
+use conch_services::reconcile::{Asked, Reconcile};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::world::{Eyes, POSITION_CHECK, World, Writer, ids, job_id, name};
+
+const CLOSING: &str = ": Connection closing - job completed";
+/// Within which a question that gets no turn is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Questions under way at once.
+const TURNS: u64 = 16;
+
+/// A watched job of which Triton is being asked, for ever.
+async fn being_asked(world: &World) -> (Writer, Eyes) {
+    let mut job = world.foreign_job("j");
+    job.start().await;
+    let mut eyes = world.watch("j", None).await;
+    eyes.events(2).await;
+    world.triton.hang();
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    assert_eq!(world.triton.calls("job"), 1, "Triton is being asked");
+    (job, eyes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_read_again_on_silence() {
+    let world = World::new();
+    let (mut job, mut eyes) = being_asked(&world).await;
+    world.faults.lose_announcements(|_, _| true);
+    let begun = Instant::now();
+    job.progress(50).await;
+    job.complete().await;
+    let rest = timeout(POSITION_CHECK, eyes.rest()).await;
+    let rest = rest.expect("by the position check");
+    assert_eq!(ids(&rest), ["0000abcd-3", "0000abcd-4", CLOSING]);
+    assert!(begun.elapsed() > Duration::ZERO, "nobody said anything");
+    assert_eq!(world.triton.calls("job"), 1, "the question was one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_topic_goes_with_its_last_watcher() {
+    let world = World::new();
+    let (_job, eyes) = being_asked(&world).await;
+    drop(eyes);
+    tokio::time::sleep(Settings::default().linger * 2).await;
+    assert_eq!(world.hub.topics(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_behind_hears_of_it() {
+    let world = World::new();
+    let (mut job, mut eyes) = being_asked(&world).await;
+    world.faults.lose_announcements(|_, _| true);
+    job.progress(50).await;
+    // Another process was ahead, and this one can't look right now.
+    world
+        .faults
+        .fail_next("event_bus.read", 1, ErrorKind::Unavailable, When::Before);
+    let _ahead = world.watch("j", Some("0000abcd-3")).await;
+    let seen = timeout(Duration::from_secs(1), eyes.events(1)).await;
+    assert_eq!(ids(&seen.expect("at once")), ["0000abcd-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_whoever_attaches_reads_is_the_end_of_the_question() {
+    let world = World::new();
+    // A stream that names no jobs, for which the topic is held until its job ends.
+    let mut all = world.watch_many(Selection::default(), None).await;
+    all.until_idle().await;
+    let (mut job, mut eyes) = being_asked(&world).await;
+    world.faults.lose_announcements(|_, _| true);
+    job.complete().await;
+    let attached = world.hub.watch(&job_id("j"), Some("0000abcd-3")).await;
+    assert_eq!(name(&attached), "Ended");
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
+    drop(eyes);
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    assert_eq!(world.hub.topics(), 0);
+    assert_eq!(world.triton.calls("job"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interruption_is_made_up_for() {
+    let world = World::new();
+    let (mut job, mut eyes) = being_asked(&world).await;
+    world.faults.disconnect_subscribers();
+    job.complete().await;
+    world.faults.reconnect_subscribers();
+    let rest = timeout(Duration::from_secs(1), eyes.rest()).await;
+    assert_eq!(ids(&rest.expect("at once")), ["0000abcd-3", CLOSING]);
+}
+
+/// Questions enough that one more has to wait, for as long as these are kept.
+async fn all_turns_taken(world: &World, reconcile: &Reconcile) -> JoinSet<()> {
+    world.triton.hang_at("triton_gateway.job");
+    let mut asking = JoinSet::new();
+    for number in 0..TURNS {
+        let reconcile = reconcile.clone();
+        asking.spawn(async move {
+            let asked = reconcile.ask(&job_id(&format!("q{number}"))).await;
+            assert_eq!(asked.expect("Triton answers"), Asked::Unknown);
+        });
+    }
+    world.has_heard().await;
+    assert_eq!(world.triton.calls("job"), TURNS);
+    asking
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_gets_no_turn_is_to_be_asked_again_later() {
+    let world = World::new();
+    let reconcile = reconcile(&world);
+    let mut asking = all_turns_taken(&world, &reconcile).await;
+    let one_more = timeout(PATIENCE * 2, reconcile.ask(&job_id("one-more"))).await;
+    let error = one_more.expect("in time").expect_err("no turn");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.is_retryable());
+    assert_eq!(world.triton.calls("job"), TURNS, "Triton was not asked");
+    world.triton.heal();
+    while let Some(asked) = asking.join_next().await {
+        asked.expect("no panic");
+    }
+    let asked = reconcile.ask(&job_id("one-more")).await;
+    assert_eq!(asked.expect("Triton answers"), Asked::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_answered_though_nobody_tells_what_became_of_it() {
+    for turns_are_taken in [false, true] {
+        let world = World::new();
+        let reconcile = reconcile(&world);
+        let unborn = Job::unborn(job_id("j"), "0000abcd".parse().expect("an epoch"), false);
+        let running = Job::restore(JobRecord {
+            status: JobStatus::Running,
+            ..(*unborn).clone()
+        });
+        world.triton.set_job(running);
+        let _asking = if turns_are_taken {
+            all_turns_taken(&world, &reconcile).await
+        } else {
+            world.triton.hang_at("triton_gateway.job");
+            JoinSet::new()
+        };
+        let cancel = EdgeCancel::new(world.triton.clone(), reconcile, world.hub.clone());
+        let answer = timeout(PATIENCE * 2, cancel.cancel(&job_id("j"))).await;
+        let answer = answer.expect("in time").expect("Triton took it");
+        assert_eq!(answer, Cancelled::Requested, "{turns_are_taken}");
+    }
+}
+
+fn reconcile(world: &World) -> Reconcile {
+    Reconcile::new(
+        world.memory.bus(),
+        world.triton.clone(),
+        world.clock.clone(),
+    )
+}
