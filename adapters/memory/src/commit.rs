@@ -146,10 +146,9 @@ impl Store {
     pub(crate) fn apply_effect(&mut self, job_id: &JobId, effect: QueueEffect, now: Instant) {
         let queue = &mut self.data.queue;
         match effect {
-            QueueEffect::Keep => queue.keep_until(job_id, now + self.settings.unfinished_ttl),
+            QueueEffect::Keep => {}
             QueueEffect::Requeue { after, counts } => {
                 queue.requeue(job_id, now + after, counts);
-                queue.keep_until(job_id, now + after + self.settings.unfinished_ttl);
             }
             QueueEffect::Remove => queue.remove(job_id),
         }

@@ -38,11 +38,6 @@ impl<K: Clone + Eq + Hash + Ord, V> Expiring<K, V> {
             .map(|(value, _)| value)
     }
 
-    /// The entry, even one that has run out and wasn't swept yet.
-    pub(crate) fn peek(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(value, _)| value)
-    }
-
     /// Everything that is held, what has run out included.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.values_mut().map(|(value, _)| value)
@@ -53,15 +48,6 @@ impl<K: Clone + Eq + Hash + Ord, V> Expiring<K, V> {
         self.remove(&key);
         self.order.insert((until, key.clone()));
         self.entries.insert(key, (value, until));
-    }
-
-    /// Moves the end of an entry that is there.
-    pub(crate) fn keep_until(&mut self, key: &K, until: Instant) {
-        if let Some((_, was)) = self.entries.get_mut(key) {
-            self.order.remove(&(*was, key.clone()));
-            *was = until;
-            self.order.insert((until, key.clone()));
-        }
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {

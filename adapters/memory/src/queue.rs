@@ -1,6 +1,6 @@
 //! [`JobQueue`]: what waits, what is held, and until when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Memory;
-use crate::expiring::Expiring;
 use crate::store::{self, Store};
 
-/// Every unfinished own job, either claimable from some moment on or held until some moment.
+/// Every unfinished own job, either claimable from some moment on or held until some moment. None runs
+/// out: a job goes when it ends, and a quota bounds how many there are.
 #[derive(Default, Clone)]
 pub(crate) struct Queue {
-    entries: Expiring<JobId, Entry>,
+    entries: HashMap<JobId, Entry>,
     /// By the moment since which each is claimable, then by arrival.
     waiting: BTreeSet<(Instant, u64, JobId)>,
     /// By the end of each lease.
@@ -42,8 +42,7 @@ enum Place {
 
 impl Queue {
     fn entry(&self, job_id: &JobId) -> Option<&Entry> {
-        // The entry's own end is the sweep's business: a moment too late does no harm.
-        self.entries.peek(job_id)
+        self.entries.get(job_id)
     }
 
     /// When the lease ends or ended, if it is the job's.
@@ -65,37 +64,26 @@ impl Queue {
         )
     }
 
-    fn enqueue(&mut self, job_id: JobId, counted: u32, due: Instant, until: Instant) {
+    fn enqueue(&mut self, job_id: JobId, counted: u32, due: Instant) {
         self.arrivals += 1;
         let arrival = self.arrivals;
         self.waiting.insert((due, arrival, job_id.clone()));
         let place = Place::Waiting { due, arrival };
-        self.entries.insert(job_id, Entry { counted, place }, until);
+        self.entries.insert(job_id, Entry { counted, place });
     }
 
-    fn hold(
-        &mut self,
-        job_id: JobId,
-        counted: u32,
-        token: LeaseToken,
-        end: Instant,
-        until: Instant,
-    ) {
+    fn hold(&mut self, job_id: JobId, counted: u32, token: LeaseToken, end: Instant) {
         self.leased.insert((end, job_id.clone()));
         let place = Place::Leased { token, end };
-        self.entries.insert(job_id, Entry { counted, place }, until);
+        self.entries.insert(job_id, Entry { counted, place });
     }
 
     /// Makes a job that is in the queue claimable from `due` on.
     pub(crate) fn requeue(&mut self, job_id: &JobId, due: Instant, counts: bool) {
         if let Some(entry) = self.take(job_id) {
             let ended = counts && matches!(entry.place, Place::Leased { .. });
-            self.enqueue(job_id.clone(), entry.counted + u32::from(ended), due, due);
+            self.enqueue(job_id.clone(), entry.counted + u32::from(ended), due);
         }
-    }
-
-    pub(crate) fn keep_until(&mut self, job_id: &JobId, until: Instant) {
-        self.entries.keep_until(job_id, until);
     }
 
     pub(crate) fn remove(&mut self, job_id: &JobId) {
@@ -104,11 +92,6 @@ impl Queue {
 
     fn take(&mut self, job_id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(job_id)?;
-        self.unlist(job_id, &entry);
-        Some(entry)
-    }
-
-    fn unlist(&mut self, job_id: &JobId, entry: &Entry) {
         match entry.place {
             Place::Waiting { due, arrival } => {
                 self.waiting.remove(&(due, arrival, job_id.clone()));
@@ -117,12 +100,7 @@ impl Queue {
                 self.leased.remove(&(end, job_id.clone()));
             }
         }
-    }
-
-    pub(crate) fn sweep(&mut self, now: Instant) {
-        for (job_id, entry) in self.entries.sweep(now) {
-            self.unlist(&job_id, &entry);
-        }
+        Some(entry)
     }
 }
 
@@ -167,8 +145,7 @@ impl Store {
             Published::Appended => {}
             other => return refused(&format!("the log answers {other:?}")),
         }
-        let until = now + self.settings.unfinished_ttl;
-        self.data.queue.enqueue(job_id.clone(), 0, now, until);
+        self.data.queue.enqueue(job_id.clone(), 0, now);
         if let Some(asked) = idempotency {
             let submissions = &mut self.data.submissions;
             let digest = asked.digest;
@@ -199,9 +176,7 @@ impl Store {
         }
         let counted = queue.take(&job_id)?.counted;
         let token = LeaseToken::from_uuid(Uuid::now_v7());
-        let end = now + duration;
-        let until = end + self.settings.unfinished_ttl;
-        queue.hold(job_id.clone(), counted, token.clone(), end, until);
+        queue.hold(job_id.clone(), counted, token.clone(), now + duration);
         Some(Lease {
             job_id,
             attempt: counted + 1,
@@ -220,15 +195,8 @@ impl Store {
         let Some(entry) = queue.take(&lease.job_id) else {
             return false;
         };
-        let end = now + duration;
-        let until = end + self.settings.unfinished_ttl;
-        queue.hold(
-            lease.job_id.clone(),
-            entry.counted,
-            lease.token.clone(),
-            end,
-            until,
-        );
+        let (id, token) = (lease.job_id.clone(), lease.token.clone());
+        queue.hold(id, entry.counted, token, now + duration);
         true
     }
 
@@ -242,11 +210,9 @@ impl Store {
         {
             return false;
         }
-        let end = now + duration;
-        let until = end + self.settings.unfinished_ttl;
         let counted = lease.attempt.saturating_sub(1);
         data.queue
-            .hold(id.clone(), counted, lease.token.clone(), end, until);
+            .hold(id.clone(), counted, lease.token.clone(), now + duration);
         self.put_job_record(job, now);
         true
     }

@@ -15,7 +15,8 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// How long the log of a job that has ended lives, from its end on.
     pub ended_log_ttl: Duration,
-    /// How long an unfinished job's log and queue entry live after their last change.
+    /// How long an unfinished job's log lives after its last event. The job waits on: whoever claims it
+    /// then begins the log anew.
     pub unfinished_ttl: Duration,
     /// How long catalogue records live after their last change; none: for ever.
     pub retention: Option<Duration>,

@@ -103,13 +103,10 @@ impl Store {
     /// Removes a bounded part of what has run out. Every write begins with it.
     pub(crate) fn sweep(&mut self, now: Instant) {
         let data = &mut self.data;
-        for (job_id, _) in data.logs.sweep(now) {
-            data.queue.remove(&job_id);
-        }
+        data.logs.sweep(now);
         data.unfinished_foreign.sweep(now);
         data.ended_foreign.sweep(now);
         data.results.sweep(now);
-        data.queue.sweep(now);
         data.submissions.sweep(now);
         data.clients.sweep(now);
         data.value_propositions.sweep(now);

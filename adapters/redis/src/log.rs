@@ -133,7 +133,6 @@ impl Redis {
             "remembered": EVENT_IDS_REMEMBERED,
             "ttl": millis(ttl),
             "result_ttl": millis(settings.result_ttl),
-            "queue_ttl": millis(settings.unfinished_ttl),
             "entry": keys.entry(&job.id),
             "ready": keys.ready(),
             "leases": keys.leases(),

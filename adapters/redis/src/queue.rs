@@ -1,5 +1,6 @@
 //! The queue: sorted sets of claimable and of held jobs, and a hash per job with its attempts and
-//! token. Every moment in here is Redis's own, so workers' clocks don't matter.
+//! token. Every moment in here is Redis's own, so workers' clocks don't matter. None of these keys has a
+//! time to live: a job leaves them when it ends.
 
 use std::time::Duration;
 
@@ -88,8 +89,7 @@ impl JobQueue for Redis {
             .arg(self.keys.job_of(""))
             .arg(token.as_str())
             .arg(worker)
-            .arg(micros(duration))
-            .arg(millis(self.settings.unfinished_ttl.max(duration)));
+            .arg(micros(duration));
         let answer: Option<(String, u32)> = self.connections.script(OPERATION, &call).await?;
         answer
             .map(|(id, attempt)| lease(OPERATION, &id, attempt, token.as_str()))
@@ -102,8 +102,7 @@ impl JobQueue for Redis {
             .key(self.keys.leases())
             .arg(lease.job_id.as_str())
             .arg(lease.token.as_str())
-            .arg(micros(duration))
-            .arg(millis(self.settings.unfinished_ttl.max(duration)));
+            .arg(micros(duration));
         self.connections.script("job_queue.renew", &call).await
     }
 
@@ -146,7 +145,6 @@ impl JobQueue for Redis {
             .arg("restored")
             .arg(lease.attempt.saturating_sub(1))
             .arg(micros(duration))
-            .arg(millis(self.settings.unfinished_ttl.max(duration)))
             .arg(u8::from(job.own));
         record.append_to(&mut call, self.settings.retention);
         self.connections.script("job_queue.restore", &call).await

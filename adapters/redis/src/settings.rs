@@ -30,7 +30,8 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// How long a record of the catalogue is kept after its last change; none: for ever.
     pub retention: Option<Duration>,
-    /// How long an unfinished log, its queue entry and its lease live without an append.
+    /// How long an unfinished log lives without an append. Its job waits on: whoever claims it then
+    /// begins the log anew.
     pub unfinished_ttl: Duration,
     /// How long a log lives after its terminal event.
     pub finished_ttl: Duration,
@@ -99,7 +100,7 @@ impl Settings {
             history_limit: 100,
             result_ttl: Duration::from_hours(1),
             retention: None,
-            // A job lives a day at most; the second day is for whoever looks afterwards.
+            // A job that is claimed lives a day at most; the second day is for whoever looks afterwards.
             unfinished_ttl: 2 * DAY,
             finished_ttl: DAY,
             max_tickets: 50_000,

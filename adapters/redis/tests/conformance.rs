@@ -118,6 +118,11 @@ impl Subject for OnRedis {
         tokio::time::sleep(by).await;
     }
 
+    async fn outlive(&self) -> bool {
+        self.server.lock().outlive();
+        true
+    }
+
     async fn restart_from_a_copy(&self) -> bool {
         let mut server = self.server.lock();
         let _: String = server.run(&["SAVE"]);

@@ -357,6 +357,55 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
     );
 }
 
+/// However long nobody comes, the jobs that wait are claimed in their order, and those that were held
+/// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
+/// takes its job out of the queue.
+pub async fn who_waits_never_runs_out(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let (mut retried, _) = claimed(subject, LONG).await;
+    let (mut silent, silent_lease) = claimed(subject, SHORT).await;
+    let back = retried.retrying(RetryReason::Error, Duration::ZERO);
+    publish_all(&*bus, [silent.started(), back]).await;
+    let (mut waiting, mut cancelled) = (submitted(subject).await, submitted(subject).await);
+    if !subject.outlive().await {
+        return;
+    }
+    subject.advance(AFTER_SHORT).await;
+    for script in [&mut retried, &mut silent, &mut waiting, &mut cancelled] {
+        let log = bus.read(script.id(), 0, 1).await.unwrap();
+        assert!(log.is_none(), "see Subject::outlive");
+        let record = subject.catalogue().job(script.id()).await.unwrap();
+        let record = record.expect("the record is kept");
+        *script = Script::of(record.reincarnate(build::epoch()));
+    }
+
+    // Ended without being claimed.
+    let end = Commit {
+        fence: Fence::Unclaimed,
+        ..cancelled.cancelled()
+    };
+    publish_all(&*bus, [end]).await;
+    let expired = queue.expired(10).await.unwrap();
+    let listed = std::slice::from_ref(&silent_lease);
+    assert_eq!(expired, listed, "who was held is listed");
+    let requeue = Commit {
+        fence: Fence::Expired(silent_lease.token.clone()),
+        ..silent.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*bus, [requeue]).await;
+    assert_eq!(queue.next_due().await.unwrap(), Some(Duration::ZERO));
+    for (script, attempt) in [(retried, 2), (waiting, 1), (silent, 2)] {
+        let lease = claim(subject, LONG).await.expect("who waits is claimed");
+        assert_eq!((&lease.job_id, lease.attempt), (script.id(), attempt));
+        let log = bus.read(script.id(), 0, 0).await.unwrap();
+        let mut script = log.map_or(script, |log| Script::of(log.job));
+        script.hold(&lease);
+        publish_all(&*bus, [script.progress(1), script.failed()]).await;
+    }
+    assert_eq!(claim(subject, LONG).await, None, "each end takes its job");
+    assert_eq!(queue.expired(10).await.unwrap(), []);
+}
+
 /// `renew` extends a lease that holds, and only that: no other token, none that ran out or ended.
 pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
     let moment = Duration::from_secs(1);

@@ -96,6 +96,7 @@ macro_rules! with_laws {
                 claim_in_order
                 requeued_not_before_its_time
                 lease_runs_out
+                who_waits_never_runs_out
                 renewal_needs_the_lease
                 attempts_count_up
                 quotas_refuse_before_anything_changes

@@ -65,6 +65,11 @@ pub trait Subject: Send + Sync {
     /// Lets at least this much time pass for the store: on paused time by moving it, else by waiting.
     async fn advance(&self, by: Duration);
 
+    /// Lets so long a time pass that whatever has a lifetime of its own is over, an unfinished log
+    /// included: by moving the clock, or by ending each lifetime as the store has noted it. The records
+    /// must be kept for ever. False when there is no such way.
+    async fn outlive(&self) -> bool;
+
     /// Restarts the store from a copy that could be older than what it last acknowledged, as it must
     /// know, and brings it back. Nothing is really lost. False when there is no such thing.
     async fn restart_from_a_copy(&self) -> bool;

@@ -65,6 +65,10 @@ pub enum Submitted {
 /// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
 /// - **lease_runs_out**: a lease that isn't renewed within its duration MUST show in `expired`, and
 ///   only there: the job isn't claimable until an event with `Fence::Expired` requeues it.
+/// - **who_waits_never_runs_out**: a job that has not ended MUST stay in the queue, however long nobody
+///   comes: claimable where it waits, and in `expired` where it was held, with its attempts. That its
+///   log has run out MUST take neither: whoever is let in by the fence begins it anew. What bounds
+///   the queue is its quota.
 /// - **renewal_needs_the_lease**: `renew` MUST extend only a lease that is the job's own and has not
 ///   run out; else it MUST answer false and change nothing.
 /// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that

@@ -236,6 +236,10 @@ impl Subject for Heard {
         tokio::time::advance(by).await;
     }
 
+    async fn outlive(&self) -> bool {
+        false
+    }
+
     async fn restart_from_a_copy(&self) -> bool {
         false
     }

@@ -23,7 +23,7 @@ use conch_ports::{
 use futures::StreamExt;
 
 use crate::Fault;
-use crate::subject::{LIMITS, memory, with_quotas};
+use crate::subject::{LIMITS, OUTLIVED, memory, with_quotas};
 
 /// An adapter with one fault.
 #[derive(Clone)]
@@ -365,6 +365,12 @@ impl JobQueue for Broken {
         if self.is(Fault::ClaimForTwo) {
             self.seen().claims.extend(lease.clone());
         }
+        if self.is(Fault::ForgetWhoHasNoLog)
+            && let Some(lease) = &lease
+            && self.bus.read(&lease.job_id, 0, 0).await?.is_none()
+        {
+            return Ok(None);
+        }
         Ok(lease)
     }
 
@@ -548,6 +554,11 @@ impl Subject for Broken {
 
     async fn advance(&self, by: Duration) {
         tokio::time::advance(by).await;
+    }
+
+    async fn outlive(&self) -> bool {
+        tokio::time::advance(OUTLIVED).await;
+        true
     }
 
     async fn restart_from_a_copy(&self) -> bool {

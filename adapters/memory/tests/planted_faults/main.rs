@@ -45,6 +45,7 @@ enum Fault {
     ClaimNewestFirst,
     RequeueAtOnce,
     LeaseNeverExpires,
+    ForgetWhoHasNoLog,
     RenewAnything,
     AttemptsStay,
     RestoreAlways,
@@ -221,6 +222,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::LeaseNeverExpires,
         "job_queue::lease_runs_out",
         "oldest first",
+    ),
+    (
+        Fault::ForgetWhoHasNoLog,
+        "job_queue::who_waits_never_runs_out",
+        "who waits is claimed",
     ),
     (
         Fault::RenewAnything,

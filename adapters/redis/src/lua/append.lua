@@ -107,15 +107,12 @@ local function queue_effect(c, at)
     end
     redis.call('HDEL', c.entry, 'token', 'worker')
     redis.call('ZREM', c.leases, c.job_id)
-    redis.call('ZADD', c.ready, at + c.after, c.job_id)
-    redis.call('PEXPIRE', c.ready, c.queue_ttl)
+    enlist(c.ready, at + c.after, c.job_id)
   elseif c.effect == 'remove' then
     redis.call('DEL', c.entry)
     redis.call('ZREM', c.leases, c.job_id)
     redis.call('ZREM', c.ready, c.job_id)
   end
-  redis.call('PEXPIRE', c.entry, c.queue_ttl)
-  redis.call('PEXPIRE', c.leases, c.queue_ttl)
 end
 
 -- Notes the fold at each multiple of the limit, and cuts the log off there at the next one: so at

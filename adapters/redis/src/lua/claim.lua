@@ -1,6 +1,6 @@
 -- The job that has been claimable longest, for a worker. Takes entries out that no worker can do
 -- anything about: the job has ended, or neither its log nor its record is there any more.
--- KEYS: ready, leases. ARGV: entry, state and record prefixes, token, worker, duration, queue TTL.
+-- KEYS: ready, leases. ARGV: entry, state and record prefixes, token, worker, duration.
 -- Answers nothing, or job and attempt.
 
 local ready, leases = KEYS[1], KEYS[2]
@@ -17,10 +17,9 @@ for _ = 1, 100 do
   expect(entry, 'hash')
   redis.call('ZREM', ready, id)
   if alive and state[2] ~= '1' then
-    redis.call('ZADD', leases, at + tonumber(ARGV[6]), id)
-    redis.call('PEXPIRE', leases, ARGV[7])
     redis.call('HSET', entry, 'token', ARGV[4], 'worker', ARGV[5])
-    redis.call('PEXPIRE', entry, ARGV[7])
+    enlist(leases, at + tonumber(ARGV[6]), id)
+    redis.call('PERSIST', entry)
     local attempts = tonumber(redis.call('HGET', entry, 'attempts')) or 0
     return { id, attempts + 1 }
   end

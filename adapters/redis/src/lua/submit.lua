@@ -36,9 +36,7 @@ end
 
 append(commit, at)
 redis.call('HSET', commit.entry, 'attempts', 0)
-redis.call('PEXPIRE', commit.entry, commit.queue_ttl)
-redis.call('ZADD', commit.ready, at, commit.job_id)
-redis.call('PEXPIRE', commit.ready, commit.queue_ttl)
+enlist(commit.ready, at, commit.job_id)
 if key ~= '' then
   redis.call('HSET', key, 'digest', commit.digest, 'job_id', commit.job_id)
   redis.call('PEXPIRE', key, commit.lifetime)

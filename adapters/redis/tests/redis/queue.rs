@@ -199,6 +199,68 @@ async fn a_job_that_ended_in_the_queue_is_cleaned_out() {
     }
 }
 
+/// What is there of the queue, and how many milliseconds each lives: -1, for as long as it takes.
+fn queue_keys(server: &Server) -> Vec<(String, i64)> {
+    let mut keys: Vec<String> = server.run(&["KEYS", "triton:queue:*"]);
+    keys.sort();
+    keys.into_iter()
+        .map(|key| {
+            let ttl = server.run(&["PTTL", &key]);
+            (key, ttl)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
+    const ENTRY: &str = "triton:queue:entry:j-1";
+    const LEASES: &str = "triton:queue:leases";
+    const READY: &str = "triton:queue:ready";
+    let server = Server::start();
+    let stores = server.stores();
+    // A build that gave them lifetimes was here before.
+    let all_short = || {
+        for key in [ENTRY, LEASES, READY] {
+            let _: u64 = server.run(&["PEXPIRE", key, "600000"]);
+        }
+    };
+    let for_good = |keys: &[&str]| {
+        let expected: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), -1)).collect();
+        assert_eq!(queue_keys(&server), expected);
+    };
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    for_good(&[ENTRY, READY]);
+    all_short();
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    for_good(&[ENTRY, LEASES]);
+    all_short();
+    assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
+    for_good(&[ENTRY, LEASES]);
+
+    let next = commit(&submission("j-1").commit.job, progress(1));
+    let mut back = held(commit(&next.job, progress(2)), &lease.token);
+    back.effect = QueueEffect::Requeue {
+        after: Duration::ZERO,
+        counts: true,
+    };
+    let job = back.job.clone();
+    for commit in [held(next, &lease.token), back] {
+        let published = stores.bus.publish(commit).await.unwrap();
+        assert_eq!(published, Published::Appended);
+    }
+    for_good(&[ENTRY, READY]);
+    all_short();
+    stores.queue.submit(submission("j-2")).await.unwrap();
+    assert_eq!(server.run::<i64>(&["PTTL", READY]), -1);
+    for before in [job, submission("j-2").commit.job] {
+        let mut end = commit(&before, completed());
+        end.effect = QueueEffect::Remove;
+        let published = stores.bus.publish(end).await.unwrap();
+        assert_eq!(published, Published::Appended);
+    }
+    assert_eq!(queue_keys(&server), []);
+}
+
 #[tokio::test]
 async fn restoring_needs_a_redis_that_knows_nothing() {
     let mut server = Server::start();

@@ -144,6 +144,16 @@ impl Server {
             .expect("it takes the command")
     }
 
+    /// Ends every lifetime that a key has, as if nobody had come for that long.
+    #[allow(dead_code)] // only one of this crate's tests has use for it
+    pub(crate) fn outlive(&self) {
+        for key in self.run::<Vec<String>>(&["KEYS", "*"]) {
+            if self.run::<i64>(&["PTTL", &key]) >= 0 {
+                let _: u64 = self.run(&["DEL", &key]);
+            }
+        }
+    }
+
     /// SET with any bytes.
     #[allow(dead_code)] // only one of this crate's tests has use for it
     pub(crate) fn set(&self, key: &str, value: &[u8]) {

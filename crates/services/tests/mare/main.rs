@@ -1,6 +1,7 @@
 //! Mare's side of the services on the in-memory adapter: fan-out, attaching, ingest, lookup. Time is
 //! paused, but where threads are to race: waits cost nothing, and nothing here sleeps to be lucky.
 
+mod abandoned;
 mod access;
 #[path = "../support/counters.rs"]
 mod counters;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_conformance::build::{self, Script};
-use conch_domain::{Job, JobStatus};
+use conch_domain::{Job, JobId, JobStatus};
 use conch_memory::Memory;
-use conch_ports::{Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted};
+use conch_ports::{
+    Cancelled, Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted,
+};
+use conch_services::worker::Settings;
 use tokio::time::Instant;
 
 use crate::system::{Call, Generator, System, count, field, settings, story};
@@ -257,4 +260,68 @@ async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
     let log = system.ended(&id).await;
     assert_eq!(count(&log, "template_completed"), 7);
     assert_eq!(log.job.attempt, 2);
+}
+
+/// Longer than the store in memory keeps an unfinished log.
+const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
+
+async fn nobody_works_for_eight_days(system: &System, id: &JobId) {
+    tokio::time::advance(EIGHT_DAYS).await;
+    let log = system.memory.bus().read(id, 0, 0).await.unwrap();
+    assert!(log.is_none(), "it has run out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waited_longer_than_its_log_lives_is_run_or_past_its_deadline_ended() {
+    for (deadline, status, events) in [
+        (Settings::default().deadline, JobStatus::Failed, 0),
+        (2 * EIGHT_DAYS, JobStatus::Completed, 7),
+    ] {
+        let system = System::new().await;
+        let id = system.submitted().await;
+        nobody_works_for_eight_days(&system, &id).await;
+        let settings = Settings {
+            deadline,
+            ..settings("late")
+        };
+        let worker = system.worker(settings, &Generator::reliable());
+        let log = system.ended(&id).await;
+        assert_eq!(log.job.status, status);
+        assert_eq!(count(&log, "template_completed"), events);
+        assert_eq!(log.job.attempt, 1);
+        worker.stop().await;
+        let queue = system.memory.queue();
+        assert_eq!(queue.next_due().await.unwrap(), None);
+        assert_eq!(queue.expired(10).await.unwrap(), [], "its place is free");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_worker_died_longer_ago_than_its_log_lives_ends_with_what_was_made() {
+    let system = System::new().await;
+    let dying = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 3).await;
+    dying.kill();
+    nobody_works_for_eight_days(&system, &id).await;
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("b"), &generator);
+    let log = system.ended(&id).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert_eq!(log.job.template_count, 3);
+    assert_eq!(field(&log, "retrying", "reason"), ["lease_expired"]);
+    assert_eq!(generator.calls(), [], "its deadline has passed");
+    assert_eq!(system.memory.queue().expired(10).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_without_a_log_can_be_cancelled() {
+    let system = System::new().await;
+    let id = system.submitted().await;
+    nobody_works_for_eight_days(&system, &id).await;
+    let answer = system.cancel().cancel(&id, None).await.unwrap();
+    assert_eq!(answer, Cancelled::Requested);
+    let log = system.ended(&id).await;
+    assert_eq!(story(&log), ["cancelled"]);
+    assert_eq!(system.memory.queue().next_due().await.unwrap(), None);
 }
