@@ -386,7 +386,7 @@ async fn start_mare(
         body: site.body,
     }
     .build(mare::Dependencies {
-        edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
+        edge_cancel: EdgeCancel::new(Arc::clone(&gateway), lookup.clone(), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
         access: Access::new(Arc::clone(&gateway), rate),

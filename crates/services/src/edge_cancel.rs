@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::JobId;
-use conch_ports::{Cancelled, Result, TritonGateway};
+use conch_domain::{Clients, JobId};
+use conch_ports::{Cancelled, Error, TritonGateway};
 
 use crate::hub::Hub;
+use crate::lookup::Lookup;
 use crate::reconcile::{Asked, Reconcile};
 
 /// How long whoever cancelled waits for word of what became of the job.
@@ -17,25 +18,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct EdgeCancel {
     gateway: Arc<dyn TritonGateway>,
+    lookup: Lookup,
     reconcile: Reconcile,
     hub: Hub,
 }
 
 impl EdgeCancel {
-    /// Asks `gateway`, derives what is missing, tells `hub`.
-    pub fn new(gateway: Arc<dyn TritonGateway>, reconcile: Reconcile, hub: Hub) -> Self {
+    /// Asks `lookup` whose the job is and `gateway` for its end, derives what is missing, tells `hub`.
+    pub fn new(
+        gateway: Arc<dyn TritonGateway>,
+        lookup: Lookup,
+        reconcile: Reconcile,
+        hub: Hub,
+    ) -> Self {
         Self {
             gateway,
+            lookup,
             reconcile,
             hub,
         }
     }
 
-    /// Asks for the job's end. The first terminal event that is appended wins.
+    /// Asks for the job's end, for who may see these clients' jobs: another's is as absent. The first
+    /// terminal event that is appended wins.
     ///
     /// # Errors
     /// When Triton is out of reach or answers wrongly; nothing is known of the request then.
-    pub async fn cancel(&self, job_id: &JobId) -> Result<Cancelled> {
+    pub async fn cancel(&self, clients: &Clients, job_id: &JobId) -> Result<Cancelled, Arc<Error>> {
+        // Triton would cancel anybody's.
+        if !clients.are_all() && self.lookup.job_seen_by(clients, job_id).await?.is_none() {
+            return Ok(Cancelled::NotFound);
+        }
         let answer = self.gateway.cancel(job_id).await?;
         if answer == Cancelled::Requested {
             // Not the caller's concern: the request was taken. The position check asks again.

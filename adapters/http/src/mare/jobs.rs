@@ -107,13 +107,8 @@ pub(super) async fn cancel(
     Id(id): Id<JobId>,
     Who(caller): Who,
 ) -> Result<Response, Problem> {
-    // Triton would cancel anybody's.
-    let clients = caller.clients();
-    if !clients.are_all() {
-        let job = edge.lookup.job_seen_by(clients, &id).await;
-        job.map_err(failed)?.ok_or_else(|| failure::no_job(&id))?;
-    }
-    match edge.edge_cancel.cancel(&id).await.map_err(failed)? {
+    let cancelled = edge.edge_cancel.cancel(caller.clients(), &id).await;
+    match cancelled.map_err(failed)? {
         Cancelled::Requested => {
             let text = json!({"job_id": id.as_str(), "status": "cancel_requested"});
             Ok(answer::json_with(StatusCode::ACCEPTED, text.to_string()))

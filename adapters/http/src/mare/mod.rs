@@ -1,6 +1,5 @@
-//! Mare over HTTP: the edge that browsers and scripts talk to (contract §4 and §6). Clients, templates
-//! and submissions go through the gateway, lookups and streams through the services; nothing here
-//! keeps state.
+//! Mare over HTTP: the edge that browsers and scripts talk to (contract §4 and §6). Everything goes
+//! through the services: clients, templates and submissions through `Access`; nothing here keeps state.
 
 mod accept;
 pub mod auth;

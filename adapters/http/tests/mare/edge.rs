@@ -62,19 +62,20 @@ pub(crate) fn edge_within(
         clock.clone(),
         shutdown.clone(),
     );
+    let lookup = lookup::Settings {
+        local_bytes: 0,
+        ask_again_after: Duration::from_secs(10),
+    }
+    .build(lookup::Dependencies {
+        cache: memory.cache(),
+        bus: memory.bus(),
+        gateway: gateway.clone(),
+        reconcile: reconcile.clone(),
+    });
     let router = settings.build(mare::Dependencies {
         hub: hub.clone(),
-        lookup: lookup::Settings {
-            local_bytes: 0,
-            ask_again_after: Duration::from_secs(10),
-        }
-        .build(lookup::Dependencies {
-            cache: memory.cache(),
-            bus: memory.bus(),
-            gateway: gateway.clone(),
-            reconcile: reconcile.clone(),
-        }),
-        edge_cancel: EdgeCancel::new(gateway.clone(), reconcile, hub),
+        lookup: lookup.clone(),
+        edge_cancel: EdgeCancel::new(gateway.clone(), lookup, reconcile, hub),
         access: Access::new(gateway.clone(), rate),
         tickets: Tickets::new(memory.tickets(), clock.clone()),
         clock,

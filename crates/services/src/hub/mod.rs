@@ -53,6 +53,9 @@ use topic::Topic;
 use wake::{Beats, Over, Slot, Slots};
 use watcher::JobWatcher;
 
+/// Questions for Triton's lists at once, of all streams over many jobs together.
+const LISTS: usize = 8;
+
 /// What the fan-out may do and for how long.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -126,6 +129,7 @@ impl Settings {
     ) -> Hub {
         let shared = Arc::new(Shared {
             reads: Semaphore::new(self.max_reads),
+            lists: Semaphore::new(LISTS),
             greeting: sse::retry(self.retry_ms),
             callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
             feed: Arc::new(Feed::new(self.max_held)),
@@ -167,6 +171,8 @@ struct Shared {
     watchers: Arc<()>,
     callers: Arc<Callers>,
     reads: Semaphore,
+    /// See [`LISTS`].
+    lists: Semaphore,
     tasks: TaskTracker,
     /// A task that all streams need is gone.
     failed: CancellationToken,

@@ -9,6 +9,7 @@ use conch_domain::{ClientId, Clients, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, JobFilter, Paging};
 
 use super::Shared;
+use crate::entropy;
 
 /// Jobs that a stream begins with at most, newest first.
 const MAX_SNAPSHOTS: usize = 1000;
@@ -108,7 +109,7 @@ pub(super) async fn list(
             Ok(job_ids) => return Listed { asked_at, job_ids },
             Err(error) => {
                 tracing::debug!(%error, "a stream over many jobs waits for Triton's list");
-                tokio::time::sleep(backoff).await;
+                tokio::time::sleep(entropy::lengthened(backoff)).await;
                 backoff = (backoff * 2).min(shared.settings.position_check);
             }
         }
@@ -172,7 +173,11 @@ async fn collect(
             page,
             page_size: PAGE_SIZE,
         };
-        let jobs = shared.gateway.jobs(&filter, paging).await?;
+        let jobs = {
+            let permit = shared.lists.acquire().await;
+            let _permit = permit.expect("nobody closes it");
+            shared.gateway.jobs(&filter, paging).await?
+        };
         let count = jobs.items.len();
         found.extend(
             jobs.items

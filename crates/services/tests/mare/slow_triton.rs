@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Job, JobRecord, JobStatus};
+use conch_domain::{Clients, Job, JobRecord, JobStatus};
 use conch_memory::When;
 use conch_ports::{Cancelled, ErrorKind};
 use conch_services::edge_cancel::EdgeCancel;
@@ -151,8 +151,13 @@ async fn a_cancel_is_answered_though_nobody_tells_what_became_of_it() {
             world.triton.hang_at("triton_gateway.job");
             JoinSet::new()
         };
-        let cancel = EdgeCancel::new(world.triton.clone(), reconcile, world.hub.clone());
-        let answer = timeout(PATIENCE * 2, cancel.cancel(&job_id("j"))).await;
+        let cancel = EdgeCancel::new(
+            world.triton.clone(),
+            world.lookup.clone(),
+            reconcile,
+            world.hub.clone(),
+        );
+        let answer = timeout(PATIENCE * 2, cancel.cancel(&Clients::ALL, &job_id("j"))).await;
         let answer = answer.expect("in time").expect("Triton took it");
         assert_eq!(answer, Cancelled::Requested, "{turns_are_taken}");
     }

@@ -89,7 +89,13 @@ impl Client {
                 self.pause(300, 1500).await;
                 continue;
             };
-            match self.of(&api, api.edge_cancel.cancel(&job)).await {
+            match self
+                .of(
+                    &api,
+                    api.edge_cancel.cancel(&conch_domain::Clients::ALL, &job),
+                )
+                .await
+            {
                 Some(Ok(cancelled)) => {
                     let answer = match cancelled {
                         Cancelled::Requested => "requested",

@@ -156,7 +156,12 @@ impl World {
         let keeps_time = AbortOnDropHandle::new(tokio::spawn(clock.keep(bus, shutdown.clone())));
         let api = Api {
             process: Arc::clone(&process),
-            edge_cancel: EdgeCancel::new(Arc::clone(&gateway), reconcile, hub.clone()),
+            edge_cancel: EdgeCancel::new(
+                Arc::clone(&gateway),
+                lookup.clone(),
+                reconcile,
+                hub.clone(),
+            ),
             hub: hub.clone(),
             lookup,
             gateway,
