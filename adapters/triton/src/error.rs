@@ -72,7 +72,9 @@ impl Context<'_> {
     }
 
     pub(crate) fn too_long(self, limit: usize) -> Error {
-        let what = format!("answered with more than {limit} bytes");
+        let what = format!(
+            "answered with more than {limit} bytes: ask for a smaller page_size, or keep less in one record"
+        );
         self.error(ErrorKind::BadResponse, &what)
     }
 

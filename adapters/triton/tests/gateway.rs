@@ -231,6 +231,56 @@ async fn fails_fast_when_down() {
     assert_eq!(stub.lines().len(), 8);
 }
 
+/// One caller's big or broken records can be asked for as often as that caller likes.
+#[tokio::test]
+async fn an_address_that_answers_is_never_left_alone() {
+    let announced = || json(200, &" ".repeat(2048));
+    let in_chunks = || {
+        let chunks = [" ".repeat(800), " ".repeat(800)].map(Ok::<_, std::io::Error>);
+        json(200, "").map(|_| Body::from_stream(futures::stream::iter(chunks)))
+    };
+    let broken_off = || {
+        let begun = futures::stream::iter([Ok(" ".repeat(800))]);
+        // The head is written while the rest is waited for.
+        let gone = futures::stream::once(async {
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("gone"))
+        });
+        json(200, "").map(|_| Body::from_stream(futures::StreamExt::chain(begun, gone)))
+    };
+    let rows: Vec<(&str, Answers)> = vec![
+        ("too long, as announced", Box::new(announced)),
+        ("too long, in chunks", Box::new(in_chunks)),
+        ("broken off", Box::new(broken_off)),
+        ("500", Box::new(|| json(500, "{}"))),
+        ("501", Box::new(|| json(501, "{}"))),
+    ];
+    for (name, answer) in rows {
+        let answer = Arc::new(answer);
+        let stub = Stub::start(move |line| match line {
+            "GET /health" => json(200, "{}"),
+            _ => answer(),
+        })
+        .await;
+        let mut settings = settings(&stub.address);
+        settings.response_limit = 1024;
+        settings.breaker_failures = 3;
+        settings.breaker_cool_down = Duration::from_mins(1);
+        let gateway = build(settings);
+        for _ in 0..4 {
+            let error = gateway.job(&j1()).await.expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::BadResponse, "{name}: {error}");
+            if name.starts_with("too long") {
+                assert!(error.message().contains("smaller page_size"), "{error}");
+            }
+        }
+        if let Err(error) = gateway.health().await {
+            panic!("{name}: everybody else gets {error}");
+        }
+        assert_eq!(stub.lines().len(), 5, "{name}: {:?}", stub.lines());
+    }
+}
+
 #[tokio::test]
 async fn speaks_both_dialects() {
     let stub = Stub::start(|line| match line {
