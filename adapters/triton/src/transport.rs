@@ -64,15 +64,17 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The answer, unless it says that the service is down. Any other is the call's to read.
+    /// The answer, unless it says that the service can't do it now. Any other is the call's to read.
     fn unless_down(self) -> Result<Self, Failure> {
         if !matches!(self.status.as_u16(), 502..=504) {
             return Ok(self);
         }
+        let error = self.context.unexpected(self.status, &self.body);
         Err(Failure {
-            error: self.context.unexpected(self.status, &self.body),
+            // A full store is the word of a service that is well, and that goes on reading.
+            alive: error.kind() == ErrorKind::OutOfSpace,
+            error,
             nothing_sent: false,
-            alive: false,
         })
     }
 }
