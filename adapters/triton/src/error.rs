@@ -8,9 +8,6 @@ use std::time::Duration;
 use conch_ports::{Error, ErrorKind};
 use reqwest::StatusCode;
 
-/// Most characters of an upstream's own words that are passed on.
-const DETAIL_MAX: usize = 300;
-
 /// Who was asked, for which of the port's methods.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
@@ -86,7 +83,9 @@ impl Context<'_> {
         self.error(ErrorKind::Unavailable, &what)
     }
 
+    /// `what` may quote the answer, as parsers do.
     pub(crate) fn garbage(self, what: &str) -> Error {
+        let what = crate::protocol::quoted(what);
         self.error(
             ErrorKind::BadResponse,
             &format!("answered what was not asked for: {what}"),
@@ -96,7 +95,7 @@ impl Context<'_> {
     /// An answer whose status the call has no other use for.
     pub(crate) fn unexpected(self, status: StatusCode, body: &[u8]) -> Error {
         let detail = crate::protocol::detail(body)
-            .map(|text| format!(": {}", text.chars().take(DETAIL_MAX).collect::<String>()))
+            .map(|text| format!(": {text}"))
             .unwrap_or_default();
         let (kind, advice) = match status.as_u16() {
             // The service is well and its store full: trying again, or elsewhere, doesn't help.

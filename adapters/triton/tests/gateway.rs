@@ -457,6 +457,42 @@ async fn submissions_are_understood() {
     }
 }
 
+/// Errors become lines of logs as they are.
+#[tokio::test]
+async fn no_word_of_triton_s_begins_a_line_of_its_own() {
+    for (status, body) in [
+        (400, r#"{"detail":"no\n2026-01-01 INFO forged"}"#),
+        (429, r#"{"detail":"no\r\nforged"}"#),
+        (500, r#"{"title":"\u001b[2Jforged\u0085"}"#),
+        (422, r#"{"detail":["\u0085forged"]}"#),
+        (404, r#"{"detail":"no\nforged"}"#),
+        (201, r#"{"id":"j1","status":"no\nforged"}"#),
+        (201, r#"{"id":"no\nforged","status":"pending"}"#),
+    ] {
+        let stub = Stub::start(move |_| json(status, body)).await;
+        let said = match stub.gateway().submit(new_job()).await {
+            Ok(Requested::NotFound(detail)) => detail,
+            other => other.expect_err(body).to_string(),
+        };
+        assert!(!said.contains(char::is_control), "{body}: {said:?}");
+    }
+
+    let long = "x".repeat(5000);
+    for (status, body) in [
+        (404, format!(r#"{{"detail":"{long}"}}"#)),
+        (500, format!(r#"{{"detail":"{long}"}}"#)),
+        (201, format!(r#"{{"id":"j1","status":"{long}"}}"#)),
+        (201, format!(r#""{long}""#)),
+    ] {
+        let stub = Stub::start(move |_| json(status, &body)).await;
+        let said = match stub.gateway().submit(new_job()).await {
+            Ok(Requested::NotFound(detail)) => detail,
+            other => other.expect_err("no job").to_string(),
+        };
+        assert!(said.len() < 450, "{status}: {} bytes", said.len());
+    }
+}
+
 #[tokio::test]
 async fn garbage_is_bad_response() {
     let redirect = || {
