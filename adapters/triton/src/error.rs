@@ -94,14 +94,19 @@ impl Context<'_> {
 
     /// An answer whose status the call has no other use for.
     pub(crate) fn unexpected(self, status: StatusCode, body: &[u8]) -> Error {
-        let detail = crate::protocol::detail(body)
-            .map(|text| format!(": {text}"))
-            .unwrap_or_default();
+        let said = crate::protocol::detail(body);
+        let detail = said.as_ref().map(|text| format!(": {text}"));
+        let detail = detail.unwrap_or_default();
         let (kind, advice) = match status.as_u16() {
             // The service is well and its store full: trying again, or elsewhere, doesn't help.
             503 if is_full(body) => (ErrorKind::OutOfSpace, ""),
             502..=504 => (ErrorKind::Unavailable, ""),
-            429 => (ErrorKind::QuotaExceeded, ""),
+            // Whoever is over a quota is told so in these words: none of ours, and not where they are from.
+            429 => {
+                let words = said.unwrap_or_else(|| "Triton takes no more for now".to_owned());
+                return Error::new(ErrorKind::QuotaExceeded, self.operation, words)
+                    .with_source(format!("Triton at {} answered 429", self.address));
+            }
             401 | 403 => (ErrorKind::Refused, " (check TRITON_TOKEN on both sides)"),
             400..=499 => (ErrorKind::Refused, ""),
             300..=399 => (

@@ -411,6 +411,25 @@ async fn speaks_both_dialects() {
 }
 
 #[tokio::test]
+async fn a_quota_is_told_in_triton_s_words_alone() {
+    // A caller gets to see them.
+    for (body, told) in [
+        (
+            r#"{"detail":"7 jobs wait or run: raise MAX_QUEUED_JOBS"}"#,
+            "7 jobs wait or run: raise MAX_QUEUED_JOBS",
+        ),
+        ("<html>", "Triton takes no more for now"),
+    ] {
+        let stub = Stub::start(move |_| json(429, body)).await;
+        let error = stub.gateway().submit(new_job()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        assert_eq!(error.message(), told);
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(&stub.address), "{source}");
+    }
+}
+
+#[tokio::test]
 async fn submissions_are_understood() {
     for (status, body, expected) in [
         (
