@@ -1,5 +1,7 @@
 //! `GET …/health`: what a service depends on and whether each can be reached now. Always 200: who
 //! asks wants to read it; for orchestrators there is `/readyz`.
+//!
+//! Never in here: why it can't, which names addresses and settings. That is logged.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,13 +11,13 @@ use serde_json::{Map, Value, json};
 
 use crate::answer;
 
-/// Longest time for one dependency.
+/// Longest time for one dependency; an answer says it in words.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What became of asking one dependency.
 pub(crate) struct Check {
     name: &'static str,
-    wrong: Option<String>,
+    wrong: Option<&'static str>,
 }
 
 impl Check {
@@ -26,8 +28,15 @@ impl Check {
     ) -> Self {
         let wrong = match tokio::time::timeout(PATIENCE, ping).await {
             Ok(Ok(())) => None,
-            Ok(Err(e)) => Some(e.message().to_owned()),
-            Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+            Ok(Err(error)) => {
+                let source = std::error::Error::source(&error).map(tracing::field::display);
+                tracing::warn!(dependency = name, %error, source, "a dependency can't be used");
+                Some("it can't be used now; the log says why")
+            }
+            Err(_) => {
+                tracing::warn!(dependency = name, "a dependency doesn't answer");
+                Some("no answer within two seconds")
+            }
         };
         Self { name, wrong }
     }
@@ -39,7 +48,7 @@ pub(crate) fn answer(service: &str, checks: &[Check]) -> Response {
     let checks: Map<String, Value> = checks
         .iter()
         .map(|check| {
-            let value = match &check.wrong {
+            let value = match check.wrong {
                 None => json!({"status": "ok"}),
                 Some(detail) => json!({"status": "unreachable", "detail": detail}),
             };

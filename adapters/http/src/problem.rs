@@ -216,8 +216,10 @@ impl Problem {
 
     fn of_port(code: Code, error: &conch_ports::Error) -> Self {
         let problem = match code {
-            Code::Internal => return Self::from(code),
-            _ => Self::new(code, error.message().to_owned()),
+            // A quota's words are for whoever is over it: how many there may be, and which setting says so.
+            Code::TooManyRequests => Self::new(code, error.message().to_owned()),
+            // What else went wrong names addresses and settings: those are for the log alone.
+            _ => Self::from(code),
         };
         match code.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
@@ -248,10 +250,30 @@ impl Problem {
 }
 
 impl From<Code> for Problem {
-    /// A problem with nothing to say beyond its title.
+    /// A problem that says the same each time: what the caller can do, else no more than its title.
     fn from(code: Code) -> Self {
         let detail = match code {
             Code::Internal => "Something went wrong on our side; it has been logged.",
+            Code::UpstreamUnavailable => "Triton can't be used now: try again later",
+            Code::UpstreamBadResponse => {
+                "Triton's answer is of no use: ask for less at once (a smaller page_size), and if that \
+                 doesn't help, tell whoever runs this service"
+            }
+            Code::UpstreamTimeout => {
+                "Triton didn't answer in time: try again later. Something new may have been made all the \
+                 same; a submission under its old Idempotency-Key is not made twice"
+            }
+            Code::StoreUnavailable => "the store can't be used now: try again later",
+            Code::StoreBadResponse => {
+                "what the store holds of this can't be read: trying again doesn't help, so tell whoever \
+                 runs this service"
+            }
+            Code::StoreFull => {
+                "the store has no room for more, so nothing was done: try again later"
+            }
+            Code::StoreTimeout => {
+                "the store didn't answer in time: try again later. It may have been done all the same"
+            }
             _ => code.title(),
         };
         Self::new(code, detail)
@@ -390,8 +412,27 @@ mod tests {
     }
 
     #[test]
-    fn a_defect_tells_the_caller_nothing() {
-        let error = Error::new(ErrorKind::Internal, "port.method", "secret state");
-        assert!(!Problem::store(&error).detail.contains("secret"));
+    fn what_an_operator_must_do_is_not_told_to_callers() {
+        for kind in [
+            ErrorKind::Unavailable,
+            ErrorKind::Timeout,
+            ErrorKind::OutOfSpace,
+            ErrorKind::BadResponse,
+            ErrorKind::Refused,
+            ErrorKind::Internal,
+        ] {
+            let words = "Redis at 10.0.0.7:6379 is down: check REDIS_URL";
+            let error = Error::new(kind, "port.method", words);
+            for problem in [Problem::upstream(&error), Problem::store(&error)] {
+                let detail = &problem.detail;
+                assert!(!detail.contains("10.0.0.7"), "{detail}");
+                assert!(!detail.contains("REDIS_URL"), "{detail}");
+                assert_ne!(detail, problem.code.title(), "it says what to do");
+            }
+        }
+        let quota = Error::new(ErrorKind::QuotaExceeded, "port.method", "raise MAX_JOBS");
+        for problem in [Problem::upstream(&quota), Problem::store(&quota)] {
+            assert_eq!(problem.detail, "raise MAX_JOBS");
+        }
     }
 }

@@ -8,9 +8,6 @@ use std::time::Duration;
 use conch_ports::{Error, ErrorKind};
 use reqwest::StatusCode;
 
-/// Most characters of an upstream's own words that are passed on.
-const DETAIL_MAX: usize = 300;
-
 /// Who was asked, for which of the port's methods.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
@@ -72,7 +69,9 @@ impl Context<'_> {
     }
 
     pub(crate) fn too_long(self, limit: usize) -> Error {
-        let what = format!("answered with more than {limit} bytes");
+        let what = format!(
+            "answered with more than {limit} bytes: ask for a smaller page_size, or keep less in one record"
+        );
         self.error(ErrorKind::BadResponse, &what)
     }
 
@@ -84,7 +83,9 @@ impl Context<'_> {
         self.error(ErrorKind::Unavailable, &what)
     }
 
+    /// `what` may quote the answer, as parsers do.
     pub(crate) fn garbage(self, what: &str) -> Error {
+        let what = crate::protocol::quoted(what);
         self.error(
             ErrorKind::BadResponse,
             &format!("answered what was not asked for: {what}"),
@@ -93,14 +94,19 @@ impl Context<'_> {
 
     /// An answer whose status the call has no other use for.
     pub(crate) fn unexpected(self, status: StatusCode, body: &[u8]) -> Error {
-        let detail = crate::protocol::detail(body)
-            .map(|text| format!(": {}", text.chars().take(DETAIL_MAX).collect::<String>()))
-            .unwrap_or_default();
+        let said = crate::protocol::detail(body);
+        let detail = said.as_ref().map(|text| format!(": {text}"));
+        let detail = detail.unwrap_or_default();
         let (kind, advice) = match status.as_u16() {
             // The service is well and its store full: trying again, or elsewhere, doesn't help.
             503 if is_full(body) => (ErrorKind::OutOfSpace, ""),
             502..=504 => (ErrorKind::Unavailable, ""),
-            429 => (ErrorKind::QuotaExceeded, ""),
+            // Whoever is over a quota is told so in these words: none of ours, and not where they are from.
+            429 => {
+                let words = said.unwrap_or_else(|| "Triton takes no more for now".to_owned());
+                return Error::new(ErrorKind::QuotaExceeded, self.operation, words)
+                    .with_source(format!("Triton at {} answered 429", self.address));
+            }
             401 | 403 => (ErrorKind::Refused, " (check TRITON_TOKEN on both sides)"),
             400..=499 => (ErrorKind::Refused, ""),
             300..=399 => (

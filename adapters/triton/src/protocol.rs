@@ -10,6 +10,9 @@ use conch_ports::{Document, Page, Paging};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// Most characters of an upstream's own words that are passed on.
+const QUOTED_MAX: usize = 300;
+
 /// What is wrong with an answer, in words.
 pub(crate) type Wrong = String;
 
@@ -154,9 +157,18 @@ impl List {
 pub(crate) fn detail(body: &[u8]) -> Option<String> {
     let object: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
     match object.get("detail").or(object.get("title"))? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Value::String(text) => Some(quoted(text)),
+        other => Some(quoted(&other.to_string())),
     }
+}
+
+/// An upstream's own words as they may stand in ours: bounded, and on one line, for errors become lines
+/// of logs as they are.
+pub(crate) fn quoted(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(QUOTED_MAX)
+        .collect()
 }
 
 /// The stable code of a problem.

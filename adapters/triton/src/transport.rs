@@ -63,10 +63,29 @@ pub(crate) struct Answer<'a> {
     pub(crate) context: Context<'a>,
 }
 
+impl Answer<'_> {
+    /// The answer, unless it says that the service can't do it now. Any other is the call's to read.
+    fn unless_down(self) -> Result<Self, Failure> {
+        if !matches!(self.status.as_u16(), 502..=504) {
+            return Ok(self);
+        }
+        let error = self.context.unexpected(self.status, &self.body);
+        Err(Failure {
+            // A full store is the word of a service that is well, and that goes on reading.
+            alive: error.kind() == ErrorKind::OutOfSpace,
+            error,
+            nothing_sent: false,
+        })
+    }
+}
+
 struct Failure {
     error: Error,
     /// Whether it is certain that Triton saw nothing of the call.
     nothing_sent: bool,
+    /// Whether the address is well all the same. What one caller's own records bring about must not
+    /// close it to all others.
+    alive: bool,
 }
 
 struct Endpoint {
@@ -178,30 +197,19 @@ impl Transport {
             } else {
                 limit
             };
-            match self.exchange(endpoint, context, call, limit).await {
+            let answered = self.exchange(endpoint, context, call, limit).await;
+            let failure = match answered.and_then(Answer::unless_down) {
                 Ok(answer) => {
-                    passage.end(!answer.status.is_server_error());
-                    if matches!(answer.status.as_u16(), 502..=504) {
-                        let failure = Failure {
-                            error: context.unexpected(answer.status, &answer.body),
-                            nothing_sent: false,
-                        };
-                        if goes_on(&failure) {
-                            failed = Some(failure.error);
-                            continue;
-                        }
-                        return Err(Ended::for_good(failure.error));
-                    }
+                    passage.end(true);
                     return Ok(answer);
                 }
-                Err(failure) => {
-                    passage.end(false);
-                    if !goes_on(&failure) {
-                        return Err(Ended::for_good(failure.error));
-                    }
-                    failed = Some(failure.error);
-                }
+                Err(failure) => failure,
+            };
+            passage.end(failure.alive);
+            if !goes_on(&failure) {
+                return Err(Ended::for_good(failure.error));
             }
+            failed = Some(failure.error);
         }
         // Where every address is left alone a second round would only wait: it fails at once.
         let again = failed.is_some();
@@ -223,7 +231,8 @@ impl Transport {
         call: &Call<'_>,
         limit: Duration,
     ) -> Result<Answer<'a>, Failure> {
-        let sent = |error| Failure {
+        let headed = |error: Error| Failure {
+            alive: error.kind() != ErrorKind::Timeout,
             error,
             nothing_sent: false,
         };
@@ -254,22 +263,23 @@ impl Transport {
         let mut response = request.send().await.map_err(|error| Failure {
             nothing_sent: error.is_connect(),
             error: context.no_answer(error),
+            alive: false,
         })?;
         let max = self.settings.response_limit;
         if response
             .content_length()
             .is_some_and(|length| length > max as u64)
         {
-            return Err(sent(context.too_long(max)));
+            return Err(headed(context.too_long(max)));
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| sent(context.cut_off(error)))?
+            .map_err(|error| headed(context.cut_off(error)))?
         {
             if body.len() + chunk.len() > max {
-                return Err(sent(context.too_long(max)));
+                return Err(headed(context.too_long(max)));
             }
             body.extend_from_slice(&chunk);
         }

@@ -142,10 +142,19 @@ async fn reads_are_retried() {
 #[tokio::test]
 async fn a_full_store_is_told_from_a_service_that_is_down() {
     let full = r#"{"status":503,"code":"store-full","detail":"Redis is out of memory"}"#;
-    let stub = Stub::start(move |_| json(503, full)).await;
-    let error = stub.gateway().submit(new_job()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::OutOfSpace);
-    assert!(error.to_string().contains("out of memory"), "{error}");
+    let stub = Stub::start(move |line| match line {
+        "GET /health" => json(200, "{}"),
+        _ => json(503, full),
+    })
+    .await;
+    let gateway = stub.gateway();
+    // Once more than failures would take for the address to be left alone.
+    for _ in 0..6 {
+        let error = gateway.submit(new_job()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
+        assert!(error.to_string().contains("out of memory"), "{error}");
+    }
+    gateway.health().await.expect("reads go on");
 }
 
 #[tokio::test]
@@ -229,6 +238,56 @@ async fn fails_fast_when_down() {
     let error = gateway.job(&j1()).await.unwrap_err();
     assert!(error.to_string().contains("left alone"), "{error}");
     assert_eq!(stub.lines().len(), 8);
+}
+
+/// One caller's big or broken records can be asked for as often as that caller likes.
+#[tokio::test]
+async fn an_address_that_answers_is_never_left_alone() {
+    let announced = || json(200, &" ".repeat(2048));
+    let in_chunks = || {
+        let chunks = [" ".repeat(800), " ".repeat(800)].map(Ok::<_, std::io::Error>);
+        json(200, "").map(|_| Body::from_stream(futures::stream::iter(chunks)))
+    };
+    let broken_off = || {
+        let begun = futures::stream::iter([Ok(" ".repeat(800))]);
+        // The head is written while the rest is waited for.
+        let gone = futures::stream::once(async {
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("gone"))
+        });
+        json(200, "").map(|_| Body::from_stream(futures::StreamExt::chain(begun, gone)))
+    };
+    let rows: Vec<(&str, Answers)> = vec![
+        ("too long, as announced", Box::new(announced)),
+        ("too long, in chunks", Box::new(in_chunks)),
+        ("broken off", Box::new(broken_off)),
+        ("500", Box::new(|| json(500, "{}"))),
+        ("501", Box::new(|| json(501, "{}"))),
+    ];
+    for (name, answer) in rows {
+        let answer = Arc::new(answer);
+        let stub = Stub::start(move |line| match line {
+            "GET /health" => json(200, "{}"),
+            _ => answer(),
+        })
+        .await;
+        let mut settings = settings(&stub.address);
+        settings.response_limit = 1024;
+        settings.breaker_failures = 3;
+        settings.breaker_cool_down = Duration::from_mins(1);
+        let gateway = build(settings);
+        for _ in 0..4 {
+            let error = gateway.job(&j1()).await.expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::BadResponse, "{name}: {error}");
+            if name.starts_with("too long") {
+                assert!(error.message().contains("smaller page_size"), "{error}");
+            }
+        }
+        if let Err(error) = gateway.health().await {
+            panic!("{name}: everybody else gets {error}");
+        }
+        assert_eq!(stub.lines().len(), 5, "{name}: {:?}", stub.lines());
+    }
 }
 
 #[tokio::test]
@@ -352,6 +411,25 @@ async fn speaks_both_dialects() {
 }
 
 #[tokio::test]
+async fn a_quota_is_told_in_triton_s_words_alone() {
+    // A caller gets to see them.
+    for (body, told) in [
+        (
+            r#"{"detail":"7 jobs wait or run: raise MAX_QUEUED_JOBS"}"#,
+            "7 jobs wait or run: raise MAX_QUEUED_JOBS",
+        ),
+        ("<html>", "Triton takes no more for now"),
+    ] {
+        let stub = Stub::start(move |_| json(429, body)).await;
+        let error = stub.gateway().submit(new_job()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        assert_eq!(error.message(), told);
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(&stub.address), "{source}");
+    }
+}
+
+#[tokio::test]
 async fn submissions_are_understood() {
     for (status, body, expected) in [
         (
@@ -395,6 +473,42 @@ async fn submissions_are_understood() {
         assert_eq!((asked.len(), asked[0].0.as_str()), (1, "POST /jobs/"));
         assert_eq!(asked[0].1["idempotency-key"], "key-1");
         assert_eq!(asked[0].1["authorization"], "Bearer s3cret");
+    }
+}
+
+/// Errors become lines of logs as they are.
+#[tokio::test]
+async fn no_word_of_triton_s_begins_a_line_of_its_own() {
+    for (status, body) in [
+        (400, r#"{"detail":"no\n2026-01-01 INFO forged"}"#),
+        (429, r#"{"detail":"no\r\nforged"}"#),
+        (500, r#"{"title":"\u001b[2Jforged\u0085"}"#),
+        (422, r#"{"detail":["\u0085forged"]}"#),
+        (404, r#"{"detail":"no\nforged"}"#),
+        (201, r#"{"id":"j1","status":"no\nforged"}"#),
+        (201, r#"{"id":"no\nforged","status":"pending"}"#),
+    ] {
+        let stub = Stub::start(move |_| json(status, body)).await;
+        let said = match stub.gateway().submit(new_job()).await {
+            Ok(Requested::NotFound(detail)) => detail,
+            other => other.expect_err(body).to_string(),
+        };
+        assert!(!said.contains(char::is_control), "{body}: {said:?}");
+    }
+
+    let long = "x".repeat(5000);
+    for (status, body) in [
+        (404, format!(r#"{{"detail":"{long}"}}"#)),
+        (500, format!(r#"{{"detail":"{long}"}}"#)),
+        (201, format!(r#"{{"id":"j1","status":"{long}"}}"#)),
+        (201, format!(r#""{long}""#)),
+    ] {
+        let stub = Stub::start(move |_| json(status, &body)).await;
+        let said = match stub.gateway().submit(new_job()).await {
+            Ok(Requested::NotFound(detail)) => detail,
+            other => other.expect_err("no job").to_string(),
+        };
+        assert!(said.len() < 450, "{status}: {} bytes", said.len());
     }
 }
 
