@@ -1,8 +1,10 @@
-//! Foreign programs against the real ones: the clients of contract §6 word for word, redis-cli, a
+//! Foreign programs against the real ones: the clients of contract §6 word for word, a browser, redis-cli, a
 //! publisher and a job service of the old days.
 //!
 //! Never a client of our own where the point is that a foreign one works.
 
+#[path = "interop/chromium.rs"]
+mod chromium;
 #[path = "interop/clients.rs"]
 mod clients;
 #[path = "interop/old_publisher.rs"]

@@ -2,50 +2,19 @@
 //! what isn't there, to the byte; streams end with their tokens; tickets open on every API.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conch_harness::conch::Plan;
 use conch_harness::eventually::eventually;
 use conch_harness::foreign::{node, script};
 use conch_harness::http::{Answer, client};
 use conch_harness::raw::{exchange, status};
+use conch_harness::tokens::{guarded, token};
 use conch_harness::{Conch, Persistence, Redis, Stream};
 use reqwest::Method;
-use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::rights::{make_users, url};
-
-const SECRET: &str = "a secret of the tests, long enough";
-
-/// What is added to a plan of an edge API.
-pub(crate) fn guarded(plan: Plan) -> Plan {
-    plan.env("AUTH", "jwt")
-        .env("AUTH_JWT_ALGORITHM", "HS256")
-        .env("AUTH_JWT_SECRET", SECRET)
-        .env("AUTH_JWT_ISSUER", "https://issuer.example")
-        .env("AUTH_JWT_AUDIENCE", "mare")
-        .env("DEMO_CLIENT", "false")
-        .env("RUST_LOG", "debug")
-}
-
-/// A token for those clients that expires in that many seconds.
-pub(crate) fn token(clients: &Value, seconds: i64) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.expect("it is later than 1970").as_secs() as i64;
-    let claims = json!({
-        "iss": "https://issuer.example", "aud": "mare", "sub": clients.to_string(),
-        "exp": now + seconds, "clients": clients, "scope": "jobs:read jobs:write events:read",
-    });
-    let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
-    let head = encode(json!({"alg": "HS256", "typ": "JWT"}).to_string());
-    let message = format!("{head}.{}", encode(claims.to_string()));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-    let sign = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
-    format!("{message}.{sign}")
-}
 
 pub(crate) async fn ask(
     conch: &Conch,

@@ -5,6 +5,7 @@
 //! Nothing here sleeps to let something happen; every wait is for an observable fact and has a bound.
 //! What a test starts ends with it, and on a failure tells what it had to say.
 
+pub mod browser;
 #[path = "../chaos/lib.rs"]
 pub mod chaos;
 pub mod conch;
@@ -20,7 +21,9 @@ pub mod resp;
 pub mod sse;
 pub mod sse_parser;
 pub mod table;
+pub mod tokens;
 
+pub use browser::Browser;
 pub use conch::{Conch, Pair};
 pub use http::Mare;
 pub use process::Process;

@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The demo client, which a fresh system creates as soon as it can.
-async fn demo_client(conch: &Conch) -> String {
+pub(crate) async fn demo_client(conch: &Conch) -> String {
     let url = format!("{}/clients/", conch.triton_url());
     eventually("there is a demo client", async || {
         let clients = Answer::to(client().get(&url)).await.json(200);
