@@ -1,5 +1,11 @@
 //! The settings as operators write them.
 
+use std::num::NonZeroU32;
+
+use conch_domain::EventCap;
+use conch_ports::{Quota, Quotas};
+use conch_services::ingest::ForeignEvents;
+
 use super::*;
 
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
