@@ -30,22 +30,13 @@ use conch_services::{Clock, worker};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Backend, Generator, Settings};
+use crate::config::{self, Backend, Generator, SETTINGS, Settings};
 use crate::demo;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Metrics;
 
 #[cfg(test)]
 mod tests;
-
-/// Variables of ours that a generator's program has no business with.
-const SECRETS: [&str; 5] = [
-    "AUTH_JWT_SECRET",
-    "TRITON_TOKEN",
-    "REDIS_URL",
-    "REDIS_PASSWORD",
-    "CACHE_REDIS_URL",
-];
 
 /// How long a start waits for the store to tell its time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
@@ -310,6 +301,11 @@ async fn start_worker(
     Ok(())
 }
 
+/// Variables of ours that a generator's program has no business with.
+fn secrets() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter(|s| s.secret).map(|s| s.name)
+}
+
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
     Ok(match settings {
         Generator::Builtin { pace } => builtin::Settings { pace }.build(),
@@ -320,7 +316,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
         } => command::Settings {
             timeout,
             output_limit,
-            withheld: SECRETS.map(str::to_owned).to_vec(),
+            withheld: secrets().map(str::to_owned).collect(),
             ..command::Settings::new(command)
         }
         .build()

@@ -329,6 +329,27 @@ fn no_secret_is_shown() {
     }
 }
 
+/// Programs that are started inherit what isn't marked.
+#[test]
+fn what_may_hold_a_secret_is_marked() {
+    let marked = |s: &&Setting| s.secret;
+    let names: Vec<_> = SETTINGS.iter().filter(marked).map(|s| s.name).collect();
+    let secrets = [
+        "TRITON_BASE_URL",
+        "TRITON_TOKEN",
+        "REDIS_URL",
+        "REDIS_PASSWORD",
+        "CACHE_REDIS_URL",
+        "AUTH_JWT_SECRET",
+    ];
+    assert_eq!(names, secrets);
+    for setting in SETTINGS {
+        let telling = ["_URL", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS"];
+        let tells = telling.iter().any(|end| setting.name.ends_with(end));
+        assert!(setting.secret || !tells, "{}", setting.name);
+    }
+}
+
 #[test]
 fn redis_from_its_parts() {
     let url = |env: &[(&str, &str)]| match read(Program::Api, &[], env).expect("valid").backend {
