@@ -10,7 +10,6 @@ use anyhow::Context;
 
 use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
-use conch_http::pages::Hosts;
 use conch_http::serve::{Handle, Router};
 use conch_http::{body, mare, ops, serve, triton};
 use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
@@ -28,10 +27,12 @@ use conch_services::submit::Submit;
 use conch_services::subscription::{self, Subscription};
 use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Backend, Generator, Settings};
+use crate::config::{self, Backend, Generator, SETTINGS, Settings};
 use crate::demo;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Metrics;
@@ -39,14 +40,9 @@ use crate::telemetry::Metrics;
 #[cfg(test)]
 mod tests;
 
-/// Variables of ours that a generator's program has no business with.
-const SECRETS: [&str; 5] = [
-    "AUTH_JWT_SECRET",
-    "TRITON_TOKEN",
-    "REDIS_URL",
-    "REDIS_PASSWORD",
-    "CACHE_REDIS_URL",
-];
+/// The servers that a drain tells apart.
+const MARE: &str = "Mare";
+const TRITON: &str = "Triton";
 
 /// How long a start waits for the store to tell its time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
@@ -114,34 +110,68 @@ pub(crate) struct System {
     supervisor: Supervisor,
 }
 
-/// What the parts of one process share while they are put together.
+/// What the parts of one process share while they are put together. Nothing of it runs or answers
+/// before [`Site::open`]: a program that can't start must not have claimed a job or taken one.
 struct Site {
     shutdown: CancellationToken,
     clock: Clock,
     store_clock: StoreClock,
     ops: ops::Dependencies,
-    server: serve::Settings,
     body: body::Limits,
-    supervisor: Supervisor,
     /// Whoever listens has to come before it runs.
     subscription: Subscription,
+    bound: Vec<Bound>,
+    tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    errands: Vec<BoxFuture<'static, ()>>,
+}
+
+/// An address that is ours, and what will answer there.
+struct Bound {
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
 }
 
 impl Site {
-    async fn serve(
-        &self,
+    async fn bind(
+        &mut self,
         name: &'static str,
         address: SocketAddr,
         router: Router,
-    ) -> anyhow::Result<Handle> {
+    ) -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{name} can't listen on {address}: is something else running there?")
         })?;
-        // Not the shutdown's own token: a server stops accepting only when it is drained.
-        let server = self.server.clone();
-        let handle = server.serve(listener, router, &CancellationToken::new())?;
-        tracing::info!("{name} listens on http://{}", handle.address());
-        Ok(handle)
+        self.bound.push(Bound {
+            name,
+            listener,
+            router,
+        });
+        Ok(())
+    }
+
+    /// Everything is bound and built: serves it and runs it.
+    fn open(
+        self,
+        server: &serve::Settings,
+        supervisor: &Supervisor,
+    ) -> anyhow::Result<Vec<(&'static str, Handle)>> {
+        let mut servers = Vec::new();
+        for bound in self.bound {
+            // Not the shutdown's own token: a server stops accepting only when it is drained.
+            let never = CancellationToken::new();
+            let handle = server.clone().serve(bound.listener, bound.router, &never)?;
+            tracing::info!("{} listens on http://{}", bound.name, handle.address());
+            servers.push((bound.name, handle));
+        }
+        for errand in self.errands {
+            supervisor.spawn_errand(errand);
+        }
+        for (name, task) in self.tasks {
+            supervisor.spawn(name, task);
+        }
+        supervisor.spawn("subscription", self.subscription.run());
+        Ok(servers)
     }
 }
 
@@ -187,31 +217,29 @@ async fn start_on(
             metrics,
             readiness: readiness(supervisor.clone(), Arc::clone(&draining)),
         },
-        server: settings.server,
         body: settings.body,
-        supervisor,
         subscription: subscription::Settings::default().build(stores.bus.subscribe()),
+        bound: Vec::new(),
+        tasks: Vec::new(),
+        errands: Vec::new(),
     };
-    let mut system = System {
+    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
+    site.tasks.push(("clock", keeps_time.boxed()));
+    if let Some(worker) = settings.worker {
+        add_worker(&mut site, stores, worker, settings.drain).await?;
+    }
+    let hub = match settings.mare {
+        Some(mare) => Some(add_mare(&mut site, stores, mare).await?),
+        None => None,
+    };
+    Ok(System {
         shutdown: site.shutdown.clone(),
         draining,
         drain: settings.drain,
-        hub: None,
-        servers: Vec::new(),
-        supervisor: site.supervisor.clone(),
-    };
-    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
-    site.supervisor.spawn("clock", keeps_time);
-    // Triton first: Mare's gateway finds it there.
-    if let Some(worker) = settings.worker {
-        start_worker(&mut site, stores, worker, settings.drain, &mut system).await?;
-    }
-    if let Some(mare) = settings.mare {
-        start_mare(&mut site, stores, mare, &mut system).await?;
-    }
-    site.supervisor
-        .spawn("subscription", site.subscription.run());
-    Ok(system)
+        hub,
+        servers: site.open(&settings.server, &supervisor)?,
+        supervisor,
+    })
 }
 
 fn readiness(
@@ -229,21 +257,21 @@ fn readiness(
     })
 }
 
-async fn start_worker(
+async fn add_worker(
     site: &mut Site,
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
-    system: &mut System,
 ) -> anyhow::Result<()> {
     let clock = &site.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
     if settings.demo_client {
-        site.supervisor.spawn_errand(demo::seed(
+        let seed = demo::seed(
             records.clone(),
             Arc::clone(&stores.catalogue),
             site.shutdown.clone(),
-        ));
+        );
+        site.errands.push(seed.boxed());
     }
     let worker = worker::Settings {
         concurrency: settings.concurrency,
@@ -267,7 +295,7 @@ async fn start_worker(
     });
     if let Some(address) = settings.address {
         let router = triton::Settings {
-            hosts: Hosts::default(),
+            hosts: settings.hosts,
             token: settings.token.map(config::Secret::expose),
             body: site.body,
         }
@@ -287,17 +315,14 @@ async fn start_worker(
             bus: Arc::clone(&stores.bus),
             ops: site.ops.clone(),
         });
-        let handle = site.serve("Triton", address, router).await?;
-        system.servers.push(("Triton", handle));
+        site.bind(TRITON, address, router).await?;
     } else if let Some(address) = settings.ops_address {
         let router = ops::router(site.ops.clone());
-        let handle = site.serve("the worker's /readyz", address, router).await?;
-        system.servers.push(("ops", handle));
+        site.bind("the worker's /readyz", address, router).await?;
     }
-    // Last: a program whose port is taken must not have claimed a job.
     let signals = site.subscription.listener("worker");
     let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
-    site.supervisor.spawn("worker", async move {
+    let work = async move {
         // The store may answer a claim and have failed to tell its time right before: events that are
         // stamped an hour off are missed by who looks for what changed.
         tokio::select! {
@@ -308,8 +333,14 @@ async fn start_worker(
             () = shutdown.cancelled() => {}
         }
         worker.run(signals, shutdown).await;
-    });
+    };
+    site.tasks.push(("worker", work.boxed()));
     Ok(())
+}
+
+/// Variables of ours that a generator's program has no business with.
+fn secrets() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter(|s| s.secret).map(|s| s.name)
 }
 
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
@@ -322,7 +353,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
         } => command::Settings {
             timeout,
             output_limit,
-            withheld: SECRETS.map(str::to_owned).to_vec(),
+            withheld: secrets().map(str::to_owned).collect(),
             ..command::Settings::new(command)
         }
         .build()
@@ -330,12 +361,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
     })
 }
 
-async fn start_mare(
-    site: &mut Site,
-    stores: &Stores,
-    settings: config::Mare,
-    system: &mut System,
-) -> anyhow::Result<()> {
+async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> anyhow::Result<Hub> {
     let gateway = settings.gateway.build().context("TRITON_BASE_URL")?;
     let bus = &stores.bus;
     let reconcile = Reconcile::new(
@@ -371,16 +397,17 @@ async fn start_mare(
         Arc::clone(&site.clock),
         site.shutdown.clone(),
     );
-    site.supervisor.spawn("ingest", ingest);
+    site.tasks.push(("ingest", ingest.boxed()));
     let (watched, shutdown) = (hub.clone(), site.shutdown.clone());
-    site.supervisor.spawn("hub", async move {
+    let watch = async move {
         shutdown.run_until_cancelled(watched.failed()).await;
-    });
+    };
+    site.tasks.push(("hub", watch.boxed()));
     let rate = settings
         .submissions_per_minute
         .map_or_else(SubmissionRate::unlimited, SubmissionRate::per_minute);
     let router = mare::Settings {
-        hosts: Hosts::default(),
+        hosts: settings.hosts,
         auth: settings.auth,
         cors_origins: settings.cors_origins,
         body: site.body,
@@ -399,15 +426,12 @@ async fn start_mare(
     });
     #[cfg(feature = "sabotage")]
     let router = crate::sabotage::plant_http(router);
-    let handle = site.serve("Mare", settings.address, router).await?;
-    system.servers.push(("Mare", handle));
+    site.bind(MARE, settings.address, router).await?;
     if let Some(address) = settings.ops_address {
         let router = ops::router(site.ops.clone());
-        let handle = site.serve("Mare's /metrics", address, router).await?;
-        system.servers.push(("ops", handle));
+        site.bind("Mare's /metrics", address, router).await?;
     }
-    system.hub = Some(hub);
-    Ok(())
+    Ok(hub)
 }
 
 impl System {

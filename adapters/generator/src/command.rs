@@ -4,7 +4,9 @@
 //! The command line is split as a shell splits words, but no shell runs it: no variables, no pipes.
 //! Whoever wants them writes `sh -c '…'`. The program runs in a process group of its own, which is killed
 //! when the program ends, when its time is over and when the future is dropped; what it starts must
-//! stay in that group. Never in here: waiting without a bound, or for a program that doesn't read.
+//! stay in that group. What it says on its stderr, and where it lies, is for the operator: it is in the
+//! source of an error, never in its message. Never in here: waiting without a bound, or for a program
+//! that doesn't read.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 const OPERATION: &str = "template_generator.generate";
-/// How much of the end of stderr an error quotes, in bytes.
+/// How much of the end of stderr an error's source quotes, in bytes; of a fault, in characters.
 const TAIL: usize = 4 * 1024;
 
 /// A command line that can't be run.
@@ -92,13 +94,14 @@ impl TemplateGenerator for External {
         let output = run.unwrap_or_else(|_| {
             hit("generator_timeout_seconds");
             let what = format!("did not end within {} ms and was killed", limit.as_millis());
-            Err(self.error(ErrorKind::Timeout, &what, &complaint))
+            Err(self.error(ErrorKind::Timeout, &what, "", &complaint))
         })?;
-        let bad = |what: &str| self.error(ErrorKind::BadResponse, what, &complaint);
+        let bad = |what: &str, why: &str| self.error(ErrorKind::BadResponse, what, why, &complaint);
         let draft =
-            draft::decode(&output).map_err(|e| bad(&format!("printed no valid template: {e}")))?;
+            draft::decode(&output).map_err(|e| bad("printed no valid template", &e.to_string()))?;
         if (draft.category, draft.target_audience) != (brief.item.category, brief.item.audience) {
-            return Err(bad("printed a template of another category or audience"));
+            let what = "printed a template of another category or audience";
+            return Err(bad(what, ""));
         }
         Ok(draft)
     }
@@ -129,7 +132,7 @@ impl External {
             status
         };
         let outcome = tokio::try_join!(written, printed, complained, ended);
-        let (kind, what) = match outcome {
+        let (kind, what, why) = match outcome {
             Ok(((), output, (), status)) if status.success() => return Ok(output),
             Ok((.., status)) => {
                 // 126 and 127 are a shell's "can't run it"; the others are sysexits' usage, data and
@@ -138,7 +141,7 @@ impl External {
                     Some(64 | 65 | 78 | 126 | 127) => ErrorKind::Refused,
                     _ => ErrorKind::Unavailable,
                 };
-                (kind, format!("failed ({status})"))
+                (kind, format!("failed ({status})"), String::new())
             }
             Err(Stopped::TooLong) => {
                 let limit = self.settings.output_limit;
@@ -146,11 +149,15 @@ impl External {
                 (
                     ErrorKind::BadResponse,
                     format!("printed more than {limit} bytes"),
+                    String::new(),
                 )
             }
-            Err(Stopped::Io(e)) => (ErrorKind::Unavailable, format!("could not be read: {e}")),
+            Err(Stopped::Io(e)) => {
+                let what = "could not be listened to".to_owned();
+                (ErrorKind::Unavailable, what, e.to_string())
+            }
         };
-        Err(self.error(kind, &what, complaint))
+        Err(self.error(kind, &what, &why, complaint))
     }
 
     fn spawn(&self) -> Result<(Child, Group)> {
@@ -171,20 +178,25 @@ impl External {
                 NotFound | PermissionDenied => ErrorKind::Refused,
                 _ => ErrorKind::Unavailable,
             };
-            self.error(kind, &format!("can't be started: {e}"), b"")
-                .with_source(e)
+            self.error(kind, "could not be started", &e.to_string(), b"")
         })?;
         let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         Ok((child, group))
     }
 
-    fn error(&self, kind: ErrorKind, what: &str, complaint: &[u8]) -> Error {
-        let complaint = String::from_utf8_lossy(complaint).replace(char::is_control, " ");
-        let mut message = format!("the generator command `{}` {what}", self.program);
-        if !complaint.trim().is_empty() {
-            message = format!("{message}; it said: {}", complaint.trim());
+    /// `what` it did is for everybody; `why`, and what it complained of, for the operator.
+    fn error(&self, kind: ErrorKind, what: &str, why: &str, complaint: &[u8]) -> Error {
+        let mut source = format!("the command `{}`", self.program);
+        if !why.is_empty() {
+            // A fault may quote what was printed.
+            source = format!("{source}: {}", why.chars().take(TAIL).collect::<String>());
         }
-        Error::new(kind, OPERATION, message)
+        let complaint = String::from_utf8_lossy(complaint);
+        if !complaint.trim().is_empty() {
+            source = format!("{source}; it said: {}", complaint.trim());
+        }
+        Error::new(kind, OPERATION, format!("the generator {what}"))
+            .with_source(source.replace(char::is_control, " "))
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashSet;
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use conch_domain::{Client, Metadata, PLAN, TemplateDraft, Timestamp, ValueProposition};
@@ -157,7 +158,10 @@ fn printed(category: &str) -> String {
     }).to_string()
 }
 
-async fn fails(settings: command::Settings, kind: ErrorKind, words: &str) {
+/// Everybody is `told` the kind of failure; the operator alone knows `cause` as well.
+async fn fails(settings: command::Settings, kind: ErrorKind, told: &str, cause: &str) {
+    let program = settings.command_line.clone();
+    let program = program.split(' ').next().unwrap();
     let error = settings
         .build()
         .unwrap()
@@ -165,7 +169,13 @@ async fn fails(settings: command::Settings, kind: ErrorKind, words: &str) {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(words), "{error}");
+    assert_eq!(error.message(), format!("the generator {told}"));
+    let source = error.source().unwrap().to_string();
+    assert!(
+        source.contains(program) && source.contains(cause),
+        "{source}"
+    );
+    assert!(!source.contains(char::is_control), "{source}");
 }
 
 #[tokio::test]
@@ -199,41 +209,42 @@ async fn a_program_makes_a_template_from_its_request() {
     );
 
     std::fs::write(&answer, printed("comprehensive")).unwrap();
-    fails(program(&script), ErrorKind::BadResponse, "another category").await;
+    let told = "printed a template of another category or audience";
+    fails(program(&script), ErrorKind::BadResponse, told, "").await;
 }
 
 #[tokio::test]
 async fn programs_that_fail_are_told_apart() {
-    fails(
-        program("echo no luck >&2; exit 3"),
-        ErrorKind::Unavailable,
-        "no luck",
-    )
-    .await;
-    fails(program("exit 78"), ErrorKind::Refused, "78").await;
-    fails(program("kill -9 $$"), ErrorKind::Unavailable, "signal").await;
-    fails(program("echo '<html>'"), ErrorKind::BadResponse, "not JSON").await;
-    fails(
-        program("echo '{}'"),
-        ErrorKind::BadResponse,
-        "no valid template",
-    )
-    .await;
-    fails(
-        program("yes"),
-        ErrorKind::BadResponse,
-        "more than 1048576 bytes",
-    )
-    .await;
-    fails(
-        command::Settings::new("/no/such/program"),
-        ErrorKind::Refused,
-        "can't be started",
-    )
-    .await;
+    use ErrorKind::{BadResponse, Refused, Timeout, Unavailable};
+    let no_template = "printed no valid template";
+    let html = "echo '<html>'; echo its words >&2";
+    for (script, kind, told, cause) in [
+        (
+            "echo no luck >&2; exit 3",
+            Unavailable,
+            "failed (exit status: 3)",
+            "it said: no luck",
+        ),
+        ("exit 78", Refused, "failed (exit status: 78)", ""),
+        (
+            "kill -9 $$",
+            Unavailable,
+            "failed (signal: 9 (SIGKILL))",
+            "",
+        ),
+        (html, BadResponse, no_template, "not JSON"),
+        (html, BadResponse, no_template, "its words"),
+        ("echo '{}'", BadResponse, no_template, ""),
+        ("yes", BadResponse, "printed more than 1048576 bytes", ""),
+    ] {
+        fails(program(script), kind, told, cause).await;
+    }
+    let missing = command::Settings::new("/no/such/program");
+    fails(missing, Refused, "could not be started", "No such file").await;
     let mut slow = program("echo still at it >&2; exec sleep 600");
     slow.timeout = Duration::from_millis(300);
-    fails(slow, ErrorKind::Timeout, "still at it").await;
+    let told = "did not end within 300 ms and was killed";
+    fails(slow, Timeout, told, "still at it").await;
     let long = "i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1";
     let error = program(long)
         .build()
@@ -241,7 +252,8 @@ async fn programs_that_fail_are_told_apart() {
         .generate(&brief("A", None, TEXT, 0))
         .await
         .unwrap_err();
-    assert!(error.to_string().len() < 4400 && error.to_string().contains("line 2999"));
+    let source = error.source().unwrap().to_string();
+    assert!(source.len() < 4400 && source.contains("line 2999"));
     for bad in ["", "  ", "sh -c 'open", "''"] {
         assert!(command::Settings::new(bad).build().is_err(), "{bad:?}");
     }
@@ -255,18 +267,21 @@ async fn a_program_has_so_much_time_and_prints_so_much() {
     let mut settings = program("echo 12345");
     settings.output_limit = 6;
     // What it prints is all there, and no template.
-    fails(
-        settings.clone(),
-        ErrorKind::BadResponse,
-        "no valid template",
-    )
-    .await;
+    let told = "printed no valid template";
+    fails(settings.clone(), ErrorKind::BadResponse, told, "").await;
     assert!(!counted.render().contains("conch_limits_hit_total"));
     settings.output_limit = 5;
-    fails(settings, ErrorKind::BadResponse, "more than 5 bytes").await;
+    fails(
+        settings,
+        ErrorKind::BadResponse,
+        "printed more than 5 bytes",
+        "",
+    )
+    .await;
     let mut slow = program("exec sleep 600");
     slow.timeout = Duration::from_millis(100);
-    fails(slow, ErrorKind::Timeout, "100 ms").await;
+    let told = "did not end within 100 ms and was killed";
+    fails(slow, ErrorKind::Timeout, told, "").await;
     for limit in ["generator_output_bytes", "generator_timeout_seconds"] {
         let line = format!("conch_limits_hit_total{{limit=\"{limit}\"}} 1");
         let counted = counted.render();
@@ -278,10 +293,11 @@ async fn a_program_has_so_much_time_and_prints_so_much() {
 async fn what_is_withheld_is_not_handed_down() {
     // Cargo sets it for every test.
     let script = "echo \"<$CARGO_MANIFEST_DIR>\" >&2; exit 1";
-    fails(program(script), ErrorKind::Unavailable, "</").await;
+    let told = "failed (exit status: 1)";
+    fails(program(script), ErrorKind::Unavailable, told, "</").await;
     let mut settings = program(script);
     settings.withheld = vec!["CARGO_MANIFEST_DIR".to_owned()];
-    fails(settings, ErrorKind::Unavailable, "<>").await;
+    fails(settings, ErrorKind::Unavailable, told, "<>").await;
 }
 
 /// Alive and not a zombie that only waits to be reaped.

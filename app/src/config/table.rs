@@ -14,6 +14,8 @@ pub struct Setting {
     pub who: &'static [Program],
     /// What it means.
     pub help: &'static str,
+    /// It is a secret or may hold one: no program that this process starts inherits it.
+    pub secret: bool,
 }
 
 impl Setting {
@@ -38,6 +40,19 @@ const fn setting(
         default,
         who,
         help,
+        secret: false,
+    }
+}
+
+const fn secret(
+    name: &'static str,
+    default: &'static str,
+    who: &'static [Program],
+    help: &'static str,
+) -> Setting {
+    Setting {
+        secret: true,
+        ..setting(name, default, who, help)
     }
 }
 
@@ -61,13 +76,13 @@ pub const SETTINGS: &[Setting] = &[
         WORKER,
         "where a worker without HTTP serves /livez, /readyz and /metrics",
     ),
-    setting(
+    secret(
         "TRITON_BASE_URL",
         "http://127.0.0.1:8000",
         API,
         "where the gateway finds Triton; several, comma-separated, are tried in turn",
     ),
-    setting(
+    secret(
         "TRITON_TOKEN",
         "",
         ALL,
@@ -91,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
         ALL,
         "`memory` or `redis`",
     ),
-    setting(
+    secret(
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
         ALL,
@@ -105,7 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("REDIS_PORT", "", ALL, "Redis' port, likewise"),
     setting("REDIS_DB", "", ALL, "Redis' database number, likewise"),
-    setting("REDIS_PASSWORD", "", ALL, "Redis' password, likewise"),
+    secret("REDIS_PASSWORD", "", ALL, "Redis' password, likewise"),
     setting(
         "REDIS_TIMEOUT_SECONDS",
         "2",
@@ -124,7 +139,7 @@ pub const SETTINGS: &[Setting] = &[
         ALL,
         "the longest pause between two tries to subscribe again, before jitter",
     ),
-    setting(
+    secret(
         "CACHE_REDIS_URL",
         "the bus's Redis",
         ALL,
@@ -208,6 +223,12 @@ pub const SETTINGS: &[Setting] = &[
         "loopback origins, any port",
         API,
         "comma-separated origins whose pages may read the answers",
+    ),
+    setting(
+        "ALLOWED_HOSTS",
+        "",
+        ALL,
+        "where no credentials are asked for: further hosts, comma-separated, by which a listener on a loopback address may be asked for; `*`: any",
     ),
     setting(
         "FOREIGN_EVENTS",
@@ -311,7 +332,7 @@ pub const SETTINGS: &[Setting] = &[
         API,
         "how tokens are signed: `HS256`, `RS256`, `ES256` or `EdDSA`; no other is taken",
     ),
-    setting(
+    secret(
         "AUTH_JWT_SECRET",
         "",
         API,

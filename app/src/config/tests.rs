@@ -1,5 +1,11 @@
 //! The settings as operators write them.
 
+use std::num::NonZeroU32;
+
+use conch_domain::EventCap;
+use conch_ports::{Quota, Quotas};
+use conch_services::ingest::ForeignEvents;
+
 use super::*;
 
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
@@ -320,6 +326,27 @@ fn no_secret_is_shown() {
     for program in [Program::Api, Program::Worker] {
         let shown = format!("{:?}", read(program, &[], &env).expect("valid"));
         assert!(!shown.contains("hunter"), "{shown}");
+    }
+}
+
+/// Programs that are started inherit what isn't marked.
+#[test]
+fn what_may_hold_a_secret_is_marked() {
+    let marked = |s: &&Setting| s.secret;
+    let names: Vec<_> = SETTINGS.iter().filter(marked).map(|s| s.name).collect();
+    let secrets = [
+        "TRITON_BASE_URL",
+        "TRITON_TOKEN",
+        "REDIS_URL",
+        "REDIS_PASSWORD",
+        "CACHE_REDIS_URL",
+        "AUTH_JWT_SECRET",
+    ];
+    assert_eq!(names, secrets);
+    for setting in SETTINGS {
+        let telling = ["_URL", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS"];
+        let tells = telling.iter().any(|end| setting.name.ends_with(end));
+        assert!(setting.secret || !tells, "{}", setting.name);
     }
 }
 

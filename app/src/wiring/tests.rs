@@ -19,34 +19,12 @@ struct Victim {
 
 impl Victim {
     async fn start() -> Self {
-        install_tls();
-        let env = [
-            ("MARE_API_ADDR", "127.0.0.1:0"),
-            ("TRITON_API_ADDR", "127.0.0.1:0"),
-            ("TRITON_BASE_URL", "http://127.0.0.1:1"),
-            ("LEASE_SECONDS", "1"),
-            ("POSITION_CHECK_SECONDS", "1"),
-        ];
-        let flags = config::command(clap::Command::new("test"), Program::AllInOne);
-        let source = Source::read(
-            Program::AllInOne,
-            &flags.get_matches_from(["test"]),
-            env.map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        let mut settings = Settings::new(Program::AllInOne, &source).expect("good settings");
+        let mut settings = settings(&[]);
         if let Some(worker) = &mut settings.worker {
             // Nobody but what is to be hurt asks for the time.
             worker.demo_client = false;
         }
         let memory = conch_memory::Settings::default().build();
-        let stores = Stores {
-            bus: memory.bus(),
-            cache: memory.cache(),
-            queue: memory.queue(),
-            catalogue: memory.catalogue(),
-            tickets: memory.tickets(),
-            commit_caches: true,
-        };
         let clock_is_broken = Arc::new(AtomicBool::new(false));
         let clock: Clock = {
             let (time, broken) = (system_clock(), Arc::clone(&clock_is_broken));
@@ -55,14 +33,90 @@ impl Victim {
                 time()
             })
         };
-        let metrics: Metrics = Arc::new(String::new);
-        let system = start_on(&stores, clock, settings, metrics).await;
+        let system = start_on(&stores(&memory), clock, settings, no_metrics()).await;
         Self {
             system: system.expect("free ports"),
             faults: memory.faults(),
             clock_is_broken,
         }
     }
+}
+
+fn stores(memory: &conch_memory::Memory) -> Stores {
+    Stores {
+        bus: memory.bus(),
+        cache: memory.cache(),
+        queue: memory.queue(),
+        catalogue: memory.catalogue(),
+        tickets: memory.tickets(),
+        commit_caches: true,
+    }
+}
+
+/// Everything in one process, on free ports unless they are named.
+fn settings(env: &[(&str, &str)]) -> Settings {
+    install_tls();
+    let usual = [
+        ("MARE_API_ADDR", "127.0.0.1:0"),
+        ("TRITON_API_ADDR", "127.0.0.1:0"),
+        ("TRITON_BASE_URL", "http://127.0.0.1:1"),
+        ("LEASE_SECONDS", "1"),
+        ("POSITION_CHECK_SECONDS", "1"),
+    ];
+    let flags = config::command(clap::Command::new("test"), Program::AllInOne);
+    let source = Source::read(
+        Program::AllInOne,
+        &flags.get_matches_from(["test"]),
+        // The last of one name counts.
+        usual
+            .iter()
+            .chain(env)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    Settings::new(Program::AllInOne, &source).expect("good settings")
+}
+
+fn no_metrics() -> Metrics {
+    Arc::new(String::new)
+}
+
+/// What was called on the store, by whoever runs, once all that can run has run.
+async fn calls_of(memory: &conch_memory::Memory, operation: &str) -> u64 {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    memory.faults().calls(operation)
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("it is bound");
+    let taken = taken.to_string();
+    let memory = conch_memory::Settings::default().build();
+    let start = async |env: &[(&str, &str)]| {
+        start_on(
+            &stores(&memory),
+            system_clock(),
+            settings(env),
+            no_metrics(),
+        )
+        .await
+    };
+    for name in ["MARE_API_ADDR", "MARE_OPS_ADDR"] {
+        let error = start(&[(name, &taken)]).await.err().expect("it is taken");
+        let error = format!("{error:#}");
+        assert!(error.contains("Mare") && error.contains(&taken), "{error}");
+        for operation in ["job_queue.claim", "catalogue.clients"] {
+            assert_eq!(calls_of(&memory, operation).await, 0, "{operation}");
+        }
+    }
+    // So these are what a program does that has started.
+    let system = start(&[]).await.expect("free ports");
+    for operation in ["job_queue.claim", "catalogue.clients"] {
+        assert_ne!(calls_of(&memory, operation).await, 0, "{operation}");
+    }
+    assert!(system.drain().await);
 }
 
 /// The answers of all listeners to `GET /readyz`, heads included.

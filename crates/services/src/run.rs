@@ -2,6 +2,7 @@
 //!
 //! Never in here: how a step is written down; that is `running`'s.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use conch_domain::{
@@ -76,8 +77,12 @@ impl RunningJob {
                 attempt: self.hold.lease().attempt,
             };
             let made = match self.generate(&brief).await? {
-                Made::Draft(draft) => self.store(&brief, *draft).await?,
-                Made::Nothing(error) => Err(error),
+                Made::Draft(draft) => {
+                    let stored = self.store(&brief, *draft).await?;
+                    // What is wrong with the store is nothing for the job's watchers.
+                    stored.map_err(|error| ("the template could not be stored".to_owned(), error))
+                }
+                Made::Nothing(error) => Err((error.message().to_owned(), error)),
                 Made::Interrupted(end) => return Ok(end),
             };
             match made {
@@ -87,11 +92,12 @@ impl RunningJob {
                     self.append(event, QueueEffect::Keep).await?;
                     self.say_progress().await?;
                 }
-                Err(error) => {
-                    last_error = error.to_string();
+                Err((told, error)) => {
+                    let cause = error.source().map(ToString::to_string);
+                    tracing::warn!(job.id = %self.job.id, template.index = index, %error, cause, "template failed");
+                    last_error = told;
                     // As much as the event tells of it: a generator may say much.
                     clip(&mut last_error);
-                    tracing::warn!(job.id = %self.job.id, template.index = index, error = last_error, "template failed");
                     let event = EventKind::TemplateFailed {
                         template_index: index,
                         total_templates: TOTAL,

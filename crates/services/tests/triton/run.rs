@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{JobStatus, PLAN};
+use conch_memory::When;
+use conch_ports::ErrorKind;
 use tokio::time::Instant;
 
-use crate::system::{Call, Generator, PACE, System, count, field, settings, story};
+use crate::system::{
+    Call, FOR_THE_OPERATOR, Generator, PACE, System, count, field, settings, story,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_job_tells_each_step_once_and_in_order() {
@@ -108,12 +112,7 @@ async fn a_failing_template_does_not_fail_its_job() {
     assert_eq!(log.job.template_count, 5);
     assert_eq!(field(&log, "template_failed", "template_index"), [2, 5]);
     let errors = field(&log, "template_failed", "error_message");
-    assert!(
-        errors[0]
-            .as_str()
-            .unwrap()
-            .contains("no idea for template 2")
-    );
+    assert_eq!(errors[0], "no idea for template 2");
     assert_eq!(field(&log, "progress", "progress"), [14, 28, 42, 57, 71]);
 }
 
@@ -139,13 +138,30 @@ async fn a_job_without_templates_is_tried_again_and_then_fails() {
     };
     assert_eq!(after_retry(1), "progress 2");
     assert_eq!(after_retry(2), "progress 3");
-    assert!(
-        log.job
-            .error_message
-            .as_ref()
-            .unwrap()
-            .contains("no idea for template 7")
+    let told = log.job.error_message.as_deref();
+    let why = "no template could be made: no idea for template 7";
+    assert_eq!(told, Some(why));
+    for entry in &log.entries {
+        let line = String::from_utf8_lossy(&entry.line);
+        assert!(!line.contains(FOR_THE_OPERATOR), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_s_trouble_is_not_told_to_those_who_watch_the_job() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next(
+        "catalogue.put_template",
+        1,
+        ErrorKind::Refused,
+        When::Before,
     );
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let log = system.ended(&system.submitted().await).await;
+    let errors = field(&log, "template_failed", "error_message");
+    assert_eq!(errors, ["the template could not be stored"]);
+    assert_eq!(log.job.template_count, 6);
 }
 
 #[tokio::test(start_paused = true)]

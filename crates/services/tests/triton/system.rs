@@ -36,6 +36,9 @@ pub(crate) enum Call {
 /// A template, or in words why there is none.
 type Makes = Box<dyn Fn(&Brief) -> std::result::Result<TemplateDraft, String> + Send + Sync>;
 
+/// The source of every error of a [`Generator`].
+pub(crate) const FOR_THE_OPERATOR: &str = "s3cret of /srv/generator";
+
 pub(crate) struct Generator {
     makes: Makes,
     calls: Mutex<Vec<Call>>,
@@ -96,6 +99,7 @@ impl TemplateGenerator for Generator {
                 "template_generator.generate",
                 message,
             )
+            .with_source(FOR_THE_OPERATOR)
         })
     }
 }
