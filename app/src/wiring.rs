@@ -363,7 +363,8 @@ async fn start_mare(
         site.subscription.listener("ingest"),
         Listeners {
             hub: hub.clone(),
-            cache_results: (!stores.commit_caches).then(|| lookup.clone()),
+            lookup: lookup.clone(),
+            cache_results: !stores.commit_caches,
         },
         settings.foreign_events,
         Arc::clone(&site.clock),

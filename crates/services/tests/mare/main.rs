@@ -4,6 +4,7 @@
 mod access;
 #[path = "../support/counters.rs"]
 mod counters;
+mod forged;
 mod hub;
 mod ingest;
 mod introduction;
