@@ -391,7 +391,8 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
         site.subscription.listener("ingest"),
         Listeners {
             hub: hub.clone(),
-            cache_results: (!stores.commit_caches).then(|| lookup.clone()),
+            lookup: lookup.clone(),
+            cache_results: !stores.commit_caches,
         },
         settings.foreign_events,
         Arc::clone(&site.clock),

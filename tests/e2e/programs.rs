@@ -4,6 +4,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use conch_harness::conch::{Plan, program};
+use conch_harness::http::{Answer, Mare};
+use reqwest::Method;
 
 fn run(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command: Command = program(name);
@@ -41,6 +43,37 @@ async fn a_fresh_system_says_what_to_try() {
         "{printed}"
     );
     assert!(printed.contains("generate-templates"), "{printed}");
+}
+
+/// Nobody brings credentials here: a browser on this machine is inside of the only wall.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_elsewhere_are_kept_out_of_a_listener_without_credentials() {
+    let conch = Plan::all_in_one()
+        .env("ALLOWED_HOSTS", "conch.example")
+        .start()
+        .await;
+    let (mare, triton) = (conch.mare(), Mare::on(conch.triton_port()));
+    let client = mare.new_client("Fabrikam Health").await;
+    let submit = format!("/v1/triton/clients/{client}/generate-templates");
+    let as_page = |mare: &Mare, path: &str, name: &str, value: &str| {
+        Answer::to(mare.request(Method::POST, path).header(name, value))
+    };
+    let evil = "https://evil.example";
+    let answer = as_page(&mare, &submit, "origin", evil).await;
+    answer.expect_problem(403, "forbidden");
+    let answer = as_page(&triton, "/jobs", "origin", "http://localhost:3000").await;
+    answer.expect_problem(403, "forbidden");
+    for listener in [&mare, &triton] {
+        let answer = as_page(listener, "/clients", "host", "rebind.example:16000").await;
+        answer.expect_problem(403, "forbidden");
+    }
+    let allowed = [
+        ("origin", "http://localhost:3000"),
+        ("host", "conch.example"),
+    ];
+    for (name, value) in allowed {
+        as_page(&mare, &submit, name, value).await.json(202);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

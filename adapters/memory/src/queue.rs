@@ -204,11 +204,17 @@ impl Store {
         self.sweep(now);
         let id = &lease.job_id;
         let data = &mut self.data;
-        if data.logs.get(id, now).is_some()
+        let log = data.logs.get(id, now);
+        // Of a job of ours a foreign program has nothing to say.
+        let forged = job.own && log.is_some_and(|log| !log.own);
+        if (log.is_some() && !forged)
             || data.queue.entry(id).is_some()
             || data.jobs.contains(id, now)
         {
             return false;
+        }
+        if forged {
+            data.forget_foreign(id);
         }
         let counted = lease.attempt.saturating_sub(1);
         data.queue

@@ -137,6 +137,14 @@ impl Data {
         list.insert(job_id.clone(), (), until);
     }
 
+    /// Takes the log of a job that is not our own away, with the result that its end left.
+    pub(crate) fn forget_foreign(&mut self, job_id: &JobId) {
+        self.logs.remove(job_id);
+        self.unfinished_foreign.remove(job_id);
+        self.ended_foreign.remove(job_id);
+        self.results.remove(job_id);
+    }
+
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             logs: Expiring::default(),

@@ -139,7 +139,11 @@ impl JobQueue for Redis {
             .key(self.keys.ready())
             .key(self.keys.leases())
             .key(&record.key)
-            .key(self.keys.retention());
+            .key(self.keys.retention())
+            .key(self.keys.seen(&job.id))
+            .key(self.keys.result(&job.id))
+            .key(self.keys.unfinished_foreign())
+            .key(self.keys.ended_foreign());
         call.arg(lease.job_id.as_str())
             .arg(lease.token.as_str())
             .arg("restored")

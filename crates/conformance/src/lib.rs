@@ -101,6 +101,7 @@ macro_rules! with_laws {
                 attempts_count_up
                 quotas_refuse_before_anything_changes
                 restore_only_from_nothing
+                restore_outdoes_foreign_logs
             ]
             catalogue [
                 reads_what_was_written

@@ -80,6 +80,10 @@ pub enum Submitted {
 /// - **restore_only_from_nothing**: `restore` MUST succeed only if the store knows nothing of the
 ///   job: no log, no queue entry, no record. It then holds the lease again, for `duration`, and the
 ///   record.
+/// - **restore_outdoes_foreign_logs**: a log that is not an own job's MUST NOT keep `restore` from
+///   giving back a job of our own, whether it has ended or not. It MUST be gone in the same step, with
+///   the result that its end left on the same backend and its share of the quota: what was announced
+///   of the job before it was put back was not ours to believe.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
     /// Accepts a new job.
@@ -122,6 +126,7 @@ pub trait JobQueue: Send + Sync {
     async fn next_due(&self) -> Result<Option<Duration>>;
 
     /// Puts back what a store that lost everything has forgotten of a job that still runs here.
+    /// Only for who held that lease: no store can check it any more.
     ///
     /// # Errors
     /// When the store is out of reach.

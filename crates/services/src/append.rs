@@ -102,7 +102,8 @@ impl Appender {
     /// - it is gone: a new epoch begins over `job`'s state, unless anybody may append this: a job that
     ///   nobody holds would have a log then, and nobody to end it;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
-    ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log;
+    ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log, and
+    ///   takes nothing of it over if it is a foreign one;
     /// - the store says that it may have lost events: a new epoch over the log's state replaces it.
     ///
     /// Cancel-safe: dropped, the event was appended or not; `job` is then as it was or an older fold.
@@ -252,7 +253,7 @@ fn refold(job: &mut Job, log: Option<Job>, holds: bool, doubtful: bool) -> Place
         );
         let known = Job::restore(JobRecord {
             // Somebody may have asked for the end of what the store made of the job.
-            cancel_requested: job.cancel_requested || log.cancel_requested,
+            cancel_requested: job.cancel_requested || (log.own && log.cancel_requested),
             ..(**job).clone()
         });
         return Place::anew(&known, Some(log.position));

@@ -53,17 +53,31 @@ pub enum ForeignEvents {
 pub struct Listeners {
     /// Watched jobs are read again.
     pub hub: Hub,
+    /// Finished jobs that it keeps are doubted.
+    pub lookup: Lookup,
     /// Set where the result cache is not the log's own store: the results of jobs that end are then
     /// put there by a lookup.
-    pub cache_results: Option<Lookup>,
+    pub cache_results: bool,
 }
 
 impl Listeners {
+    /// Something may have been appended.
+    fn hint(&self, job_id: &JobId, sequence: Option<u64>) {
+        self.lookup.hint(job_id);
+        self.hub.hint(job_id, sequence);
+    }
+
+    fn lapsed(&self) {
+        self.lookup.lapsed();
+        self.hub.lapsed();
+    }
+
     /// `ended` may be forged: it only makes somebody look.
     async fn tell(&self, job_id: &JobId, sequence: Option<u64>, ended: bool) {
-        self.hub.hint(job_id, sequence);
-        if let (true, Some(lookup)) = (ended, &self.cache_results)
-            && let Err(error) = lookup.job(job_id).await
+        self.hint(job_id, sequence);
+        if ended
+            && self.cache_results
+            && let Err(error) = self.lookup.cache_result(job_id).await
         {
             tracing::warn!(job.id = %job_id, %error, "the result could not be cached");
         }
@@ -133,7 +147,7 @@ pub async fn run(
             signal = signals.next() => signal,
         };
         match signal {
-            Some(Signal::Lapsed) => listeners.hub.lapsed(),
+            Some(Signal::Lapsed) => listeners.lapsed(),
             Some(Signal::Message(bytes)) => {
                 let Some(incoming) = read(&bytes, &clock) else {
                     continue;
@@ -141,9 +155,8 @@ pub async fn run(
                 let job_id = incoming.event.job_id.clone();
                 let numbered = incoming.is_numbered();
                 if numbered {
-                    listeners.hub.hint(&job_id, incoming.sequence);
-                    let uncached = listeners.cache_results.is_some();
-                    if !(uncached && incoming.event.kind.is_terminal()) {
+                    listeners.hint(&job_id, incoming.sequence);
+                    if !(listeners.cache_results && incoming.event.kind.is_terminal()) {
                         continue;
                     }
                 } else {

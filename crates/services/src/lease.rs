@@ -107,8 +107,12 @@ impl Hold {
 
     /// After the store refused the lease: if it has forgotten the whole job, puts it back. True: the
     /// lease is held. Cancel-safe: asking again goes on where this left off.
+    ///
+    /// A log that isn't ours stands only where the job was forgotten, and somebody spoke of it before
+    /// us: whatever it says, an end included, is no word about our job.
     pub(crate) async fn recover(&self) -> Result<bool> {
-        if self.bus.read(&self.lease.job_id, 0, 0).await?.is_some() {
+        let log = self.bus.read(&self.lease.job_id, 0, 0).await?;
+        if log.is_some_and(|log| log.job.own) {
             return Ok(false);
         }
         self.forgotten.store(true, Ordering::Relaxed);

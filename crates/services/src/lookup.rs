@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,18 +77,29 @@ struct Inner {
     /// Jobs whose log shows no end, and when Triton was asked for it last.
     asked: Cache<JobId, Instant>,
     ask_again_after: Duration,
-    /// Results never change, so this process need not ask for one twice.
-    local: Cache<JobId, Bytes, Weigh>,
+    /// Results never change, so this process need not ask for one twice. But an end may have been
+    /// forged while the store had forgotten whose job it was, and the job's worker then outdoes it.
+    local: Cache<JobId, Kept, Weigh>,
+    /// How often announcements may have been lost, that of another end among them.
+    lapses: AtomicU64,
     /// Questions under way.
     flights: Mutex<HashMap<JobId, Shared<BoxFuture<'static, Answer>>>>,
+}
+
+/// A result in this process.
+#[derive(Clone)]
+struct Kept {
+    result: Bytes,
+    /// After how many lapses it was asked for.
+    lapses: u64,
 }
 
 #[derive(Clone)]
 struct Weigh;
 
-impl Weighter<JobId, Bytes> for Weigh {
-    fn weight(&self, job_id: &JobId, result: &Bytes) -> u64 {
-        (job_id.as_str().len() + result.len()) as u64 + ENTRY_OVERHEAD
+impl Weighter<JobId, Kept> for Weigh {
+    fn weight(&self, job_id: &JobId, kept: &Kept) -> u64 {
+        (job_id.as_str().len() + kept.result.len()) as u64 + ENTRY_OVERHEAD
     }
 }
 
@@ -113,6 +125,7 @@ impl Settings {
             asked: Cache::new(MAX_ASKED),
             ask_again_after: self.ask_again_after,
             local: Cache::with_weighter(kept, self.local_bytes, Weigh),
+            lapses: AtomicU64::new(0),
             flights: Mutex::new(HashMap::new()),
         }))
     }
@@ -124,9 +137,12 @@ impl Lookup {
     /// # Errors
     /// When neither cache nor log has it and Triton can't be asked.
     pub async fn job(&self, job_id: &JobId) -> Answer {
-        if let Some(result) = self.0.local.get(job_id) {
-            return Ok(Some(result));
-        }
+        let doubted = match self.0.local.get(job_id) {
+            Some(kept) if kept.lapses == self.0.lapses.load(Ordering::Acquire) => {
+                return Ok(Some(kept.result));
+            }
+            doubted => doubted,
+        };
         let flight = {
             let mut flights = self.0.flights.lock();
             if let Some(flight) = flights.get(job_id) {
@@ -148,7 +164,37 @@ impl Lookup {
                 flight
             }
         };
-        flight.await
+        match (flight.await, doubted) {
+            // Nobody knows better.
+            (Ok(None) | Err(_), Some(kept)) => Ok(Some(kept.result)),
+            (answer, _) => answer,
+        }
+    }
+
+    /// Something was appended to the job's log: it hasn't ended, or may have ended otherwise than this
+    /// process knows.
+    pub fn hint(&self, job_id: &JobId) {
+        self.0.local.remove(job_id);
+    }
+
+    /// Announcements may have been lost: what this process knows is asked for once more, and believed
+    /// where nobody knows better.
+    pub fn lapsed(&self) {
+        self.0.lapses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Puts the job's result where all find it, if its log has an end. What is there may be that of
+    /// an end that was outdone.
+    ///
+    /// # Errors
+    /// When the log, or for a job without one Triton, is out of reach.
+    pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Arc<Error>> {
+        match self.0.bus.read(job_id, 0, 0).await? {
+            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job).await),
+            Some(_) => {}
+            None => drop(self.job(job_id).await?),
+        }
+        Ok(())
     }
 
     /// As [`Lookup::job`], for who may see these clients' jobs. Cancel-safe.
@@ -250,9 +296,10 @@ fn defect(panic: tokio::task::JoinError) -> Error {
 
 impl Inner {
     async fn find(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
+        let lapses = self.lapses.load(Ordering::Acquire);
         if let Some(result) = self.cached(job_id).await {
             tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
-            self.local.insert(job_id.clone(), result.clone());
+            self.keep_here(job_id, result.clone(), lapses);
             return Ok(Some(result));
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
@@ -332,11 +379,16 @@ impl Inner {
         }
     }
 
+    fn keep_here(&self, job_id: &JobId, result: Bytes, lapses: u64) {
+        self.local.insert(job_id.clone(), Kept { result, lapses });
+    }
+
     /// Encodes the job, and caches it if it has ended.
     async fn keep(&self, job: &Job) -> Bytes {
         let bytes = job::encode(job);
         if job.status.is_terminal() {
-            self.local.insert(job.id.clone(), bytes.clone());
+            let lapses = self.lapses.load(Ordering::Acquire);
+            self.keep_here(&job.id, bytes.clone(), lapses);
             if let Err(error) = self.cache.put(&job.id, bytes.clone()).await {
                 tracing::debug!(job.id = %job.id, %error, "result not cached");
             }

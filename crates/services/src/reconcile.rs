@@ -74,10 +74,11 @@ impl Reconcile {
     pub async fn derive(&self, told: &Job) -> Result<Asked, Error> {
         let known = self.bus.read(&told.id, 0, 0).await?.map(|log| log.job);
         // Of our own jobs nobody knows more than their logs, and the edge never writes to one. Nor does
-        // it begin one for a job that goes on: its worker puts the log back, or whoever takes the job
-        // over, and neither could tell a log of the edge's from one that the store has kept.
+        // it begin one for a job that goes on, or lend its word to what a forger began: its worker puts
+        // the log back, or whoever takes the job over, and neither could tell a log of the edge's from
+        // one that the store has kept.
         let goes_on = told.own && !told.status.is_terminal();
-        if known.as_ref().is_some_and(|job| job.own) || (known.is_none() && goes_on) {
+        if goes_on || known.as_ref().is_some_and(|job| job.own) {
             return Ok(Asked::Nothing);
         }
         let mut asked = Asked::Nothing;

@@ -228,7 +228,8 @@ impl RunningJob {
 
     async fn is_cancel_requested(&self) -> bool {
         match self.context.deps.bus.read(&self.job.id, 0, 0).await {
-            Ok(log) => log.is_some_and(|log| log.job.cancel_requested),
+            // What a foreign log says was not asked of us.
+            Ok(log) => log.is_some_and(|log| log.job.own && log.job.cancel_requested),
             // The next renewal asks again.
             Err(_) => false,
         }

@@ -37,9 +37,11 @@ impl Context {
         job.not_before((self.deps.clock)())
     }
 
-    /// The job's fold; from its record where the log is gone.
+    /// The job's fold; from its record where the log is gone, or where a foreign program's stands in
+    /// its place: what is in the queue is ours.
     pub(crate) async fn fold(&self, lease: &Lease) -> Result<Job> {
-        if let Some(log) = self.deps.bus.read(&lease.job_id, 0, 0).await? {
+        let log = self.deps.bus.read(&lease.job_id, 0, 0).await?;
+        if let Some(log) = log.filter(|log| log.job.own) {
             return Ok(log.job);
         }
         tracing::warn!(job.id = %lease.job_id, "the job is in the queue and has no log");
@@ -153,6 +155,13 @@ impl RunningJob {
         }
     }
 
+    /// Whether the log under the job's id is none of ours.
+    async fn is_foreign(&self) -> Result<bool, Stop> {
+        let bus = &self.context.deps.bus;
+        let log = self.ask(|| bus.read(&self.job.id, 0, 0)).await?;
+        Ok(log.is_some_and(|log| !log.job.own))
+    }
+
     /// Appends an event of this attempt, for as long as the lease may still be ours.
     pub(crate) async fn append(
         &mut self,
@@ -181,6 +190,8 @@ impl RunningJob {
                     return Ok(());
                 }
                 Outcome::Fenced | Outcome::NoLog => self.recover().await?,
+                // Or somebody spoke of it while the store had forgotten whose it is.
+                Outcome::Ended if self.is_foreign().await? => self.recover().await?,
                 Outcome::Ended => return Err(Stop::Ended),
                 Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
                 Outcome::Illegal(illegal) => {

@@ -388,6 +388,11 @@ impl JobQueue for Broken {
     }
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        if self.is(Fault::RestoreRespectsForeignLogs)
+            && self.bus.read(&job.id, 0, 0).await?.is_some()
+        {
+            return Ok(false);
+        }
         let restored = self.queue.restore(lease, job, duration).await?;
         Ok(restored || self.is(Fault::RestoreAlways))
     }

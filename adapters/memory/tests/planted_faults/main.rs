@@ -49,6 +49,7 @@ enum Fault {
     RenewAnything,
     AttemptsStay,
     RestoreAlways,
+    RestoreRespectsForeignLogs,
     IgnoreQuotas,
     WriteBeforeTheQuota,
     ForgetKeys,
@@ -242,6 +243,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::RestoreAlways,
         "job_queue::restore_only_from_nothing",
         "it waits here",
+    ),
+    (
+        Fault::RestoreRespectsForeignLogs,
+        "job_queue::restore_outdoes_foreign_logs",
+        "kept it from its worker",
     ),
     (
         Fault::IgnoreQuotas,

@@ -1,21 +1,35 @@
--- The lease and the record of a job of which Redis knows nothing.
--- KEYS: log, state, entry, ready, leases, record, retention index, then the record's indexes.
+-- The lease and the record of a job of which Redis knows nothing but, at most, what a foreign program
+-- announced: that goes, with the result that its end left.
+-- KEYS: log, state, entry, ready, leases, record, retention index, event ids, result, the lists of
+-- unfinished and of ended foreign logs, then the record's indexes.
 -- ARGV: job, token, worker, attempts that counted, duration, own, then the record.
 -- Answers 1 or 0.
 
 local log, state, entry, ready, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id = ARGV[1]
+local own = ARGV[6] == '1'
 local at = now()
+expect(state, 'hash')
 expect(leases, 'zset')
-local record = record_from(KEYS[6], KEYS[7], 8, 7)
+expect(KEYS[10], 'zset')
+expect(KEYS[11], 'zset')
+local record = record_from(KEYS[6], KEYS[7], 12, 7)
 expect_record(record)
-local known = redis.call('EXISTS', log, state, entry, KEYS[6])
-if known > 0 or redis.call('ZSCORE', ready, id) or redis.call('ZSCORE', leases, id) then
+local forged = own and redis.call('HGET', state, 'own') == '0'
+if redis.call('EXISTS', entry, KEYS[6]) > 0
+  or not forged and redis.call('EXISTS', log, state) > 0
+  or redis.call('ZSCORE', ready, id) or redis.call('ZSCORE', leases, id) then
   return 0
 end
+-- First of all, for Redis refuses it when it is out of memory: what is taken away then stays.
 redis.call('HSET', entry, 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[4])
 enlist(leases, at + tonumber(ARGV[5]), id)
-if ARGV[6] == '1' then
+if forged then
+  redis.call('DEL', log, state, KEYS[8], KEYS[9])
+  redis.call('ZREM', KEYS[10], id)
+  redis.call('ZREM', KEYS[11], id)
+end
+if own then
   put_record(record, at)
 end
 return 1

@@ -88,8 +88,9 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 gone = left(shared, topic) => if gone { return },
                 () = topic.revived.notified() => {}
                 () = topic.outdone.notified() => outdone = true,
-                // Streams that name no jobs may not have heard how this one ended.
-                () = topic.hint.notified() => if topic.is_announced() {
+                // Streams that name no jobs may not have heard how this one ended; and what nobody of
+                // ours ended may have been forged, while the store had forgotten whose job it was.
+                () = topic.hint.notified() => if topic.is_announced() || topic.is_foreign_end() {
                     look_again(shared, topic).await;
                 },
             }

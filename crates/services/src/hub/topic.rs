@@ -277,6 +277,13 @@ impl Topic {
         self.state.lock().job.as_ref().is_some_and(|job| job.own)
     }
 
+    /// Whether it ended, and the end stands in a log that isn't our own Triton's.
+    pub(super) fn is_foreign_end(&self) -> bool {
+        let state = self.state.lock();
+        let foreign = state.job.as_ref().is_some_and(|job| !job.own);
+        foreign && matches!(state.phase, Phase::Ended(_))
+    }
+
     /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
     /// again, on a topic of its own time.
     pub(super) fn is_broken_off(&self) -> bool {

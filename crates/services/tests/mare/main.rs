@@ -6,6 +6,7 @@ mod access;
 #[path = "../support/counters.rs"]
 mod counters;
 mod crowd;
+mod forged;
 mod hub;
 mod ingest;
 mod introduction;

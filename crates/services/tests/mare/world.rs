@@ -51,6 +51,19 @@ pub(crate) fn clock() -> Clock {
     })
 }
 
+fn lookup_in(memory: &Memory, triton: &Arc<ScriptedTriton>, reconcile: Reconcile) -> Lookup {
+    lookup::Settings {
+        local_bytes: 1 << 20,
+        ask_again_after: POSITION_CHECK,
+    }
+    .build(lookup::Dependencies {
+        cache: memory.cache(),
+        bus: memory.bus(),
+        gateway: triton.clone(),
+        reconcile,
+    })
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with(conch_memory::Settings::default(), Settings::default())
@@ -82,22 +95,14 @@ impl World {
             Arc::clone(&clock),
             shutdown.clone(),
         );
-        let lookup = lookup::Settings {
-            local_bytes: 1 << 20,
-            ask_again_after: POSITION_CHECK,
-        }
-        .build(lookup::Dependencies {
-            cache: memory.cache(),
-            bus: memory.bus(),
-            gateway: triton.clone(),
-            reconcile,
-        });
+        let lookup = lookup_in(&memory, &triton, reconcile);
         let ingest = tokio::spawn(ingest::run(
             memory.bus(),
             memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
-                cache_results: None,
+                lookup: lookup.clone(),
+                cache_results: false,
             },
             foreign,
             Arc::clone(&clock),
@@ -115,6 +120,14 @@ impl World {
         }
     }
 
+    fn reconcile(&self) -> Reconcile {
+        Reconcile::new(
+            self.memory.bus(),
+            self.triton.clone(),
+            Arc::clone(&self.clock),
+        )
+    }
+
     /// The hub of a second process on the same store, with an ear of its own.
     pub(crate) fn another_instance(&self) -> Hub {
         let memory = &self.memory;
@@ -124,7 +137,8 @@ impl World {
             memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
-                cache_results: None,
+                lookup: lookup_in(memory, &self.triton, self.reconcile()),
+                cache_results: false,
             },
             accept(),
             clock(),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use conch_domain::JobStatus;
+use conch_conformance::build::{self, Script};
+use conch_domain::{EventKind, Job, JobId, JobStatus};
 use conch_memory::When;
-use conch_ports::{ErrorKind, Signal};
+use conch_ports::{Commit, ErrorKind, Fence, JobFilter, Paging, Published, Signal};
 use futures::StreamExt;
 use tokio::task::JoinError;
 
@@ -161,6 +162,199 @@ async fn a_store_that_forgot_everything_gets_a_new_epoch_and_an_end() {
         assert_eq!(generator.calls().len(), 14, "nothing was made twice");
         assert_eq!(system.memory.queue().expired(10).await.unwrap(), []);
     }
+}
+
+/// What a forger says of a job first, and whether it is taken.
+async fn forged(system: &System, id: &JobId, kind: EventKind) -> Published {
+    let unborn = Job::unborn(id.clone(), build::epoch(), false);
+    let commit = Commit {
+        fence: Fence::Foreign,
+        announce: false,
+        ..Script::of(unborn).then(kind)
+    };
+    system.memory.bus().publish(commit).await.unwrap()
+}
+
+fn lies(now: conch_domain::Timestamp) -> [EventKind; 4] {
+    let completed_at = now;
+    [
+        EventKind::Started { started_at: now },
+        EventKind::CancelRequested { reason: None },
+        EventKind::Failed {
+            error_message: "forged".to_owned(),
+            generation_duration_ms: None,
+            completed_at,
+        },
+        EventKind::Completed {
+            template_ids: vec!["forged".parse().unwrap()],
+            template_count: 1,
+            generation_duration_ms: None,
+            completed_at,
+        },
+    ]
+}
+
+/// Wherever the worker is when it learns of it: before a template is stored, at an append, at a
+/// renewal, with its answer lost.
+#[tokio::test(start_paused = true)]
+async fn a_worker_outdoes_what_was_forged_of_its_job_while_the_store_had_forgotten_it() {
+    for (lie, (hidden, done)) in (0..4).flat_map(|lie| {
+        let moments = [(0, 0), (0, 3), (1, 3), (0, 6), (1, 6)];
+        moments.into_iter().map(move |moment| (lie, moment))
+    }) {
+        let system = System::new().await;
+        let faults = system.memory.faults();
+        let generator = Generator::reliable();
+        let _worker = system.worker(settings("a"), &generator);
+        let id = system.submitted().await;
+        let before = system
+            .until(&id, |job| {
+                job.started_at.is_some() && job.template_count == done
+            })
+            .await;
+        faults.fail_next("job_queue.restore", hidden, ErrorKind::Timeout, When::After);
+        faults.wipe();
+        let lie = lies((system.clock)())[lie].clone();
+        let answer = forged(&system, &id, lie.clone()).await;
+        assert_eq!(answer, Published::Appended, "the store knows no better");
+        let log = system
+            .until(&id, |job| job.own && job.status.is_terminal())
+            .await;
+        assert_eq!(log.job.status, JobStatus::Completed, "{lie:?}");
+        assert!(!log.job.cancel_requested);
+        assert_eq!(log.job.attempt, 1);
+        assert_eq!(log.job.template_count, 7);
+        assert_ne!(epoch(&log), epoch(&before));
+        assert_eq!(generator.calls().len(), 14, "nothing was made twice");
+        let cached = system.memory.cache().get(&id).await.unwrap();
+        assert_eq!(cached, Some(conch_wire::job::encode(&log.job)));
+        let all = Paging {
+            page: 1,
+            page_size: 10,
+        };
+        let catalogue = system.memory.catalogue();
+        let jobs = catalogue.jobs(&JobFilter::default(), all).await.unwrap();
+        assert_eq!(jobs.items, [log.job], "Triton's own list");
+    }
+}
+
+/// Lets time pass until the operation is called once more.
+async fn called(system: &System, operation: &str) {
+    let faults = system.memory.faults();
+    let before = faults.calls(operation);
+    while faults.calls(operation) == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_end_that_meets_an_append_is_no_end() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 3).await;
+    // The template is stored; what tells of it is tried again in a moment.
+    faults.fail_next("event_bus.publish", 1, ErrorKind::Unavailable, When::Before);
+    called(&system, "event_bus.publish").await;
+    faults.wipe();
+    let [.., end] = lies((system.clock)());
+    assert_eq!(forged(&system, &id, end).await, Published::Appended);
+    let log = system
+        .until(&id, |job| job.own && job.status.is_terminal())
+        .await;
+    assert_eq!(log.job.template_count, 7);
+    assert_eq!(log.job.attempt, 1);
+}
+
+/// All that is left to say of a job whose worker knows nothing of it yet is that it was lost; but that is
+/// its worker's to say.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_forged_between_its_claim_and_its_first_look_is_still_ours() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    faults.fail_next("event_bus.read", 1, ErrorKind::Unavailable, When::Before);
+    let id = system.submitted().await;
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    called(&system, "event_bus.read").await;
+    faults.wipe();
+    let [started, ..] = lies((system.clock)());
+    assert_eq!(forged(&system, &id, started).await, Published::Appended);
+    let log = system
+        .until(&id, |job| job.own && job.status.is_terminal())
+        .await;
+    assert_eq!(
+        log.job.error_message.as_deref(),
+        Some("the job's records were lost")
+    );
+}
+
+/// Whatever got in beside the lease, a worker takes nothing of it over.
+#[tokio::test(start_paused = true)]
+async fn a_worker_goes_on_with_its_own_story_over_a_foreign_one() {
+    let system = System::new().await;
+    let faults = system.memory.faults();
+    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    // It is put back before the next template is, and its worker learns of that in a moment.
+    faults.fail_next("job_queue.restore", 1, ErrorKind::Timeout, When::After);
+    faults.wipe();
+    called(&system, "job_queue.restore").await;
+    let unborn = Job::unborn(id.clone(), build::epoch(), false);
+    let [_, cancel, ..] = lies((system.clock)());
+    let derived = Script::of(unborn).then(cancel);
+    let answer = system.memory.bus().publish(derived).await.unwrap();
+    assert_eq!(answer, Published::Appended);
+    let log = system
+        .until(&id, |job| job.own && job.status.is_terminal())
+        .await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    assert!(!log.job.cancel_requested);
+}
+
+/// Once the job is back, no forger is let in.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_put_back_takes_no_forged_event() {
+    let system = System::new().await;
+    let mut often = settings("a");
+    often.lease = PACE / 2;
+    let _worker = system.worker(often, &Generator::reliable());
+    let id = system.submitted().await;
+    let before = system.until(&id, |job| job.template_count == 3).await;
+    system.memory.faults().wipe();
+    let [.., end] = lies((system.clock)());
+    assert_eq!(forged(&system, &id, end.clone()).await, Published::Appended);
+    let anew = system
+        .until(&id, |job| {
+            job.own && job.position.epoch != before.job.position.epoch
+        })
+        .await;
+    assert_eq!(
+        anew.job.template_count, 3,
+        "before the next template is made"
+    );
+    assert_eq!(system.memory.cache().get(&id).await.unwrap(), None);
+    assert_eq!(forged(&system, &id, end).await, Published::Fenced);
+    assert_eq!(system.ended(&id).await.job.template_count, 7);
+}
+
+/// Nobody of ours held the job: what is announced of it is all that there is, and stays.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_log_is_left_to_whoever_announced_it() {
+    let system = System::new().await;
+    let worker = system.worker(settings("a"), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 3).await;
+    worker.kill();
+    system.memory.faults().wipe();
+    let [started, ..] = lies((system.clock)());
+    forged(&system, &id, started).await;
+    let foreign = system.job(&id).await;
+    let _second = system.worker(settings("b"), &Generator::reliable());
+    tokio::time::sleep(60 * PACE).await;
+    assert_eq!(system.job(&id).await, foreign);
+    assert_eq!(system.memory.catalogue().job(&id).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,7 +143,8 @@ impl World {
             signals,
             Listeners {
                 hub: hub.clone(),
-                cache_results: None,
+                lookup: lookup.clone(),
+                cache_results: false,
             },
             ForeignEvents::Accept {
                 max_bytes: 64 * 1024,
