@@ -21,3 +21,5 @@ mod programs;
 mod rights;
 #[path = "e2e/stream.rs"]
 mod stream;
+#[path = "e2e/tokens.rs"]
+mod tokens;

@@ -13,3 +13,5 @@ mod old_publisher;
 mod python_triton;
 #[path = "interop/redis_cli.rs"]
 mod redis_cli;
+#[path = "e2e/tokens.rs"]
+mod tokens;

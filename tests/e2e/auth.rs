@@ -9,12 +9,12 @@ use conch_harness::eventually::eventually;
 use conch_harness::foreign::{node, script};
 use conch_harness::http::{Answer, client};
 use conch_harness::raw::{exchange, status};
-use conch_harness::tokens::{guarded, token};
 use conch_harness::{Conch, Persistence, Redis, Stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rights::{make_users, url};
+use crate::tokens::{guarded, token};
 
 pub(crate) async fn ask(
     conch: &Conch,

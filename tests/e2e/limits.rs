@@ -7,13 +7,13 @@ use conch_harness::conch::Plan;
 use conch_harness::eventually::eventually;
 use conch_harness::http::{Answer, client};
 use conch_harness::sse::assert_whole;
-use conch_harness::tokens::{guarded, token};
 use conch_harness::{Conch, port};
 use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::auth::{ask, new_client, read_until, submit, watch_as};
+use crate::tokens::{guarded, token};
 
 /// A guarded system whose counters are served apart, and where.
 async fn counted(plan: Plan) -> (Conch, String) {

@@ -21,7 +21,6 @@ pub mod resp;
 pub mod sse;
 pub mod sse_parser;
 pub mod table;
-pub mod tokens;
 
 pub use browser::Browser;
 pub use conch::{Conch, Pair};

@@ -4,12 +4,12 @@
 use conch_harness::conch::Plan;
 use conch_harness::http::Answer;
 use conch_harness::sse::assert_whole;
-use conch_harness::tokens::{guarded, token};
 use conch_harness::{Browser, Conch, Event, Persistence, Redis};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::clients::demo_client;
+use crate::tokens::{guarded, token};
 
 fn is(said: &Value, what: &str) -> bool {
     said["what"] == what

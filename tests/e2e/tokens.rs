@@ -1,18 +1,19 @@
 //! An edge that wants to know who asks, and the tokens that it takes.
+//!
+//! Not in the harness, which the chaos program is built from: signing is for tests alone.
 
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conch_harness::conch::Plan;
 use ring::hmac;
 use serde_json::{Value, json};
-
-use crate::conch::Plan;
 
 const SECRET: &str = "a secret of the tests, long enough";
 
 /// What is added to a plan of an edge API.
-pub fn guarded(plan: Plan) -> Plan {
+pub(crate) fn guarded(plan: Plan) -> Plan {
     plan.env("AUTH", "jwt")
         .env("AUTH_JWT_ALGORITHM", "HS256")
         .env("AUTH_JWT_SECRET", SECRET)
@@ -23,10 +24,7 @@ pub fn guarded(plan: Plan) -> Plan {
 }
 
 /// A token for those clients that expires in that many seconds; it counts for five more.
-///
-/// # Panics
-/// Before 1970.
-pub fn token(clients: &Value, seconds: i64) -> String {
+pub(crate) fn token(clients: &Value, seconds: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.expect("it is later than 1970").as_secs() as i64;
     let claims = json!({
