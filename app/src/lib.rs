@@ -8,6 +8,7 @@ mod demo;
 pub mod sabotage;
 mod shutdown;
 mod supervisor;
+mod system;
 mod telemetry;
 mod wiring;
 
@@ -17,7 +18,7 @@ use clap::{ArgMatches, Command};
 use tokio_util::sync::CancellationToken;
 
 use config::{Program, Settings, Source};
-use wiring::System;
+use system::System;
 
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;

@@ -4,6 +4,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use conch_harness::conch::{Plan, program};
+use conch_harness::eventually::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 fn run(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command: Command = program(name);
@@ -32,7 +35,7 @@ fn each_program_tells_its_version_and_its_settings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_system_says_what_to_try() {
     let conch = Plan::all_in_one().start().await;
-    let printed = conch_harness::eventually::eventually("it is announced", async || {
+    let printed = eventually("it is announced", async || {
         Some(conch.printed()).filter(|p| p.contains("curl -N"))
     })
     .await;
@@ -78,4 +81,35 @@ async fn a_drain_ends_open_streams_within_its_limit() {
         before.elapsed()
     );
     while stream.next_event().await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_is_answered_while_everything_drains() {
+    let mut conch = Plan::all_in_one().start().await;
+    let client_id = conch.mare().new_client("Fabrikam Health").await;
+    let mare = ("127.0.0.1", conch.mare_port());
+    let body = r#"{"content": "We cut readmissions by 18% within a year."}"#;
+    let head = format!(
+        "POST /v1/triton/clients/{client_id}/value-propositions HTTP/1.1\r\nhost: x\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut request = TcpStream::connect(mare).await.expect("it listens");
+    request.write_all(head.as_bytes()).await.expect("it reads");
+    let mut go_on = [0; 25];
+    request.read_exact(&mut go_on).await.expect("it answers");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    conch.ask_to_stop();
+    eventually("Mare takes no more connections", async || {
+        TcpStream::connect(mare).await.err()
+    })
+    .await;
+    request.write_all(body.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    let answered = request.read_to_string(&mut answer).await;
+    answered.expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    eventually("it has ended", async || Some(()).filter(|()| !conch.runs())).await;
+    conch.stop();
 }
