@@ -28,6 +28,8 @@ const EXIT_SOFTWARE: u8 = 70;
 /// Runs a program from its command line to its end. `announce` is told the settings once everything
 /// is up.
 pub fn main(program: Program, flags: &ArgMatches, announce: fn(&Settings)) -> ExitCode {
+    // Checking the settings of the gateway needs it already.
+    install_tls();
     let source = Source::read(
         program,
         flags,
@@ -71,7 +73,6 @@ fn run(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -84,14 +85,10 @@ fn run(
     })
 }
 
-/// One TLS implementation for all clients; an error only says that one was chosen before.
+/// One TLS implementation for all clients.
 fn install_tls() {
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        tracing::debug!("a TLS provider was installed already");
-    }
+    // An error only says that one was chosen before.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// Waits for a reason to end, drains, and says how it went.

@@ -32,6 +32,27 @@ fn each_program_tells_its_version_and_its_settings() {
     }
 }
 
+/// Its one line on standard error.
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn what_cannot_work_stops_a_program_before_it_binds() {
+    let env = [
+        ("TRITON_BASE_URL", "http://ann:s3cret@127.0.0.1:8000"),
+        ("TRITON_TOKEN", "s3cret"),
+    ];
+    for (name, arguments) in [("conch", &["run"][..]), ("conch-api", &[])] {
+        let said = refused(&run(name, arguments, &env));
+        assert!(said.starts_with("TRITON_BASE_URL "), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_system_says_what_to_try() {
     let conch = Plan::all_in_one().start().await;

@@ -9,6 +9,7 @@ use conch_services::ingest::ForeignEvents;
 use super::*;
 
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
+    crate::install_tls();
     Settings::new(program, &source(program, flags, env))
 }
 
@@ -75,6 +76,12 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
             "TRITON_BASE_URL",
             "http://triton:8000",
             "TRITON_TOKEN",
+        ),
+        (
+            Program::Api,
+            "TRITON_BASE_URL",
+            "http://ann:secret@triton:8000",
+            "TRITON_BASE_URL",
         ),
         (Program::Api, "TRITON_TOKEN", "se cret", "TRITON_TOKEN"),
         (Program::Api, "REDIS_PORT", "99999", "REDIS_PORT"),
@@ -152,6 +159,25 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
         assert!(error.starts_with(named), "{name}={value}: {error}");
         assert!(!error.contains("secret"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_token_and_credentials_in_the_address_contradict_each_other() {
+    let base = |base| ("TRITON_BASE_URL", base);
+    let token = ("TRITON_TOKEN", "secret");
+    let local = base("http://ann:secret@127.0.0.1:8000");
+    let remote = base("http://ann:secret@triton:8000");
+    for env in [&[local, token][..], &[remote, token], &[remote]] {
+        for program in [Program::Api, Program::AllInOne] {
+            let error = read(program, &[], env).expect_err("it can't work");
+            let error = error.to_string();
+            assert!(error.starts_with("TRITON_BASE_URL "), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+    for env in [&[local][..], &[base("http://triton:8000"), token]] {
+        read(Program::Api, &[], env).expect("it works");
     }
 }
 
@@ -552,6 +578,7 @@ fn odd_variables_are_pointed_out() {
         assert!(warnings.contains(part), "{part} in {warnings}");
     }
     assert_eq!(source.warnings.len(), 2, "{warnings}");
+    crate::install_tls();
     assert!(Settings::new(Program::Worker, &source).is_ok());
 }
 
