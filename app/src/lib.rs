@@ -30,28 +30,27 @@ const EXIT_SOFTWARE: u8 = 70;
 pub fn main(program: Program, flags: &ArgMatches, announce: fn(&Settings)) -> ExitCode {
     // Checking the settings of the gateway needs it already.
     install_tls();
-    let source = Source::read(
-        program,
-        flags,
-        std::env::vars_os().filter_map(|(name, value)| {
-            // What isn't Unicode can't be a setting of ours.
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }),
-    );
-    let settings = match Settings::new(program, &source) {
-        Ok(settings) => settings,
+    let (settings, warnings) = match read(program, flags) {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    match run(settings, &source.warnings, announce) {
+    match run(settings, &warnings, announce) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The settings, and what is odd about them.
+fn read(program: Program, flags: &ArgMatches) -> Result<(Settings, Vec<String>), config::Error> {
+    let source = Source::read(program, flags, std::env::vars_os())?;
+    let settings = Settings::new(program, &source)?;
+    Ok((settings, source.warnings))
 }
 
 /// The command line of a program that has no subcommands.

@@ -1,5 +1,7 @@
 //! The programs as an operator starts and ends them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,19 @@ fn what_cannot_work_stops_a_program_before_it_binds() {
         let said = refused(&run(name, arguments, &env));
         assert!(said.starts_with("TRITON_BASE_URL "), "{said}");
         assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_text_stops_a_program() {
+    let no_text = OsStr::from_bytes(b"jwt\xff");
+    for (name, arguments) in [("conch", &["run"][..]), ("conch-api", &[])] {
+        let mut command = program(name);
+        // If it is passed over, the address stops the program all the same.
+        command.args(arguments).env("AUTH", no_text);
+        command.env("MARE_API_ADDR", "0.0.0.0:0");
+        let said = refused(&command.output().expect("it can be started"));
+        assert!(said.starts_with("AUTH "), "{said}");
     }
 }
 

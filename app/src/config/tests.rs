@@ -1,6 +1,8 @@
 //! The settings as operators write them.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt;
 
 use conch_domain::EventCap;
 use conch_ports::{Quota, Quotas};
@@ -17,8 +19,8 @@ fn source(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Source {
     let matches = command(Command::new("test"), program)
         .try_get_matches_from(std::iter::once(&"test").chain(flags))
         .expect("the flags exist");
-    let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    Source::read(program, &matches, env)
+    let env = env.iter().map(|(n, v)| (n.into(), v.into()));
+    Source::read(program, &matches, env).expect("all of it is text")
 }
 
 #[test]
@@ -556,6 +558,27 @@ fn every_quota_has_its_setting() {
         let row = SETTINGS.iter().find(|s| s.name == quota.setting());
         assert!(row.is_some(), "{quota:?}");
     }
+}
+
+#[test]
+fn a_setting_that_is_no_text_is_not_as_good_as_unset() {
+    let read = |program, flags: &[&str], name: &str| {
+        let matches = command(Command::new("test"), program)
+            .get_matches_from(std::iter::once(&"test").chain(flags));
+        let odd = OsString::from_vec(b"secret\xff".to_vec());
+        Source::read(program, &matches, [(name.into(), odd)])
+    };
+    for setting in SETTINGS {
+        for program in setting.who {
+            let error = read(*program, &[], setting.name).expect_err(setting.name);
+            let said = format!("{} must be UTF-8 text", setting.name);
+            assert_eq!(error.to_string(), said);
+        }
+    }
+    // Somebody else's, another program's, and one that a flag stands in for.
+    assert!(read(Program::Api, &[], "HOME").is_ok());
+    assert!(read(Program::Worker, &[], "AUTH").is_ok());
+    assert!(read(Program::Api, &["--auth=off"], "AUTH").is_ok());
 }
 
 #[test]
