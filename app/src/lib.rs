@@ -8,6 +8,7 @@ mod demo;
 pub mod sabotage;
 mod shutdown;
 mod supervisor;
+mod system;
 mod telemetry;
 mod wiring;
 
@@ -17,7 +18,7 @@ use clap::{ArgMatches, Command};
 use tokio_util::sync::CancellationToken;
 
 use config::{Program, Settings, Source};
-use wiring::System;
+use system::System;
 
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;
@@ -27,28 +28,29 @@ const EXIT_SOFTWARE: u8 = 70;
 /// Runs a program from its command line to its end. `announce` is told the settings once everything
 /// is up.
 pub fn main(program: Program, flags: &ArgMatches, announce: fn(&Settings)) -> ExitCode {
-    let source = Source::read(
-        program,
-        flags,
-        std::env::vars_os().filter_map(|(name, value)| {
-            // What isn't Unicode can't be a setting of ours.
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }),
-    );
-    let settings = match Settings::new(program, &source) {
-        Ok(settings) => settings,
+    // Checking the settings of the gateway needs it already.
+    install_tls();
+    let (settings, warnings) = match read(program, flags) {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    match run(settings, &source.warnings, announce) {
+    match run(settings, &warnings, announce) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The settings, and what is odd about them.
+fn read(program: Program, flags: &ArgMatches) -> Result<(Settings, Vec<String>), config::Error> {
+    let source = Source::read(program, flags, std::env::vars_os())?;
+    let settings = Settings::new(program, &source)?;
+    Ok((settings, source.warnings))
 }
 
 /// The command line of a program that has no subcommands.
@@ -70,7 +72,6 @@ fn run(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -83,14 +84,10 @@ fn run(
     })
 }
 
-/// One TLS implementation for all clients; an error only says that one was chosen before.
+/// One TLS implementation for all clients.
 fn install_tls() {
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        tracing::debug!("a TLS provider was installed already");
-    }
+    // An error only says that one was chosen before.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// Waits for a reason to end, drains, and says how it went.

@@ -1,7 +1,5 @@
-//! Which part gets which other part. The only place that knows every backend, and the only `match`
-//! on one.
+//! Which part gets which other part, and the only `match` on a backend; `config` has read its settings.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,8 +8,7 @@ use anyhow::Context;
 
 use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
-use conch_http::serve::{Handle, Router};
-use conch_http::{body, mare, ops, serve, triton};
+use conch_http::{mare, ops, triton};
 use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
 use conch_services::access::Access;
 use conch_services::cancel::Cancel;
@@ -24,25 +21,23 @@ use conch_services::records::Records;
 use conch_services::store_clock::StoreClock;
 use conch_services::submissions::SubmissionRate;
 use conch_services::submit::Submit;
-use conch_services::subscription::{self, Subscription};
+use conch_services::subscription;
 use conch_services::tickets::Tickets;
 use conch_services::{Clock, worker};
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Backend, Generator, SETTINGS, Settings};
 use crate::demo;
 use crate::supervisor::Supervisor;
+use crate::system::{MARE, System, TRITON};
 use crate::telemetry::Metrics;
 
+mod site;
 #[cfg(test)]
 mod tests;
 
-/// The servers that a drain tells apart.
-const MARE: &str = "Mare";
-const TRITON: &str = "Triton";
+use site::Site;
 
 /// How long a start waits for the store to tell its time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
@@ -98,81 +93,6 @@ fn system_clock() -> Clock {
             .unwrap_or(Duration::ZERO);
         Timestamp::from_micros(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
     })
-}
-
-/// A system that runs.
-pub(crate) struct System {
-    shutdown: CancellationToken,
-    draining: Arc<AtomicBool>,
-    drain: Duration,
-    hub: Option<Hub>,
-    servers: Vec<(&'static str, Handle)>,
-    supervisor: Supervisor,
-}
-
-/// What the parts of one process share while they are put together. Nothing of it runs or answers
-/// before [`Site::open`]: a program that can't start must not have claimed a job or taken one.
-struct Site {
-    shutdown: CancellationToken,
-    clock: Clock,
-    store_clock: StoreClock,
-    ops: ops::Dependencies,
-    body: body::Limits,
-    /// Whoever listens has to come before it runs.
-    subscription: Subscription,
-    bound: Vec<Bound>,
-    tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
-    errands: Vec<BoxFuture<'static, ()>>,
-}
-
-/// An address that is ours, and what will answer there.
-struct Bound {
-    name: &'static str,
-    listener: TcpListener,
-    router: Router,
-}
-
-impl Site {
-    async fn bind(
-        &mut self,
-        name: &'static str,
-        address: SocketAddr,
-        router: Router,
-    ) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("{name} can't listen on {address}: is something else running there?")
-        })?;
-        self.bound.push(Bound {
-            name,
-            listener,
-            router,
-        });
-        Ok(())
-    }
-
-    /// Everything is bound and built: serves it and runs it.
-    fn open(
-        self,
-        server: &serve::Settings,
-        supervisor: &Supervisor,
-    ) -> anyhow::Result<Vec<(&'static str, Handle)>> {
-        let mut servers = Vec::new();
-        for bound in self.bound {
-            // Not the shutdown's own token: a server stops accepting only when it is drained.
-            let never = CancellationToken::new();
-            let handle = server.clone().serve(bound.listener, bound.router, &never)?;
-            tracing::info!("{} listens on http://{}", bound.name, handle.address());
-            servers.push((bound.name, handle));
-        }
-        for errand in self.errands {
-            supervisor.spawn_errand(errand);
-        }
-        for (name, task) in self.tasks {
-            supervisor.spawn(name, task);
-        }
-        supervisor.spawn("subscription", self.subscription.run());
-        Ok(servers)
-    }
 }
 
 /// Builds and starts everything that the settings ask for.
@@ -433,42 +353,4 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
         site.bind("Mare's /metrics", address, router).await?;
     }
     Ok(hub)
-}
-
-impl System {
-    /// Waits until a task ended that the process can't do without. Cancel-safe.
-    pub(crate) async fn failed(&self) {
-        self.supervisor.failed().await;
-    }
-
-    /// Ends everything within the drain time: not ready any more, streams told to come back, requests
-    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
-    pub(crate) async fn drain(self) -> bool {
-        self.draining.store(true, Ordering::Release);
-        let deadline = tokio::time::Instant::now() + self.drain;
-        self.shutdown.cancel();
-        let servers = async {
-            futures::future::join_all(self.servers.iter().map(|(name, server)| async move {
-                let cut = server.drain(self.drain).await;
-                if cut > 0 {
-                    tracing::warn!("{name} cut {cut} connections that would not end");
-                }
-            }))
-            .await;
-        };
-        let tasks = async {
-            self.supervisor.stopped().await;
-            if let Some(hub) = &self.hub {
-                hub.stopped().await;
-            }
-        };
-        let all = async { tokio::join!(servers, tasks) };
-        if tokio::time::timeout_at(deadline + Duration::from_millis(200), all)
-            .await
-            .is_err()
-        {
-            tracing::warn!("the drain took longer than DRAIN_SECONDS: ending anyway");
-        }
-        self.supervisor.failure().is_none()
-    }
 }

@@ -124,6 +124,11 @@ impl Settings {
         })
     }
 
+    /// Whether an address has a user or a password in it.
+    pub fn has_credentials(&self) -> bool {
+        self.addresses.iter().any(has_credentials)
+    }
+
     /// The gateway. Connects to nothing yet.
     ///
     /// # Errors
@@ -146,7 +151,7 @@ impl Settings {
                 "tries, breaker failures and response limit must be at least 1",
             ));
         }
-        if self.token.is_some() && self.addresses.iter().any(has_credentials) {
+        if self.token.is_some() && self.has_credentials() {
             return Err(Invalid::new(
                 "an address has credentials and a token is set: use one of the two",
             ));

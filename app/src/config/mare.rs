@@ -78,6 +78,13 @@ pub(super) fn read(
         gateway.breaker_cool_down,
         seconds,
     )?;
+    if !gateway.is_loopback() && gateway.has_credentials() {
+        return Err(Error::new(
+            "TRITON_BASE_URL",
+            "may hold a user or a password only where it is a loopback address: elsewhere \
+             TRITON_TOKEN is what Triton asks for",
+        ));
+    }
     if !gateway.is_loopback() && token.is_none() {
         return Err(Error::new(
             "TRITON_TOKEN",
@@ -88,6 +95,11 @@ pub(super) fn read(
         let token = conch_triton::Token::parse(token).map_err(|e| Error::new("TRITON_TOKEN", e))?;
         gateway.token = Some(token);
     }
+    // Building connects to nothing: it is how the adapter checks what it is given.
+    gateway
+        .clone()
+        .build()
+        .map_err(|e| Error::new("TRITON_BASE_URL", e))?;
     let accept = ForeignEvents::Accept {
         max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
             number(t, 1024, MAX_EVENT_BYTES as u64)

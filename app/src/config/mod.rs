@@ -165,6 +165,9 @@ impl Settings {
     ///
     /// # Errors
     /// The first setting that can't work.
+    ///
+    /// # Panics
+    /// When no TLS implementation is installed: the gateway to Triton is built to check it.
     pub fn new(program: Program, source: &Source) -> Result<Self, Error> {
         let history_limit = source.parse("HISTORY_LIMIT", 100, |t| number(t, 1, 10_000))? as usize;
         let token = source.text("TRITON_TOKEN").map(str::to_owned);

@@ -4,6 +4,7 @@
 //! names: those are passed over, with a warning.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt::Display;
 
 use clap::{Arg, ArgMatches, Command};
@@ -46,24 +47,37 @@ pub(super) fn flags(command: Command, program: Program) -> Command {
 
 impl Source {
     /// Reads what is set. `environment` is all of it, so that odd names can be pointed out.
+    ///
+    /// # Errors
+    /// When a setting is no text. As good as unset it would be AUTH that is off.
     pub fn read(
         program: Program,
         flags: &ArgMatches,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Self {
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Error> {
         let mut source = Self::default();
         let mut injected = Vec::new();
+        let mut no_text = Vec::new();
         for (name, value) in environment {
+            // No setting has a name that is no text.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            let value = value.into_string();
             let known = SETTINGS.iter().find(|s| s.name == name);
             match known {
-                Some(setting) if name == "REDIS_PORT" && value.contains("://") => {
+                Some(setting)
+                    if name == "REDIS_PORT" && value.as_ref().is_ok_and(|v| v.contains("://")) =>
+                {
                     injected.push(setting.name.to_owned());
                 }
-                Some(setting) if setting.who.contains(&program) => {
-                    if !value.is_empty() {
+                Some(setting) if setting.who.contains(&program) => match value {
+                    Ok(value) if value.is_empty() => {}
+                    Ok(value) => {
                         source.values.insert(setting.name, value);
                     }
-                }
+                    Err(_) => no_text.push(setting.name),
+                },
                 Some(_) => {}
                 None if is_injected(&name) => injected.push(name),
                 None => source.warnings.extend(misspelled(&name)),
@@ -81,6 +95,10 @@ impl Source {
                 source.values.insert(setting.name, value.clone());
             }
         }
+        // A flag stands in for whatever the variable was.
+        if let Some(name) = no_text.iter().find(|n| !source.values.contains_key(*n)) {
+            return Err(Error::new(name, "must be UTF-8 text"));
+        }
         let is_set = |name: &str| source.values.contains_key(name);
         let of_callers = |name: &str| name.starts_with("AUTH_") || name == "MAX_STREAMS_PER_CALLER";
         let unused = source.values.keys().find(|name| of_callers(name));
@@ -89,7 +107,7 @@ impl Source {
                 "{name} is set and AUTH isn't: nobody needs a token. Was AUTH=jwt meant?"
             ));
         }
-        source
+        Ok(source)
     }
 
     /// What is set, as text.

@@ -1,6 +1,8 @@
 //! The settings as operators write them.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt;
 
 use conch_domain::EventCap;
 use conch_ports::{Quota, Quotas};
@@ -9,6 +11,7 @@ use conch_services::ingest::ForeignEvents;
 use super::*;
 
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
+    crate::install_tls();
     Settings::new(program, &source(program, flags, env))
 }
 
@@ -16,8 +19,8 @@ fn source(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Source {
     let matches = command(Command::new("test"), program)
         .try_get_matches_from(std::iter::once(&"test").chain(flags))
         .expect("the flags exist");
-    let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    Source::read(program, &matches, env)
+    let env = env.iter().map(|(n, v)| (n.into(), v.into()));
+    Source::read(program, &matches, env).expect("all of it is text")
 }
 
 #[test]
@@ -75,6 +78,12 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
             "TRITON_BASE_URL",
             "http://triton:8000",
             "TRITON_TOKEN",
+        ),
+        (
+            Program::Api,
+            "TRITON_BASE_URL",
+            "http://ann:secret@triton:8000",
+            "TRITON_BASE_URL",
         ),
         (Program::Api, "TRITON_TOKEN", "se cret", "TRITON_TOKEN"),
         (Program::Api, "REDIS_PORT", "99999", "REDIS_PORT"),
@@ -152,6 +161,25 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
         assert!(error.starts_with(named), "{name}={value}: {error}");
         assert!(!error.contains("secret"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_token_and_credentials_in_the_address_contradict_each_other() {
+    let base = |base| ("TRITON_BASE_URL", base);
+    let token = ("TRITON_TOKEN", "secret");
+    let local = base("http://ann:secret@127.0.0.1:8000");
+    let remote = base("http://ann:secret@triton:8000");
+    for env in [&[local, token][..], &[remote, token], &[remote]] {
+        for program in [Program::Api, Program::AllInOne] {
+            let error = read(program, &[], env).expect_err("it can't work");
+            let error = error.to_string();
+            assert!(error.starts_with("TRITON_BASE_URL "), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+    for env in [&[local][..], &[base("http://triton:8000"), token]] {
+        read(Program::Api, &[], env).expect("it works");
     }
 }
 
@@ -533,6 +561,27 @@ fn every_quota_has_its_setting() {
 }
 
 #[test]
+fn a_setting_that_is_no_text_is_not_as_good_as_unset() {
+    let read = |program, flags: &[&str], name: &str| {
+        let matches = command(Command::new("test"), program)
+            .get_matches_from(std::iter::once(&"test").chain(flags));
+        let odd = OsString::from_vec(b"secret\xff".to_vec());
+        Source::read(program, &matches, [(name.into(), odd)])
+    };
+    for setting in SETTINGS {
+        for program in setting.who {
+            let error = read(*program, &[], setting.name).expect_err(setting.name);
+            let said = format!("{} must be UTF-8 text", setting.name);
+            assert_eq!(error.to_string(), said);
+        }
+    }
+    // Somebody else's, another program's, and one that a flag stands in for.
+    assert!(read(Program::Api, &[], "HOME").is_ok());
+    assert!(read(Program::Worker, &[], "AUTH").is_ok());
+    assert!(read(Program::Api, &["--auth=off"], "AUTH").is_ok());
+}
+
+#[test]
 fn odd_variables_are_pointed_out() {
     let env = [
         ("REDIS_PORT", "tcp://10.0.0.1:6379"),
@@ -552,6 +601,7 @@ fn odd_variables_are_pointed_out() {
         assert!(warnings.contains(part), "{part} in {warnings}");
     }
     assert_eq!(source.warnings.len(), 2, "{warnings}");
+    crate::install_tls();
     assert!(Settings::new(Program::Worker, &source).is_ok());
 }
 

@@ -71,8 +71,9 @@ fn settings(env: &[(&str, &str)]) -> Settings {
         usual
             .iter()
             .chain(env)
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-    );
+            .map(|(name, value)| (name.into(), value.into())),
+    )
+    .expect("all of it is text");
     Settings::new(Program::AllInOne, &source).expect("good settings")
 }
 

@@ -1,0 +1,91 @@
+//! A process that runs, and its end: who stops when, within the drain time.
+//!
+//! Never in here: what it is made of; that is `wiring`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use conch_http::serve::Handle;
+use conch_services::hub::Hub;
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::Supervisor;
+
+/// The edge's server.
+pub(crate) const MARE: &str = "Mare";
+/// The job service's server.
+pub(crate) const TRITON: &str = "Triton";
+
+/// How much of the drain time Mare has where Triton comes after it: a peer of Mare's that takes
+/// nothing must not cost Triton's own callers their answers.
+const EDGE_SHARE: f64 = 0.8;
+
+/// Everything of a process that was started.
+pub(crate) struct System {
+    pub(crate) shutdown: CancellationToken,
+    /// Whether the end has begun, for `/readyz`.
+    pub(crate) draining: Arc<AtomicBool>,
+    /// How long the end may take.
+    pub(crate) drain: Duration,
+    pub(crate) hub: Option<Hub>,
+    /// By name; [`MARE`] and [`TRITON`] are told apart.
+    pub(crate) servers: Vec<(&'static str, Handle)>,
+    pub(crate) supervisor: Supervisor,
+}
+
+impl System {
+    /// Waits until a task ended that the process can't do without. Cancel-safe.
+    pub(crate) async fn failed(&self) {
+        self.supervisor.failed().await;
+    }
+
+    /// Ends everything within the drain time: not ready any more, streams told to come back, requests
+    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
+    pub(crate) async fn drain(self) -> bool {
+        self.draining.store(true, Ordering::Release);
+        let begin = Instant::now();
+        let deadline = begin + self.drain;
+        self.shutdown.cancel();
+        let servers = async {
+            // What Mare has still to answer, Triton answers it.
+            let (edge, others): (Vec<_>, Vec<_>) =
+                self.servers.iter().partition(|(name, _)| *name == MARE);
+            let share = if others.iter().any(|(name, _)| *name == TRITON) {
+                EDGE_SHARE
+            } else {
+                1.0
+            };
+            drain_by(begin + self.drain.mul_f64(share), &edge).await;
+            drain_by(deadline, &others).await;
+        };
+        let tasks = async {
+            self.supervisor.stopped().await;
+            if let Some(hub) = &self.hub {
+                hub.stopped().await;
+            }
+        };
+        let all = async { tokio::join!(servers, tasks) };
+        if tokio::time::timeout_at(deadline + Duration::from_millis(200), all)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the drain took longer than DRAIN_SECONDS: ending anyway");
+        }
+        self.supervisor.failure().is_none()
+    }
+}
+
+/// Drains these at the same time; what is still open at `deadline` is cut.
+async fn drain_by(deadline: Instant, servers: &[&(&'static str, Handle)]) {
+    join_all(servers.iter().map(|(name, server)| async move {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let cut = server.drain(left).await;
+        if cut > 0 {
+            tracing::warn!("{name} cut {cut} connections that would not end");
+        }
+    }))
+    .await;
+}

@@ -1,0 +1,84 @@
+//! A process while it is put together: its addresses are bound, its tasks are built, and nothing of it
+//! runs or answers yet.
+//!
+//! Never in here: which parts there are.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use conch_http::serve::{Handle, Router};
+use conch_http::{body, ops, serve};
+use conch_services::Clock;
+use conch_services::store_clock::StoreClock;
+use conch_services::subscription::Subscription;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::Supervisor;
+
+/// What the parts of one process share while they are put together. Nothing of it runs or answers
+/// before [`Site::open`]: a program that can't start must not have claimed a job or taken one.
+pub(super) struct Site {
+    pub(super) shutdown: CancellationToken,
+    pub(super) clock: Clock,
+    pub(super) store_clock: StoreClock,
+    pub(super) ops: ops::Dependencies,
+    pub(super) body: body::Limits,
+    /// Whoever listens has to come before it runs.
+    pub(super) subscription: Subscription,
+    pub(super) bound: Vec<Bound>,
+    pub(super) tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    pub(super) errands: Vec<BoxFuture<'static, ()>>,
+}
+
+/// An address that is ours, and what will answer there.
+pub(super) struct Bound {
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+}
+
+impl Site {
+    /// Takes the address.
+    pub(super) async fn bind(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        router: Router,
+    ) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{name} can't listen on {address}: is something else running there?")
+        })?;
+        self.bound.push(Bound {
+            name,
+            listener,
+            router,
+        });
+        Ok(())
+    }
+
+    /// Everything is bound and built: serves it and runs it.
+    pub(super) fn open(
+        self,
+        server: &serve::Settings,
+        supervisor: &Supervisor,
+    ) -> anyhow::Result<Vec<(&'static str, Handle)>> {
+        let mut servers = Vec::new();
+        for bound in self.bound {
+            // Not the shutdown's own token: a server stops accepting only when it is drained.
+            let never = CancellationToken::new();
+            let handle = server.clone().serve(bound.listener, bound.router, &never)?;
+            tracing::info!("{} listens on http://{}", bound.name, handle.address());
+            servers.push((bound.name, handle));
+        }
+        for errand in self.errands {
+            supervisor.spawn_errand(errand);
+        }
+        for (name, task) in self.tasks {
+            supervisor.spawn(name, task);
+        }
+        supervisor.spawn("subscription", self.subscription.run());
+        Ok(servers)
+    }
+}
