@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use conch_harness::conch::{Plan, program};
 use conch_harness::eventually::eventually;
-use conch_harness::http::{Answer, Mare};
-use reqwest::Method;
+use conch_harness::http::{Answer, client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -91,27 +90,30 @@ async fn pages_of_elsewhere_are_kept_out_of_a_listener_without_credentials() {
         .env("ALLOWED_HOSTS", "conch.example")
         .start()
         .await;
-    let (mare, triton) = (conch.mare(), Mare::on(conch.triton_port()));
-    let client = mare.new_client("Fabrikam Health").await;
-    let submit = format!("/v1/triton/clients/{client}/generate-templates");
-    let as_page = |mare: &Mare, path: &str, name: &str, value: &str| {
-        Answer::to(mare.request(Method::POST, path).header(name, value))
-    };
-    let evil = "https://evil.example";
-    let answer = as_page(&mare, &submit, "origin", evil).await;
-    answer.expect_problem(403, "forbidden");
-    let answer = as_page(&triton, "/jobs", "origin", "http://localhost:3000").await;
-    answer.expect_problem(403, "forbidden");
-    for listener in [&mare, &triton] {
-        let answer = as_page(listener, "/clients", "host", "rebind.example:16000").await;
-        answer.expect_problem(403, "forbidden");
+    let client_id = conch.mare().new_client("Fabrikam Health").await;
+    let submit = conch
+        .mare()
+        .url(&format!("/clients/{client_id}/generate-templates"));
+    let jobs = format!("{}/jobs", conch.triton_url());
+    let http = client();
+    let post = |url: &str, name: &str, value: &str| Answer::to(http.post(url).header(name, value));
+    for (url, name, value) in [
+        (&submit, "origin", "https://evil.example"),
+        (&submit, "host", "rebind.example:16000"),
+        (&jobs, "origin", "http://localhost:3000"),
+        (&jobs, "host", "rebind.example:8000"),
+    ] {
+        post(url, name, value)
+            .await
+            .expect_problem(403, "forbidden");
     }
-    let allowed = [
+    let get = http.get(&submit).header("host", "rebind.example");
+    Answer::to(get).await.expect_problem(403, "forbidden");
+    for (name, value) in [
         ("origin", "http://localhost:3000"),
         ("host", "conch.example"),
-    ];
-    for (name, value) in allowed {
-        as_page(&mare, &submit, name, value).await.json(202);
+    ] {
+        post(&submit, name, value).await.json(202);
     }
 }
 
@@ -159,7 +161,7 @@ async fn a_request_in_flight_is_answered_while_everything_drains() {
     let mare = ("127.0.0.1", conch.mare_port());
     let body = r#"{"content": "We cut readmissions by 18% within a year."}"#;
     let head = format!(
-        "POST /v1/triton/clients/{client_id}/value-propositions HTTP/1.1\r\nhost: x\r\n\
+        "POST /v1/triton/clients/{client_id}/value-propositions HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
         body.len()
     );

@@ -125,7 +125,7 @@ async fn readiness_of(system: &System) -> Vec<String> {
     let addresses: Vec<_> = system.servers.iter().map(|(_, s)| s.address()).collect();
     let ask = move |address| {
         let mut connection = TcpStream::connect(address).expect("it listens");
-        let request = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         connection.write_all(request).expect("it reads");
         let mut answer = String::new();
         connection.read_to_string(&mut answer).expect("it answers");

@@ -29,7 +29,7 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
         let address = ([127, 0, 0, 1], port).into();
         let mut peer = socket.connect(address).await.expect("it listens");
         let request = format!(
-            "GET /v1/triton/jobs/{}/subscribe HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n",
+            "GET /v1/triton/jobs/{}/subscribe HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n",
             foreign.id
         );
         peer.write_all(request.as_bytes())

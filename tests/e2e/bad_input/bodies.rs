@@ -330,7 +330,7 @@ async fn sizes(table: &mut Table, conch: &Conch, clients: &str) {
     table.row("chunks without an end", claim).await;
     let claim = async {
         let mut request =
-            b"POST /v1/triton/clients HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+            b"POST /v1/triton/clients HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
             transfer-encoding: chunked\r\n\r\n"
                 .to_vec();
         request.extend(b"2\r\n  \r\n".repeat(140_000));

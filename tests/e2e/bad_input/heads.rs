@@ -19,18 +19,18 @@ type Row = (&'static str, String, &'static [u16]);
 
 /// A request with these header lines after its own.
 fn get(lines: &str) -> String {
-    format!("{GET}host: a\r\n{lines}{CLOSE}")
+    format!("{GET}host: localhost\r\n{lines}{CLOSE}")
 }
 
 /// A POST with these header lines and this body, after which the connection may go on.
 fn post(lines: &str, body: &str) -> String {
     format!(
-        "POST /v1/triton/clients HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{lines}\r\n{body}"
+        "POST /v1/triton/clients HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}\r\n{body}"
     )
 }
 
 fn first_lines() -> Vec<Row> {
-    let line = |first: &str| format!("{first}\r\nhost: a\r\n{CLOSE}");
+    let line = |first: &str| format!("{first}\r\nhost: localhost\r\n{CLOSE}");
     vec![
         ("as it should be", get(""), &[200]),
         ("HTTP/1.0", line("GET /livez HTTP/1.0"), &[200]),
@@ -109,7 +109,7 @@ fn first_lines() -> Vec<Row> {
         ),
         (
             "a header before it",
-            format!("host: a\r\n{}", get("")),
+            format!("host: localhost\r\n{}", get("")),
             &[400],
         ),
         (
@@ -119,12 +119,12 @@ fn first_lines() -> Vec<Row> {
         ),
         (
             "LF alone",
-            "GET /livez HTTP/1.1\nhost: a\nconnection: close\n\n".into(),
+            "GET /livez HTTP/1.1\nhost: localhost\nconnection: close\n\n".into(),
             &[200, 400],
         ),
         (
             "CR alone",
-            "GET /livez HTTP/1.1\rhost: a\rconnection: close\r\r".into(),
+            "GET /livez HTTP/1.1\rhost: localhost\rconnection: close\r\r".into(),
             &[NOTHING, 400],
         ),
     ]
@@ -151,7 +151,7 @@ fn headers() -> Vec<Row> {
         ),
         ("no host", format!("{GET}{CLOSE}"), &[400]),
         ("two hosts", get("host: b\r\n"), &[400]),
-        ("the same host twice", get("host: a\r\n"), &[400]),
+        ("the same host twice", get("host: localhost\r\n"), &[400]),
         (
             "a host of two",
             format!("{GET}host: a, b\r\n{CLOSE}"),
@@ -179,8 +179,13 @@ fn headers() -> Vec<Row> {
         ),
         (
             "a host with port 99999",
-            format!("{GET}host: a:99999\r\n{CLOSE}"),
+            format!("{GET}host: localhost:99999\r\n{CLOSE}"),
             &[200, 400],
+        ),
+        (
+            "a host of elsewhere",
+            format!("{GET}host: a\r\n{CLOSE}"),
+            &[403],
         ),
         (
             "a host that is not ASCII",
@@ -200,7 +205,7 @@ fn headers() -> Vec<Row> {
         ("a folded line", get("x-folded: a\r\n b\r\n"), &[400]),
         (
             "a fold at once",
-            format!("{GET} host: a\r\n{CLOSE}"),
+            format!("{GET} host: localhost\r\n{CLOSE}"),
             &[400],
         ),
         ("a blank before the colon", get("x-odd : 1\r\n"), &[400]),
@@ -251,7 +256,7 @@ fn headers() -> Vec<Row> {
 
 /// Where a body begins and ends. What comes after it must never be taken for a request of its own.
 fn framing() -> Vec<Row> {
-    let smuggled = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let smuggled = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let chunked = "transfer-encoding: chunked\r\nconnection: close\r\n";
     let empty = "0\r\n\r\n";
     let both = |lines: &str| post(&format!("{lines}connection: close\r\n"), empty);
@@ -428,7 +433,7 @@ async fn slow(table: &mut Table, port: u16) {
         ("half a first line", "GET /v1/tri", &[NOTHING, 408]),
         (
             "a head without its end",
-            "GET /livez HTTP/1.1\r\nhost: a\r\n",
+            "GET /livez HTTP/1.1\r\nhost: localhost\r\n",
             &[NOTHING, 408],
         ),
         (
@@ -483,11 +488,11 @@ async fn slow(table: &mut Table, port: u16) {
 
 /// Several requests in one go.
 async fn pipelines(table: &mut Table, port: u16) {
-    let ok = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
-    let last = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{CLOSE}");
+    let ok = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let last = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{CLOSE}");
     let body = r#"{"name":7}"#;
     let with_body = post(&format!("content-length: {}\r\n", body.len()), body);
-    let stream = "GET /v1/triton/jobs/nobody/subscribe HTTP/1.1\r\nhost: a\r\n\r\n";
+    let stream = "GET /v1/triton/jobs/nobody/subscribe HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for (name, request, expected) in [
         (
             "one after the other",
@@ -507,7 +512,7 @@ async fn pipelines(table: &mut Table, port: u16) {
         ),
         (
             "after a head that is refused",
-            format!("{GET}host: a\r\nhost: b\r\n\r\n{last}"),
+            format!("{GET}host: localhost\r\nhost: b\r\n\r\n{last}"),
             vec![400],
         ),
         ("after one that closes", format!("{last}{ok}"), vec![200]),
@@ -523,14 +528,14 @@ async fn pipelines(table: &mut Table, port: u16) {
         (
             "a body where none is asked for",
             format!(
-                "GET /livez HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{ok}{last}",
+                "GET /livez HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{ok}{last}",
                 ok.len()
             ),
             vec![200, 200],
         ),
         (
             "a HEAD",
-            format!("HEAD /livez HTTP/1.1\r\nhost: a\r\n\r\n{last}"),
+            format!("HEAD /livez HTTP/1.1\r\nhost: localhost\r\n\r\n{last}"),
             vec![200, 200],
         ),
     ] {
