@@ -10,6 +10,7 @@ use anyhow::Context;
 
 use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
+use conch_http::pages::Hosts;
 use conch_http::serve::{Handle, Router};
 use conch_http::{body, mare, ops, serve, triton};
 use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
@@ -266,6 +267,7 @@ async fn start_worker(
     });
     if let Some(address) = settings.address {
         let router = triton::Settings {
+            hosts: Hosts::default(),
             token: settings.token.map(config::Secret::expose),
             body: site.body,
         }
@@ -378,6 +380,7 @@ async fn start_mare(
         .submissions_per_minute
         .map_or_else(SubmissionRate::unlimited, SubmissionRate::per_minute);
     let router = mare::Settings {
+        hosts: Hosts::default(),
         auth: settings.auth,
         cors_origins: settings.cors_origins,
         body: site.body,
