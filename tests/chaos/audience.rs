@@ -2,7 +2,6 @@
 //!
 //! Never what they see: that they write down themselves.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -48,7 +47,7 @@ impl Run {
             subject,
             ports: ports.to_vec(),
             patience: Duration::from_mins(2),
-            restless: restless.then(|| Arc::clone(&self.calm)),
+            restless: restless.then(|| self.calm.subscribe()),
         };
         let task = browser.run(self.http.clone(), self.history.clone(), self.dice());
         if open_ended {

@@ -5,7 +5,6 @@
 //!                                              └─► lookups, histories, the store ─► checker
 //! ```
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub struct Run {
     foreign: Mutex<Vec<ForeignJob>>,
     pub(super) watchers: Mutex<Watchers>,
     /// The storm is over: nobody leaves by themselves any more.
-    pub(super) calm: Arc<AtomicBool>,
+    pub(super) calm: tokio::sync::watch::Sender<bool>,
     tap: JoinHandle<()>,
     pub(super) terms: Terms,
 }
@@ -143,7 +142,7 @@ impl Run {
             jobs: Mutex::default(),
             foreign: Mutex::default(),
             watchers: Mutex::default(),
-            calm: Arc::default(),
+            calm: tokio::sync::watch::Sender::new(false),
             tap,
             terms,
         };
@@ -309,7 +308,7 @@ impl Run {
     /// Waits until every watcher was told to stop, looks at everything once more, and judges.
     pub async fn finish(self) -> Verdict {
         self.history.note("calm", json!({}));
-        self.calm.store(true, Ordering::Relaxed);
+        self.calm.send_replace(true);
         let foreign = self.foreign.lock().expect("nobody panics").clone();
         for job in foreign {
             self.tell_end(&job).await;

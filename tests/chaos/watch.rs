@@ -4,14 +4,14 @@
 //!
 //! It writes down what it sees and judges nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch::Receiver;
+use tokio::time::{sleep, timeout};
 
 use super::Dice;
 use super::history::History;
@@ -21,9 +21,11 @@ use crate::sse_parser::{Item, Parser};
 const HEAD: Duration = Duration::from_secs(5);
 /// A browser's own idea of a pause, until it is told another.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a restless one stays, and how long it stays away, in milliseconds.
-const STAYS: std::ops::RangeInclusive<u64> = 200..=1500;
-const STAYS_AWAY: std::ops::RangeInclusive<u64> = 50..=800;
+/// How long a restless one stays, and how long it stays away, in milliseconds: some jobs go through all
+/// of their life meanwhile.
+const STAYS: RangeInclusive<u64> = 200..=1500;
+const STAYS_AWAY: RangeInclusive<u64> = 50..=800;
+const STAYS_AWAY_LONG: RangeInclusive<u64> = 800..=3000;
 
 /// Jobs on one stream; an empty list doesn't restrict.
 #[derive(Debug, Clone, Default)]
@@ -73,8 +75,8 @@ pub(super) struct Browser {
     pub(super) ports: Vec<u16>,
     /// Longest silence before it takes the connection for dead: what heartbeats are for.
     pub(super) patience: Duration,
-    /// A restless one; until that is true.
-    pub(super) restless: Option<Arc<AtomicBool>>,
+    /// A restless one: until the storm is over.
+    pub(super) restless: Option<Receiver<bool>>,
 }
 
 impl Browser {
@@ -100,21 +102,37 @@ impl Browser {
                     return;
                 }
                 let read = self.read(response, &history, &mut last, &mut pause);
-                if self.is_restless() {
-                    let leaves = Instant::now() + dice.millis(STAYS);
-                    left = tokio::time::timeout_at(leaves, read).await.is_err();
-                } else {
-                    read.await;
+                let stays = dice.millis(STAYS);
+                tokio::select! {
+                    () = read => {}
+                    () = self.leaves_after(stays) => left = true,
                 }
             }
             history.note("closed", json!({ "who": who, "left": left }));
-            sleep(if left { dice.millis(STAYS_AWAY) } else { pause }).await;
+            if left {
+                let long = dice.once_in(3);
+                let away = if long { STAYS_AWAY_LONG } else { STAYS_AWAY };
+                // At the latest when the storm is over.
+                drop(timeout(dice.millis(away), self.calm()).await);
+            } else {
+                sleep(pause).await;
+            }
         }
     }
 
-    fn is_restless(&self) -> bool {
-        let calm = self.restless.as_ref();
-        calm.is_some_and(|calm| !calm.load(Ordering::Relaxed))
+    /// Resolves when it leaves by itself; never, unless it is restless and the storm goes on.
+    async fn leaves_after(&self, stays: Duration) {
+        if self.restless.is_none() || timeout(stays, self.calm()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Resolves when the storm is over.
+    async fn calm(&self) {
+        if let Some(calm) = &self.restless {
+            // Whoever ended it has ended the storm.
+            drop(calm.clone().wait_for(|calm| *calm).await);
+        }
     }
 
     async fn read(
