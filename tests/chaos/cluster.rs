@@ -8,6 +8,7 @@
 //! Every process has a lock: whoever does something to it holds the lock until that is undone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -88,6 +89,13 @@ impl Shape {
     /// T of `docs/testing.md`, in milliseconds.
     pub(super) fn t_ms(&self) -> f64 {
         (self.lease + self.position_check + self.backoff_cap) * 1000.0
+    }
+
+    /// A setting in seconds, or what it is when nobody set it.
+    pub(super) fn seconds(&self, name: &str, unset: u64) -> Duration {
+        let set = self.env.iter().find(|(known, _)| known == name);
+        let seconds = set.map(|(_, value)| value.parse().expect("whole seconds"));
+        Duration::from_secs(seconds.unwrap_or(unset))
     }
 
     fn plan(&self, plan: Plan, redis: &Proxy) -> Plan {

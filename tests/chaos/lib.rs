@@ -9,6 +9,7 @@
 //!
 //! Never links the system's own crates, and the checker never asks a running system anything.
 
+mod audience;
 pub mod checker;
 mod cluster;
 mod dice;

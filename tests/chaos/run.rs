@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::audience::Watchers;
 use super::checker::{self, Judgement};
 use super::cluster::{Cluster, Shape};
 use super::faults::{self, Kind};
 use super::foreign::ForeignJob;
 use super::history::History;
 use super::people::Person;
-use super::watch::Browser;
+use super::store::Lifetimes;
 use super::{Dice, store};
 use crate::{Mare, http};
 
@@ -41,15 +42,11 @@ pub struct Run {
     dice: Mutex<Dice>,
     jobs: Mutex<Vec<String>>,
     foreign: Mutex<Vec<ForeignJob>>,
-    watchers: Mutex<Watchers>,
+    pub(super) watchers: Mutex<Watchers>,
+    /// The storm is over: nobody leaves by themselves any more.
+    pub(super) calm: tokio::sync::watch::Sender<bool>,
     tap: JoinHandle<()>,
-    terms: Terms,
-}
-
-#[derive(Debug, Default)]
-struct Watchers {
-    tasks: JoinSet<()>,
-    count: usize,
+    pub(super) terms: Terms,
 }
 
 /// What is agreed on before a run, beside its shape.
@@ -65,6 +62,8 @@ pub struct Terms {
     pub history_limit: u64,
     /// How long a log lives after its end, where a run is longer.
     pub history_ttl: Option<Duration>,
+    /// Whether some of the watchers leave by themselves and come back.
+    pub restless: bool,
 }
 
 impl Default for Terms {
@@ -75,6 +74,7 @@ impl Default for Terms {
             ends: true,
             history_limit: 100,
             history_ttl: None,
+            restless: false,
         }
     }
 }
@@ -142,6 +142,7 @@ impl Run {
             jobs: Mutex::default(),
             foreign: Mutex::default(),
             watchers: Mutex::default(),
+            calm: tokio::sync::watch::Sender::new(false),
             tap,
             terms,
         };
@@ -202,34 +203,6 @@ impl Run {
         self.jobs.lock().expect("nobody panics").clone()
     }
 
-    /// Lets so many browsers watch a job, at any API.
-    pub fn watch(&self, job: &str, count: usize) {
-        self.watch_at(job, count, &self.cluster.fronts());
-    }
-
-    /// Lets so many browsers watch a job, at these ports.
-    pub fn watch_at(&self, job: &str, count: usize, ports: &[u16]) {
-        let mut watchers = self.watchers.lock().expect("nobody panics");
-        for _ in 0..count {
-            watchers.count += 1;
-            let browser = Browser {
-                name: format!("w{}", watchers.count),
-                job: job.to_owned(),
-                ports: ports.to_vec(),
-                patience: Duration::from_mins(2),
-            };
-            let task = browser.run(self.http.clone(), self.history.clone(), self.dice());
-            watchers.tasks.spawn(task);
-        }
-    }
-
-    /// Submits a job and lets browsers watch it.
-    pub async fn submit_watched(&self, count: usize) -> String {
-        let job = self.submit().await;
-        self.watch(&job, count);
-        job
-    }
-
     /// A job of a foreign publisher, begun and known; not yet watched.
     pub(super) async fn foreign_job(&self, id: &str) -> ForeignJob {
         let job = ForeignJob::new(id, self.cluster.redis_port, &self.history);
@@ -248,6 +221,22 @@ impl Run {
             .expect("nobody panics")
             .push(job.clone());
         job
+    }
+
+    /// Whatever a publisher says while nobody listens is lost as an event (contract, end of §2): it says
+    /// the end again, word for word, until the log has it.
+    async fn tell_end(&self, job: &ForeignJob) {
+        let by = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < by {
+            job.complete().await;
+            // Whoever heard it is given the time to write it.
+            for _ in 0..5 {
+                if store::has_ended(self.cluster.redis_port, &job.id).await {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 
     /// Which worker holds a job now; none when none does, or it is being hurt.
@@ -275,26 +264,6 @@ impl Run {
             kinds.iter().any(|k| ends.contains(&k.as_str()))
         };
         self.history.until("it has ended", job, ended).await;
-    }
-
-    /// Waits until every watcher of a job was told to stop.
-    ///
-    /// # Panics
-    /// When one isn't in time.
-    pub async fn until_told_to_stop(&self, job: &str) {
-        crate::eventually::eventually("every watcher is told to stop", async || {
-            let mut open = std::collections::BTreeSet::new();
-            for record in self.history.records() {
-                let who = record["who"].as_str().unwrap_or("").to_owned();
-                if record["what"] == "connect" && record["job"] == job {
-                    open.insert(who);
-                } else if record["what"] == "status" && record["status"] == 204 {
-                    open.remove(&who);
-                }
-            }
-            open.is_empty().then_some(())
-        })
-        .await;
     }
 
     /// Writes down how much of something a process holds, and how much it may.
@@ -339,12 +308,12 @@ impl Run {
     /// Waits until every watcher was told to stop, looks at everything once more, and judges.
     pub async fn finish(self) -> Verdict {
         self.history.note("calm", json!({}));
+        self.calm.send_replace(true);
         let foreign = self.foreign.lock().expect("nobody panics").clone();
         for job in foreign {
-            // Whatever its publisher had said while nobody listened, it says again.
-            job.complete().await;
+            self.tell_end(&job).await;
         }
-        let mut tasks = std::mem::take(&mut self.watchers.lock().expect("nobody panics").tasks);
+        let mut watchers = std::mem::take(&mut *self.watchers.lock().expect("nobody panics"));
         let t = match self.terms.prompt {
             // What takes a position check was too late already.
             Some(prompt) => prompt + Duration::from_millis(1500),
@@ -352,12 +321,19 @@ impl Run {
         };
         let deadline = Instant::now() + t + self.work() + SLACK;
         if self.terms.ends {
-            let all = async { while tasks.join_next().await.is_some() {} };
+            let all = async {
+                while watchers.tasks.join_next().await.is_some() {}
+                // Nobody tells these to stop: they are through when nothing more is due to them.
+                while checker::is_due(&self.history.records()) {
+                    sleep(Duration::from_millis(250)).await;
+                }
+            };
             // Who isn't through by then is the checker's to judge.
             drop(tokio::time::timeout_at(deadline, all).await);
         }
         self.look_at_everything().await;
-        tasks.shutdown().await;
+        watchers.tasks.shutdown().await;
+        watchers.open_ended.shutdown().await;
         self.tap.abort();
         let records = self.history.records();
         Verdict {
@@ -373,7 +349,11 @@ impl Run {
         let foreign = self.foreign.lock().expect("nobody panics").clone();
         all.extend(foreign.into_iter().map(|job| job.id));
         // Before any lookup, which would repair a cache.
-        let dumped = store::dump(self.cluster.redis_port, &self.history).await;
+        let lifetimes = Lifetimes {
+            result: self.shape.seconds("RESULT_TTL_SECONDS", 3600),
+            history: self.shape.seconds("HISTORY_TTL_SECONDS", 86_400),
+        };
+        let dumped = store::dump(self.cluster.redis_port, &self.history, lifetimes).await;
         dumped.expect("the store is well again");
         for (i, port) in self.cluster.fronts().into_iter().enumerate() {
             let mut person = self.person();

@@ -172,6 +172,8 @@ fn throw(dice: &mut Dice, shape: &Shape, prompt: bool) -> Act {
         9 => Act::Api(api, Kind::Restart),
         10 => Act::Worker(worker, Kind::Restart),
         11 if !prompt => Act::StopRedis,
+        // One that forgets is there to forget, while somebody is away.
+        12..=13 if shape.persistence == Persistence::None => Act::KillRedis,
         11..=13 => Act::CutSubscribers,
         14 => Act::Worker(worker, Kind::Stop),
         15..=16 => Act::Api(api, Kind::Redis(weather)),

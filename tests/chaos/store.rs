@@ -3,8 +3,9 @@
 //!
 //! The keys are those of `docs/operations.md`. This is the only place of the harness that knows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Result;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -119,9 +120,77 @@ pub(super) async fn keys(store: &mut Resp, pattern: &str) -> Result<Vec<String>>
     }
 }
 
-/// Writes down what the store has of every job.
-pub(super) async fn dump(port: u16, history: &History) -> Result<()> {
+/// Beyond this nothing that serves the moment is kept.
+const UNFINISHED: Duration = Duration::from_hours(48);
+const IDEMPOTENCY: Duration = Duration::from_hours(24);
+const TICKET: Duration = Duration::from_mins(1);
+
+/// The settings that say how long something is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetimes {
+    /// `RESULT_TTL_SECONDS`
+    pub(super) result: Duration,
+    /// `HISTORY_TTL_SECONDS`
+    pub(super) history: Duration,
+}
+
+/// How long a key may be kept.
+enum Limit {
+    Within(Duration),
+    /// `RETENTION_DAYS` is 0 in every run.
+    ForEver,
+    Unknown,
+}
+
+impl Lifetimes {
+    /// The table of keys, read once more. `ended`: the jobs whose logs have an end.
+    fn limit(self, key: &str, ended: &HashSet<String>) -> Limit {
+        let name = key.strip_prefix("triton:").unwrap_or("");
+        let of_a_log = ["log:", "state:", "seen:"];
+        let of_a_log = of_a_log.iter().find_map(|kind| name.strip_prefix(kind));
+        let begins = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
+        match of_a_log {
+            Some(job) if ended.contains(job) => Limit::Within(self.history.max(self.result)),
+            Some(_) => Limit::Within(UNFINISHED),
+            None if begins(&["job:result:"]) => Limit::Within(self.result),
+            None if begins(&["queue:", "foreign:"]) => Limit::Within(UNFINISHED),
+            None if begins(&["idempotency:"]) => Limit::Within(IDEMPOTENCY),
+            None if begins(&["ticket:", "tickets:"]) => Limit::Within(TICKET),
+            None if begins(&["catalogue:"]) => Limit::ForEver,
+            None => Limit::Unknown,
+        }
+    }
+}
+
+/// Writes down how long each key has to live that may not live for ever.
+async fn lifetimes(
+    store: &mut Resp,
+    history: &History,
+    settings: Lifetimes,
+    ended: &HashSet<String>,
+) -> Result<()> {
+    for key in keys(store, "triton:*").await? {
+        let limit = match settings.limit(&key, ended) {
+            Limit::ForEver => continue,
+            Limit::Within(limit) => Some(limit.as_millis() as u64),
+            Limit::Unknown => None,
+        };
+        let left = match store.say(&["PTTL", &key]).await? {
+            // It went while we looked.
+            Reply::Number(-2) => continue,
+            Reply::Number(left) => u64::try_from(left).ok(),
+            _ => None,
+        };
+        let fields = json!({ "key": key, "left_ms": left, "limit_ms": limit });
+        history.note("lifetime", fields);
+    }
+    Ok(())
+}
+
+/// Writes down what the store has of every job, and how long it will have it.
+pub(super) async fn dump(port: u16, history: &History, settings: Lifetimes) -> Result<()> {
     let mut store = Resp::open(port).await?;
+    let mut ended = HashSet::new();
     for key in keys(&mut store, "triton:state:*").await? {
         let job = key.trim_start_matches("triton:state:");
         let state = store
@@ -140,6 +209,9 @@ pub(super) async fn dump(port: u16, history: &History) -> Result<()> {
         let part = |i: usize| state.items().get(i).map_or(String::new(), Reply::text);
         let events: Vec<Value> = log.items().iter().filter_map(entry_of).collect();
         let result = matches!(result, Reply::Text(_)).then(|| result.text());
+        if part(2) == "1" {
+            ended.insert(job.to_owned());
+        }
         history.note(
             "store",
             json!({
@@ -155,7 +227,17 @@ pub(super) async fn dump(port: u16, history: &History) -> Result<()> {
             }),
         );
     }
-    Ok(())
+    lifetimes(&mut store, history, settings, &ended).await
+}
+
+/// Whether the store has a job's end.
+pub(super) async fn has_ended(port: u16, job: &str) -> bool {
+    let Ok(mut store) = Resp::open(port).await else {
+        return false;
+    };
+    let state = format!("triton:state:{job}");
+    let ended = store.say(&["HGET", &state, "ended"]).await;
+    ended.is_ok_and(|ended| ended.text() == "1")
 }
 
 /// `[sequence, line]`

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::run::Terms;
 use super::schedule::Act;
 pub use super::schedule::{Form, Schedule};
+use super::watch::Selection;
 use super::{Run, Verdict, foreign};
 use crate::Persistence;
 
@@ -20,17 +21,22 @@ use crate::Persistence;
 /// a minute, and far more than a busy machine needs.
 const PROMPT: Duration = Duration::from_secs(3);
 
+/// Jobs that somebody watches together; once in as many jobs.
+const TOGETHER: usize = 5;
+
 /// Runs the storm of a seed, and judges it.
 pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
     let schedule = Schedule::new(seed, form);
     let terms = Terms {
         prompt: schedule.prompt.then_some(PROMPT),
+        restless: true,
         ..Terms::default()
     };
     let run = Run::start(name, schedule.shape.clone(), terms, seed).await;
     run.history
         .note("schedule", json!({ "text": schedule.to_string() }));
     let run = Arc::new(run);
+    watch_over_all(&run);
     let mut people = JoinSet::new();
     for i in 0..form.jobs {
         let when = form.lasting.mul_f64(i as f64 / form.jobs as f64);
@@ -87,6 +93,17 @@ pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
     run.finish().await
 }
 
+/// People who watch whatever there is, on one stream: of all clients, and of each.
+fn watch_over_all(run: &Run) {
+    run.watch_many(Selection::default());
+    for client in &run.clients {
+        run.watch_many(Selection {
+            clients: vec![client.clone()],
+            ..Selection::default()
+        });
+    }
+}
+
 /// Submits, watches, sometimes submits again under the same key, sometimes cancels.
 async fn submitter(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     sleep(when).await;
@@ -110,6 +127,9 @@ async fn submitter(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     };
     run.know(&job);
     run.watch(&job, watchers);
+    if i.is_multiple_of(TOGETHER) {
+        watch_together(&run, job.clone());
+    }
     if dice.once_in(3) {
         person.submit(&client, &key).await;
     }
@@ -119,12 +139,29 @@ async fn submitter(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     }
 }
 
+/// Somebody watches this job and the latest ones by their names.
+fn watch_together(run: &Run, job: String) {
+    let mut jobs = vec![job];
+    for earlier in run.jobs().into_iter().rev().take(TOGETHER) {
+        if !jobs.contains(&earlier) {
+            jobs.push(earlier);
+        }
+    }
+    run.watch_many(Selection {
+        jobs,
+        ..Selection::default()
+    });
+}
+
 /// Speaks the old contract.
 async fn publisher(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     sleep(when).await;
     let mut dice = run.dice();
     let job = run.foreign_job(&format!("foreign-{i}")).await;
     run.watch(&job.id, watchers);
+    if i == 0 {
+        watch_together(&run, job.id.clone());
+    }
     for rows in 0..dice.number(1..=4) {
         sleep(dice.millis(50..=300)).await;
         job.data(rows).await;

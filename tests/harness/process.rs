@@ -1,10 +1,15 @@
 //! One child process: its output is kept in files, it ends with the test, and when the test fails it
 //! says its last words.
+//!
+//! Nor does it outlive a test that is killed and can drop nothing: a keeper, a shell whose standard input
+//! is this process's, ends whatever still runs once that input closes.
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +18,42 @@ use tempfile::TempDir;
 
 /// How much of a process's output is shown when a test fails, in bytes.
 const TAIL: usize = 6 * 1024;
+
+/// Reads `+ <pid>` and `- <pid>`, and at the end kills whoever is left.
+const KEEPER: &str = r#"
+while read -r sign pid; do
+  if [ "$sign" = + ]; then
+    pids="$pids $pid"
+  else
+    left=
+    for known in $pids; do [ "$known" = "$pid" ] || left="$left $known"; done
+    pids=$left
+  fi
+done
+[ -z "$pids" ] || kill -KILL $pids
+"#;
+
+/// The keeper. Not the kernel's death signal: that comes when the *thread* ends which started the child,
+/// and threads of a runtime end as they please.
+static KEPT: LazyLock<Mutex<Child>> = LazyLock::new(|| {
+    let keeper = Command::new("sh")
+        .args(["-c", KEEPER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Of a group of its own, so that what ends all of ours doesn't end it.
+        .process_group(0)
+        .spawn();
+    Mutex::new(keeper.expect("there is a shell"))
+});
+
+/// Tells the keeper of a child that began (`+`) or ended (`-`).
+fn keep(sign: char, pid: u32) {
+    let mut keeper = KEPT.lock().expect("nobody panics");
+    let stdin = keeper.stdin.as_mut().expect("it is piped");
+    // If somebody has ended the keeper, children end as they do when no test is killed.
+    drop(writeln!(stdin, "{sign} {pid}"));
+}
 
 /// A running child.
 #[derive(Debug)]
@@ -38,6 +79,7 @@ impl Process {
             .stderr(file("stderr"))
             .spawn()
             .unwrap_or_else(|e| panic!("{name} can't be started as {command:?}: {e}"));
+        keep('+', child.id());
         Self {
             name,
             child,
@@ -93,6 +135,9 @@ impl Process {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("it is our child");
+            if self.ended.is_some() {
+                keep('-', self.pid());
+            }
         }
         self.ended
     }
@@ -113,7 +158,10 @@ impl Process {
     /// When the kernel refuses.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.ended = Some(self.child.wait().expect("it is our child"));
+        if self.ended.is_none() {
+            self.ended = Some(self.child.wait().expect("it is our child"));
+            keep('-', self.pid());
+        }
     }
 
     /// Waits for its end.
@@ -164,6 +212,7 @@ impl Drop for Process {
             // Whatever these say, there is nobody left to tell.
             drop(self.child.kill());
             drop(self.child.wait());
+            keep('-', self.pid());
         }
     }
 }
@@ -176,4 +225,46 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the crate lies in the repository")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually::eventually_blocking;
+
+    /// In its environment a run of the test below is the one that is killed.
+    const VICTIM: &str = "CONCH_HARNESS_VICTIM";
+
+    /// Whether it runs; one that has ended, and that nobody has asked after, doesn't.
+    fn runs(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn a_child_ends_with_a_test_that_is_killed() {
+        if std::env::var_os(VICTIM).is_some() {
+            let child = Process::start("sleep", Command::new("sleep").arg("600"));
+            // What has ended is no longer the keeper's, and its number anybody's.
+            Process::start("true", &mut Command::new("true")).kill();
+            println!("child {}", child.pid());
+            std::thread::sleep(Duration::from_mins(10));
+        }
+        let own = std::env::current_exe().expect("a process knows its program");
+        let name = "process::tests::a_child_ends_with_a_test_that_is_killed";
+        let mut victim = Process::start(
+            "a test that is killed",
+            Command::new(own)
+                .args(["--exact", name, "--nocapture"])
+                .env(VICTIM, "1"),
+        );
+        let child = eventually_blocking("it has a child", || {
+            let said = victim.stdout();
+            let (_, pid) = said.split_once("child ")?;
+            pid.split_once('\n').map(|(pid, _)| pid.to_owned())
+        });
+        assert!(runs(&child), "{child} was started");
+        victim.kill();
+        eventually_blocking("its child ends, too", || (!runs(&child)).then_some(()));
+    }
 }

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::Judgement;
 use super::book::{Book, Log};
-use super::event::is_terminal_status;
+use super::event::{is_terminal_status, kind};
 use super::history::{History, text};
 
 pub(super) fn judge(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     lookups(history, book, judgement);
     caches(history, book, judgement);
     submissions(history, book, judgement);
+    cancels(history, book, judgement);
     foreign(history, book, judgement);
 }
 
@@ -150,6 +151,31 @@ fn submissions(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement
                 "{client} used {keys} keys, and {} jobs were made",
                 jobs.len()
             );
+            judgement.broken("I11", what);
+        }
+    }
+}
+
+/// I11: a request to cancel that was acknowledged stands in the log, unless the job ended by it at once.
+fn cancels(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
+    if !history.terms.durable() {
+        return;
+    }
+    let acknowledged = |r: &&Value| text(r, "what") == "cancel" && r["status"] == 202;
+    let jobs: BTreeSet<&str> = history
+        .records
+        .iter()
+        .filter(acknowledged)
+        .map(|r| text(r, "job"))
+        .collect();
+    for job in jobs {
+        let Some(log) = book.logs.get(job).filter(|log| log.own()) else {
+            continue;
+        };
+        let mut events = log.epochs.values().flat_map(|e| e.entries.values());
+        let asked = ["job:cancel_requested", "job:cancelled"];
+        if !events.any(|e| asked.contains(&kind(&e.event))) {
+            let what = format!("{job}: a request to cancel was acknowledged, and its log has none");
             judgement.broken("I11", what);
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Judgement;
 use super::event::{Fold, Place, end_of, kind};
-use super::history::{History, Item, at, text};
+use super::history::{History, Item, Watcher, at, text};
 
 /// Before an announcement is taken for a lie, Redis must have been well for so long.
 const WELL_MS: f64 = 1000.0;
@@ -46,6 +46,16 @@ impl Epoch<'_> {
         }
         fold
     }
+
+    /// Progress that a later one supersedes.
+    pub(super) fn may_be_skipped(&self, sequence: u64) -> bool {
+        let is_progress = |s: &u64| {
+            let entry = self.entries.get(s);
+            entry.is_some_and(|e| kind(&e.event) == "job:progress")
+        };
+        let mut later = self.entries.range(sequence + 1..);
+        is_progress(&sequence) && later.any(|(s, _)| is_progress(s))
+    }
 }
 
 /// One job.
@@ -67,6 +77,23 @@ impl<'a> Log<'a> {
     pub(super) fn ended(&self) -> Option<f64> {
         let ends = self.epochs.values().filter_map(Epoch::end);
         ends.map(|(_, e)| e.seen).reduce(f64::min)
+    }
+
+    /// What a snapshot at a place says otherwise than the log; none if nothing, as far as is known.
+    pub(super) fn contradicts(&self, place: &Place, status: &str) -> Option<String> {
+        let epoch = self.epochs.get(&place.epoch)?;
+        let whole = epoch.entries.len() as u64 >= place.sequence;
+        if !whole || !epoch.entries.contains_key(&place.sequence) {
+            return None;
+        }
+        let fold = epoch.fold(place.sequence).status;
+        (fold != status).then(|| format!("the snapshot at {place} says {status}, the log {fold}"))
+    }
+
+    /// Whose it is, if any event says so.
+    pub(super) fn client(&self) -> Option<&str> {
+        let mut events = self.epochs.values().flat_map(|e| e.entries.values());
+        events.find_map(|e| e.event["client_id"].as_str())
     }
 
     /// Whether it is one of our own Triton's.
@@ -117,7 +144,25 @@ impl<'a> Book<'a> {
                 _ => {}
             }
         }
+        for watcher in &history.many {
+            book.seen_among_many(watcher, judgement);
+        }
         book
+    }
+
+    /// What a stream over many jobs showed is in the logs, too; jobs that nobody else knows are not.
+    fn seen_among_many(&mut self, watcher: &Watcher<'a>, judgement: &mut Judgement) {
+        for (at, item) in watcher.visits.iter().flat_map(|visit| &visit.items) {
+            if let Item::Event { data, .. } = item
+                && let Ok(event) = serde_json::from_str::<Value>(data)
+                && kind(&event) != "job:snapshot"
+                && let Some(place) = named_place(&event)
+                && let Some(job) = event["job_id"].as_str()
+                && let Some((job, _)) = self.logs.get_key_value(job)
+            {
+                self.enter(job, &place, &event, Some(data), *at, judgement);
+            }
+        }
     }
 
     fn enter(
@@ -289,7 +334,7 @@ impl<'a> Book<'a> {
     }
 }
 
-fn named_place(event: &Value) -> Option<Place> {
+pub(super) fn named_place(event: &Value) -> Option<Place> {
     Some(Place {
         epoch: event["epoch"].as_str()?.to_owned(),
         sequence: event["sequence"].as_u64()?,

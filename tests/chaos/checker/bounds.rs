@@ -23,6 +23,23 @@ pub(super) fn judge(history: &History<'_>, judgement: &mut Judgement) {
                 }
                 judgement.figures.bounds += 1;
             }
+            // What a key has left to live, in the store at the end.
+            "lifetime" => {
+                let key = text(record, "key");
+                match (record["left_ms"].as_f64(), record["limit_ms"].as_f64()) {
+                    (_, None) => judgement.broken("I9", format!("{key}: nothing says how long")),
+                    (None, Some(limit)) => {
+                        let what = format!("{key} is kept for ever, and may be for {limit} ms");
+                        judgement.broken("I9", what);
+                    }
+                    (Some(left), Some(limit)) if left > limit => {
+                        let what = format!("{key} is kept for {left} ms, and may be for {limit}");
+                        judgement.broken("I9", what);
+                    }
+                    _ => {}
+                }
+                judgement.figures.lifetimes += 1;
+            }
             "panicked" => {
                 let (target, said) = (text(record, "target"), text(record, "text"));
                 judgement.broken("I9", format!("{target} panicked: {said}"));

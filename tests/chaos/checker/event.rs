@@ -104,7 +104,12 @@ impl Fold {
         differs("status", &Value::from(self.status.as_str())).or_else(|| {
             let end = &self.end;
             let fields: &[&str] = match kind(end) {
-                "job:completed" => &["template_ids", "completed_at", "generation_duration_ms"],
+                "job:completed" => &[
+                    "template_ids",
+                    "template_count",
+                    "completed_at",
+                    "generation_duration_ms",
+                ],
                 "job:failed" => &["error_message", "completed_at", "generation_duration_ms"],
                 "job:cancelled" => &["template_ids", "completed_at"],
                 _ => return None,

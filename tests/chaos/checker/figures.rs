@@ -39,6 +39,8 @@ pub struct Figures {
     pub lookups: u64,
     /// Bounds that were measured.
     pub bounds: u64,
+    /// Keys of the store whose lifetime was looked at.
+    pub lifetimes: u64,
     /// From the moment that it was due to the moment that a watcher learned of the end.
     pub recovery_ms: Vec<f64>,
     /// The bound of that, the smallest of several runs.
@@ -64,6 +66,7 @@ impl Figures {
         self.connections += other.connections;
         self.lookups += other.lookups;
         self.bounds += other.bounds;
+        self.lifetimes += other.lifetimes;
         self.recovery_ms.extend(&other.recovery_ms);
         self.t_ms = if self.t_ms > 0.0 {
             self.t_ms.min(other.t_ms)
@@ -99,6 +102,7 @@ impl Figures {
             "connections": self.connections,
             "lookups": self.lookups,
             "bounds": self.bounds,
+            "lifetimes": self.lifetimes,
             "recovery_ms": {
                 "count": self.recovery_ms.len(),
                 "p50": self.recovery(0.5).round() as u64,
@@ -126,6 +130,12 @@ pub(super) fn count(history: &History<'_>, _: &Book<'_>, judgement: &mut super::
         if fault.what == "kill" {
             figures.kills += 1;
         }
+    }
+    for watcher in &history.many {
+        figures.connections += watcher.visits.len() as u64;
+        let items = watcher.visits.iter().flat_map(|v| &v.items);
+        let events = items.filter(|(_, item)| matches!(item, Item::Event { .. }));
+        figures.events += events.count() as u64;
     }
     for watcher in &history.watchers {
         figures.connections += watcher.visits.len() as u64;

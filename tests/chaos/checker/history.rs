@@ -52,14 +52,34 @@ pub(super) struct Visit<'a> {
     pub(super) items: Vec<(f64, Item<'a>)>,
     /// When it ended; none: it was still open when the run was over.
     pub(super) ended: Option<f64>,
+    /// It was the watcher who ended it.
+    pub(super) left: bool,
 }
 
-/// A watcher of one job.
+/// A watcher of one job, or of many.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watcher<'a> {
     pub(super) name: &'a str,
     pub(super) job: &'a str,
+    /// What a stream over many jobs is about.
+    pub(super) selects: Option<Selects<'a>>,
     pub(super) visits: Vec<Visit<'a>>,
+}
+
+/// The jobs that are named, of the clients that are named; an empty list doesn't restrict.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selects<'a> {
+    pub(super) jobs: Vec<&'a str>,
+    pub(super) clients: Vec<&'a str>,
+}
+
+impl Watcher<'_> {
+    /// When it came back last before that, after it had left by itself; 0 if it never had.
+    pub(super) fn came_back(&self, at: f64) -> f64 {
+        let pairs = self.visits.windows(2);
+        let back = pairs.filter(|pair| pair[0].left && pair[1].at <= at);
+        back.map(|pair| pair[1].at).fold(0.0, f64::max)
+    }
 }
 
 /// A fault, and for how long.
@@ -78,8 +98,8 @@ pub(super) struct Fault {
 pub(super) struct History<'a> {
     pub(super) terms: Terms,
     pub(super) watchers: Vec<Watcher<'a>>,
-    /// `id` and data of streams over many jobs, with the client that they were to be of.
-    pub(super) many: Vec<(&'a str, &'a str, &'a str)>,
+    /// Watchers of many jobs on one stream.
+    pub(super) many: Vec<Watcher<'a>>,
     pub(super) faults: Vec<Fault>,
     /// When the last fault had healed for good.
     pub(super) calm: f64,
@@ -121,11 +141,6 @@ impl<'a> History<'a> {
                 }),
                 "healed" => history.heal(record),
                 "calm" => history.calm = at(record),
-                "many" => history.many.push((
-                    text(record, "client"),
-                    text(record, "id"),
-                    text(record, "data"),
-                )),
                 _ => {}
             }
             let name = text(record, "who");
@@ -136,12 +151,16 @@ impl<'a> History<'a> {
                 history.watchers.push(Watcher {
                     name,
                     job: text(record, "job"),
+                    selects: selects(&record["selects"]),
                     visits: Vec::new(),
                 });
                 history.watchers.len() - 1
             });
             note(&mut history.watchers[place].visits, record);
         }
+        let of_many = |watcher: &Watcher<'_>| watcher.selects.is_some();
+        let all = std::mem::take(&mut history.watchers).into_iter();
+        (history.many, history.watchers) = all.partition(of_many);
         history
     }
 
@@ -182,6 +201,17 @@ fn terms(record: &Value) -> Terms {
     }
 }
 
+fn selects(value: &Value) -> Option<Selects<'_>> {
+    let list = |field: &str| {
+        let items = value[field].as_array().into_iter().flatten();
+        items.filter_map(Value::as_str).collect()
+    };
+    value.is_object().then(|| Selects {
+        jobs: list("jobs"),
+        clients: list("clients"),
+    })
+}
+
 fn note<'a>(visits: &mut Vec<Visit<'a>>, record: &'a Value) {
     let at = at(record);
     if text(record, "what") == "connect" {
@@ -191,6 +221,7 @@ fn note<'a>(visits: &mut Vec<Visit<'a>>, record: &'a Value) {
             status: 0,
             items: Vec::new(),
             ended: None,
+            left: false,
         });
         return;
     }
@@ -208,7 +239,10 @@ fn note<'a>(visits: &mut Vec<Visit<'a>>, record: &'a Value) {
         "violation" => visit
             .items
             .push((at, Item::Violation(text(record, "text")))),
-        "closed" => visit.ended = Some(at),
+        "closed" => {
+            visit.ended = Some(at);
+            visit.left = record["left"] == true;
+        }
         _ => {}
     }
 }

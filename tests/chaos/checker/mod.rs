@@ -7,9 +7,10 @@
 //! | name | where |
 //! | --- | --- |
 //! | I1, I2, I7 | [`book`]: the log as everybody together saw it |
-//! | I3, I4, I5, I8, I10, P | [`stream`]: one watcher after the other |
-//! | I6, I11 | [`answers`]: lookups, caches, submissions, foreign events |
-//! | I9 | [`bounds`]: memory, descriptors, what is left in the store |
+//! | I3, I4, I5, I8, I10, P | [`stream`]: one watcher after the other; [`many`]: those of many jobs on one stream |
+//! | I6 | [`ends`]: what an end says of its log; [`answers`]: what caches and lookups say of it |
+//! | I11 | [`answers`]: submissions, requests to cancel; foreign events (I3) |
+//! | I9 | [`bounds`]: memory, descriptors, what is left in the store and for how long |
 //!
 //! P is this harness's own: while all is calm, an event is with every watcher within `prompt_ms` of its
 //! announcement. Without it whatever a broken fan-out loses would be made up for by the position check,
@@ -18,9 +19,11 @@
 mod answers;
 mod book;
 mod bounds;
+mod ends;
 mod event;
 mod figures;
 mod history;
+mod many;
 mod stream;
 
 pub use figures::Figures;
@@ -85,10 +88,19 @@ pub fn judge(records: &[Value]) -> Judgement {
     let mut book = Book::write(&history, &mut judgement);
     book.judge(&history, &mut judgement);
     stream::judge(&history, &book, &mut judgement);
+    many::judge(&history, &book, &mut judgement);
+    ends::judge(&book, &mut judgement);
     answers::judge(&history, &book, &mut judgement);
     bounds::judge(&history, &mut judgement);
     figures::count(&history, &book, &mut judgement);
     judgement
+}
+
+/// Whether somebody is still to be told of an end whose stream doesn't end by itself. Judges nothing.
+pub fn is_due(records: &[Value]) -> bool {
+    let history = History::read(records);
+    let book = Book::write(&history, &mut Judgement::default());
+    many::is_due(&history, &book)
 }
 
 #[cfg(test)]

@@ -25,16 +25,6 @@ pub(super) fn judge(history: &History<'_>, book: &Book<'_>, judgement: &mut Judg
         };
         walk.through(judgement);
     }
-    for (client, id, data) in &history.many {
-        let Ok(event) = serde_json::from_str::<Value>(data) else {
-            judgement.broken("I3", format!("a stream over many jobs said {data}"));
-            continue;
-        };
-        // A foreign event need not say whose it is.
-        if !event["client_id"].is_null() && event["client_id"] != *client {
-            judgement.broken("I10", format!("{client} was shown {id} {data}"));
-        }
-    }
 }
 
 /// How a watcher's job ended for it.
@@ -171,8 +161,9 @@ impl Walk<'_> {
                 );
             }
             Some(before) => {
+                let epoch = self.log.epochs.get(&place.epoch);
                 for skipped in before.sequence + 1..place.sequence {
-                    if !self.may_be_skipped(&place.epoch, skipped) {
+                    if !epoch.is_some_and(|epoch| epoch.may_be_skipped(skipped)) {
                         let what = format!("after {before} came {place}: {skipped} is missing");
                         self.broken(judgement, law, &what);
                         break;
@@ -196,22 +187,6 @@ impl Walk<'_> {
     fn has_expired(&self, at: f64) -> bool {
         let ended = self.log.ended();
         ended.is_some_and(|ended| ended + self.history.terms.history_ttl_ms <= at)
-    }
-
-    /// Progress that a later one supersedes.
-    fn may_be_skipped(&self, epoch: &str, sequence: u64) -> bool {
-        let Some(epoch) = self.log.epochs.get(epoch) else {
-            return false;
-        };
-        let is_progress = |s: &u64| {
-            let entry = epoch.entries.get(s);
-            entry.is_some_and(|e| kind(&e.event) == "job:progress")
-        };
-        is_progress(&sequence)
-            && epoch
-                .entries
-                .range(sequence + 1..)
-                .any(|(s, _)| is_progress(s))
     }
 
     fn snapshot(
@@ -243,17 +218,8 @@ impl Walk<'_> {
         if id == "lost-0" {
             self.at = None;
         } else if let Some(place) = Place::parse(id) {
-            let known = self.log.epochs.get(&place.epoch);
-            if let Some(epoch) = known.filter(|e| e.entries.contains_key(&place.sequence)) {
-                let fold = epoch.fold(place.sequence);
-                let whole = epoch.entries.len() as u64 >= place.sequence;
-                if whole && fold.status != status {
-                    let what = format!(
-                        "the snapshot at {place} says {status}, the log {}",
-                        fold.status
-                    );
-                    self.broken(judgement, "I4", &what);
-                }
+            if let Some(what) = self.log.contradicts(&place, status) {
+                self.broken(judgement, "I4", &what);
             }
             self.at = Some(place);
             self.from_snapshot = true;
@@ -343,7 +309,8 @@ impl Walk<'_> {
         }
         let appended = self.log.ended().unwrap_or(ended.at);
         let healed = self.history.healed_before(ended.at);
-        let due = appended.max(healed).max(first.at);
+        let back = self.watcher.came_back(ended.at);
+        let due = appended.max(healed).max(first.at).max(back);
         let late = (ended.at - due).max(0.0);
         // Under a fault that still goes on nothing is promised yet.
         let faulty = self

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::judge;
+use super::{is_due, judge};
 
 const EPOCH: &str = "0000abcd";
 
@@ -24,7 +24,8 @@ fn event(sequence: u64, kind: &str, more: &Value) -> Value {
 fn log() -> Vec<Value> {
     let progress = |percent| json!({ "progress": percent, "attempt": 1 });
     let template = json!({ "template_id": "t", "template_index": 1, "attempt": 1 });
-    let end = json!({ "template_ids": ["t"], "completed_at": "z", "attempt": 1 });
+    let end = json!({ "template_ids": ["t"], "template_count": 1, "completed_at": "z",
+                      "attempt": 1 });
     vec![
         event(1, "job:queued", &json!({})),
         event(
@@ -65,8 +66,8 @@ fn whole() -> Vec<Value> {
             json!({ "at": at + 1.0, "what": "event", "who": "w", "id": id(event), "data": line }),
         );
     }
-    let job = json!({ "status": "completed", "template_ids": ["t"], "completed_at": "z", "started_at": "y",
-                      "generation_duration_ms": null });
+    let job = json!({ "status": "completed", "template_ids": ["t"], "template_count": 1, "completed_at": "z",
+                      "started_at": "y", "generation_duration_ms": null });
     let kept: Vec<Value> = log
         .iter()
         .map(|e| json!([e["sequence"], e.to_string()]))
@@ -78,6 +79,7 @@ fn whole() -> Vec<Value> {
         json!({ "at": 60_005.0, "what": "status", "who": "w", "status": 204 }),
         json!({ "at": 60_006.0, "what": "store", "job": "j", "epoch": EPOCH, "sequence": 6, "ended": true,
                 "own": true, "log": kept, "result": job.to_string(), "entry": false, "leased": false }),
+        json!({ "at": 60_006.5, "what": "lifetime", "key": "triton:job:result:j", "left_ms": 9, "limit_ms": 10 }),
         json!({ "at": 60_007.0, "what": "lookup", "by": "p", "job": "j", "status": 200, "body": job }),
     ]);
     records
@@ -96,6 +98,32 @@ fn rewritten(line: &Value, change: impl Fn(&mut Value)) -> Value {
     let mut event = serde_json::from_str(line.as_str().expect("a line")).expect("JSON");
     change(&mut event);
     event.to_string().into()
+}
+
+/// Changes the end wherever it was seen, and what is said of it everywhere.
+fn retell_end(records: &mut [Value], change: impl Fn(&mut Value)) {
+    let retold = |value: &Value| {
+        let ended = value.as_str().is_some_and(|l| l.contains("job:completed"));
+        ended.then(|| rewritten(value, &change))
+    };
+    for record in records.iter_mut() {
+        for field in ["line", "data"] {
+            if let Some(told) = retold(&record[field]) {
+                record[field] = told;
+            }
+        }
+        for kept in record["log"].as_array_mut().into_iter().flatten() {
+            if let Some(told) = retold(&kept[1]) {
+                kept[1] = told;
+            }
+        }
+        if record["what"] == "store" {
+            record["result"] = rewritten(&record["result"], &change);
+        }
+        if record["what"] == "lookup" {
+            change(&mut record["body"]);
+        }
+    }
 }
 
 #[test]
@@ -182,6 +210,15 @@ fn each_invariant_is_missed_when_it_is_broken() {
             let at = place(r, "store", 0);
             r[at]["result"] = Value::Null;
         }),
+        ("I6", "an end that leaves out what was made", |r| {
+            retell_end(r, |e| {
+                e["template_ids"] = json!([]);
+                e["template_count"] = 0.into();
+            });
+        }),
+        ("I6", "an end that counts otherwise than it lists", |r| {
+            retell_end(r, |e| e["template_count"] = 2.into());
+        }),
         ("I6", "a lookup that goes back", |r| {
             let mut later = r[place(r, "lookup", 0)].clone();
             later["body"]["status"] = "running".into();
@@ -223,6 +260,18 @@ fn each_invariant_is_missed_when_it_is_broken() {
         ("I9", "more memory than may be", |r| {
             r.push(json!({ "at": 7e4, "what": "bound", "target": "api-0", "name": "KiB", "used": 2, "limit": 1 }));
         }),
+        ("I9", "a key that never goes", |r| {
+            let at = place(r, "lifetime", 0);
+            r[at]["left_ms"] = Value::Null;
+        }),
+        ("I9", "a key that goes too late", |r| {
+            let at = place(r, "lifetime", 0);
+            r[at]["left_ms"] = 11.into();
+        }),
+        ("I9", "a key that nobody described", |r| {
+            let at = place(r, "lifetime", 0);
+            r[at]["limit_ms"] = Value::Null;
+        }),
         ("I10", "another job's event", |r| {
             let at = place(r, "event", 2);
             r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["job_id"] = "k".into());
@@ -231,6 +280,9 @@ fn each_invariant_is_missed_when_it_is_broken() {
             r.push(
                 json!({ "at": 7e4, "what": "accepted", "key": "l", "client": "c", "job": "lost" }),
             );
+        }),
+        ("I11", "cancelled, and the log knows nothing of it", |r| {
+            r.push(json!({ "at": 7e4, "what": "cancel", "job": "j", "status": 202 }));
         }),
         ("I11", "one key, two jobs", |r| {
             r.push(
@@ -282,4 +334,188 @@ fn superseded_progress_may_be_left_out_and_nothing_else() {
     assert_eq!(judge(&records).told(), "", "3 is superseded by 4");
     records.remove(place(&records, "event", 2));
     assert_eq!(judge(&records).laws(), ["I3"], "4 is the last of its kind");
+}
+
+#[test]
+fn an_end_lists_what_its_own_incarnation_made_and_a_request_to_cancel_is_in_the_log() {
+    let mut records = whole();
+    records.push(json!({ "at": 7e4, "what": "cancel", "job": "j", "status": 202 }));
+    // Asked for on the way, and too late.
+    for record in &mut records {
+        for field in ["line", "data"] {
+            if let Some(line) = record[field].as_str() {
+                let asked = line.replacen("\"progress\":10", "\"progress\":10,\"reason\":\"x\"", 1);
+                if asked != line {
+                    record[field] = asked.replace("job:progress", "job:cancel_requested").into();
+                }
+            }
+        }
+    }
+    let at = place(&records, "store", 0);
+    let asked = records[place(&records, "event", 2)]["data"].clone();
+    records[at]["log"][2][1] = asked;
+    assert_eq!(judge(&records).told(), "");
+    // What an earlier incarnation made, and this one doesn't know of, a store has lost.
+    let mut before = event(
+        1,
+        "job:template_completed",
+        &json!({ "template_id": "lost", "attempt": 1 }),
+    );
+    before["epoch"] = "00000001".into();
+    records[0] = terms("none");
+    records.push(json!({ "at": 1e3, "what": "history", "job": "j", "events": [before] }));
+    assert_eq!(judge(&records).told(), "");
+}
+
+/// Of `whole`, watched among all jobs by `m` (which leaves after the start and comes back for the end),
+/// and by name by `n`.
+fn watched_among_many() -> Vec<Value> {
+    let mut records = whole();
+    let log = log();
+    let state = |sequence: u64, status: &str| {
+        json!({ "event_type": "job:snapshot", "job_id": "j", "client_id": "c", "status": status,
+                "reset": false, "epoch": EPOCH, "sequence": sequence })
+        .to_string()
+    };
+    let told = |at: f64, who: &str, id: &str, data: String| json!({ "at": at, "what": "event", "who": who, "id": id, "data": data });
+    let all = json!({ "jobs": [], "clients": ["c"] });
+    let named = json!({ "jobs": ["j"], "clients": [] });
+    records.extend([
+        json!({ "at": 5.0, "what": "connect", "who": "m", "selects": all, "cursor": null }),
+        json!({ "at": 6.0, "what": "status", "who": "m", "status": 200 }),
+        told(10_001.0, "m", "m-1", log[0].to_string()),
+        told(20_001.0, "m", "m-2", log[1].to_string()),
+        json!({ "at": 20_002.0, "what": "closed", "who": "m", "left": true }),
+        json!({ "at": 70_000.0, "what": "connect", "who": "m", "selects": all, "cursor": "m-2" }),
+        json!({ "at": 70_001.0, "what": "status", "who": "m", "status": 200 }),
+        told(70_002.0, "m", "m-3", state(6, "completed")),
+        json!({ "at": 31_000.0, "what": "connect", "who": "n", "selects": named, "cursor": null }),
+        json!({ "at": 31_001.0, "what": "status", "who": "n", "status": 200 }),
+        told(31_002.0, "n", "m-1", state(3, "running")),
+        told(40_001.0, "n", "m-2", log[3].to_string()),
+        told(50_001.0, "n", "m-3", log[4].to_string()),
+        told(60_001.0, "n", "m-253402300799999", log[5].to_string()),
+        json!({ "at": 60_002.0, "what": "comment", "who": "n", "text": "Connection closing - all jobs ended" }),
+        json!({ "at": 60_003.0, "what": "closed", "who": "n", "left": false }),
+        json!({ "at": 60_100.0, "what": "connect", "who": "n", "selects": named, "cursor": "m-253402300799999" }),
+        json!({ "at": 60_101.0, "what": "status", "who": "n", "status": 204 }),
+        json!({ "at": 80_000.0, "what": "over" }),
+    ]);
+    records
+}
+
+#[test]
+fn many_jobs_on_one_stream_are_watched_as_is_promised() {
+    let judgement = judge(&watched_among_many());
+    assert_eq!(judgement.told(), "");
+    assert_eq!((judgement.figures.expected, judgement.figures.seen), (3, 3));
+    assert!(!is_due(&watched_among_many()));
+    let mut records = watched_among_many();
+    records.remove(of(&records, "m", "event", 2));
+    assert!(is_due(&records), "the end is still to be told");
+}
+
+/// The place of the n-th record of that kind that is somebody's.
+fn of(records: &[Value], who: &str, what: &str, n: usize) -> usize {
+    let mut places = records
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r["who"] == who && r["what"] == what);
+    places.nth(n).expect("there is one").0
+}
+
+#[test]
+fn each_promise_to_those_who_watch_many_jobs_is_missed_when_it_is_broken() {
+    type Break = fn(&mut Vec<Value>);
+    let rows: &[(&str, &str, Break)] = &[
+        ("I8", "what ended while it was away is not told", |r| {
+            r.remove(of(r, "m", "event", 2));
+        }),
+        ("I8", "the end comes late after a resume", |r| {
+            let at = of(r, "m", "event", 2);
+            r[at]["at"] = 75_000.0.into();
+        }),
+        ("I8", "an end that is told only after another resume", |r| {
+            let at = of(r, "m", "connect", 1);
+            let mut connect = r[at].clone();
+            connect["at"] = 61_000.0.into();
+            let status = json!({ "at": 61_001.0, "what": "status", "who": "m", "status": 200 });
+            let closed = json!({ "at": 65_000.0, "what": "closed", "who": "m", "left": true });
+            r.splice(at..at, [connect, status, closed]);
+        }),
+        ("I3", "told to stop, and some end never told", |r| {
+            r.remove(of(r, "n", "comment", 0));
+            r.remove(of(r, "n", "event", 3));
+        }),
+        ("I3", "closed before all have ended", |r| {
+            r.remove(of(r, "n", "event", 3));
+        }),
+        ("I3", "a stream that names no jobs is closed", |r| {
+            r.push(json!({ "at": 71_000.0, "what": "comment", "who": "m",
+                           "text": "Connection closing - all jobs ended" }));
+        }),
+        ("I3", "a stream that names no jobs is told to stop", |r| {
+            let at = of(r, "m", "status", 1);
+            r[at]["status"] = 204.into();
+        }),
+        ("I3", "an answer that ends an EventSource", |r| {
+            let at = of(r, "n", "status", 1);
+            r[at]["status"] = 404.into();
+        }),
+        ("I3", "an id of another kind", |r| {
+            let at = of(r, "m", "event", 1);
+            r[at]["id"] = "0000abcd-2".into();
+        }),
+        ("I3", "a job goes back", |r| {
+            let (first, second) = (of(r, "m", "event", 0), of(r, "m", "event", 1));
+            r.swap(first, second);
+        }),
+        ("I3", "a state goes back", |r| {
+            let at = of(r, "n", "event", 1);
+            let state = r[of(r, "n", "event", 0)]["data"].clone();
+            let again = rewritten(&state, |e| e["sequence"] = 2.into());
+            r.insert(
+                at,
+                json!({ "at": 31_003.0, "what": "event", "who": "n", "id": "m-1", "data": again }),
+            );
+        }),
+        ("I3", "an event of a named job is missing", |r| {
+            r.remove(of(r, "n", "event", 2));
+        }),
+        ("I3", "a named job begins without its state", |r| {
+            r.remove(of(r, "n", "event", 0));
+        }),
+        ("I4", "a state that isn't the fold", |r| {
+            let at = of(r, "n", "event", 0);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["status"] = "pending".into());
+        }),
+        ("I5", "a reset though nothing was lost", |r| {
+            let at = of(r, "n", "event", 0);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["reset"] = true.into());
+        }),
+        ("I5", "another epoch without a reset", |r| {
+            let at = of(r, "n", "event", 1);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["epoch"] = "00000001".into());
+        }),
+        ("I1", "an event that isn't the log's", |r| {
+            let at = of(r, "n", "event", 1);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["progress"] = 99.into());
+        }),
+        ("I10", "another client's job", |r| {
+            let at = of(r, "m", "event", 1);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["client_id"] = "d".into());
+        }),
+        ("I10", "a job that it doesn't name", |r| {
+            let at = of(r, "n", "event", 0);
+            r[at]["data"] = rewritten(&r[at]["data"].clone(), |e| e["job_id"] = "k".into());
+        }),
+    ];
+    for (law, what, destroy) in rows {
+        let mut records = watched_among_many();
+        destroy(&mut records);
+        let told = judge(&records).told();
+        let by_them =
+            |line: &str| line.starts_with(&format!("{law}: ")) && !line.contains("w of j");
+        assert!(told.lines().any(by_them), "{law}, {what}: {told}");
+    }
 }
