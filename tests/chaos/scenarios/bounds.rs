@@ -71,7 +71,9 @@ pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
     let at_once = scale.of(100, 1000);
     // A job that ends when it is told to.
     let job = run.foreign_job("aborted").await;
-    run.watch(&job.id, 1);
+    // One that stays, and is there before the others are counted.
+    run.watch_at(&job.id, 1, &run.cluster.fronts()[..1]);
+    until_metric(port, "conch_streams", |n| n >= 1.0).await;
     let mare = crate::Mare::on(port);
     let mut base = None;
     // The first round is the allocator's: what it took then is the base line.
