@@ -21,7 +21,8 @@ pub enum Hosts {
     /// Any: whoever reaches it from elsewhere does so by a name of its own.
     #[default]
     Any,
-    /// Those of this machine (`localhost`, `127.0.0.1`, `[::1]`), and these, on any port.
+    /// `localhost`, any address, and these names, on any port. (Only a name can be made to lead
+    /// elsewhere.)
     Loopback(Vec<String>),
 }
 
@@ -72,8 +73,8 @@ impl Hosts {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         name.is_empty()
             || is("localhost")
-            || is("127.0.0.1")
-            || is("[::1]")
+            || name.parse::<std::net::Ipv4Addr>().is_ok()
+            || is_ipv6(name)
             || more.iter().any(|known| is(known))
     }
 }
@@ -134,7 +135,9 @@ mod tests {
             ("rebind.example:16000", false),
             ("localhost.example", false),
             ("127.0.0.1.example:80", false),
-            ("192.168.0.7:16000", false),
+            ("192.168.0.7:16000", true),
+            ("[fe80::1]:16000", true),
+            ("192.168.0.7.example", false),
         ] {
             assert_eq!(own.allow(host), allowed, "{host}");
             assert!(Hosts::Any.allow(host));

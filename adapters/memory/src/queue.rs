@@ -207,8 +207,9 @@ impl Store {
         let log = data.logs.get(id, now);
         // Of a job of ours a foreign program has nothing to say.
         let forged = job.own && log.is_some_and(|log| !log.own);
+        let held = forged && data.queue.lease_end(id, &lease.token).is_some();
         if (log.is_some() && !forged)
-            || data.queue.entry(id).is_some()
+            || (data.queue.entry(id).is_some() && !held)
             || data.jobs.contains(id, now)
         {
             return false;

@@ -228,7 +228,7 @@ pub const SETTINGS: &[Setting] = &[
         "ALLOWED_HOSTS",
         "",
         ALL,
-        "where no credentials are asked for: further hosts, comma-separated, by which a listener on a loopback address may be asked for; `*`: any",
+        "where no credentials are asked for: names besides `localhost`, comma-separated, by which a listener on a loopback address, and once this is set any, may be asked for; `*`: any",
     ),
     setting(
         "FOREIGN_EVENTS",

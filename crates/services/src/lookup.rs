@@ -189,8 +189,9 @@ impl Lookup {
     /// # Errors
     /// When the log, or for a job without one Triton, is out of reach.
     pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Arc<Error>> {
+        let lapses = self.0.lapses.load(Ordering::Acquire);
         match self.0.bus.read(job_id, 0, 0).await? {
-            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job).await),
+            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job, lapses).await),
             Some(_) => {}
             None => drop(self.job(job_id).await?),
         }
@@ -306,7 +307,7 @@ impl Inner {
         let unread = match self.bus.read(job_id, 0, 0).await {
             Ok(Some(log)) => {
                 let job = self.up_to_date(log.job).await;
-                return Ok(Some(self.keep(&job).await));
+                return Ok(Some(self.keep(&job, lapses).await));
             }
             Ok(None) => None,
             // Triton may still know; if it doesn't answer either, its error is the answer.
@@ -316,7 +317,7 @@ impl Inner {
             }
         };
         match self.gateway.job(job_id).await? {
-            Some(job) => Ok(Some(self.keep(&job).await)),
+            Some(job) => Ok(Some(self.keep(&job, lapses).await)),
             // That there is no such job is known only if the log says so, too.
             None => unread.map_or(Ok(None), Err),
         }
@@ -383,11 +384,10 @@ impl Inner {
         self.local.insert(job_id.clone(), Kept { result, lapses });
     }
 
-    /// Encodes the job, and caches it if it has ended.
-    async fn keep(&self, job: &Job) -> Bytes {
+    /// Encodes the job, and caches it if it has ended. It was asked for after so many `lapses`.
+    async fn keep(&self, job: &Job, lapses: u64) -> Bytes {
         let bytes = job::encode(job);
         if job.status.is_terminal() {
-            let lapses = self.lapses.load(Ordering::Acquire);
             self.keep_here(&job.id, bytes.clone(), lapses);
             if let Err(error) = self.cache.put(&job.id, bytes.clone()).await {
                 tracing::debug!(job.id = %job.id, %error, "result not cached");

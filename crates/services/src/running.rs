@@ -168,6 +168,7 @@ impl RunningJob {
         kind: EventKind,
         effect: QueueEffect,
     ) -> Result<(), Stop> {
+        let mut outdone = false;
         loop {
             if self.hold.restored.notified().now_or_never().is_some() {
                 self.put_back().await?;
@@ -191,7 +192,14 @@ impl RunningJob {
                 }
                 Outcome::Fenced | Outcome::NoLog => self.recover().await?,
                 // Or somebody spoke of it while the store had forgotten whose it is.
-                Outcome::Ended if self.is_foreign().await? => self.recover().await?,
+                Outcome::Ended if self.is_foreign().await? => {
+                    // Once: what can't be put back is lost.
+                    if outdone {
+                        return Err(Stop::Lost);
+                    }
+                    outdone = true;
+                    self.recover().await?;
+                }
                 Outcome::Ended => return Err(Stop::Ended),
                 Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
                 Outcome::Illegal(illegal) => {

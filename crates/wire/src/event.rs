@@ -191,8 +191,9 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid>
         .and_then(|id| JobId::parse(id).map_err(|e| Invalid::new(e.to_string())))?;
     let timestamp = fields::moment(&fields, "timestamp").unwrap_or(received_at);
     let sequence = fields::number(&fields, "sequence");
+    let epoch: Option<Epoch> = fields::text(&fields, "epoch").and_then(|e| e.parse().ok());
     let event_id = fields::text(&fields, "event_id")
-        .filter(|_| sequence.is_some())
+        .filter(|_| sequence.is_some() && epoch.is_some())
         .and_then(|id| EventId::parse(id).ok())
         .unwrap_or_else(|| digest(bytes));
     let event = Event {
@@ -205,9 +206,9 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid>
         job_id,
     };
     Ok(Incoming {
-        sequence,
-        epoch: fields::text(&fields, "epoch").and_then(|e| e.parse().ok()),
         event,
+        sequence,
+        epoch,
         fields,
     })
 }

@@ -106,6 +106,7 @@ local function queue_effect(c, at)
       redis.call('HSETNX', c.entry, 'attempts', 0)
     end
     redis.call('HDEL', c.entry, 'token', 'worker')
+    redis.call('PERSIST', c.entry)
     redis.call('ZREM', c.leases, c.job_id)
     enlist(c.ready, at + c.after, c.job_id)
   elseif c.effect == 'remove' then

@@ -6,6 +6,8 @@
 local ready, leases = KEYS[1], KEYS[2]
 local at = now()
 expect(leases, 'zset')
+-- An earlier build gave it a lifetime, which would be that of all who wait.
+redis.call('PERSIST', ready)
 for _ = 1, 100 do
   local id = redis.call('ZRANGEBYSCORE', ready, '-inf', at, 'LIMIT', 0, 1)[1]
   if not id then

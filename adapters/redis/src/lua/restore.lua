@@ -11,14 +11,18 @@ local own = ARGV[6] == '1'
 local at = now()
 expect(state, 'hash')
 expect(leases, 'zset')
+expect(entry, 'hash')
 expect(KEYS[10], 'zset')
 expect(KEYS[11], 'zset')
 local record = record_from(KEYS[6], KEYS[7], 12, 7)
 expect_record(record)
 local forged = own and redis.call('HGET', state, 'own') == '0'
-if redis.call('EXISTS', entry, KEYS[6]) > 0
-  or not forged and redis.call('EXISTS', log, state) > 0
-  or redis.call('ZSCORE', ready, id) or redis.call('ZSCORE', leases, id) then
+-- An entry has no lifetime, log and record do: what is left may be the caller's own place.
+local held = forged and redis.call('HGET', entry, 'token') == ARGV[2]
+local queued = redis.call('EXISTS', entry) > 0 or redis.call('ZSCORE', leases, id)
+if queued and not held or redis.call('ZSCORE', ready, id)
+  or redis.call('EXISTS', KEYS[6]) > 0
+  or not forged and redis.call('EXISTS', log, state) > 0 then
   return 0
 end
 -- First of all, for Redis refuses it when it is out of memory: what is taken away then stays.

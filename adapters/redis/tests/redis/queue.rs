@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conch_domain::{Job, LeaseToken};
 use conch_ports::{
     Commit, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Submission, Submitted,
 };
@@ -280,4 +281,34 @@ async fn restoring_needs_a_redis_that_knows_nothing() {
     let epoch = "00000002".parse().unwrap();
     let next = held(commit(&job.reincarnate(epoch), progress(1)), &lease.token);
     assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
+}
+
+/// Eviction takes what has a lifetime: log and record, and never the place in the queue.
+#[tokio::test]
+async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
+    let server = Server::start();
+    let stores = server.stores();
+    let accepted = submission("j-1");
+    let job = accepted.commit.job.clone();
+    stores.queue.submit(accepted).await.unwrap();
+    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    let gone: i64 = server.run(&[
+        "DEL",
+        "triton:log:j-1",
+        "triton:state:j-1",
+        "triton:seen:j-1",
+        "triton:catalogue:job:j-1",
+    ]);
+    assert_eq!(gone, 4);
+    let foreign = Job::unborn(job.id.clone(), job.position.epoch, false);
+    let mut forged = commit(&foreign, completed());
+    forged.fence = Fence::Foreign;
+    let published = stores.bus.publish(forged).await.unwrap();
+    assert_eq!(published, Published::Appended);
+    let mut other = lease.clone();
+    other.token = LeaseToken::parse("another").unwrap();
+    assert!(!stores.queue.restore(&other, &job, MINUTE).await.unwrap());
+    assert!(stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
+    assert!(stores.bus.read(&job.id, 0, 0).await.unwrap().is_none());
+    assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
 }

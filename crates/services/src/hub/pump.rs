@@ -174,7 +174,12 @@ async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Roun
             Heard::Hint => spread_out(topic).await,
             Heard::Returned | Heard::Outdone | Heard::Silence => {}
         }
-        if catch_up(shared, topic).await? == Round::News {
+        let round = catch_up(shared, topic).await;
+        if heard == Heard::Outdone && round.is_err() {
+            // It waits still.
+            topic.outdone.notify_one();
+        }
+        if round? == Round::News {
             return Ok(Round::News);
         }
         // Whoever attaches reads, too.

@@ -74,11 +74,15 @@ async fn the_id_that_a_foreign_event_claims_counts_for_nothing() {
     let claim = "derived-job-completed";
     let event = |kind: &str| json!({"event_type":kind,"job_id":"f","event_id":claim});
     say(&world, &event("data:generated"));
+    // A number without an incarnation is none.
+    let mut half = event("data:generated");
+    half["sequence"] = json!(7);
+    say(&world, &half);
     say(&world, &event("job:completed"));
     tokio::time::sleep(Duration::from_millis(10)).await;
     let all = world.watch("f", None).await.rest().await;
-    assert_eq!(all.len(), 3, "{all:?}");
-    assert_eq!(data(&all[1])["event_type"], "job:completed");
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert_eq!(data(&all[2])["event_type"], "job:completed");
 }
 
 #[tokio::test(start_paused = true)]
