@@ -1,34 +1,45 @@
-//! What every request goes through: a panic becomes a 500, the answer gets its security headers, a
-//! trace line says what happened. One layer for all of it, because it stands in the hottest path;
-//! nothing in here may block, lock or read a body.
+//! What every request goes through: what pages may not do is refused, a panic becomes a 500, the answer
+//! gets its security headers, a trace line says what happened. One layer for all of it, because it stands
+//! in the hottest path; nothing in here may block, lock or read a body.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderValue, header};
 use tracing::Level;
 
+use crate::pages::Rules;
 use crate::problem::{Code, Problem};
 
-/// The layer, for `axum::middleware::from_fn`.
-pub(crate) async fn envelope(request: Request, next: Next) -> Response {
+/// The layer, for `axum::middleware::from_fn_with_state`. The rules are there where nobody brings
+/// credentials.
+pub(crate) async fn envelope(
+    State(rules): State<Option<Rules>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let asked = tracing::enabled!(Level::DEBUG).then(|| {
         // The path only: a query may carry what belongs in no log.
         let path = request.uri().path().to_owned();
         (request.method().clone(), path, Instant::now())
     });
+    let objection = rules.and_then(|rules| rules.objection(request.method(), request.headers()));
     // Unwind-safe: the request is gone with the handler, and the state behind it is only shared
     // through locks and channels of its owners.
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answer.unwrap_or_else(|panic| {
-        tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
-        Problem::from(Code::Internal).into_response()
-    });
+    let mut response = if let Some(words) = objection {
+        Problem::new(Code::Forbidden, words).into_response()
+    } else {
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        answer.unwrap_or_else(|panic| {
+            tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
+            Problem::from(Code::Internal).into_response()
+        })
+    };
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

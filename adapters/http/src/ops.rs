@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
@@ -29,7 +29,7 @@ pub fn router(dependencies: Dependencies) -> Router {
     routes::router(routes())
         .fallback(routes::unknown_path)
         .with_state(dependencies)
-        .layer(from_fn(envelope))
+        .layer(from_fn_with_state(None, envelope))
 }
 
 /// The routes, for the services that have more of them.

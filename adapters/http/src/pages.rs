@@ -7,13 +7,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::mare::Origins;
-use crate::problem::{Code, Problem};
 
 /// Under which names a listener is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,7 +84,8 @@ impl Rules {
         Self(Arc::new((hosts, origins)))
     }
 
-    fn objection(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    /// Why a request is refused, in words for the caller; none: it isn't.
+    pub(crate) fn objection(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
         let (hosts, origins) = &*self.0;
         let host = headers.get(header::HOST).map(HeaderValue::to_str);
         // HTTP/1.0 has none; what is no text was refused before.
@@ -106,14 +103,6 @@ impl Rules {
         });
         let may = is_own || *origins == Origins::Any || origins.allow(origin);
         (!may).then_some("pages of this origin may change nothing here: see CORS_ORIGINS")
-    }
-}
-
-/// The layer.
-pub(crate) async fn check(State(rules): State<Rules>, request: Request, next: Next) -> Response {
-    match rules.objection(request.method(), request.headers()) {
-        None => next.run(request).await,
-        Some(words) => Problem::new(Code::Forbidden, words).into_response(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use conch_domain::{Caller, Scope};
 use conch_ports::{EventBus, ResultCache, TritonGateway};
@@ -141,16 +141,12 @@ impl Settings {
             guard,
             anybody: Caller::anybody(),
         }));
-        let mut router = routes::router(gated)
+        routes::router(gated)
             .with_state(edge)
             .merge(ops)
-            .fallback(routes::unknown_path);
-        if let Some(rules) = rules {
-            router = router.layer(from_fn_with_state(rules, pages::check));
-        }
-        router
+            .fallback(routes::unknown_path)
             .layer(self.cors_origins.into_layer())
-            .layer(from_fn(envelope))
+            .layer(from_fn_with_state(rules, envelope))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use conch_ports::{Catalogue, EventBus};
@@ -93,22 +93,19 @@ impl Settings {
             dependencies,
             body: self.body,
         }));
-        let router = routes::router(routes())
+        let mut router = routes::router(routes())
             .fallback(routes::unknown_path)
             .with_state(service);
-        let router = if let Some(token) = self.token {
+        // Where there is no token, pages have no business here at all.
+        let rules = self
+            .token
+            .is_none()
+            .then(|| pages::Rules::new(self.hosts, Origins::Only(Vec::new())));
+        if let Some(token) = self.token {
             let expected = token::Expected::new(&token);
-            router
-                .layer(from_fn_with_state(expected, token::check))
-                .merge(ops)
-        } else {
-            // Pages have no business here at all.
-            let rules = pages::Rules::new(self.hosts, Origins::Only(Vec::new()));
-            router
-                .merge(ops)
-                .layer(from_fn_with_state(rules, pages::check))
-        };
-        router.layer(from_fn(envelope))
+            router = router.layer(from_fn_with_state(expected, token::check));
+        }
+        router.merge(ops).layer(from_fn_with_state(rules, envelope))
     }
 }
 
