@@ -56,19 +56,20 @@ struct Stores {
 }
 
 impl Stores {
+    fn in_memory(memory: &conch_memory::Memory) -> Self {
+        Self {
+            bus: memory.bus(),
+            cache: memory.cache(),
+            queue: memory.queue(),
+            catalogue: memory.catalogue(),
+            tickets: memory.tickets(),
+            commit_caches: true,
+        }
+    }
+
     fn new(backend: Backend) -> anyhow::Result<Self> {
         Ok(match backend {
-            Backend::Memory(settings) => {
-                let memory = settings.build();
-                Self {
-                    bus: memory.bus(),
-                    cache: memory.cache(),
-                    queue: memory.queue(),
-                    catalogue: memory.catalogue(),
-                    tickets: memory.tickets(),
-                    commit_caches: true,
-                }
-            }
+            Backend::Memory(settings) => Self::in_memory(&settings.build()),
             Backend::Redis(settings) => {
                 let commit_caches = settings.cache_url.is_none();
                 let stores = settings.build()?;

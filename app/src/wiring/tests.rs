@@ -33,23 +33,12 @@ impl Victim {
                 time()
             })
         };
-        let system = start_on(&stores(&memory), clock, settings, no_metrics()).await;
+        let system = start_on(&Stores::in_memory(&memory), clock, settings, no_metrics()).await;
         Self {
             system: system.expect("free ports"),
             faults: memory.faults(),
             clock_is_broken,
         }
-    }
-}
-
-fn stores(memory: &conch_memory::Memory) -> Stores {
-    Stores {
-        bus: memory.bus(),
-        cache: memory.cache(),
-        queue: memory.queue(),
-        catalogue: memory.catalogue(),
-        tickets: memory.tickets(),
-        commit_caches: true,
     }
 }
 
@@ -97,7 +86,7 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
     let memory = conch_memory::Settings::default().build();
     let start = async |env: &[(&str, &str)]| {
         start_on(
-            &stores(&memory),
+            &Stores::in_memory(&memory),
             system_clock(),
             settings(env),
             no_metrics(),

@@ -2,7 +2,6 @@
 //!
 //! Never in here: an assertion, a clock. Times are made up and go forward by a second per event.
 
-use bytes::Bytes;
 use conch_domain::{
     Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
     LeaseToken, Metadata, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
@@ -325,12 +324,4 @@ impl Script {
             ..self.progress(self.job.progress)
         }
     }
-}
-
-/// The bytes of a foreign publisher that knows only the old fields: a naive timestamp, no number.
-pub fn foreign_line(job_id: &JobId, event_type: &str, status: &str) -> Bytes {
-    format!(
-        r#"{{"event_type":"{event_type}","timestamp":"2025-12-01T08:55:49.123456","job_id":"{job_id}","client_id":"c-1","status":"{status}"}}"#
-    )
-    .into()
 }

@@ -28,19 +28,15 @@ local function fenced(c, at)
   if c.fence == 'foreign' then
     return redis.call('EXISTS', c.job) == 1 or redis.call('HGET', c.state, 'own') == '1'
   end
+  if c.fence == 'held' then
+    return not holds(c.entry, c.leases, c.job_id, c.token, at)
+  end
   local token = redis.call('HGET', c.entry, 'token')
   if c.fence == 'unclaimed' then
     return token ~= false
   end
-  if token ~= c.token then
-    return true
-  end
-  local ends = tonumber(redis.call('ZSCORE', c.leases, c.job_id))
-  local runs = ends ~= nil and ends > at
-  if c.fence == 'held' then
-    return not runs
-  end
-  return runs
+  -- That of a lease which has run out.
+  return token ~= c.token or holds(c.entry, c.leases, c.job_id, c.token, at)
 end
 
 -- Nothing if the commit may be appended.

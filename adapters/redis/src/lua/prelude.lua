@@ -32,6 +32,15 @@ local function enlist(set, moment, job_id)
   redis.call('PERSIST', set)
 end
 
+-- Whether a lease runs at `at`, and its token is this one.
+local function holds(entry, leases, job_id, token, at)
+  if redis.call('HGET', entry, 'token') ~= token then
+    return false
+  end
+  local ends = tonumber(redis.call('ZSCORE', leases, job_id))
+  return ends ~= nil and ends > at
+end
+
 -- Ends the script unless `key` is absent or of type `kind`.
 local function expect(key, kind)
   local found = redis.call('TYPE', key).ok

@@ -8,9 +8,7 @@ local record = record_from(KEYS[1], KEYS[2], 6, 6)
 local at = now()
 expect(places, 'hash')
 expect_record(record)
-local token = redis.call('HGET', KEYS[4], 'token')
-local ends = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[1]))
-if token ~= ARGV[2] or not ends or ends <= at then
+if not holds(KEYS[4], KEYS[5], ARGV[1], ARGV[2], at) then
   return { 'fenced' }
 end
 local holder = redis.call('HGET', places, ARGV[3])

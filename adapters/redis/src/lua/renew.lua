@@ -2,9 +2,7 @@
 -- KEYS: entry, leases. ARGV: job, token, duration. Answers 1 or 0.
 
 local at = now()
-local token = redis.call('HGET', KEYS[1], 'token')
-local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]))
-if token ~= ARGV[2] or not ends or ends <= at then
+if not holds(KEYS[1], KEYS[2], ARGV[1], ARGV[2], at) then
   return 0
 end
 -- First a write that Redis takes when it is out of memory: it then lets the ZADD through, which

@@ -58,7 +58,7 @@ impl Hub {
         loop {
             let word = tokio::select! {
                 biased;
-                word = word_of(interest.topic(), &cursor, clients) => word,
+                word = interest.topic().wait_for(|topic| word_of(topic, &cursor, clients)) => word,
                 () = &mut patience => break,
             };
             match word {
@@ -147,39 +147,26 @@ enum Word {
     Hidden,
 }
 
-/// Waits for word of a job. Cancel-safe.
-async fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Word {
-    loop {
-        let settled = topic.settled.notified();
-        tokio::pin!(settled);
-        settled.as_mut().enable();
-        {
-            let state = topic.state();
-            if state.is_hidden_from(clients) {
-                return Word::Hidden;
-            }
-            if topic.is_broken_off() {
-                return Word::Known;
-            }
-            match (state.phase, cursor) {
-                (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => {
-                    return Word::AtTheEnd;
-                }
-                (Phase::Live | Phase::Ended(_), _) => return Word::Known,
-                (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
-                    // Well-formed, so the job did exist: wait for it on the stream.
-                    if state.absent.is_some() {
-                        return Word::Known;
-                    }
-                }
-                (Phase::Lost, _) => return Word::Unknown,
-                (Phase::Loading, _) => {
-                    if state.absent.is_some_and(|a| a.unknown_to_triton) {
-                        return Word::Unknown;
-                    }
-                }
-            }
+/// What is known of a job by now; none: not enough to answer.
+fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Option<Word> {
+    let state = topic.state();
+    if state.is_hidden_from(clients) {
+        return Some(Word::Hidden);
+    }
+    if topic.is_broken_off() {
+        return Some(Word::Known);
+    }
+    match (state.phase, cursor) {
+        (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => Some(Word::AtTheEnd),
+        (Phase::Live | Phase::Ended(_), _) => Some(Word::Known),
+        // Well-formed, so the job did exist: wait for it on the stream.
+        (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
+            state.absent.is_some().then_some(Word::Known)
         }
-        settled.await;
+        (Phase::Lost, _) => Some(Word::Unknown),
+        (Phase::Loading, _) => {
+            let unknown = state.absent.is_some_and(|a| a.unknown_to_triton);
+            unknown.then_some(Word::Unknown)
+        }
     }
 }

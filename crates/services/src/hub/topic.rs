@@ -301,6 +301,20 @@ impl Topic {
         self.state.lock().honours(cursor)
     }
 
+    /// Waits until `look` finds an answer; it looks at once, and whenever the topic has settled. No
+    /// change between a look and the wait is missed. Cancel-safe.
+    pub(super) async fn wait_for<T>(&self, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if let Some(found) = look(self) {
+                return found;
+            }
+            settled.await;
+        }
+    }
+
     /// Somebody has a cursor that this topic can't honour, and the log couldn't be read to see why.
     pub(super) fn doubt(&self) {
         let mut state = self.state.lock();

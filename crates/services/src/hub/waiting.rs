@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
-use super::topic::Phase;
+use super::topic::{Phase, Topic};
 use super::{Interest, Shared};
 
 /// A job of which something is known now.
@@ -101,12 +101,12 @@ enum Word {
 /// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
 async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
     let job_id = interest.topic().job_id.clone();
-    let mut word = word_of(&interest).await;
+    let mut word = interest.topic().wait_for(word_of).await;
     if decoys.is_hidden(&interest) {
         word = match decoys.instead_of(&job_id) {
             Some(decoy) => {
                 interest = decoy;
-                word_of(&interest).await
+                interest.topic().wait_for(word_of).await
             }
             None => Word::BrokenOff,
         };
@@ -119,20 +119,14 @@ async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled
     }
 }
 
-async fn word_of(interest: &Interest) -> Word {
-    loop {
-        let settled = interest.topic().settled.notified();
-        tokio::pin!(settled);
-        settled.as_mut().enable();
-        if interest.topic().is_broken_off() {
-            return Word::BrokenOff;
-        }
-        let phase = interest.topic().state().phase;
-        match phase {
-            Phase::Loading => {}
-            Phase::Lost => return Word::Unknown,
-            Phase::Live | Phase::Ended(_) => return Word::Found,
-        }
-        settled.await;
+/// What is known of a job by now; none: it is looked for still.
+fn word_of(topic: &Topic) -> Option<Word> {
+    if topic.is_broken_off() {
+        return Some(Word::BrokenOff);
+    }
+    match topic.state().phase {
+        Phase::Loading => None,
+        Phase::Lost => Some(Word::Unknown),
+        Phase::Live | Phase::Ended(_) => Some(Word::Found),
     }
 }

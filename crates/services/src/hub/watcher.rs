@@ -242,11 +242,7 @@ impl JobWatcher {
                 self.history_end = head.sequence;
                 return from.position.sequence + 1;
             }
-            Cursor::After(p)
-                if p.epoch == head.epoch
-                    && p.sequence <= head.sequence
-                    && p.sequence + 1 >= front =>
-            {
+            Cursor::After(p) if state.honours(*p) => {
                 self.history_end = head.sequence;
                 return p.sequence + 1;
             }
