@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
+use conch_http::serve::IoThreads;
 use conch_http::{mare, ops, triton};
 use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
 use conch_services::access::Access;
@@ -153,12 +154,13 @@ async fn start_on(
         Some(mare) => Some(add_mare(&mut site, stores, mare).await?),
         None => None,
     };
+    let threads = IoThreads::start().context("no threads for HTTP")?;
     Ok(System {
         shutdown: site.shutdown.clone(),
         draining,
         drain: settings.drain,
         hub,
-        servers: site.open(&settings.server, &supervisor)?,
+        servers: site.open(&settings.server, &threads, &supervisor)?,
         supervisor,
     })
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use conch_http::serve::{Handle, Router};
+use conch_http::serve::{Handle, IoThreads, Router};
 use conch_http::{body, ops, serve};
 use conch_services::Clock;
 use conch_services::store_clock::StoreClock;
@@ -62,13 +62,15 @@ impl Site {
     pub(super) fn open(
         self,
         server: &serve::Settings,
+        threads: &IoThreads,
         supervisor: &Supervisor,
     ) -> anyhow::Result<Vec<(&'static str, Handle)>> {
         let mut servers = Vec::new();
         for bound in self.bound {
             // Not the shutdown's own token: a server stops accepting only when it is drained.
             let never = CancellationToken::new();
-            let handle = server.clone().serve(bound.listener, bound.router, &never)?;
+            let server = server.clone();
+            let handle = server.serve(bound.listener, bound.router, threads, &never)?;
             tracing::info!("{} listens on http://{}", bound.name, handle.address());
             servers.push((bound.name, handle));
         }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::census::{Census, Role};
 use super::connection::{self, Protocol};
+use super::io_threads::{IoThreads, move_to};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
@@ -20,19 +21,25 @@ const LAST_BACKOFF: Duration = Duration::from_secs(1);
 pub(super) fn spawn(
     listener: TcpListener,
     router: Router,
+    threads: IoThreads,
     census: &Arc<Census>,
     stop: CancellationToken,
 ) {
     let protocol = Arc::new(Protocol::new(&census.settings, router, stop.clone()));
     census.spawn(Role::Accept, |seat| async move {
         // Not moved into the loop's select as a whole: the seat must outlive the listener.
-        stop.run_until_cancelled(accept(listener, seat.census(), &protocol))
+        stop.run_until_cancelled(accept(listener, &threads, seat.census(), &protocol))
             .await;
         drop(seat);
     });
 }
 
-async fn accept(listener: TcpListener, census: &Arc<Census>, protocol: &Arc<Protocol>) {
+async fn accept(
+    listener: TcpListener,
+    threads: &IoThreads,
+    census: &Arc<Census>,
+    protocol: &Arc<Protocol>,
+) {
     let mut backoff = FIRST_BACKOFF;
     loop {
         let (socket, peer) = match listener.accept().await {
@@ -57,11 +64,17 @@ async fn accept(listener: TcpListener, census: &Arc<Census>, protocol: &Arc<Prot
             drop(socket);
             continue;
         }
-        if let Err(error) = configure(&socket, &census.settings) {
-            tracing::debug!(%error, %peer, "connection went away before it was set up");
-            continue;
-        }
+        let runtime = threads.next();
+        let configured = configure(&socket, &census.settings);
+        let socket = match configured.and_then(|()| move_to(runtime, socket)) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::debug!(%error, %peer, "connection went away before it was set up");
+                continue;
+            }
+        };
         let protocol = Arc::clone(protocol);
+        let _entered = runtime.enter();
         census.spawn(Role::Connection, |seat| {
             connection::drive(socket, peer, protocol, seat)
         });

@@ -29,12 +29,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Settings;
 use super::census::{Role, Seat};
 use super::head::{self, LengthLines};
+use super::io_threads::move_to;
 use super::stream::Stream;
 use super::takeover::{Frames, Takeover};
 use crate::limits;
@@ -44,10 +46,13 @@ use crate::problem::{Code, Problem};
 pub(super) struct Protocol {
     http: http1::Builder,
     router: Router,
+    /// Where streams run.
+    home: Handle,
     stop: CancellationToken,
 }
 
 impl Protocol {
+    /// Streams will run on the current runtime.
     pub(super) fn new(settings: &Settings, router: Router, stop: CancellationToken) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
@@ -56,7 +61,12 @@ impl Protocol {
             .max_header_size(settings.max_head)
             .half_close(false)
             .keep_alive(true);
-        Self { http, router, stop }
+        Self {
+            http,
+            router,
+            home: Handle::current(),
+            stop,
+        }
     }
 }
 
@@ -110,9 +120,16 @@ pub(super) async fn drive(
         None => {
             let Some(taken) = desk.take() else { return };
             let parts = connection.into_parts();
-            let socket = parts.io.into_inner().socket;
+            let socket = match move_to(&protocol.home, parts.io.into_inner().socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::debug!(%error, %peer, "connection went away before its stream began");
+                    return;
+                }
+            };
             let surplus = parts.read_buf.len();
             let census = Arc::clone(seat.census());
+            let _entered = protocol.home.enter();
             seat.leave_to(|| {
                 census.spawn(Role::Stream, |seat| {
                     Stream::new(

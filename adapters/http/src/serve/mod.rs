@@ -7,12 +7,16 @@
 //!                                                 └─ carries a Takeover ──► stream (socket + frames)
 //! ```
 //!
+//! Accepting and streams are tasks of the runtime that [`Settings::serve`] is called on; what is
+//! between them runs on [`IoThreads`].
+//!
 //! It knows no route, no job and no SSE: what to send comes as bytes from a [`Frames`].
 
 mod accept;
 mod census;
 mod connection;
 pub(crate) mod head;
+mod io_threads;
 mod stream;
 mod takeover;
 
@@ -25,6 +29,7 @@ pub use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use io_threads::IoThreads;
 pub use takeover::{Frames, Next, Takeover};
 
 use census::Census;
@@ -63,6 +68,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Starts serving `router` on `listener`, until `shutdown` is cancelled or the handle drained.
+    /// Handlers run on `threads`, streams on the current runtime.
     ///
     /// # Errors
     /// When the listener has no address.
@@ -73,16 +79,18 @@ impl Settings {
         self,
         listener: TcpListener,
         router: Router,
+        threads: &IoThreads,
         shutdown: &CancellationToken,
     ) -> io::Result<Handle> {
         let address = listener.local_addr()?;
         let stop = shutdown.child_token();
         let census = Arc::new(Census::new(self));
-        accept::spawn(listener, router, &census, stop.clone());
+        accept::spawn(listener, router, threads.clone(), &census, stop.clone());
         Ok(Handle {
             address,
             stop,
             census,
+            _threads: threads.clone(),
         })
     }
 }
@@ -93,6 +101,8 @@ pub struct Handle {
     address: SocketAddr,
     stop: CancellationToken,
     census: Arc<Census>,
+    /// Requests in flight outlast the accept loop.
+    _threads: IoThreads,
 }
 
 impl Handle {

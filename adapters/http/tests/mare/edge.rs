@@ -7,6 +7,7 @@ use axum::Router;
 use conch_domain::{
     Epoch, Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Position, Timestamp,
 };
+use conch_http::serve::{self, Handle, IoThreads};
 use conch_http::{mare, ops};
 use conch_memory::{Memory, ScriptedTriton, Settings};
 use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
@@ -18,11 +19,22 @@ use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
 use conch_services::submissions::SubmissionRate;
 use conch_services::tickets::Tickets;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::support;
 
 pub(crate) const CLIENT: &str = r#"{"id":"acme","name":"Acme","odd":[1,2.50]}"#;
+
+/// The edge behind a real socket, on this thread.
+pub(crate) async fn serve(edge: &Edge) -> Handle {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let threads = IoThreads::none();
+    let never = CancellationToken::new();
+    serve::Settings::default()
+        .serve(listener, edge.router.clone(), &threads, &never)
+        .unwrap()
+}
 
 pub(crate) struct Edge {
     pub(crate) router: Router,

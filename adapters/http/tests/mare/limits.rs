@@ -4,34 +4,26 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use axum::Router;
 use conch_domain::JobStatus;
+use conch_http::body;
 use conch_http::mare::{self, auth};
-use conch_http::{body, serve};
+use conch_http::serve::Handle;
 use conch_services::hub;
 use conch_services::submissions::SubmissionRate;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpStream;
 
 use crate::auth::{by_secret, mint};
 use crate::counters::Counters;
-use crate::edge::{Edge, edge_within, known};
+use crate::edge::{Edge, edge_within, known, serve};
 use crate::support;
 
 /// Longest wait for anything.
 const SOON: Duration = Duration::from_secs(10);
 
-async fn served(router: &Router) -> serve::Handle {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    serve::Settings::default()
-        .serve(listener, router.clone(), &CancellationToken::new())
-        .unwrap()
-}
-
 /// Sends that and reads until the server closes.
-async fn exchange(server: &serve::Handle, request: &str) -> String {
+async fn exchange(server: &Handle, request: &str) -> String {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     // Whoever refuses early may hang up before it has all.
     drop(socket.write_all(request.as_bytes()).await);
@@ -79,7 +71,7 @@ async fn a_body_has_so_many_bytes_and_so_much_time() {
         hub::Settings::default(),
         SubmissionRate::unlimited(),
     );
-    let server = served(&edge.router).await;
+    let server = serve(&edge).await;
     let post = |headers: &str, body: &str| request("POST", "/clients", headers, body);
     let sized = |body: &str| post(&format!("content-length: {}\r\n", body.len()), body);
     let chunked = |body: &str| post("transfer-encoding: chunked\r\n", body);
@@ -138,7 +130,7 @@ const ONE: &str = "/jobs/running/subscribe";
 const MANY: &str = "/jobs/subscribe";
 
 /// A stream that has begun: its first line is there.
-async fn open(server: &serve::Handle, path: &str, headers: &str) -> TcpStream {
+async fn open(server: &Handle, path: &str, headers: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     let request = request("GET", path, headers, "");
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -171,7 +163,7 @@ fn is_turned_away(answer: &str) {
 async fn a_stream_too_many_is_told_to_come_back_much_later() {
     let counters = Counters::start();
     let edge = narrow(Some(by_secret()));
-    let server = served(&edge.router).await;
+    let server = serve(&edge).await;
     let a = bearer("a");
     let mut held = vec![open(&server, ONE, &a).await, open(&server, MANY, &a).await];
     let ticket = request("POST", "/jobs/running/ticket", &a, "");
@@ -215,7 +207,7 @@ async fn a_stream_too_many_is_told_to_come_back_much_later() {
 async fn without_callers_nobody_has_too_many_streams() {
     let counters = Counters::start();
     let edge = narrow(None);
-    let server = served(&edge.router).await;
+    let server = serve(&edge).await;
     let mut held = Vec::new();
     for _ in 0..50 {
         held.push(open(&server, ONE, "").await);
@@ -229,7 +221,7 @@ async fn a_submission_too_many_is_429() {
     for with_auth in [true, false] {
         let counters = Counters::start();
         let edge = narrow(with_auth.then(by_secret));
-        let server = served(&edge.router).await;
+        let server = serve(&edge).await;
         let submit = |subject: &str, more: &str| {
             let who = if with_auth {
                 bearer(subject)

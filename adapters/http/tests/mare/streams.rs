@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use conch_http::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpStream;
 
-use crate::edge::{edge, finish};
+use crate::edge::{edge, finish, serve};
 use crate::support::{get, send};
 
 #[tokio::test]
@@ -65,10 +63,7 @@ async fn exchange(address: SocketAddr, head: &str) -> String {
 async fn a_stream_over_a_socket() {
     let edge = edge();
     finish(&edge.memory, "told").await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = serve::Settings::default()
-        .serve(listener, edge.router.clone(), &CancellationToken::new())
-        .unwrap();
+    let server = serve(&edge).await;
     let path = "/v1/triton/jobs/told/subscribe";
     let whole = exchange(server.address(), &format!("GET {path} HTTP/1.1")).await;
     let head = whole.split("\r\n\r\n").next().unwrap().to_lowercase();

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +10,7 @@ use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use conch_http::serve::{Frames, Handle, Next, Settings, Takeover};
+use conch_http::serve::{Frames, Handle, IoThreads, Next, Settings, Takeover};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -101,7 +102,30 @@ impl Drop for Channel {
     }
 }
 
+pub(crate) fn thread_name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+/// One frame: the name of the thread that it was asked for on.
+struct ThreadName;
+
+impl Frames for ThreadName {
+    fn poll_frames(&mut self, _: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Next> {
+        out.push(thread_name().into());
+        Poll::Ready(Next::End)
+    }
+}
+
 pub(crate) async fn serve(settings: Settings) -> (Handle, Source) {
+    serve_on(&IoThreads::start().unwrap(), settings).await
+}
+
+/// As [`serve`], all of it on this thread.
+pub(crate) async fn serve_here(settings: Settings) -> (Handle, Source) {
+    serve_on(&IoThreads::none(), settings).await
+}
+
+async fn serve_on(threads: &IoThreads, settings: Settings) -> (Handle, Source) {
     let source = Source::new();
     let streams = source.clone();
     let router = Router::new()
@@ -109,11 +133,15 @@ pub(crate) async fn serve(settings: Settings) -> (Handle, Source) {
         .route("/hello", get(|| async { "hello" }))
         .route("/large", get(|| async { "x".repeat(4 << 20) }))
         .route("/never", get(std::future::pending::<()>))
+        .route("/thread", get(async || thread_name()))
+        .route(
+            "/thread-of-stream",
+            get(async || (Takeover::new(ThreadName), "")),
+        )
         .route("/echo", post(|body: Bytes| async move { body }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let handle = settings
-        .serve(listener, router, &CancellationToken::new())
-        .unwrap();
+    let never = CancellationToken::new();
+    let handle = settings.serve(listener, router, threads, &never).unwrap();
     (handle, source)
 }
 

@@ -6,7 +6,7 @@ use conch_http::serve::Settings;
 use tokio::io::AsyncWriteExt;
 
 use crate::counters::Counters;
-use crate::harness::{ask, connect, read_all, read_until, serve};
+use crate::harness::{ask, connect, read_all, read_until, serve_here};
 
 #[tokio::test]
 async fn a_head_of_so_many_bytes_is_taken_and_no_longer_one() {
@@ -15,7 +15,7 @@ async fn a_head_of_so_many_bytes_is_taken_and_no_longer_one() {
         max_head: 8192,
         ..Settings::default()
     };
-    let (handle, _source) = serve(settings).await;
+    let (handle, _source) = serve_here(settings).await;
     let head = |bytes: usize| {
         let empty = "GET /hello HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
         let filler = "x".repeat(bytes - empty);
@@ -56,7 +56,7 @@ async fn a_slow_head_is_told_from_an_idle_connection() {
         head_timeout: Duration::from_millis(100),
         ..Settings::default()
     };
-    let (handle, _source) = serve(settings).await;
+    let (handle, _source) = serve_here(settings).await;
     let hello = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
     for (request, hits) in [
         ("", 1),

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use conch_http::serve::Settings;
 use counters::Counters;
-use harness::{HEAD, SOON, STREAM, ask, connect, read_all, read_until, serve, undated};
+use harness::{
+    HEAD, SOON, STREAM, ask, connect, read_all, read_until, serve, thread_name, undated,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -41,6 +43,23 @@ async fn a_stream_is_byte_exact() {
     source.dropped(1).await;
     assert_eq!(handle.drain(SOON).await, 0);
     assert_eq!((handle.connections(), handle.streams()), (0, 0));
+}
+
+#[tokio::test]
+async fn handlers_run_on_threads_of_the_server_and_streams_where_it_was_started() {
+    let (handle, _source) = serve(Settings::default()).await;
+    let answer = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        read_all(&mut ask(&handle, &request).await).await
+    };
+    let handler = answer("/thread").await;
+    assert!(handler.contains("\r\n\r\nhttp-"), "{handler}");
+    let stream = answer("/thread-of-stream").await;
+    let here = thread_name();
+    assert!(
+        stream.ends_with(&format!("\r\n{here}\r\n0\r\n\r\n")),
+        "{stream}"
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ use conch_domain::{Caller, JobId};
 use conch_ports::{EventBus, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -144,6 +145,7 @@ impl Settings {
             expiries: Arc::new(Expiries::default()),
             watchers: Arc::new(()),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             failed: CancellationToken::new(),
         });
         standing::spawn_all(&shared);
@@ -174,6 +176,8 @@ struct Shared {
     /// See [`LISTS`].
     lists: Semaphore,
     tasks: TaskTracker,
+    /// Where they run: whoever attaches may come from another runtime, and whom a topic wakes is here.
+    runtime: Handle,
     /// A task that all streams need is gone.
     failed: CancellationToken,
     greeting: Bytes,
@@ -374,8 +378,8 @@ impl Shared {
             }
             let topic = Arc::new(make(job_id.clone()));
             topics.insert(job_id.clone(), Arc::clone(&topic));
-            self.tasks
-                .spawn(pump::run(Arc::clone(self), Arc::clone(&topic)));
+            let pump = pump::run(Arc::clone(self), Arc::clone(&topic));
+            self.tasks.spawn_on(pump, &self.runtime);
             topic
         };
         if claimed {

@@ -4,23 +4,14 @@ use std::net::SocketAddr;
 
 use axum::http::HeaderValue;
 use conch_http::mare::auth;
-use conch_http::serve;
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::mint::{ALL, Key, NOW, SECRET, claims, encode, good, raw, token};
 use super::{by_secret, guarded};
+use crate::edge::serve;
 
 const PATH: &str = "/v1/triton/jobs/acme-job";
-
-async fn serve(edge: &crate::edge::Edge) -> serve::Handle {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    serve::Settings::default()
-        .serve(listener, edge.router.clone(), &CancellationToken::new())
-        .unwrap()
-}
 
 fn client() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
