@@ -14,7 +14,9 @@ mod wiring;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{ArgMatches, Command};
+use conch_http::serve::IoThreads;
 use tokio_util::sync::CancellationToken;
 
 use config::{Program, Settings, Source};
@@ -72,13 +74,16 @@ fn run(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    // Before the runtime, so that they outlast all tasks of it.
+    let threads = IoThreads::start(settings.http_threads)
+        .context("can't start HTTP_THREADS: the system gives no more threads or descriptors")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let asked_to_end = shutdown::on_signal()?;
         let known = settings.clone();
-        let system = wiring::start(settings, metrics).await?;
+        let system = wiring::start(settings, metrics, &threads).await?;
         announce(&known);
         Ok(operate(system, &asked_to_end).await)
     })

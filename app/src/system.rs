@@ -31,10 +31,9 @@ pub(crate) struct System {
     /// How long the end may take.
     pub(crate) drain: Duration,
     pub(crate) hub: Option<Hub>,
-    pub(crate) supervisor: Supervisor,
-    /// By name; [`MARE`] and [`TRITON`] are told apart. Dropped last: their threads may drive
-    /// connections to the store and to Triton that all share.
+    /// By name; [`MARE`] and [`TRITON`] are told apart.
     pub(crate) servers: Vec<(&'static str, Handle)>,
+    pub(crate) supervisor: Supervisor,
 }
 
 impl System {

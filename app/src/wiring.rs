@@ -101,7 +101,11 @@ fn system_clock() -> Clock {
 ///
 /// # Errors
 /// When an address can't be listened on, or a part can't be built from its settings.
-pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Result<System> {
+pub(crate) async fn start(
+    settings: Settings,
+    metrics: Metrics,
+    threads: &IoThreads,
+) -> anyhow::Result<System> {
     let stores = Stores::new(settings.backend.clone())?;
     #[cfg(feature = "sabotage")]
     let stores = {
@@ -114,7 +118,7 @@ pub(crate) async fn start(settings: Settings, metrics: Metrics) -> anyhow::Resul
             ..stores
         }
     };
-    start_on(&stores, system_clock(), settings, metrics).await
+    start_on(&stores, system_clock(), settings, metrics, threads).await
 }
 
 async fn start_on(
@@ -122,6 +126,7 @@ async fn start_on(
     clock: Clock,
     settings: Settings,
     metrics: Metrics,
+    threads: &IoThreads,
 ) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
     let store_clock = StoreClock::new(clock);
@@ -147,6 +152,11 @@ async fn start_on(
     };
     let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
     site.tasks.push(("clock", keeps_time.boxed()));
+    let (watched, shutdown) = (threads.clone(), site.shutdown.clone());
+    let watch = async move {
+        shutdown.run_until_cancelled(watched.failed()).await;
+    };
+    site.tasks.push(("http threads", watch.boxed()));
     if let Some(worker) = settings.worker {
         add_worker(&mut site, stores, worker, settings.drain).await?;
     }
@@ -154,13 +164,12 @@ async fn start_on(
         Some(mare) => Some(add_mare(&mut site, stores, mare).await?),
         None => None,
     };
-    let threads = IoThreads::start().context("no threads for HTTP")?;
     Ok(System {
         shutdown: site.shutdown.clone(),
         draining,
         drain: settings.drain,
         hub,
-        servers: site.open(&settings.server, &threads, &supervisor)?,
+        servers: site.open(&settings.server, threads, &supervisor)?,
         supervisor,
     })
 }

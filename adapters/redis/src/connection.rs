@@ -1,9 +1,9 @@
-//! Connections: the pool for commands, a dedicated one for a subscription, and what their errors
-//! mean to a caller. Every wait in here has a limit. Never logs an address: it may hold a password.
+//! Connections: the pool for commands, a shared one per runtime for cheap ones, a dedicated one for a
+//! subscription, and what their errors mean to a caller. Every wait in here has a limit. Never logs an address: it may hold a password.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use conch_ports::{Error, ErrorKind, Result};
@@ -53,8 +53,19 @@ impl Greeting {
 /// and be woken by it: with two runtimes a third of the time of a GET.
 #[derive(Default)]
 struct Shared {
-    /// Numbered, so that whoever finds one broken does not throw away the one that replaced it.
-    current: Mutex<HashMap<runtime::Id, (u64, MultiplexedConnection)>>,
+    of_runtimes: Mutex<HashMap<runtime::Id, Arc<OfRuntime>>>,
+    /// How many were opened. They are numbered, so that whoever finds one broken does not throw away
+    /// the one that replaced it.
+    opened: AtomicU64,
+    /// Those up to this number may lead to a Redis that is no primary any more. It refuses writes
+    /// alone, so whoever only reads would not notice.
+    demoted: AtomicU64,
+}
+
+/// One runtime's connection.
+#[derive(Default)]
+struct OfRuntime {
+    current: Mutex<Option<(u64, MultiplexedConnection)>>,
     /// Held while one is opened: all who share it wait for the same one.
     opening: tokio::sync::Mutex<()>,
 }
@@ -123,7 +134,7 @@ impl Connections {
     ) -> Result<T> {
         let mut connection = self.checkout(operation).await?;
         let answer = command.query_async(&mut connection).await;
-        check_in(connection, &answer);
+        self.check_in(connection, &answer);
         answer.map_err(|error| failed(operation, error))
     }
 
@@ -138,7 +149,7 @@ impl Connections {
     ) -> Result<redis::RedisResult<T>> {
         let (number, mut connection) = self.shared(operation, 0).await?;
         match command.query_async(&mut connection).await {
-            Err(error) if is_broken(&error) => {}
+            Err(error) if self.is_broken(&error) => {}
             answer => return Ok(answer),
         }
         let (_, mut fresh) = self.shared(operation, number).await?;
@@ -153,7 +164,7 @@ impl Connections {
     ) -> Result<T> {
         let (number, mut connection) = self.shared(operation, 0).await?;
         let answer = match script.invoke_async(&mut connection).await {
-            Err(error) if is_broken(&error) => {
+            Err(error) if self.is_broken(&error) => {
                 let (_, mut fresh) = self.shared(operation, number).await?;
                 script.invoke_async(&mut fresh).await
             }
@@ -168,21 +179,28 @@ impl Connections {
         operation: &'static str,
         broken: u64,
     ) -> Result<(u64, MultiplexedConnection)> {
-        let runtime = runtime::Handle::current().id();
+        let ours = {
+            let mut of_runtimes = self.shared.of_runtimes.lock();
+            let ours = of_runtimes.entry(runtime::Handle::current().id());
+            Arc::clone(ours.or_default())
+        };
         let current = || {
-            let current = self.shared.current.lock().get(&runtime).cloned();
-            current.filter(|(number, _)| *number > broken)
+            let unusable = broken.max(self.shared.demoted.load(Ordering::Acquire));
+            let current = ours.current.lock().clone();
+            current.filter(|(number, _)| *number > unusable)
         };
         if let Some(usable) = current() {
             return Ok(usable);
         }
-        let opening = tokio::time::timeout(self.connect_timeout, self.shared.opening.lock());
+        let opening = tokio::time::timeout(self.connect_timeout, ours.opening.lock());
         let _opening = opening
             .await
             .map_err(|_| unreachable(operation, PoolError::Timeout(TimeoutType::Create)))?;
         if let Some(usable) = current() {
             return Ok(usable);
         }
+        // Before it is opened: what is learnt meanwhile counts for it, too.
+        let number = self.shared.opened.fetch_add(1, Ordering::AcqRel) + 1;
         // Not one of the pool's: those may all be busy.
         let connection = self
             .client
@@ -190,8 +208,8 @@ impl Connections {
             .await
             .map_err(|error| unreachable(operation, PoolError::Backend(error)))?;
         self.greeting.say();
-        let fresh = (broken + 1, connection);
-        self.shared.current.lock().insert(runtime, fresh.clone());
+        let fresh = (number, connection);
+        *ours.current.lock() = Some(fresh.clone());
         Ok(fresh)
     }
 
@@ -203,7 +221,7 @@ impl Connections {
     ) -> Result<T> {
         let mut connection = self.checkout(operation).await?;
         let answer = script.invoke_async(&mut connection).await;
-        check_in(connection, &answer);
+        self.check_in(connection, &answer);
         answer.map_err(|error| failed(operation, error))
     }
 
@@ -219,6 +237,32 @@ impl Connections {
                 "Redis answered PING with something else",
             ))
         }
+    }
+
+    /// Gives a connection back to the pool, but not one to a Redis that is no primary any more: it answers
+    /// the pool's PING, so it would be handed out for ever, though the name leads elsewhere by now.
+    fn check_in<T>(&self, connection: Connection, answer: &redis::RedisResult<T>) {
+        if let Err(error) = answer
+            && is_demoted(error)
+        {
+            self.give_up_shared();
+            drop(Connection::take(connection));
+        }
+    }
+
+    /// Whether a shared connection is of no more use. A time-out counts: its peer may be gone.
+    fn is_broken(&self, error: &RedisError) -> bool {
+        if is_demoted(error) {
+            self.give_up_shared();
+            return true;
+        }
+        error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error()
+    }
+
+    /// All that were opened so far may lead to the Redis that refused a write.
+    fn give_up_shared(&self) {
+        let opened = self.shared.opened.load(Ordering::Acquire);
+        self.shared.demoted.fetch_max(opened, Ordering::AcqRel);
     }
 
     /// A connection of its own that receives what is published on `channels`.
@@ -245,23 +289,9 @@ impl Connections {
     }
 }
 
-/// Gives a connection back to the pool, but not one to a Redis that is no primary any more: it answers
-/// the pool's PING, so it would be handed out for ever, though the name leads elsewhere by now.
-fn check_in<T>(connection: Connection, answer: &redis::RedisResult<T>) {
-    if answer.as_ref().is_err_and(is_demoted) {
-        drop(Connection::take(connection));
-    }
-}
-
 /// Whether a replica refused a write.
 fn is_demoted(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly)
-}
-
-/// Whether the connection is of no more use. A time-out counts: its peer may be gone.
-fn is_broken(error: &RedisError) -> bool {
-    let is_dead = error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error();
-    is_dead || is_demoted(error)
 }
 
 fn unreachable(operation: &'static str, error: PoolError) -> Error {

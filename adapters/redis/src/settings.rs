@@ -41,7 +41,8 @@ pub struct Settings {
     pub max_tickets_per_caller: usize,
     /// How many jobs, clients and value propositions there may be.
     pub quotas: Quotas,
-    /// Most connections at once, not counted the subscription's and one that cheap commands share.
+    /// Most connections at once, not counted the subscription's, and one for each runtime that sends
+    /// cheap commands.
     pub pool_size: usize,
     /// How long to wait for a connection, new or from the pool.
     pub connect_timeout: Duration,

@@ -1,6 +1,7 @@
 //! Bounds on what others may send, hold and take: read here, kept by whoever they are handed to.
 
-use std::num::NonZeroU32;
+use std::num::{NonZero, NonZeroU32};
+use std::thread;
 use std::time::Duration;
 
 use conch_domain::EventCap;
@@ -22,6 +23,14 @@ pub(super) fn server(source: &Source) -> Result<serve::Settings, Error> {
         head_timeout: source.parse("HEAD_TIMEOUT_SECONDS", usual.head_timeout, seconds)?,
         write_stall: source.parse("WRITE_STALL_SECONDS", usual.write_stall, seconds)?,
         ..usual
+    })
+}
+
+/// Threads that answer the requests of all listeners.
+pub(super) fn http_threads(source: &Source) -> Result<NonZero<usize>, Error> {
+    let usual = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    source.parse("HTTP_THREADS", usual, |text| {
+        number(text, 1, 1024).map(|count| NonZero::new(count as usize).unwrap_or(usual))
     })
 }
 

@@ -12,6 +12,7 @@ mod worker;
 
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::time::Duration;
 
 use clap::Command;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub worker: Option<Worker>,
     /// Bounds of each listener.
     pub server: serve::Settings,
+    /// Threads that answer requests.
+    pub http_threads: NonZero<usize>,
     /// What a request's body may take.
     pub body: body::Limits,
     /// How long the end may take.
@@ -198,6 +201,7 @@ impl Settings {
             mare,
             worker,
             server: limits::server(source)?,
+            http_threads: limits::http_threads(source)?,
             body: limits::body(source)?,
             drain: source.parse("DRAIN_SECONDS", Duration::from_secs(10), seconds)?,
             log_format: source.parse("LOG_FORMAT", LogFormat::Text, |t| one_of(&formats, t))?,

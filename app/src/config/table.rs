@@ -267,6 +267,12 @@ pub const SETTINGS: &[Setting] = &[
         "connections at once per listener",
     ),
     setting(
+        "HTTP_THREADS",
+        "one per processor",
+        ALL,
+        "threads that answer requests; each keeps a connection to Redis for cheap reads",
+    ),
+    setting(
         "MAX_HEAD_BYTES",
         "16384",
         ALL,

@@ -466,6 +466,7 @@ fn limits_are_as_they_are_set() {
         ("BODY_TIMEOUT_SECONDS", "2"),
         ("WRITE_STALL_SECONDS", "3"),
         ("MAX_CONNECTIONS", "4"),
+        ("HTTP_THREADS", "3"),
         ("STREAM_LIFETIME_SECONDS", "5"),
         ("MAX_EVENTS_PER_JOB", "600"),
         ("JOB_DEADLINE_SECONDS", "7"),
@@ -480,6 +481,7 @@ fn limits_are_as_they_are_set() {
         set.mare.expect("an API"),
         set.worker.expect("a worker"),
     );
+    assert_eq!(set.http_threads.get(), 3);
     assert_eq!(server.max_head, 8192);
     assert_eq!(server.head_timeout, Duration::from_millis(1500));
     assert_eq!(

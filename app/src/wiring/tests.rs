@@ -33,7 +33,14 @@ impl Victim {
                 time()
             })
         };
-        let system = start_on(&Stores::in_memory(&memory), clock, settings, no_metrics()).await;
+        let system = start_on(
+            &Stores::in_memory(&memory),
+            clock,
+            settings,
+            no_metrics(),
+            &IoThreads::on_current(),
+        )
+        .await;
         Self {
             system: system.expect("free ports"),
             faults: memory.faults(),
@@ -90,6 +97,7 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
             system_clock(),
             settings(env),
             no_metrics(),
+            &IoThreads::on_current(),
         )
         .await
     };

@@ -68,6 +68,8 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     (API, "BODY_TIMEOUT_SECONDS", "0", ""),
     (API, "MAX_CONNECTIONS", "0", ""),
     (API, "MAX_CONNECTIONS", "18446744073709551616", ""),
+    (API, "HTTP_THREADS", "0", ""),
+    (API, "HTTP_THREADS", "1025", ""),
     (API, "LOCAL_RESULTS", "-1", ""),
     (API, "LOCAL_RESULTS", "64M", ""),
     (API, "CORS_ORIGINS", "*.example.com", ""),

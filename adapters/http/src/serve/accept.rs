@@ -7,12 +7,13 @@ use std::time::Duration;
 use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::census::{Census, Role};
 use super::connection::{self, Protocol};
-use super::io_threads::{IoThreads, move_to};
+use super::io_threads::{self, IoThreads};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) fn spawn(
     stop: CancellationToken,
 ) {
     let protocol = Arc::new(Protocol::new(&census.settings, router, stop.clone()));
-    census.spawn(Role::Accept, |seat| async move {
+    census.spawn(Role::Accept, &Handle::current(), |seat| async move {
         // Not moved into the loop's select as a whole: the seat must outlive the listener.
         stop.run_until_cancelled(accept(listener, &threads, seat.census(), &protocol))
             .await;
@@ -64,19 +65,17 @@ async fn accept(
             drop(socket);
             continue;
         }
-        let runtime = threads.next();
-        let configured = configure(&socket, &census.settings);
-        let socket = match configured.and_then(|()| move_to(runtime, socket)) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::debug!(%error, %peer, "connection went away before it was set up");
-                continue;
-            }
+        if let Err(error) = configure(&socket, &census.settings) {
+            tracing::debug!(%error, %peer, "connection went away before it was set up");
+            continue;
+        }
+        let (runtime, load) = threads.least_loaded();
+        let Some(socket) = io_threads::moved(runtime, socket) else {
+            continue;
         };
         let protocol = Arc::clone(protocol);
-        let _entered = runtime.enter();
-        census.spawn(Role::Connection, |seat| {
-            connection::drive(socket, peer, protocol, seat)
+        census.spawn(Role::Connection, runtime, |seat| {
+            connection::drive(socket, peer, protocol, load, seat)
         });
     }
 }

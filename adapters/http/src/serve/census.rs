@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -68,15 +69,19 @@ impl Census {
     }
 
     /// Spawns the task that `build` makes around its seat.
-    pub(super) fn spawn<F>(self: &Arc<Self>, role: Role, build: impl FnOnce(Seat) -> F)
-    where
+    pub(super) fn spawn<F>(
+        self: &Arc<Self>,
+        role: Role,
+        runtime: &Handle,
+        build: impl FnOnce(Seat) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let seat = Seat::new(self, role);
         let id = seat.id;
         // Not under the lock: a runtime that is going down drops the task, and with it the seat,
         // before `spawn` returns.
-        let task = tokio::spawn(build(seat)).abort_handle();
+        let task = runtime.spawn(build(seat)).abort_handle();
         let mut tasks = self.tasks();
         if tasks.cut {
             // A task that is dropped by this takes the lock.
@@ -209,7 +214,7 @@ mod tests {
         let first = Seat::new(&census, Role::Connection);
         // As when the last of a drain's time passes while a connection becomes a stream.
         assert_eq!(census.abort(), 0);
-        first.leave_to(|| census.spawn(Role::Stream, forever));
+        first.leave_to(|| census.spawn(Role::Stream, &Handle::current(), forever));
         tokio::time::timeout(Duration::from_secs(10), census.empty())
             .await
             .expect("no task is left");

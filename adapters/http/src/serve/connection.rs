@@ -36,7 +36,7 @@ use tower::Service as _;
 use super::Settings;
 use super::census::{Role, Seat};
 use super::head::{self, LengthLines};
-use super::io_threads::move_to;
+use super::io_threads::{self, Load};
 use super::stream::Stream;
 use super::takeover::{Frames, Takeover};
 use crate::limits;
@@ -75,6 +75,7 @@ pub(super) async fn drive(
     socket: TcpStream,
     peer: SocketAddr,
     protocol: Arc<Protocol>,
+    _load: Load,
     seat: Seat,
 ) {
     let desk = Arc::new(Desk::default());
@@ -120,18 +121,14 @@ pub(super) async fn drive(
         None => {
             let Some(taken) = desk.take() else { return };
             let parts = connection.into_parts();
-            let socket = match move_to(&protocol.home, parts.io.into_inner().socket) {
-                Ok(socket) => socket,
-                Err(error) => {
-                    tracing::debug!(%error, %peer, "connection went away before its stream began");
-                    return;
-                }
+            let socket = parts.io.into_inner().socket;
+            let Some(socket) = io_threads::moved(&protocol.home, socket) else {
+                return;
             };
             let surplus = parts.read_buf.len();
             let census = Arc::clone(seat.census());
-            let _entered = protocol.home.enter();
             seat.leave_to(|| {
-                census.spawn(Role::Stream, |seat| {
+                census.spawn(Role::Stream, &protocol.home, |seat| {
                     Stream::new(
                         socket,
                         taken.frames,

@@ -1,8 +1,8 @@
 //! A connection that was taken over: one small task that owns a socket and the frames for it.
 //!
-//! It keeps no buffer and no timer while all goes well. A frame goes from the shared bytes straight
-//! to the socket, in one system call. What the socket doesn't take waits here, and until it is gone
-//! no further frame is asked for.
+//! It keeps no buffer and no timer while all goes well, once the runtime has said for the first time
+//! that the socket is ready. A frame goes from the shared bytes straight to the socket, in one system
+//! call. What the socket doesn't take waits here, and until it is gone no further frame is asked for.
 //!
 //! Measured with 1,000 watchers of one frame of 340 bytes, 2 cores, loopback: 5.1–5.9 µs CPU per
 //! delivery where a loop of blocking `write(2)` takes 4.4–4.7 µs; with 10,000 watchers 6.9–7.1 µs and

@@ -29,7 +29,7 @@ pub(crate) const CLIENT: &str = r#"{"id":"acme","name":"Acme","odd":[1,2.50]}"#;
 /// The edge behind a real socket, on this thread.
 pub(crate) async fn serve(edge: &Edge) -> Handle {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let threads = IoThreads::none();
+    let threads = IoThreads::on_current();
     let never = CancellationToken::new();
     serve::Settings::default()
         .serve(listener, edge.router.clone(), &threads, &never)

@@ -1,5 +1,6 @@
 //! A server with a stream that the test feeds, and raw clients.
 
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) const THREADS: NonZero<usize> = NonZero::new(2).unwrap();
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Sends to all streams of a test, and counts them.
@@ -117,12 +119,12 @@ impl Frames for ThreadName {
 }
 
 pub(crate) async fn serve(settings: Settings) -> (Handle, Source) {
-    serve_on(&IoThreads::start().unwrap(), settings).await
+    serve_on(&IoThreads::start(THREADS).unwrap(), settings).await
 }
 
 /// As [`serve`], all of it on this thread.
 pub(crate) async fn serve_here(settings: Settings) -> (Handle, Source) {
-    serve_on(&IoThreads::none(), settings).await
+    serve_on(&IoThreads::on_current(), settings).await
 }
 
 async fn serve_on(threads: &IoThreads, settings: Settings) -> (Handle, Source) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use conch_http::serve::Settings;
 use counters::Counters;
 use harness::{
-    HEAD, SOON, STREAM, ask, connect, read_all, read_until, serve, thread_name, undated,
+    HEAD, SOON, STREAM, THREADS, ask, connect, read_all, read_until, serve, thread_name, undated,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -46,20 +46,26 @@ async fn a_stream_is_byte_exact() {
 }
 
 #[tokio::test]
-async fn handlers_run_on_threads_of_the_server_and_streams_where_it_was_started() {
+async fn handlers_are_spread_over_the_threads_and_streams_run_where_the_server_was_started() {
     let (handle, _source) = serve(Settings::default()).await;
-    let answer = async |path: &str| {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        read_all(&mut ask(&handle, &request).await).await
-    };
-    let handler = answer("/thread").await;
-    assert!(handler.contains("\r\n\r\nhttp-"), "{handler}");
-    let stream = answer("/thread-of-stream").await;
-    let here = thread_name();
-    assert!(
-        stream.ends_with(&format!("\r\n{here}\r\n0\r\n\r\n")),
-        "{stream}"
-    );
+    let mut held = Vec::new();
+    let mut names = Vec::new();
+    for _ in 0..2 * THREADS.get() {
+        // A stream leaves its thread, so it doesn't count there.
+        let request = "GET /thread-of-stream HTTP/1.1\r\nhost: x\r\n\r\n";
+        let stream = read_all(&mut ask(&handle, request).await).await;
+        let here = thread_name();
+        assert!(
+            stream.ends_with(&format!("\r\n{here}\r\n0\r\n\r\n")),
+            "{stream}"
+        );
+        let mut socket = ask(&handle, "GET /thread HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        read_until(&mut socket, "\r\n\r\nhttp-").await;
+        names.push(socket.read_u8().await.unwrap());
+        held.push(socket);
+    }
+    names.sort_unstable();
+    assert_eq!(names, b"0011");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What a caller is told when Redis is away, full, or holds something else.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conch_ports::{ErrorKind, Published, Signal};
@@ -218,6 +220,48 @@ async fn reads_at_once_share_one_connection_that_replaces_a_broken_one() {
     assert!(opened < 10, "{opened} connections for reads that share one");
 }
 
+/// The connections of clients that are there, but the one that asks.
+fn clients(server: &Server) -> HashSet<String> {
+    let list: String = server.run(&["CLIENT", "LIST", "TYPE", "normal"]);
+    let id = |line: &str| line.split(' ').next().unwrap().to_owned();
+    let others = list.lines().filter(|line| !line.contains("cmd=client"));
+    others.map(id).collect()
+}
+
+#[tokio::test]
+async fn each_runtime_shares_one_and_all_are_given_up_where_one_was_refused_a_write() {
+    let server = Server::start();
+    let stores = server.stores();
+    let other = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let read = || {
+        let cache = Arc::clone(&stores.cache);
+        async move { cache.get(&job_id("j")).await.unwrap() }
+    };
+    for connections in [1, 2] {
+        for _ in 0..3 {
+            read().await;
+            if connections == 2 {
+                other.spawn(read()).await.unwrap();
+            }
+        }
+        assert_eq!(clients(&server).len(), connections);
+    }
+    let before = clients(&server);
+    let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
+    let event = commit(&unborn("j-1"), queued());
+    stores.bus.publish(event.clone()).await.unwrap_err();
+    let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
+    stores.bus.publish(event).await.unwrap();
+    other.spawn(read()).await.unwrap();
+    let kept: Vec<_> = clients(&server).intersection(&before).cloned().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    other.shutdown_background();
+}
+
 #[tokio::test]
 async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     let server = Server::start();
@@ -228,14 +272,7 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
         .publish(commit(&unborn("j-0"), queued()))
         .await
         .unwrap();
-    let ids = || {
-        let list: String = server.run(&["CLIENT", "LIST", "TYPE", "normal"]);
-        let id = |line: &str| line.split(' ').next().unwrap().to_owned();
-        list.lines()
-            .filter(|line| !line.contains("cmd=client"))
-            .map(id)
-            .collect::<std::collections::HashSet<_>>()
-    };
+    let ids = || clients(&server);
     let before = ids();
     assert!(before.len() >= 2, "{before:?}");
     let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);

@@ -31,6 +31,29 @@ async fn a_late_watcher_gets_the_whole_history_and_then_what_comes() {
     assert_eq!(data(&rest[1])["status"], "completed");
 }
 
+/// As from a thread that answers requests.
+#[tokio::test]
+async fn a_watcher_outlives_the_runtime_that_it_attached_on() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let elsewhere = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a thread");
+    let hub = world.hub.clone();
+    let attach = async move { hub.watch(&job_id("j"), None).await };
+    let Attached::Stream(watcher) = elsewhere.spawn(attach).await.expect("no panic") else {
+        panic!("expected a stream");
+    };
+    let mut eyes = Eyes(watcher);
+    assert_eq!(ids(&eyes.events(2).await), ["0000abcd-1", "0000abcd-2"]);
+    elsewhere.shutdown_background();
+    job.complete().await;
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_finished_job_is_its_history_and_the_close() {
     let world = World::new();
