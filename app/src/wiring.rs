@@ -152,11 +152,8 @@ async fn start_on(
     };
     let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
     site.tasks.push(("clock", keeps_time.boxed()));
-    let (watched, shutdown) = (threads.clone(), site.shutdown.clone());
-    let watch = async move {
-        shutdown.run_until_cancelled(watched.failed()).await;
-    };
-    site.tasks.push(("http threads", watch.boxed()));
+    let watched = threads.clone();
+    site.watch("http threads", async move { watched.failed().await });
     if let Some(worker) = settings.worker {
         add_worker(&mut site, stores, worker, settings.drain).await?;
     }
@@ -331,11 +328,8 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
         site.shutdown.clone(),
     );
     site.tasks.push(("ingest", ingest.boxed()));
-    let (watched, shutdown) = (hub.clone(), site.shutdown.clone());
-    let watch = async move {
-        shutdown.run_until_cancelled(watched.failed()).await;
-    };
-    site.tasks.push(("hub", watch.boxed()));
+    let watched = hub.clone();
+    site.watch("hub", async move { watched.failed().await });
     let rate = settings
         .submissions_per_minute
         .map_or_else(SubmissionRate::unlimited, SubmissionRate::per_minute);

@@ -1,5 +1,6 @@
 //! Connections: the pool for commands, a shared one per runtime for cheap ones, a dedicated one for a
-//! subscription, and what their errors mean to a caller. Every wait in here has a limit. Never logs an address: it may hold a password.
+//! subscription, and what their errors mean to a caller. Every wait in here has a limit. Never logs an
+//! address: it may hold a password.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -139,9 +140,9 @@ impl Connections {
     }
 
     /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
-    /// commands of this runtime share: they go out together, without the PING that the pool sends at each checkout,
-    /// and none of them waits for the pool. A connection that broke is replaced, and the command
-    /// repeated on the new one: it must do no harm twice.
+    /// commands of this runtime share: they go out together, without the PING that the pool sends at
+    /// each checkout, and none of them waits for the pool. A connection that broke is replaced, and the
+    /// command repeated on the new one: it must do no harm twice.
     pub(crate) async fn run_shared<T: FromRedisValue>(
         &self,
         operation: &'static str,

@@ -58,6 +58,19 @@ impl Site {
         Ok(())
     }
 
+    /// Adds a part that has tasks of its own and says when one of them has ended before its time.
+    pub(super) fn watch(
+        &mut self,
+        name: &'static str,
+        failed: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shutdown = self.shutdown.clone();
+        let watch = async move {
+            shutdown.run_until_cancelled(failed).await;
+        };
+        self.tasks.push((name, Box::pin(watch)));
+    }
+
     /// Everything is bound and built: serves it and runs it.
     pub(super) fn open(
         self,
