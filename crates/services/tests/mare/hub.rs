@@ -51,7 +51,8 @@ async fn a_watcher_outlives_the_runtime_that_it_attached_on() {
     assert_eq!(ids(&eyes.events(2).await), ["0000abcd-1", "0000abcd-2"]);
     elsewhere.shutdown_background();
     job.complete().await;
-    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
+    let rest = tokio::time::timeout(Duration::from_secs(10), eyes.rest()).await;
+    assert_eq!(ids(&rest.expect("it is told")), ["0000abcd-3", CLOSING]);
 }
 
 #[tokio::test(start_paused = true)]
