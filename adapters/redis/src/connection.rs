@@ -51,7 +51,7 @@ impl Greeting {
 
 /// The connections of [`Connections::run_shared`]: one for each runtime that has asked, which drives
 /// it. Through a connection that another runtime drives each command would wake that one's thread
-/// and be woken by it: with two runtimes a third of the time of a GET.
+/// and be woken by it.
 #[derive(Default)]
 struct Shared {
     of_runtimes: Mutex<HashMap<runtime::Id, Arc<OfRuntime>>>,

@@ -30,7 +30,7 @@ pub(super) fn server(source: &Source) -> Result<serve::Settings, Error> {
 pub(super) fn http_threads(source: &Source) -> Result<NonZero<usize>, Error> {
     let usual = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     source.parse("HTTP_THREADS", usual, |text| {
-        number(text, 1, 1024).map(|count| NonZero::new(count as usize).unwrap_or(usual))
+        number(text, 1, 1024).map(|n| NonZero::new(n as usize).expect("1 at least"))
     })
 }
 

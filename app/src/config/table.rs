@@ -270,7 +270,7 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP_THREADS",
         "one per processor",
         ALL,
-        "threads that answer requests; each keeps a connection to Redis for cheap reads",
+        "threads that answer requests; each keeps a connection to Redis for what is cheap",
     ),
     setting(
         "MAX_HEAD_BYTES",
