@@ -40,6 +40,9 @@ fn brief(name: &str, industry: Option<&str>, content: &str, index: usize) -> Bri
         index: index as u32 + 1,
         total: 7,
         attempt: 1,
+        try_number: 1,
+        last_failure: None,
+        names: Vec::new(),
     }
 }
 

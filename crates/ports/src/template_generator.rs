@@ -22,6 +22,13 @@ pub struct Brief {
     pub total: u32,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// Which try at this template within the attempt, from 1.
+    pub try_number: u32,
+    /// What was wrong with the last answer to this brief, for the generator to do better: none on the
+    /// first try.
+    pub last_failure: Option<String>,
+    /// The names of this job's templates that have been made so far, in the order of the plan.
+    pub names: Vec<String>,
 }
 
 /// Composes templates.

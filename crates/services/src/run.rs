@@ -75,6 +75,9 @@ impl RunningJob {
                 index,
                 total: TOTAL,
                 attempt: self.hold.lease().attempt,
+                try_number: 1,
+                last_failure: None,
+                names: self.done.values().map(|t| t.draft.name.clone()).collect(),
             };
             let made = match self.generate(&brief).await? {
                 Made::Draft(draft) => {
