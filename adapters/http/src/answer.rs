@@ -54,6 +54,18 @@ pub(crate) fn list(items: &[Bytes]) -> Response {
     json(text.freeze())
 }
 
+/// `{…, "<name>": <value>}`: an object that is not empty, with one more field.
+pub(crate) fn with_field(object: &[u8], name: &str, value: &[u8]) -> Bytes {
+    let open = object.trim_ascii_end();
+    let open = open.strip_suffix(b"}").unwrap_or(open);
+    let mut text = BytesMut::with_capacity(open.len() + name.len() + value.len() + 8);
+    text.put_slice(open);
+    text.put_slice(format!(r#","{name}":"#).as_bytes());
+    text.put_slice(value);
+    text.put_u8(b'}');
+    text.freeze()
+}
+
 /// 200 `{…, "<name>": […]}`: an object that is not empty, with one more field.
 pub(crate) fn object_and_list(object: &[u8], name: &str, items: &[Bytes]) -> Response {
     let open = object.trim_ascii_end();

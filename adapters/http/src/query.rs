@@ -86,6 +86,17 @@ impl Query {
             .transpose()
     }
 
+    /// The parameter as yes or no, in the spellings that FastAPI takes.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.parsed(name, "must be true or false", |text| {
+            match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Some(true),
+                "false" | "0" | "no" | "off" => Some(false),
+                _ => None,
+            }
+        })
+    }
+
     /// The parameter as a moment.
     fn moment(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
         self.parsed(name, "must be an RFC 3339 time", time::parse)

@@ -119,14 +119,36 @@ async fn clients() {
     let whole = get(&router, &format!("/clients/{id}/with-value-props/"))
         .await
         .json();
-    assert_eq!(whole["name"], "Acme");
+    assert_eq!(whole["client"], one.json());
+    assert_eq!(whole["name"], "Acme", "and beside it, as it was");
     assert_eq!(whole["value_propositions"], all.json());
+    let active = |query: &'static str| {
+        let path = format!("/clients/{id}/with-value-props{query}");
+        let router = &router;
+        async move {
+            let whole = get(router, &path).await.json();
+            let propositions = whole["value_propositions"].as_array().cloned();
+            let is_active = |one: &Value| one["is_active"].as_bool().expect("a flag");
+            let all = propositions.expect("a list");
+            all.iter().map(is_active).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(active("?active_only=true").await, [true]);
+    get(
+        &router,
+        &format!("/clients/{id}/with-value-props?active_only=maybe"),
+    )
+    .await
+    .names_field("active_only");
 
     let path = format!("{path}/{value_proposition_id}");
     for (value, expected) in [("false", false), ("true", true)] {
         let path = format!("{path}?is_active={value}");
         let switched = call(&router, "PATCH", &path).await;
         assert_eq!(switched.json()["is_active"], expected, "{value}");
+        let shown: &[bool] = if expected { &[true] } else { &[] };
+        assert_eq!(active("?active_only=true").await, shown, "{value}");
+        assert_eq!(active("?active_only=0").await, [expected], "{value}");
     }
     for query in ["", "?is_active=", "?is_active=maybe"] {
         call(&router, "PATCH", &format!("{path}{query}"))

@@ -21,6 +21,8 @@ use crate::transport::{Answer, Call, Transport};
 const TEMPLATE_PAGE: u32 = 100;
 /// Most pages of them.
 const TEMPLATE_PAGES: u32 = 10;
+/// What a submission names records by.
+const SUBMITTED_IDS: [&str; 2] = ["client_id", "value_proposition_id"];
 
 pub(crate) struct Gateway {
     transport: Transport,
@@ -46,14 +48,31 @@ impl Answer<'_> {
         }
     }
 
-    /// The answer, or none when Triton says that there is no such thing. A 404 in another language
-    /// than JSON comes from something that isn't Triton.
+    /// The answer, or none when Triton says that there is no such thing, or can't be. A 404 in another
+    /// language than JSON comes from something that isn't Triton.
     fn unless_not_found(self) -> Result<Option<Self>> {
-        if self.code() != 404 {
+        if self.refuses_id() {
+            return Ok(None);
+        }
+        if !matches!(self.code(), 404 | 410) {
             return self.expect_success().map(Some);
         }
         self.check_not_found()?;
         Ok(None)
+    }
+
+    /// Whether it says that nothing can have the id in the request's path.
+    fn refuses_id(&self) -> bool {
+        protocol::refuses_id(self.code(), &self.body, "path", &[])
+    }
+
+    /// The answer, or none when Triton says that nothing can have the id that the list is filtered by.
+    fn unless_none_match(self) -> Result<Option<Self>> {
+        let ids = ["client_id", "job_id"];
+        if protocol::refuses_id(self.code(), &self.body, "query", &ids) {
+            return Ok(None);
+        }
+        self.expect_success().map(Some)
     }
 
     fn check_not_found(&self) -> Result<()> {
@@ -92,6 +111,13 @@ fn documents(page: Page<Item>) -> Page<Document> {
     Page {
         total: page.total,
         items: page.items.into_iter().map(Item::into_document).collect(),
+    }
+}
+
+fn nothing<T>() -> Page<T> {
+    Page {
+        total: 0,
+        items: Vec::new(),
     }
 }
 
@@ -287,6 +313,10 @@ impl TritonGateway for Gateway {
                     "no such client, or it has no active value proposition".to_owned()
                 })))
             }
+            code if protocol::refuses_id(code, &answer.body, "body", &SUBMITTED_IDS) => {
+                let what = "no such client, or no such value proposition";
+                Ok(Requested::NotFound(what.to_owned()))
+            }
             422 if protocol::problem_code(&answer.body).as_deref()
                 == Some("idempotency-key-reused") =>
             {
@@ -320,7 +350,10 @@ impl TritonGateway for Gateway {
         query.extend(client_id.map(|id| ("client_id", id.to_owned())));
         query.extend(status.map(|s| ("status", s.to_owned())));
         query.extend(since.map(|at| ("updated_since", conch_wire::time::format(at))));
-        let answer = self.read(&paged(call, paging)).await?.expect_success()?;
+        let answer = self.read(&paged(call, paging)).await?;
+        let Some(answer) = answer.unless_none_match()? else {
+            return Ok(nothing());
+        };
         let page = answer.list("jobs")?.page(paging, |j| {
             // A job that doesn't say when it changed is not left out.
             let changed = j
@@ -348,9 +381,10 @@ impl TritonGateway for Gateway {
         let answer = self.transport.write(&call).await?;
         match answer.code() {
             200 | 202 | 204 => Ok(Cancelled::Requested),
+            _ if answer.refuses_id() => Ok(Cancelled::NotFound),
             // The Python service says 400 to a late cancel, ours 409.
             400 | 409 => Ok(Cancelled::AlreadyEnded),
-            404 => answer.check_not_found().map(|()| Cancelled::NotFound),
+            404 | 410 => answer.check_not_found().map(|()| Cancelled::NotFound),
             _ => Err(answer.context.unexpected(answer.status, &answer.body)),
         }
     }
@@ -378,7 +412,10 @@ impl TritonGateway for Gateway {
         for (name, value) in wanted {
             call.query.extend(value.map(|v| (name, v.to_owned())));
         }
-        let answer = self.read(&paged(call, paging)).await?.expect_success()?;
+        let answer = self.read(&paged(call, paging)).await?;
+        let Some(answer) = answer.unless_none_match()? else {
+            return Ok(nothing());
+        };
         let page = answer.list("templates")?.page(paging, |t| {
             wanted.iter().all(|(name, value)| is(t, name, *value))
         });

@@ -118,6 +118,10 @@ impl List {
         };
         let raw = serde_json::from_str(field(name)?)
             .map_err(|_| format!("a page whose `{name}` is no list"))?;
+        // `{client, value_propositions}`: all there is, beside whose it is.
+        if name == "value_propositions" && fields.contains_key("client") {
+            return Ok(Self::Bare(records(raw)?));
+        }
         let total = serde_json::from_str(field("total")?)
             .map_err(|_| "a page whose `total` is no number".to_owned())?;
         Ok(Self::Paged {
@@ -171,8 +175,82 @@ pub(crate) fn quoted(text: &str) -> String {
         .collect()
 }
 
+/// Whether an answer says that no record can have such an id: a service whose ids are UUIDs refuses
+/// all others as badly formed (FastAPI: 422) before it looks for one. `place` is where the request
+/// names the ids, `ids` how they are called there; in a path everything is an id.
+pub(crate) fn refuses_id(status: u16, body: &[u8], place: &str, ids: &[&str]) -> bool {
+    if !matches!(status, 400 | 422) {
+        return false;
+    }
+    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+        return false;
+    };
+    let in_path = place == "path";
+    match object.get("detail") {
+        // Each entry says where in the request something is wrong.
+        Some(Value::Array(faults)) => {
+            let of_an_id = |fault: &Value| {
+                let at = |index: usize| fault["loc"].get(index).and_then(Value::as_str);
+                at(0) == Some(place) && (in_path || at(1).is_some_and(|name| ids.contains(&name)))
+            };
+            !faults.is_empty() && faults.iter().all(of_an_id)
+        }
+        Some(Value::String(words)) if in_path => {
+            let words = words.to_ascii_lowercase();
+            let mut parts = words.split(|c: char| !c.is_ascii_alphanumeric());
+            words.contains("uuid") || words.contains("invalid") && parts.any(|part| part == "id")
+        }
+        _ => false,
+    }
+}
+
 /// The stable code of a problem.
 pub(crate) fn problem_code(body: &[u8]) -> Option<String> {
     let object: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
     Some(object.get("code")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_refusals_say_that_no_record_can_have_such_an_id() {
+        let uuid = |loc: &str| format!(r#"{{"detail":[{{"type":"uuid_parsing","loc":{loc}}}]}}"#);
+        let refused = |status, body: &str| {
+            (
+                refuses_id(status, body.as_bytes(), "path", &[]),
+                refuses_id(status, body.as_bytes(), "query", &["client_id", "job_id"]),
+            )
+        };
+        for (status, body, expected) in [
+            (422, uuid(r#"["path","job_id"]"#), (true, false)),
+            (422, uuid(r#"["query","job_id"]"#), (false, true)),
+            (422, uuid(r#"["query","page_size"]"#), (false, false)),
+            (422, uuid(r#"["header","x-tenant"]"#), (false, false)),
+            (422, r#"{"detail":[]}"#.to_owned(), (false, false)),
+            (
+                400,
+                r#"{"detail":"Invalid job ID"}"#.to_owned(),
+                (true, false),
+            ),
+            (
+                400,
+                r#"{"detail":"badly formed hexadecimal UUID string"}"#.to_owned(),
+                (true, false),
+            ),
+            (400, r#"{"detail":"no"}"#.to_owned(), (false, false)),
+            (
+                400,
+                r#"{"detail":"invalid width"}"#.to_owned(),
+                (false, false),
+            ),
+            (422, "<html>".to_owned(), (false, false)),
+            (500, uuid(r#"["path","job_id"]"#), (false, false)),
+        ] {
+            assert_eq!(refused(status, &body), expected, "{status} {body}");
+        }
+        let two = r#"{"detail":[{"loc":["query","job_id"]},{"loc":["query","page"]}]}"#;
+        assert_eq!(refused(422, two), (false, false), "the page is wrong, too");
+    }
 }

@@ -410,6 +410,60 @@ async fn speaks_both_dialects() {
     }
 }
 
+/// The Python service's ids are UUIDs: it refuses any other before it looks for one.
+#[tokio::test]
+async fn what_no_record_can_be_called_is_absent() {
+    let stub = Stub::start(|line| {
+        let loc = match line {
+            l if l.starts_with("POST /jobs/") => r#"["body","client_id"]"#,
+            l if l.starts_with("GET /jobs/?") => r#"["query","client_id"]"#,
+            l if l.starts_with("GET /templates/?") => r#"["query","job_id"]"#,
+            _ => r#"["path","id"]"#,
+        };
+        let fault = format!(r#"{{"detail":[{{"type":"uuid_parsing","loc":{loc}}}]}}"#);
+        json(422, &fault)
+    })
+    .await;
+    let gateway = stub.gateway();
+    let client = "c1".parse().unwrap();
+    assert!(gateway.job(&j1()).await.unwrap().is_none());
+    assert!(gateway.client(&client).await.unwrap().is_none());
+    assert!(
+        gateway
+            .template(&"t1".parse().unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(gateway.value_propositions(&client).await.unwrap().is_none());
+    let body = conch_ports::Document::from_json("{}");
+    let added = gateway.create_value_proposition(&client, body).await;
+    assert!(added.unwrap().is_none());
+    assert_eq!(gateway.cancel(&j1()).await.unwrap(), Cancelled::NotFound);
+    let submitted = gateway.submit(new_job()).await.unwrap();
+    assert!(matches!(submitted, Requested::NotFound(_)), "{submitted:?}");
+    let jobs = gateway.jobs(&JobFilter::default(), FIRST).await.unwrap();
+    assert_eq!((jobs.total, jobs.items.len()), (0, 0));
+    let filter = TemplateFilter::default();
+    let templates = gateway.templates(&filter, FIRST).await.unwrap();
+    assert_eq!((templates.total, templates.items.len()), (0, 0));
+}
+
+/// A client with its value propositions in it, as `with-value-props` answers.
+#[tokio::test]
+async fn value_propositions_are_read_in_every_shape() {
+    for body in [
+        r#"[{"id":"v1","client_id":"c1"}]"#,
+        r#"{"total":1,"value_propositions":[{"id":"v1","client_id":"c1"}]}"#,
+        r#"{"client":{"id":"c1"},"value_propositions":[{"id":"v1","client_id":"c1"}]}"#,
+    ] {
+        let stub = Stub::start(move |_| json(200, body)).await;
+        let client = "c1".parse().unwrap();
+        let found = stub.gateway().value_propositions(&client).await.unwrap();
+        assert_eq!(found.unwrap().len(), 1, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_quota_is_told_in_triton_s_words_alone() {
     // A caller gets to see them.

@@ -15,6 +15,25 @@ use crate::{Invalid, time, to_bytes};
 /// Largest event that is read at all, in bytes: no honest one comes near.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
+/// The types of the contract: what such an event says of its job's status follows from its type. (One
+/// of them that lacks what makes it that, as a template without an id, changes nothing and has the
+/// job's present status.)
+const DECIDES_STATUS: [&str; 13] = [
+    "job:queued",
+    "job:started",
+    "job:progress",
+    "job:template_completed",
+    "job:template_failed",
+    "job:template_preview",
+    "job:retrying",
+    "job:cancel_requested",
+    "job:completed",
+    "job:failed",
+    "job:cancelled",
+    "job:snapshot",
+    "job:queue_position",
+];
+
 /// The version that our own events carry.
 const SCHEMA_VERSION: u32 = 1;
 
@@ -308,17 +327,18 @@ impl Incoming {
         self.sequence.is_some() && self.epoch.is_some()
     }
 
-    /// The line under which a foreign event is kept and streamed: every field as it came, and those
-    /// that it lacks. `job` is the fold after it. A number of its publisher's own is replaced.
+    /// The line under which an external event is kept and streamed: every field as it came, and those
+    /// that it lacks. `job` is the fold after it. A number of its publisher's own is replaced, and so is
+    /// the status of a known type: clients close at what `status` says, and the type decides that.
     pub fn adopt(&self, job: &Job) -> Bytes {
         let mut o = self.fields.clone();
-        for (name, value) in [
-            ("timestamp", json!(time::format(self.event.timestamp))),
-            ("status", json!(job.status.as_str())),
-        ] {
-            if o.get(name).is_none_or(Value::is_null) {
-                o.insert(name.to_owned(), value);
-            }
+        if o.get("timestamp").is_none_or(Value::is_null) {
+            put(&mut o, "timestamp", time::format(self.event.timestamp));
+        }
+        if o.get("status").is_none_or(Value::is_null)
+            || DECIDES_STATUS.contains(&self.event.kind.event_type())
+        {
+            put(&mut o, "status", job.status.as_str());
         }
         if self.event.kind.is_terminal() {
             for (name, value) in [
@@ -372,5 +392,62 @@ pub fn glance(line: &[u8]) -> Glance {
             "job:cancelled" => Some(JobStatus::Cancelled),
             _ => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_764_579_349_123_456);
+
+    /// What the events of one job say of its status once they are kept.
+    fn kept(events: &[Value]) -> Vec<Value> {
+        let id = JobId::parse("j").expect("an id");
+        let mut job = Job::unborn(id, Epoch::from_random([0; 4]), false);
+        let adopt = |event: &Value| {
+            let incoming = decode(event.to_string().as_bytes(), NOW).expect("an event");
+            job.apply(job.position.next(), &incoming.event)
+                .expect("legal");
+            let kept: Value = serde_json::from_slice(&incoming.adopt(&job)).expect("an object");
+            kept["status"].clone()
+        };
+        events.iter().map(adopt).collect()
+    }
+
+    #[test]
+    fn the_type_decides_whatever_status_an_event_claims() {
+        let event = |event_type: &str| {
+            json!({"event_type": event_type, "job_id": "j", "status": "completed",
+                "template_id": "t", "template_ids": ["t"]})
+        };
+        for (event_type, status) in [
+            ("job:queued", "pending"),
+            ("job:started", "running"),
+            ("job:progress", "running"),
+            ("job:template_completed", "running"),
+            ("job:template_failed", "running"),
+            ("job:template_preview", "pending"),
+            ("job:retrying", "pending"),
+            ("job:cancel_requested", "pending"),
+            ("job:failed", "failed"),
+            ("job:cancelled", "cancelled"),
+            ("job:snapshot", "pending"),
+            // What no contract knows says what it says.
+            ("data:generated", "completed"),
+        ] {
+            assert_eq!(kept(&[event(event_type)]), [status], "{event_type}");
+        }
+        let no_template = json!({"event_type": "job:template_completed", "job_id": "j",
+            "status": "completed"});
+        let events = [
+            event("job:started"),
+            no_template,
+            event("job:cancel_requested"),
+        ];
+        assert_eq!(kept(&events), ["running"; 3]);
+        let mut end = event("job:completed");
+        end["status"] = json!("running");
+        assert_eq!(kept(&[end]), ["completed"]);
     }
 }

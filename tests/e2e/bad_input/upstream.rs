@@ -172,8 +172,18 @@ const ROWS: &[(&str, Script, (u16, &str))] = &[
     ("s418", |_| json(418, "{}"), BAD),
     (
         "s422",
-        |_| json(422, r#"{"detail":[{"loc":["path"],"msg":"no"}]}"#),
+        |_| json(422, r#"{"detail":[{"loc":["header","x"],"msg":"no"}]}"#),
         BAD,
+    ),
+    (
+        "no-such-id-can-be",
+        |_| {
+            json(
+                422,
+                r#"{"detail":[{"loc":["path","job_id"],"msg":"no UUID"}]}"#,
+            )
+        },
+        NOT_THERE,
     ),
     (
         "s204",

@@ -51,26 +51,29 @@ pub(super) async fn one(
     Ok(answer::json(encode_client(&client(&service, &id).await?)))
 }
 
+/// The Python service's shape, `{client, value_propositions}`, and for readers of our earlier one the
+/// client's fields beside them.
 pub(super) async fn with_value_propositions(
     State(service): State<Service>,
     Id(id): Id<ClientId>,
+    query: Query,
 ) -> Result<Response, Problem> {
-    let client = client(&service, &id).await?;
-    let value_propositions = encoded_value_propositions(&service, &id).await?;
-    Ok(answer::object_and_list(
-        &encode_client(&client),
-        "value_propositions",
-        &value_propositions,
-    ))
+    let active_only = query.flag("active_only")?.unwrap_or(false);
+    let client = encode_client(&client(&service, &id).await?);
+    let mut all = value_propositions_of(&service, &id).await?;
+    all.retain(|one| one.is_active || !active_only);
+    let all: Vec<Bytes> = all.iter().map(encode_value_proposition).collect();
+    let both = answer::with_field(&client, "client", &client);
+    Ok(answer::object_and_list(&both, "value_propositions", &all))
 }
 
 pub(super) async fn value_propositions(
     State(service): State<Service>,
     Id(id): Id<ClientId>,
 ) -> Result<Response, Problem> {
-    Ok(answer::list(
-        &encoded_value_propositions(&service, &id).await?,
-    ))
+    let all = value_propositions_of(&service, &id).await?;
+    let all: Vec<Bytes> = all.iter().map(encode_value_proposition).collect();
+    Ok(answer::list(&all))
 }
 
 pub(super) async fn add_value_proposition(
@@ -97,11 +100,7 @@ pub(super) async fn switch_value_proposition(
     query: Query,
 ) -> Result<Response, Problem> {
     let is_active = query
-        .parsed("is_active", "must be true or false", |text| match text {
-            "true" | "True" | "1" => Some(true),
-            "false" | "False" | "0" => Some(false),
-            _ => None,
-        })?
+        .flag("is_active")?
         .ok_or_else(|| Problem::invalid_field("is_active", "is required"))?;
     let switched = service
         .records
@@ -117,15 +116,14 @@ async fn client(service: &Service, id: &ClientId) -> Result<Client, Problem> {
     client.ok_or_else(|| failure::no_client(id))
 }
 
-async fn encoded_value_propositions(
+async fn value_propositions_of(
     service: &Service,
     id: &ClientId,
-) -> Result<Vec<Bytes>, Problem> {
+) -> Result<Vec<ValueProposition>, Problem> {
     let all = service
         .catalogue
         .value_propositions(id)
         .await
         .map_err(failed)?;
-    let all = all.ok_or_else(|| failure::no_client(id))?;
-    Ok(all.iter().map(encode_value_proposition).collect())
+    all.ok_or_else(|| failure::no_client(id))
 }
