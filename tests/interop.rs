@@ -11,6 +11,8 @@ mod clients;
 mod old_publisher;
 #[path = "interop/python_triton.rs"]
 mod python_triton;
+#[path = "interop/readers.rs"]
+mod readers;
 #[path = "interop/redis_cli.rs"]
 mod redis_cli;
 #[path = "e2e/tokens.rs"]

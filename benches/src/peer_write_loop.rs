@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 const HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\r\nretry: 2000\n\n";
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\r\nretry: 2000\n: keep-alive\n";
 
 /// Serves until the control connection ends.
 pub(crate) fn serve(address: SocketAddr) -> Result<()> {

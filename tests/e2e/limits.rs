@@ -41,7 +41,8 @@ async fn opened(url: &str, token: &str) -> Option<reqwest::Response> {
         return Some(stream);
     }
     let retry = seen.strip_prefix("retry: ").expect("a retry and no more");
-    let retry: u64 = retry.trim_end().parse().expect("milliseconds");
+    let retry = retry.lines().next().expect("a line");
+    let retry: u64 = retry.parse().expect("milliseconds");
     assert!((30_000..=60_000).contains(&retry), "{seen}");
     None
 }

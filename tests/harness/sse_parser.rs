@@ -1,7 +1,7 @@
 //! `text/event-stream`, parsed incrementally and by the letter (HTML Living Standard §9.2).
 //!
 //! A browser forgives; this doesn't. What the standard allows but contract §6 rules out (an `event:`
-//! line, a blank line after a comment, which makes some clients emit an empty event) is a violation.
+//! line, a blank line that ends no event, which makes some clients emit an empty one) is a violation.
 
 /// What a parser found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Parser {
     }
 
     fn blank(&mut self, items: &mut Vec<Item>) {
-        if self.previous != Previous::Field {
+        if self.previous != Previous::Field || self.data.is_none() {
             items.push(Item::Violation(format!(
                 "a blank line after {:?}",
                 self.previous
@@ -135,7 +135,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    const STREAM: &str = "retry: 2000\n\nid: a-1\ndata: {\"x\":\"ü\"}\n\n: keep-alive\nid: a-2\n\
+    const STREAM: &str = "retry: 2000\nid: a-1\ndata: {\"x\":\"ü\"}\n\n: keep-alive\nid: a-2\n\
                           data: {}\n\n: Connection closing - job completed\n";
 
     fn event(id: &str, data: &str) -> Item {
@@ -174,6 +174,8 @@ mod tests {
     fn what_a_browser_forgives_is_a_violation() {
         for bad in [
             ": keep-alive\n\n",
+            "retry: 2000\n\n",
+            "id: 1\n\n",
             "event: x\nid: 1\ndata: 1\n\n",
             "data: no id\n\n",
             "id: 1\r\ndata: 1\r\n\r\n",

@@ -45,7 +45,10 @@ pub(crate) async fn envelope(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A stream says more.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     if let Some((method, path, since)) = asked {
         tracing::debug!(
             http.method = %method,

@@ -78,6 +78,12 @@ pub(crate) fn lengthened(wait: Duration) -> Duration {
     wait.mul_f64(factor(1.0..=2.0))
 }
 
+/// Between half of `wait` and twice as long, as often less as more: for what many are told to wait so that
+/// they don't come at once.
+pub(crate) fn spread(wait: Duration) -> Duration {
+    wait.mul_f64(factor(-1.0..=1.0).exp2())
+}
+
 /// A number between 0 and `most`.
 pub(crate) fn up_to(most: u64) -> u64 {
     draw(|rng| rng.random_range(0..=most))

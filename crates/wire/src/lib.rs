@@ -9,6 +9,7 @@ pub mod event;
 mod fields;
 pub mod grant;
 pub mod job;
+mod line_breaks;
 pub mod record;
 pub mod request;
 pub mod snapshot;
@@ -16,6 +17,8 @@ pub mod sse;
 pub mod strict;
 mod template;
 pub mod time;
+
+use std::borrow::Cow;
 
 /// Bytes that are not what they should be; says what is wrong, never quotes them at length.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +31,12 @@ impl Invalid {
     }
 }
 
-/// Serialises what has string keys and no fallible parts.
+/// Serialises what has string keys and no fallible parts, on one line for every line reader.
 pub(crate) fn to_bytes(value: &impl serde::Serialize) -> bytes::Bytes {
-    serde_json::to_vec(value)
-        .expect("maps with string keys always serialise")
-        .into()
+    let json = serde_json::to_vec(value).expect("maps with string keys always serialise");
+    let escaped = match line_breaks::escaped(&json) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(escaped) => Some(escaped),
+    };
+    escaped.unwrap_or(json).into()
 }

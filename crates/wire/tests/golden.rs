@@ -325,3 +325,23 @@ fn what_the_python_service_sends() {
     let cached = job::decode(five, &"j".parse().expect("an id")).expect("five fields are enough");
     assert_eq!(cached.generation_duration_ms, Some(5));
 }
+
+/// Python's `str.splitlines`, and with it `httpx`, ends a line at each of these.
+#[test]
+fn a_name_with_line_separators_stays_on_one_line_and_means_the_same() {
+    let name = "Return\u{b}on\u{c}\u{1c}\u{1d}\u{1e}\u{85}in\u{2028}vest\u{2029}ment";
+    let named = EventKind::TemplateCompleted {
+        template_id: "t-1".parse().expect("an id"),
+        template_index: 1,
+        total_templates: 7,
+        name: name.to_owned(),
+        category: "roi-focused".to_owned(),
+        target_audience: "Health Plan".to_owned(),
+    };
+    let (_, line) = then(named);
+    let escaped = r"Return\u000bon\u000c\u001c\u001d\u001e\u0085in\u2028vest\u2029ment";
+    let escaped = escaped.replace("\\u000c", "\\f");
+    assert!(line.contains(&escaped), "{line}");
+    let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(read["name"], name);
+}

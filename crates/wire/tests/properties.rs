@@ -214,7 +214,7 @@ proptest! {
     #[test]
     fn frames(bytes in prop_oneof![
         vec(any::<u8>(), 0..100),
-        "(\\PC|[\\x00-\\x1f]|\u{2028}|\u{feff}|data: |id: |event: |retry: |: |\r\n|\n\n){0,20}"
+        "(\\PC|[\\x00-\\x1f]|[\u{85}\u{2028}\u{2029}\u{feff}]|data: |id: |event: |retry: |: |\r\n|\n\n){0,20}"
             .prop_map(String::into_bytes),
     ]) {
         claims::one_event(&bytes);

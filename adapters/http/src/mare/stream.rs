@@ -77,9 +77,10 @@ pub(super) fn answer(attached: Attached) -> Option<Response> {
     match attached {
         Attached::Stream(watcher) | Attached::Full(watcher) => Some(
             (
-                // `cache-control: no-store` is on every answer.
                 [
                     (header::CONTENT_TYPE, "text/event-stream"),
+                    // A proxy that compresses would hold events back until it has enough of them.
+                    (header::CACHE_CONTROL, "no-store, no-transform"),
                     (HeaderName::from_static("x-accel-buffering"), "no"),
                 ],
                 Takeover::new(Stream(watcher)),

@@ -70,7 +70,7 @@ async fn a_stream_over_a_socket() {
     assert!(head.starts_with("http/1.1 200"), "{head}");
     for line in [
         "content-type: text/event-stream",
-        "cache-control: no-store",
+        "cache-control: no-store, no-transform\r\n",
         "x-accel-buffering: no",
         "x-content-type-options: nosniff",
     ] {

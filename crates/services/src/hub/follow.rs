@@ -52,9 +52,10 @@ impl<F: Follow> Paced<F> {
         // Before anything is looked at: what happens from here on calls the waker.
         self.follower.slot().register(cx.waker());
         let due = out.len();
-        if !self.greeted {
+        let greets = !self.greeted;
+        if greets {
             self.greeted = true;
-            out.push(self.follower.shared().greeting.clone());
+            out.push(self.follower.shared().greeting());
         }
         let over = self.follower.slot().over();
         // Before anything is given: whose credentials count no more is given nothing more.
@@ -70,6 +71,9 @@ impl<F: Follow> Paced<F> {
         }
         if self.follower.follow(cx, out) {
             self.ended = true;
+            if greets && out.len() == due + 1 {
+                out.push(sse::KEEP_ALIVE);
+            }
             return Poll::Ready(Next::End);
         }
         // After what is there: so each connection gets on, and an end that is there is told here.
@@ -80,13 +84,15 @@ impl<F: Follow> Paced<F> {
             return Poll::Ready(Next::End);
         }
         let beat = self.follower.slot().take_beat();
-        if out.len() > due {
-            return Poll::Ready(Next::More);
-        }
-        if beat {
+        // The greeting is the first line of an event's block; where there is none yet, a comment follows it.
+        let nothing_to_tell = out.len() == due + usize::from(greets);
+        if nothing_to_tell && (greets || beat) {
             out.push(sse::KEEP_ALIVE);
-            return Poll::Ready(Next::More);
         }
-        Poll::Pending
+        if out.len() > due {
+            Poll::Ready(Next::More)
+        } else {
+            Poll::Pending
+        }
     }
 }

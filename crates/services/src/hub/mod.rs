@@ -89,7 +89,7 @@ pub struct Settings {
     pub stream_lifetime: Option<Duration>,
     /// Log reads under way at once; bounds what a reconnect asks of the store.
     pub max_reads: usize,
-    /// `retry:` of a stream, in milliseconds.
+    /// `retry:` of a stream, in milliseconds: each is told another, from half of this to twice as long.
     pub retry_ms: u64,
     /// `retry:` of whoever is turned away, in milliseconds.
     pub retry_when_full_ms: u64,
@@ -131,7 +131,6 @@ impl Settings {
         let shared = Arc::new(Shared {
             reads: Semaphore::new(self.max_reads),
             lists: Semaphore::new(LISTS),
-            greeting: sse::retry(self.retry_ms),
             callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
             feed: Arc::new(Feed::new(self.max_held)),
             settings: self,
@@ -180,7 +179,6 @@ struct Shared {
     runtime: Handle,
     /// A task that all streams need is gone.
     failed: CancellationToken,
-    greeting: Bytes,
 }
 
 /// What a watcher's stream does after the frames that it just gave.
@@ -389,21 +387,27 @@ impl Shared {
         Some(Interest::new(&topic))
     }
 
-    /// The only line of a stream that finds no room: come back, but much later.
-    fn not_now(&self) -> Bytes {
-        come_back_after(self.settings.retry_when_full_ms)
+    /// The first line of a stream: when to come back should it break. Each stream has its own, so that the
+    /// watchers of a process that was killed come back spread over time.
+    fn greeting(&self) -> Bytes {
+        sse::retry(self.spread_retry())
     }
 
-    /// The last line of a stream that ends before its jobs do: come back, but not all at once.
+    /// The last lines of a stream that ends before its jobs do: come back, but not all at once.
     fn farewell(&self) -> Bytes {
-        come_back_after(self.settings.retry_ms)
+        sse::come_back(self.spread_retry())
     }
-}
 
-/// What a watcher is told of when to come back: not all at once.
-fn come_back_after(least_ms: u64) -> Bytes {
-    let wait = entropy::lengthened(Duration::from_millis(least_ms));
-    sse::retry(wait.as_millis() as u64)
+    /// All that is told to one that finds no room: come back, but much later.
+    fn not_now(&self) -> Bytes {
+        let least = Duration::from_millis(self.settings.retry_when_full_ms);
+        sse::come_back(entropy::lengthened(least).as_millis() as u64)
+    }
+
+    fn spread_retry(&self) -> u64 {
+        let middle = Duration::from_millis(self.settings.retry_ms);
+        entropy::spread(middle).as_millis() as u64
+    }
 }
 
 /// Keeps a topic alive.

@@ -12,7 +12,8 @@ use conch_services::hub::{Attached, Next, Settings};
 use futures::FutureExt;
 
 use crate::world::{
-    Eyes, POSITION_CHECK, World, clock, completed, data, ids, job_id, name, queued, started,
+    Eyes, POSITION_CHECK, World, clock, completed, data, ids, is_greeting, job_id, name, queued,
+    retry, started,
 };
 
 const CLOSING: &str = ": Connection closing - job completed";
@@ -439,7 +440,7 @@ async fn while_store_and_triton_are_out_of_reach_the_stream_lives_on_heartbeats(
     world.triton.fail(ErrorKind::Unavailable);
     let mut eyes = world.watch("j", None).await;
     let (greeting, _) = eyes.frames().await;
-    assert_eq!(greeting, ["retry: 2000\n\n"]);
+    is_greeting(&greeting);
     let (beat, _) = eyes.frames().await;
     assert_eq!(beat, [": keep-alive\n"]);
     world.faults.fail_no_more();
@@ -609,13 +610,42 @@ async fn too_many_are_turned_away_with_a_long_retry() {
     };
     let (frames, next) = Eyes(watcher).frames().await;
     assert_eq!(next, Next::End);
-    let text = std::str::from_utf8(&frames[0]).expect("text");
-    let millis: u64 = text
-        .trim()
-        .strip_prefix("retry: ")
-        .and_then(|t| t.parse().ok())
-        .expect("retry");
-    assert!((30_000..=60_000).contains(&millis), "{text}");
+    let millis = retry(&frames[0]);
+    assert!((30_000..=60_000).contains(&millis), "{millis}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_stream_is_told_another_retry_spread_around_the_setting() {
+    let world = World::new();
+    let mut job = world.job("j");
+    job.start().await;
+    let mut told = Vec::new();
+    for _ in 0..200 {
+        let (frames, _) = world.watch("j", None).await.frames().await;
+        assert!(
+            frames[1].starts_with(b"id: "),
+            "its next line is the event's: {frames:?}"
+        );
+        told.push(retry(&frames[0]));
+    }
+    told.sort_unstable();
+    assert!(told[0] >= 1000 && told[199] <= 4000, "{told:?}");
+    let most_at_once = |window| {
+        let from = |i: usize| {
+            told[i..]
+                .iter()
+                .take_while(|ms| **ms < told[i] + window)
+                .count()
+        };
+        (0..told.len()).map(from).max().unwrap()
+    };
+    // Spread evenly over the doubling it is 36 of 200 within a quarter of a second.
+    assert!(most_at_once(250) <= 70, "{told:?}");
+    let below = told.iter().filter(|ms| **ms < 2000).count();
+    assert!(
+        (60..=140).contains(&below),
+        "{below} of 200 wait for less than the setting"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -628,7 +658,8 @@ async fn a_shutdown_ends_every_stream_with_a_retry() {
     world.shutdown.cancel();
     let (frames, next) = eyes.frames().await;
     assert_eq!(next, Next::End);
-    assert!(frames[0].starts_with(b"retry: "), "{frames:?}");
+    assert!((1000..=4000).contains(&retry(&frames[0])), "{frames:?}");
+    assert!(frames[0].ends_with(b"\n: reconnect later\n"), "{frames:?}");
     world.hub.stopped().await;
 }
 

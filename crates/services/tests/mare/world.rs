@@ -408,6 +408,25 @@ impl Eyes {
     }
 }
 
+/// What `retry:` at the beginning of a frame says, in milliseconds.
+pub(crate) fn retry(frame: &[u8]) -> u64 {
+    let text = std::str::from_utf8(frame).expect("SSE is text");
+    let line = text.lines().next().expect("a line");
+    let millis = line.strip_prefix("retry: ").expect("a retry");
+    millis.parse().expect("milliseconds")
+}
+
+/// Asserts that a stream with nothing to tell yet began as it should.
+pub(crate) fn is_greeting(frames: &[Bytes]) {
+    let [greeting, comment] = frames else {
+        panic!("{frames:?}");
+    };
+    assert!((1000..=4000).contains(&retry(greeting)), "{frames:?}");
+    assert_eq!(greeting.last_chunk(), Some(b"\n"), "{frames:?}");
+    assert!(!greeting.ends_with(b"\n\n"), "{frames:?}");
+    assert_eq!(comment, ": keep-alive\n");
+}
+
 fn is_noise(seen: &Seen) -> bool {
     matches!(seen, Seen::Line(line) if line.starts_with("retry:") || line.starts_with(": keep-alive"))
 }
