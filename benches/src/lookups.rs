@@ -283,7 +283,7 @@ fn redis_benchmark_of(address: SocketAddr, plan: &Plan, requests: u64) -> Result
 
 /// What a foreign publisher says of a job from its start to its end.
 fn finished_job(job: &str) -> [String; 2] {
-    let now = jiff::Timestamp::now();
+    let now = chrono::Utc::now().to_rfc3339();
     let templates: Vec<String> = (0..7)
         .map(|index| format!("\"00000000-0000-7000-8000-{index:012}\""))
         .collect();

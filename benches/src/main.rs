@@ -194,7 +194,7 @@ fn polling_plan(common: &Common) -> polling::Plan {
 fn publish(common: &Common, sections: &[Section]) -> Result<()> {
     let date = match &common.date {
         Some(date) => date.clone(),
-        None => jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        None => chrono::Utc::now().date_naive().to_string(),
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let command = format!(

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 
 use crate::{
@@ -122,7 +123,7 @@ impl Stage {
         )?;
 
         // A job of which nothing is heard after its start: its stream carries heartbeats alone.
-        let now = jiff::Timestamp::now();
+        let now = Utc::now().to_rfc3339();
         let event = format!(
             r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"bench-idle","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#
         );
@@ -250,7 +251,7 @@ fn stream(host: SocketAddr, path: &str) -> Result<Run> {
             let at =
                 find(connection.unread(), b"\"job:completed\"").context("as the event's type")?;
             if let Some(end) = find(&connection.unread()[at..], b"\n\n") {
-                let received = jiff::Timestamp::now();
+                let received = Utc::now();
                 delay = Some(since_stamp(&connection.unread()[..at + end], received)?);
             }
         }
@@ -275,7 +276,7 @@ fn stream(host: SocketAddr, path: &str) -> Result<Run> {
 }
 
 /// From the time stamp in the last `data:` line to `received`.
-fn since_stamp(bytes: &[u8], received: jiff::Timestamp) -> Result<Duration> {
+fn since_stamp(bytes: &[u8], received: DateTime<Utc>) -> Result<Duration> {
     let text = String::from_utf8_lossy(bytes);
     let (_, data) = text.rsplit_once("data: ").context("an event has data")?;
     let data: serde_json::Value =
@@ -283,11 +284,12 @@ fn since_stamp(bytes: &[u8], received: jiff::Timestamp) -> Result<Duration> {
     let stamp = data["timestamp"]
         .as_str()
         .context("an event has a timestamp")?;
-    let stamp: jiff::Timestamp = stamp
+    let stamp: DateTime<Utc> = stamp
         .parse()
         .with_context(|| format!("the time {stamp:?}"))?;
     // A clock that is set back within the run is the only way to a negative one.
-    Duration::try_from(received.duration_since(stamp))
+    (received - stamp)
+        .to_std()
         .context("the event came before its time stamp")
 }
 

@@ -155,7 +155,7 @@ impl Server {
         let mut publisher = resp::Connection::open(redis_address)?;
         let event = format!(
             r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"{JOB}","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#,
-            now = jiff::Timestamp::now()
+            now = chrono::Utc::now().to_rfc3339()
         );
         announce_until(&mut publisher, &mut api, address, JOB, "running", &[event])?;
         Ok(Self {
