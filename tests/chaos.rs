@@ -3,6 +3,8 @@
 //!
 //! Each test starts its own processes on its own ports, and leaves its history in `target/chaos`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A test that fails says why.
+
 use conch_harness::chaos::sabotage::{bugs, hunt};
 use conch_harness::chaos::scenarios::{Scale, named};
 use conch_harness::chaos::storm::{self, Form};

@@ -19,6 +19,10 @@ mod processes;
 mod programs;
 #[path = "e2e/rights.rs"]
 mod rights;
+#[path = "e2e/signals.rs"]
+mod signals;
+#[path = "e2e/standard_error.rs"]
+mod standard_error;
 #[path = "e2e/stream.rs"]
 mod stream;
 #[path = "e2e/tokens.rs"]

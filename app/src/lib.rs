@@ -4,6 +4,7 @@
 
 pub mod config;
 mod demo;
+mod output;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod shutdown;
@@ -13,6 +14,7 @@ mod telemetry;
 mod wiring;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
@@ -21,30 +23,58 @@ use tokio_util::sync::CancellationToken;
 
 use config::{Program, Settings, Source};
 use system::System;
+use telemetry::{LineQueue, Metrics};
 
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;
 /// `EX_SOFTWARE`: a task that the process can't do without is gone. To be started again.
 const EXIT_SOFTWARE: u8 = 70;
 
-/// Runs a program from its command line to its end. `announce` is told the settings once everything
-/// is up.
-pub fn main(program: Program, flags: &ArgMatches, announce: fn(&Settings)) -> ExitCode {
+/// How long a program that is about to end waits for its log to be taken.
+const LAST_LINES: Duration = Duration::from_millis(500);
+/// How long it waits for look-ups of names, which nothing can cut short.
+const LAST_LOOKUPS: Duration = Duration::from_millis(100);
+
+/// Runs a program from its command line to its end. What `announce` makes of the settings is printed once
+/// everything is up.
+pub fn main(
+    program: Program,
+    flags: &ArgMatches,
+    announce: fn(&Settings) -> Option<String>,
+) -> ExitCode {
     // Checking the settings of the gateway needs it already.
     install_tls();
     let (settings, warnings) = match read(program, flags) {
         Ok(read) => read,
         Err(error) => {
-            eprintln!("{error}");
+            output::print_error(&error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    match run(settings, &warnings, announce) {
-        Ok(code) => code,
+    let (metrics, log) = match telemetry::start(settings.log_format, &settings.log_filter) {
+        Ok(started) => started,
         Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            output::print_error(&format_args!("{error:#}"));
+            return ExitCode::FAILURE;
         }
+    };
+    let log = Flushed(log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    run(settings, metrics, &log.0, announce).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A log that is written out when the program ends, also by a panic.
+struct Flushed(LineQueue);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        // What is not taken by then stays unwritten: nothing reads it.
+        self.0.flush(LAST_LINES);
     }
 }
 
@@ -67,26 +97,40 @@ pub fn command(name: &'static str, about: &'static str, program: Program) -> Com
 
 fn run(
     settings: Settings,
-    warnings: &[String],
-    announce: fn(&Settings),
+    metrics: Metrics,
+    log: &LineQueue,
+    announce: fn(&Settings) -> Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    let metrics = telemetry::start(settings.log_format, &settings.log_filter)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    // Before the runtime, so that they outlast all tasks of it.
-    let threads = IoThreads::start(settings.http_threads)
-        .context("can't start HTTP_THREADS: the system gives no more threads or descriptors")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let asked_to_end = shutdown::on_signal()?;
-        let known = settings.clone();
-        let system = wiring::start(settings, metrics, &threads).await?;
-        announce(&known);
+    // From here on a signal ends the program in the way that it should.
+    let asked_to_end = {
+        let log = log.clone();
+        let _entered = runtime.enter();
+        shutdown::on_signal(move || {
+            log.flush(LAST_LINES);
+        })?
+    };
+    let threads = IoThreads::start(settings.http_threads)
+        .context("can't start HTTP_THREADS: the system gives no more threads or descriptors")?;
+    let code = runtime.block_on(async {
+        let announcement = announce(&settings);
+        // Nothing of it runs before all of it is there, so it may be dropped halfway.
+        let start = wiring::start(settings, metrics, &threads);
+        let Some(system) = asked_to_end.run_until_cancelled(start).await else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let system = system?;
+        if let Some(text) = announcement {
+            output::print(text);
+        }
         Ok(operate(system, &asked_to_end).await)
-    })
+    });
+    runtime.shutdown_timeout(LAST_LOOKUPS);
+    // They outlast all tasks of the runtime.
+    drop(threads);
+    code
 }
 
 /// One TLS implementation for all clients.

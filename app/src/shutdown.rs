@@ -1,30 +1,76 @@
-//! The end of a program: the first SIGINT or SIGTERM asks for it, the second doesn't wait.
+//! The end of a program: the first SIGINT or SIGTERM asks for it, the second doesn't wait. SIGHUP asks for
+//! it too, unless it was ignored at the start, as `nohup` does.
+//!
+//! Never in here: SIGPIPE. Rust ignores it, so a peer that is gone is an error of that one write.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Listens for the signals from now on. The token is cancelled by the first one.
+/// Listens for the signals from now on. The token is cancelled by the first one. `before_exit` is called
+/// before the second one ends the process.
 ///
 /// # Errors
 /// When the system refuses the handlers.
-pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
+pub(crate) fn on_signal(
+    before_exit: impl Fn() + Send + 'static,
+) -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let asked = token.clone();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // To listen for it would end what ignores it.
+    let mut hangup = if is_ignored(SignalKind::hangup()) {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     tokio::spawn(async move {
-        for times in 1.. {
+        let mut times = 0;
+        loop {
             let name = tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
+                () = received(hangup.as_mut()) => "SIGHUP",
             };
+            asked.cancel();
+            // A terminal that is closed says so more than once, and systemd may say it with SIGTERM.
+            times += u32::from(name != "SIGHUP");
             if times > 1 {
                 tracing::warn!("{name} again: ending at once");
+                before_exit();
                 std::process::exit(130);
             }
             tracing::info!("{name}: draining");
-            asked.cancel();
         }
     });
     Ok(token)
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process was started with this signal ignored, or ignores it since.
+#[expect(
+    unsafe_code,
+    reason = "no crate offers to ask for a disposition without changing it"
+)]
+fn is_ignored(signal: SignalKind) -> bool {
+    let mut disposition = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null pointer for the new action changes nothing; the old one is written to memory of
+    // its type. Zeroes are a valid `sigaction`, should the call fail.
+    let (answer, disposition) = unsafe {
+        let answer = libc::sigaction(
+            signal.as_raw_value(),
+            std::ptr::null(),
+            disposition.as_mut_ptr(),
+        );
+        (answer, disposition.assume_init())
+    };
+    answer == 0 && disposition.sa_sigaction == libc::SIG_IGN
 }

@@ -80,8 +80,9 @@ impl Inner {
     fn fail(&self, name: &'static str, panic: Option<&str>) {
         let why = format!("the task '{name}' ended before its time");
         if self.failure.set(why.clone()).is_ok() {
-            tracing::error!(panic, "{why}: draining");
+            // First of all: whatever comes of the line, the process has to end.
             self.failed.cancel();
+            tracing::error!(panic, "{why}: draining");
         }
     }
 }
@@ -155,6 +156,23 @@ mod tests {
             let line = "ERROR conch::supervisor: the task 'first' ended before its time: draining";
             assert!(log.contains(line) && log.contains(said), "{log}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_process_is_told_to_end_before_anything_is_logged() {
+        let (supervisor, _shutdown) = supervisor();
+        let log = Log::default();
+        let (writer, seen) = (log.clone(), supervisor.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || {
+                assert!(seen.failed().now_or_never().is_some(), "logged first");
+                writer.clone()
+            })
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        supervisor.spawn("first", ready(()));
+        supervisor.stopped().await;
+        assert!(!log.0.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

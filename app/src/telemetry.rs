@@ -1,35 +1,87 @@
 //! Log lines on standard error, and counters in Prometheus' text format.
+//!
+//! Never in here: anything that waits for standard error. See [`line_queue`].
 
+use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::config::LogFormat;
+
+mod line_queue;
+mod panic_hook;
+
+use line_queue::Bounds;
+pub(crate) use line_queue::LineQueue;
+
+const DROPPED: &str = "conch_log_lines_dropped_total";
 
 /// Renders all counters.
 pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Starts logging and counting, once per process.
+/// Starts logging and counting, once per process. Whoever ends the process flushes the queue.
 ///
 /// # Errors
-/// When either was started before.
-pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<Metrics> {
+/// When either was started before, or the system gives no more threads or descriptors.
+pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics, LineQueue)> {
+    // Not `io::stderr()`, whose lock the writer would hold while it is blocked.
+    let standard_error = io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("starting the log")?;
+    let queue = LineQueue::start(
+        Bounds::default(),
+        std::fs::File::from(standard_error),
+        move |lost| report(format, lost),
+    )
+    .context("starting the log")?;
+    let panics = format!("{}=error", panic_hook::TARGET);
     let logs = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(std::io::stderr);
+        .with_env_filter(EnvFilter::try_new(filter)?.add_directive(panics.parse()?))
+        .with_writer(queue.clone())
+        // It would print, and panic where that fails.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(false).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     }
     .map_err(anyhow::Error::from_boxed)
     .context("starting the log")?;
+    panic_hook::install();
     let recorder = PrometheusBuilder::new()
         .install_recorder()
         .context("starting the counters")?;
-    Ok(Arc::new(move || {
+    metrics::describe_counter!(
+        DROPPED,
+        "Log lines that standard error did not take, or that found the queue to it full"
+    );
+    let lines = queue.clone();
+    let metrics: Metrics = Arc::new(move || {
+        metrics::counter!(DROPPED).absolute(lines.dropped());
         recorder.run_upkeep();
         recorder.render()
-    }))
+    });
+    Ok((metrics, queue))
+}
+
+/// The line that says how many are missing before it. Not an event: no filter may take it away.
+fn report(format: LogFormat, lost: u64) -> String {
+    let mut time = String::new();
+    if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {
+        time.clear();
+    }
+    let target = module_path!();
+    let message = "log lines were lost before this one: standard error did not take them";
+    match format {
+        LogFormat::Text => format!("{time}  WARN {target}: {message} lines={lost}\n"),
+        LogFormat::Json => format!(
+            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\",\"lines\":{lost},\"target\":\"{target}\"}}\n"
+        ),
+    }
 }

@@ -11,6 +11,8 @@
 //! `redis-server` and `redis-benchmark`, and nginx with nchan; what is missing it names, with what to
 //! install. It must never print a figure that it didn't measure.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tables are printed.
+
 mod exchange;
 mod fanout;
 mod lookup_load;

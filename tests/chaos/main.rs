@@ -1,6 +1,8 @@
 //! `conch-chaos`: storms, scenarios at length, the proof of the checker, the report. `make chaos` and
 //! `make reliability-report` call it; what each does is the library's.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command line tool.
+
 use std::process::ExitCode;
 
 use conch_harness::chaos::{checker, read_file, report, rounds, sabotage, scenarios};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -43,6 +43,7 @@ enum Program {
 pub struct Plan {
     program: Program,
     env: BTreeMap<String, String>,
+    shell: Option<String>,
 }
 
 impl Plan {
@@ -73,7 +74,15 @@ impl Plan {
         Self {
             program,
             env: env.into(),
+            shell: None,
         }
+    }
+
+    /// Has a shell start it with this script, in which `"$@"` is the program with its arguments.
+    #[must_use]
+    pub fn shell(mut self, script: impl Into<String>) -> Self {
+        self.shell = Some(script.into());
+        self
     }
 
     /// Sets a variable.
@@ -133,6 +142,9 @@ impl Plan {
         };
         if self.program == Program::AllInOne {
             command.arg("run");
+        }
+        if let Some(script) = &self.shell {
+            command = in_shell(script, &command);
         }
         if self.program != Program::Worker {
             command.env("MARE_API_ADDR", address(mare));
@@ -249,6 +261,15 @@ impl Conch {
         );
     }
 
+    /// Waits for an end that it comes to without a signal.
+    ///
+    /// # Panics
+    /// When it doesn't end within the drain's limit.
+    pub fn end(&mut self) -> ExitStatus {
+        self.stopped = true;
+        self.process.wait(DRAIN_LIMIT)
+    }
+
     /// What it has counted, as `/metrics` shows it.
     pub async fn metrics(&self) -> String {
         Answer::to(client().get(self.ops_url("/metrics")))
@@ -357,6 +378,19 @@ pub fn program(name: &str) -> Command {
         }
     }
     command
+}
+
+/// The same command, started by a shell with this script, in which `"$@"` is the command.
+pub fn in_shell(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).env_clear();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    shell
 }
 
 /// A program of the workspace, as `cargo build --workspace --bins` leaves it beside this test's own.

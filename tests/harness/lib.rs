@@ -5,6 +5,8 @@
 //! Nothing here sleeps to let something happen; every wait is for an observable fact and has a bound.
 //! What a test starts ends with it, and on a failure tells what it had to say.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A test that fails says why.
+
 pub mod browser;
 #[path = "../chaos/lib.rs"]
 pub mod chaos;

@@ -1,6 +1,7 @@
 //! `conch-api` and `conch-worker` with a planted bug, which `SABOTAGE` names: what the chaos harness has
 //! to find. Never released: it is built with the feature `sabotage` alone.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use conch::config::Program;
@@ -11,17 +12,18 @@ fn main() -> ExitCode {
         Some("conch-api") => (Program::Api, "conch-api"),
         Some("conch-worker") => (Program::Worker, "conch-worker"),
         Some("list") => {
-            for (name, what) in conch::sabotage::BUGS {
-                println!("{name}\t{what}");
-            }
-            return ExitCode::SUCCESS;
+            let list = conch::sabotage::BUGS
+                .iter()
+                .try_for_each(|(name, what)| writeln!(std::io::stdout(), "{name}\t{what}"));
+            return list.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
         }
         _ => {
-            eprintln!("conch-sabotaged conch-api|conch-worker|list");
+            let usage = "conch-sabotaged conch-api|conch-worker|list";
+            drop(writeln!(std::io::stderr(), "{usage}"));
             return ExitCode::FAILURE;
         }
     };
     let flags = conch::command(name, "with a planted bug", program)
         .get_matches_from(std::iter::once(name.to_owned()).chain(arguments));
-    conch::main(program, &flags, |_| {})
+    conch::main(program, &flags, |_| None)
 }

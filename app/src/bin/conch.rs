@@ -25,16 +25,15 @@ fn main() -> ExitCode {
 }
 
 /// Tells a newcomer where everything is and what to type next.
-fn announce(settings: &Settings) {
-    let (Some(mare), Some(worker)) = (&settings.mare, &settings.worker) else {
-        return;
-    };
+fn announce(settings: &Settings) -> Option<String> {
+    let (mare, worker) = (settings.mare.as_ref()?, settings.worker.as_ref()?);
     let mare = reachable(mare.address);
     let Some(triton) = worker.address.map(reachable) else {
-        println!("\nConch is up. Mare: http://{mare} (Triton's HTTP is off)\n");
-        return;
+        return Some(format!(
+            "\nConch is up. Mare: http://{mare} (Triton's HTTP is off)\n\n"
+        ));
     };
-    println!(
+    Some(format!(
         r#"
 Conch is up.  Mare (edge API): http://{mare}   Triton (job service): http://{triton}
 
@@ -45,6 +44,7 @@ Three commands to try, in a second terminal (they need curl and jq):
   curl -N "http://{mare}/v1/triton/jobs/$JOB_ID/subscribe"
 
 Ctrl-C ends it.
+
 "#
-    );
+    ))
 }

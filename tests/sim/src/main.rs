@@ -3,6 +3,8 @@
 //! `SEED=n` replays a seed, with `BUG=name` one of the planted bugs in it. `SEEDS`, `FIRST`, `STATES`
 //! say how much.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a command line tool.
+
 use std::process::ExitCode;
 use std::time::Duration;
 
