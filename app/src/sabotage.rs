@@ -27,8 +27,10 @@ use conch_ports::{
 use futures::StreamExt as _;
 
 mod edge;
+mod panics;
 
 pub(crate) use edge::plant_http;
+pub(crate) use panics::hub_clock;
 
 /// Every bug, and what it is. Those from `changes-without-ends` on were thought up by somebody who had
 /// not read the checker, so that it isn't proved by the bugs that it was written for alone.
@@ -291,6 +293,12 @@ impl EventBus for Broken {
                     None => self.bus.read(job_id, after, limit).await,
                 }
             }
+            "panics" => {
+                if job_id.as_str() == "panic-ingest" {
+                    panics::panic_if_asked("ingest");
+                }
+                self.bus.read(job_id, after, limit).await
+            }
             _ => self.bus.read(job_id, after, limit).await,
         }
     }
@@ -330,6 +338,7 @@ impl EventBus for Broken {
                     })
                     .boxed()
             }
+            "panics" => signals.inspect(panics::hear).boxed(),
             _ => signals,
         }
     }
@@ -372,6 +381,10 @@ impl JobQueue for Broken {
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
         match self.bug.as_str() {
             "lease-never-taken-back" => Ok(Vec::new()),
+            "panics" => {
+                panics::panic_if_asked("worker");
+                self.queue.expired(limit).await
+            }
             _ => self.queue.expired(limit).await,
         }
     }

@@ -302,11 +302,14 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
         local_bytes: settings.local_results,
         ask_again_after: settings.hub.position_check,
     };
+    let clock = Arc::clone(&site.clock);
+    #[cfg(feature = "sabotage")]
+    let clock = crate::sabotage::hub_clock(clock);
     let hub = settings.hub.build(
         Arc::clone(bus),
         Arc::clone(&gateway),
         reconcile.clone(),
-        Arc::clone(&site.clock),
+        clock,
         site.shutdown.clone(),
     );
     let lookup = lookups.build(lookup::Dependencies {

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tower::layer::layer_fn;
 use tower::{Service, ServiceExt, service_fn};
 
-use super::bug;
+use super::{bug, panics};
 
 /// Where a bug looks that has to know of logs.
 static LOGS: OnceLock<Arc<dyn EventBus>> = OnceLock::new();
@@ -80,6 +80,10 @@ pub(crate) fn plant_http(router: Router) -> Router {
                     Ok(Response::from_parts(head, first.clone().into()))
                 }
             })
+        })),
+        "panics" => router.layer(tower::util::MapRequestLayer::new(|request: Request<_>| {
+            panics::panic_on_this_thread_if_asked();
+            request
         })),
         _ => router,
     }

@@ -10,7 +10,7 @@ use conch_http::serve::{Handle, IoThreads, Router};
 use conch_http::{body, ops, serve};
 use conch_services::Clock;
 use conch_services::store_clock::StoreClock;
-use conch_services::subscription::Subscription;
+use conch_services::subscription::{Ended, Subscription};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,13 @@ impl Site {
         for (name, task) in self.tasks {
             supervisor.spawn(name, task);
         }
-        supervisor.spawn("subscription", self.subscription.run());
+        let (subscription, shutdown) = (self.subscription, self.shutdown);
+        supervisor.spawn("subscription", async move {
+            // A listener that is gone belongs to a part that ends, and that is the one to be reported.
+            if subscription.run().await == Ended::WithListeners {
+                shutdown.cancelled().await;
+            }
+        });
         Ok(servers)
     }
 }

@@ -69,22 +69,31 @@ impl Subscription {
         Listener(queue).boxed()
     }
 
-    /// Passes on what the bus says, until it says no more or nobody listens any more.
-    pub async fn run(mut self) {
+    /// Passes on what the bus says, until it says no more or all listeners are gone.
+    pub async fn run(mut self) -> Ended {
         let deaf: Vec<_> = self.queues.iter().map(|queue| queue.deaf.clone()).collect();
         let nobody_listens = join_all(deaf.iter().map(CancellationToken::cancelled));
         tokio::pin!(nobody_listens);
         loop {
             tokio::select! {
                 biased;
-                _ = &mut nobody_listens => return,
+                _ = &mut nobody_listens => return Ended::WithListeners,
                 signal = self.signals.next() => match signal {
                     Some(signal) => self.queues.iter().for_each(|queue| queue.offer(&signal)),
-                    None => return,
+                    None => return Ended::WithBus,
                 },
             }
         }
     }
+}
+
+/// Why a subscription has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The bus says no more.
+    WithBus,
+    /// All listeners are gone.
+    WithListeners,
 }
 
 impl Drop for Subscription {

@@ -13,7 +13,7 @@ use conch_ports::{
     Catalogue, Commit, EventBus, Guarantees, JobQueue, Log, Published, Result, ResultCache, Signal,
     Signals, TicketStore,
 };
-use conch_services::subscription::Settings;
+use conch_services::subscription::{Ended, Settings};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ fn message(text: &str) -> Signal {
 }
 
 /// Two listeners, what they listen to, and the task that passes it on.
-fn two() -> (UnboundedSender<Signal>, [Signals; 2], JoinHandle<()>) {
+fn two() -> (UnboundedSender<Signal>, [Signals; 2], JoinHandle<Ended>) {
     let (bus, signals) = unbounded();
     let mut subscription = SETTINGS.build(signals.boxed());
     let listeners = ["one", "another"].map(|name| subscription.listener(name));
@@ -121,7 +121,7 @@ async fn it_ends_with_its_listeners() {
     say(&bus, Signal::Lapsed);
     assert_eq!(another.next().await, Some(Signal::Lapsed));
     drop(another);
-    task.await.expect("it doesn't panic");
+    assert_eq!(task.await.expect("it doesn't panic"), Ended::WithListeners);
     assert!(bus.is_closed(), "and lets go of the bus");
 }
 
@@ -130,7 +130,7 @@ async fn its_listeners_end_with_it() {
     let (bus, [mut one, another], task) = two();
     say(&bus, Signal::Lapsed);
     drop(bus);
-    task.await.expect("it doesn't panic");
+    assert_eq!(task.await.expect("it doesn't panic"), Ended::WithBus);
     assert_eq!(one.next().await, Some(Signal::Lapsed), "what waits is kept");
     assert_eq!(one.next().await, None);
     assert_eq!(another.collect::<Vec<_>>().await, [Signal::Lapsed]);
