@@ -208,6 +208,7 @@ async fn add_worker(
         deadline: settings.deadline,
         cap: settings.events,
         max_attempts: settings.max_attempts,
+        template_tries: settings.template_tries,
         backoff: settings.backoff,
         backoff_cap: settings.backoff_cap,
         // Giving jobs back must be done before the program's own time is up.

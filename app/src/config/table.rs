@@ -388,7 +388,18 @@ pub const SETTINGS: &[Setting] = &[
         WORKER,
         "how long a job stays claimed without a renewal",
     ),
-    setting("MAX_ATTEMPTS", "3", WORKER, "attempts that a job gets"),
+    setting(
+        "MAX_ATTEMPTS",
+        "3",
+        WORKER,
+        "attempts that a template gets whose making ends its worker, and a job that ends with an error",
+    ),
+    setting(
+        "TEMPLATE_TRIES",
+        "3",
+        WORKER,
+        "how often a template is tried within an attempt while the generator's answers are none",
+    ),
     setting(
         "RETRY_BACKOFF_SECONDS",
         "1",

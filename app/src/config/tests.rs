@@ -95,6 +95,8 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
             "TRITON_TOKEN",
         ),
         (Program::Worker, "LEASE_SECONDS", "NaN", "LEASE_SECONDS"),
+        (Program::Worker, "TEMPLATE_TRIES", "0", "TEMPLATE_TRIES"),
+        (Program::Worker, "TEMPLATE_TRIES", "11", "TEMPLATE_TRIES"),
         (Program::Worker, "GENERATOR", "command", "GENERATOR_COMMAND"),
         (Program::Api, "MAX_FOREIGN_JOBS", "0", "MAX_FOREIGN_JOBS"),
         (Program::Api, "MAX_EVENT_BYTES", "262145", "MAX_EVENT_BYTES"),
@@ -646,6 +648,7 @@ fn every_interval_is_a_setting() {
         ("STREAM_RETRY_SECONDS", "0.1"),
         ("WRITE_STALL_SECONDS", "3"),
         ("MAX_ATTEMPTS", "9"),
+        ("TEMPLATE_TRIES", "10"),
         ("RETRY_BACKOFF_SECONDS", "0.05"),
         ("RETRY_BACKOFF_CAP_SECONDS", "0.4"),
     ];
@@ -666,7 +669,7 @@ fn every_interval_is_a_setting() {
     assert_eq!(redis.finished_ttl, Duration::from_secs(7));
     let worker = read(Program::Worker, &[], &env).expect("valid");
     let worker = worker.worker.expect("a worker");
-    assert_eq!(worker.max_attempts, 9);
+    assert_eq!((worker.max_attempts, worker.template_tries), (9, 10));
     assert_eq!(
         (worker.backoff, worker.backoff_cap),
         (millis(50), millis(400))

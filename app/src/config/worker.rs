@@ -23,8 +23,10 @@ pub struct Worker {
     pub concurrency: usize,
     /// How long a job stays claimed.
     pub lease: Duration,
-    /// Attempts that a job gets.
+    /// Attempts that a template, and a job that ends with an error, gets.
     pub max_attempts: u32,
+    /// How often a template is tried within an attempt.
+    pub template_tries: u32,
     /// Wait before a job's second attempt.
     pub backoff: Duration,
     /// Longest wait between two attempts.
@@ -102,6 +104,7 @@ pub(super) fn read(source: &Source, token: Option<String>) -> Result<Worker, Err
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
         max_attempts: source.parse("MAX_ATTEMPTS", 3, |t| number(t, 1, 1000))? as u32,
+        template_tries: source.parse("TEMPLATE_TRIES", 3, |t| number(t, 1, 10))? as u32,
         backoff: source.parse("RETRY_BACKOFF_SECONDS", Duration::from_secs(1), seconds)?,
         backoff_cap: source.parse(
             "RETRY_BACKOFF_CAP_SECONDS",

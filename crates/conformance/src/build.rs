@@ -191,6 +191,7 @@ impl Script {
             timestamp: self.now(),
             attempt: self.attempt,
             event_id: event_id(),
+            making: None,
             derived: false,
             kind,
         };
@@ -286,6 +287,8 @@ impl Script {
             template_ids,
             generation_duration_ms: None,
             completed_at: self.now(),
+            failed_templates: Vec::new(),
+            error_message: None,
         })
     }
 

@@ -17,6 +17,9 @@ pub struct Event {
     /// The attempt that it belongs to, 1-based; none for what happens outside an attempt
     /// (queued, cancel requested) and for foreign events.
     pub attempt: Option<u32>,
+    /// The template that its attempt makes from here on, by its place in the plan from 1: whoever finds
+    /// the attempt's end knows from it what was being made.
+    pub making: Option<u32>,
     /// What makes its append idempotent.
     pub event_id: EventId,
     /// Whether it was concluded from Triton's answer rather than told by a publisher.
@@ -101,6 +104,10 @@ pub enum EventKind {
         generation_duration_ms: Option<u64>,
         /// When it ended; the event's timestamp when absent on the wire.
         completed_at: Timestamp,
+        /// The places of the templates that could not be made; none: those that failed before.
+        failed_templates: Vec<u32>,
+        /// Why they are missing, in words.
+        error_message: Option<String>,
     },
     /// `job:failed`
     Failed {

@@ -6,7 +6,7 @@
 use std::ops::Deref;
 
 use crate::{
-    ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
+    Attempts, ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
 };
 use crate::{Timestamp, ValuePropositionId};
 
@@ -83,9 +83,11 @@ pub struct Record {
     pub attempt: u32,
     /// Events of an earlier attempt are stale.
     pub least_attempt: u32,
+    /// What its attempts have come to, template by template.
+    pub attempts: Attempts,
     /// Whether somebody asked for its end.
     pub cancel_requested: bool,
-    /// Why it failed, or why its latest attempt did.
+    /// Why it failed, why its latest attempt did, or why templates are missing.
     pub error_message: Option<String>,
     /// When it was accepted.
     pub created_at: Option<Timestamp>,
@@ -171,6 +173,7 @@ impl Job {
             progress: 0,
             attempt: 0,
             least_attempt: 0,
+            attempts: Attempts::default(),
             cancel_requested: false,
             error_message: None,
             created_at: None,
@@ -267,6 +270,9 @@ impl Job {
         if let Some(attempt) = event.attempt {
             job.attempt = job.attempt.max(attempt);
             job.least_attempt = job.least_attempt.max(attempt);
+            if !matches!(event.kind, EventKind::Retrying { .. }) {
+                job.attempts.begin(event.making);
+            }
         }
         match &event.kind {
             EventKind::Queued {
@@ -284,8 +290,13 @@ impl Job {
                 job.status = JobStatus::Running;
                 job.progress = (*progress).min(100);
             }
-            EventKind::TemplateCompleted { template_id, .. } => {
+            EventKind::TemplateCompleted {
+                template_id,
+                template_index,
+                ..
+            } => {
                 job.status = JobStatus::Running;
+                job.attempts.made(*template_index);
                 if !job.template_ids.contains(template_id) {
                     if job.template_ids.len() < MAX_TEMPLATE_IDS {
                         job.template_ids.push(template_id.clone());
@@ -295,19 +306,23 @@ impl Job {
                     }
                 }
             }
-            EventKind::TemplateFailed { .. } => job.status = JobStatus::Running,
+            EventKind::TemplateFailed {
+                template_index,
+                error_message,
+                ..
+            } => {
+                job.status = JobStatus::Running;
+                job.attempts.fail(*template_index, error_message);
+            }
             EventKind::Retrying {
                 reason,
                 error_message,
                 ..
             } => {
+                let began = job.status == JobStatus::Running;
                 job.status = JobStatus::Pending;
                 job.error_message.clone_from(error_message);
-                // An attempt that a shutdown cut short does not count: its number comes again,
-                // under another lease token.
-                if *reason != RetryReason::Shutdown {
-                    job.least_attempt = job.attempt.saturating_add(1);
-                }
+                job.end_attempt(*reason, began);
             }
             EventKind::CancelRequested { .. } => job.cancel_requested = true,
             EventKind::Completed {
@@ -315,9 +330,12 @@ impl Job {
                 template_count,
                 generation_duration_ms,
                 completed_at,
+                failed_templates,
+                error_message,
             } => {
                 job.progress = 100;
-                job.error_message = None;
+                job.error_message.clone_from(error_message);
+                job.attempts.end(failed_templates);
                 job.list(template_ids, *template_count);
                 job.end(JobStatus::Completed, *completed_at, *generation_duration_ms);
             }
@@ -327,12 +345,14 @@ impl Job {
                 completed_at,
             } => {
                 job.error_message = Some(error_message.clone());
+                job.attempts.end(&[]);
                 job.end(JobStatus::Failed, *completed_at, *generation_duration_ms);
             }
             EventKind::Cancelled {
                 template_ids,
                 completed_at,
             } => {
+                job.attempts.end(&[]);
                 job.list(template_ids, template_ids.len() as u64);
                 job.end(JobStatus::Cancelled, *completed_at, None);
             }
@@ -342,6 +362,29 @@ impl Job {
 }
 
 impl Record {
+    /// One that a shutdown cut short does not count, nor one that ended in silence before it had begun:
+    /// the number comes again, under another lease token.
+    fn end_attempt(&mut self, reason: RetryReason, began: bool) {
+        match reason {
+            RetryReason::Shutdown => {
+                self.attempts.making = None;
+                return;
+            }
+            RetryReason::LeaseExpired if !began => {
+                self.attempts.idle_claims = self.attempts.idle_claims.saturating_add(1);
+                return;
+            }
+            RetryReason::LeaseExpired => {}
+            RetryReason::Error => {
+                self.attempts.making = None;
+                // All that failed is tried again.
+                self.attempts.failed.clear();
+            }
+        }
+        self.attempts.lose();
+        self.least_attempt = self.attempt.saturating_add(1);
+    }
+
     fn list(&mut self, template_ids: &[TemplateId], count: u64) {
         self.template_ids = template_ids
             .iter()

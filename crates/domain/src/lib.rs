@@ -4,6 +4,7 @@
 //! Never in here: IO, async, a clock, serde. Time and randomness come in as arguments, so that
 //! every rule can be checked by a plain function call.
 
+mod attempts;
 mod caller;
 mod client;
 mod event;
@@ -13,6 +14,7 @@ mod limits;
 mod template;
 mod time;
 
+pub use attempts::{Attempts, MAX_PLACES};
 pub use caller::{
     Caller, Clients, Grant, Identity, MAX_CLIENTS_PER_CALLER, Opens, Scope, Scopes, TooManyClients,
 };

@@ -2,7 +2,7 @@
 //! be. They bind whoever appends. What is in a log already is folded whatever its size, so processes
 //! with different settings read the same log to the same state.
 
-use crate::{EventKind, MAX_TEMPLATE_IDS};
+use crate::{EventKind, MAX_PLACES, MAX_TEMPLATE_IDS};
 
 /// Characters of one text in an event of ours; a longer one is cut there, and ends with `…`.
 pub const MAX_TEXT_CHARS: usize = 2000;
@@ -68,9 +68,17 @@ impl EventKind {
             Self::Retrying { error_message, .. } => clip_some(error_message),
             Self::CancelRequested { reason } => clip_some(reason),
             // The number of all of them stands beside the list of a completed job.
-            Self::Completed { template_ids, .. } | Self::Cancelled { template_ids, .. } => {
+            Self::Completed {
+                template_ids,
+                failed_templates,
+                error_message,
+                ..
+            } => {
                 template_ids.truncate(MAX_TEMPLATE_IDS);
+                failed_templates.truncate(MAX_PLACES);
+                clip_some(error_message);
             }
+            Self::Cancelled { template_ids, .. } => template_ids.truncate(MAX_TEMPLATE_IDS),
             Self::Queued { .. } | Self::Started { .. } | Self::Other { .. } => {}
         }
         self

@@ -57,6 +57,7 @@ impl World {
             timestamp: Timestamp::from_micros(self.log.len() as i64),
             attempt,
             event_id: EventId::parse(&format!("e{}", self.log.len())).expect("an id"),
+            making: None,
             derived: false,
             kind,
         };
@@ -114,6 +115,7 @@ impl World {
     fn check(mut self) {
         let mut over = 0;
         let mut begun = 0;
+        let mut running = false;
         let last = self.log.len() as u64;
         for ((position, event), sequence) in self.log.iter().zip(1..) {
             assert_eq!(position.sequence, sequence, "I1");
@@ -122,11 +124,27 @@ impl World {
                 assert!(attempt > over && attempt >= begun, "I7: {event:?}");
                 begun = attempt;
                 match event.kind {
-                    EventKind::Retrying { reason, .. } if reason != RetryReason::Shutdown => {
-                        over = attempt;
+                    EventKind::Retrying { reason, .. } => {
+                        // What had not begun does not count where it ends in silence.
+                        let counts = match reason {
+                            RetryReason::Error => true,
+                            RetryReason::LeaseExpired => running,
+                            RetryReason::Shutdown => false,
+                        };
+                        if counts {
+                            over = attempt;
+                        }
                     }
                     _ => {}
                 }
+            }
+            match event.kind {
+                EventKind::Retrying { .. } => running = false,
+                EventKind::Started { .. }
+                | EventKind::Progress { .. }
+                | EventKind::TemplateCompleted { .. }
+                | EventKind::TemplateFailed { .. } => running = true,
+                _ => {}
             }
         }
         for (position, event) in &self.log {
@@ -179,6 +197,8 @@ fn kind() -> impl Strategy<Value = EventKind> {
             template_count: 1,
             generation_duration_ms: None,
             completed_at: now,
+            failed_templates: Vec::new(),
+            error_message: None,
         }),
         1 => Just(EventKind::Failed {
             error_message: "no".to_owned(),

@@ -66,6 +66,8 @@ fn kind(name: &str) -> EventKind {
             template_count: 1,
             generation_duration_ms: None,
             completed_at: at(9),
+            failed_templates: Vec::new(),
+            error_message: None,
         },
         "failed" => EventKind::Failed {
             error_message: "no template".to_owned(),
@@ -99,6 +101,7 @@ fn event(kind: EventKind, attempt: Option<u32>) -> Event {
         timestamp: at(3),
         attempt,
         event_id: EventId::parse("e").expect("an id"),
+        making: None,
         derived: false,
         kind,
     }
@@ -327,6 +330,8 @@ fn a_job_lists_so_many_templates_and_counts_the_rest() {
             template_count: 1_800,
             generation_duration_ms: None,
             completed_at: at(9),
+            failed_templates: Vec::new(),
+            error_message: None,
         },
         EventKind::Cancelled {
             template_ids: all,

@@ -58,6 +58,8 @@ pub(crate) struct Append {
     pub(crate) kind: EventKind,
     /// The attempt that it belongs to.
     pub(crate) attempt: Option<u32>,
+    /// The template that the attempt makes next.
+    pub(crate) making: Option<u32>,
     /// Who may say so. The holder of the lease knows the job better than a store that lost events.
     pub(crate) fence: Fence,
     /// What becomes of the job's queue entry.
@@ -133,6 +135,7 @@ impl Appender {
                 timestamp: next.not_before((self.clock)()),
                 attempt: append.attempt,
                 event_id: event_id.clone(),
+                making: append.making,
                 derived: false,
                 kind: kind.clone(),
             };

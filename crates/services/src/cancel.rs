@@ -104,6 +104,7 @@ impl Cancel {
                 completed_at: job.not_before((self.clock)()),
             },
             attempt: None,
+            making: None,
             fence: Fence::Unclaimed,
             effect: QueueEffect::Remove,
         };
@@ -121,6 +122,7 @@ impl Cancel {
         let append = Append {
             kind: EventKind::CancelRequested { reason },
             attempt: None,
+            making: None,
             fence: Fence::Open,
             effect: QueueEffect::Keep,
         };

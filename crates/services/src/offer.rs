@@ -163,6 +163,7 @@ mod tests {
                 generation_duration_ms: None,
             },
             attempt: None,
+            making: None,
             derived: false,
         }
     }

@@ -5,17 +5,21 @@
 
 use std::time::Duration;
 
-use conch_domain::{EventKind, Job, RetryReason};
+use conch_domain::{EventKind, Job, JobStatus, RetryReason};
 use conch_ports::{Fence, Lease, QueueEffect, Result};
 
 use crate::append::{Append, Outcome};
 use crate::entropy;
-use crate::running::{Context, completed, failed};
+use crate::run::silent_in_each;
+use crate::running::{Context, completed, failed, untold};
+use crate::worker::{Ended, Settings};
 
 /// Leases that are dealt with in one round.
 const BATCH: usize = 100;
 /// How long the store is waited for per job; the next round comes soon.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Claims in a row that may end in silence before their attempt begins.
+const MAX_IDLE_CLAIMS: u32 = 10;
 
 /// Takes silent workers' jobs back until it is dropped, or until the worker shuts down.
 pub(crate) async fn run(context: Context) {
@@ -52,57 +56,126 @@ pub(crate) async fn round(context: &Context) -> Result<()> {
 
 async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
     let mut job = context.fold(lease).await?;
-    let (kind, effect) = verdict(context, lease, &job).await?;
-    let event_type = kind.event_type().to_owned();
-    let append = Append {
-        kind,
-        attempt: Some(lease.attempt.max(job.least_attempt)),
-        fence: Fence::Expired(lease.token.clone()),
-        effect,
-    };
-    let outcome = context
-        .appender
-        .append(&mut job, append, Some(PATIENCE))
-        .await?;
-    match outcome {
-        Outcome::Appended | Outcome::Already => {
-            metrics::counter!("conch_leases_expired_total").increment(1);
-            tracing::warn!(
-                job.id = %job.id, attempt = lease.attempt, event.kind = event_type,
-                "a worker fell silent: its job was taken back"
-            );
+    let attempt = lease.attempt.max(job.least_attempt);
+    let (kinds, effect) = match verdict(&context.settings, attempt, &job) {
+        Verdict::Retry { ended, why } => {
+            let (kind, effect) = context.settings.retry(ended, why, context.now(&job));
+            (vec![kind], effect)
         }
-        // Another worker was faster. An ended job needs nothing: every terminal event takes its job
-        // out of the queue in the same step.
-        Outcome::Ended | Outcome::Fenced | Outcome::NoLog => {}
-        Outcome::Illegal(illegal) => {
-            tracing::warn!(job.id = %job.id, reason = %illegal, "a silent worker's job can't be taken back");
+        Verdict::End(why) => (end(context, lease, &job, why).await?, QueueEffect::Remove),
+    };
+    let last = kinds.len() - 1;
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let event_type = kind.event_type().to_owned();
+        let append = Append {
+            kind,
+            attempt: Some(attempt),
+            making: None,
+            fence: Fence::Expired(lease.token.clone()),
+            effect: if at == last {
+                effect
+            } else {
+                QueueEffect::Keep
+            },
+        };
+        let outcome = context
+            .appender
+            .append(&mut job, append, Some(PATIENCE))
+            .await?;
+        match outcome {
+            Outcome::Appended | Outcome::Already if at < last => {}
+            Outcome::Appended | Outcome::Already => {
+                metrics::counter!("conch_leases_expired_total").increment(1);
+                tracing::warn!(
+                    job.id = %job.id, attempt, event.kind = event_type,
+                    "a worker fell silent: its job was taken back"
+                );
+            }
+            // Another worker was faster. An ended job needs nothing: every terminal event takes its job
+            // out of the queue in the same step.
+            Outcome::Ended | Outcome::Fenced | Outcome::NoLog => return Ok(()),
+            Outcome::Illegal(illegal) => {
+                tracing::warn!(job.id = %job.id, reason = %illegal, "an event of a silent worker's job was left out");
+            }
         }
     }
     Ok(())
 }
 
 /// What becomes of a job whose attempt ended in silence.
-async fn verdict(context: &Context, lease: &Lease, job: &Job) -> Result<(EventKind, QueueEffect)> {
-    let now = context.now(job);
-    let settings = &context.settings;
-    if !job.cancel_requested && lease.attempt < settings.max_attempts && job.client_id.is_some() {
-        let reason = RetryReason::LeaseExpired;
-        return Ok(settings.retry(reason, None, lease.attempt, now));
+#[derive(Debug)]
+enum Verdict {
+    /// Another attempt.
+    Retry { ended: Ended, why: Option<String> },
+    /// Its end, and why there is no other attempt.
+    End(String),
+}
+
+fn verdict(settings: &Settings, attempt: u32, job: &Job) -> Verdict {
+    if job.cancel_requested {
+        return Verdict::End("the job was cancelled".to_owned());
     }
+    if job.client_id.is_none() {
+        return Verdict::End("the job's records were lost".to_owned());
+    }
+    let attempts = &job.attempts;
+    let ended = Ended {
+        reason: RetryReason::LeaseExpired,
+        counts: true,
+        attempt,
+        before: attempts.lost_at(attempts.making.unwrap_or(0)),
+    };
+    // An event of an attempt makes its job running, and the attempt's end makes it pending.
+    if job.status != JobStatus::Running {
+        let before = attempts.idle_claims;
+        return if before + 1 < MAX_IDLE_CLAIMS {
+            Verdict::Retry {
+                ended: Ended {
+                    counts: false,
+                    before,
+                    ..ended
+                },
+                why: Some("its worker fell silent before the attempt began".to_owned()),
+            }
+        } else {
+            Verdict::End(format!(
+                "{MAX_IDLE_CLAIMS} workers in a row took the job and fell silent before they began"
+            ))
+        };
+    }
+    // One that gets no further attempt is given up by the next, which makes the others.
+    if attempts.making.is_none() && ended.before + 1 >= settings.max_attempts {
+        return Verdict::End(silent_in_each(ended.before + 1));
+    }
+    let why = attempts
+        .making
+        .map(|place| format!("its worker fell silent while it made template {place}"));
+    Verdict::Retry { ended, why }
+}
+
+/// The events that end a job with what there is.
+async fn end(context: &Context, lease: &Lease, job: &Job, why: String) -> Result<Vec<EventKind>> {
+    let now = context.now(job);
     let templates = context.deps.catalogue.templates_of(&lease.job_id).await?;
+    let places: Vec<_> = templates.iter().map(|t| t.index).collect();
     let template_ids: Vec<_> = templates.into_iter().map(|t| t.id).collect();
-    let kind = if job.cancel_requested {
-        EventKind::Cancelled {
+    if job.cancel_requested {
+        return Ok(vec![EventKind::Cancelled {
             template_ids,
             completed_at: now,
+        }]);
+    }
+    if template_ids.is_empty() {
+        return Ok(vec![failed(why, now)]);
+    }
+    // The last event tells what its predecessors make of the job.
+    let mut kinds = untold(job, &places, &why);
+    let mut after = job.attempts.clone();
+    for kind in &kinds {
+        if let EventKind::TemplateFailed { template_index, .. } = kind {
+            after.failed.insert(*template_index, why.clone());
         }
-    } else if template_ids.is_empty() {
-        let attempts = lease.attempt;
-        let message = format!("its worker fell silent in each of {attempts} attempts");
-        failed(message, now)
-    } else {
-        completed(template_ids, now)
-    };
-    Ok((kind, QueueEffect::Remove))
+    }
+    kinds.push(completed(template_ids, &after, now));
+    Ok(kinds)
 }

@@ -139,6 +139,7 @@ impl Reconcile {
             timestamp,
             attempt: None,
             event_id: EventId::parse(&name).expect("made of letters and dashes"),
+            making: None,
             derived: true,
             // A job service may say much.
             kind: kind.clipped(),
@@ -156,6 +157,8 @@ fn end(told: &Job, now: Timestamp) -> Option<(Timestamp, EventKind)> {
             template_count: told.template_count,
             generation_duration_ms: told.generation_duration_ms,
             completed_at,
+            failed_templates: told.attempts.failed.keys().copied().collect(),
+            error_message: told.error_message.clone(),
         },
         JobStatus::Failed => EventKind::Failed {
             error_message: told

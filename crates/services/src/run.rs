@@ -8,14 +8,12 @@ use std::sync::Arc;
 use conch_domain::{
     Client, EventKind, PLAN, Template, TemplateDraft, TemplateId, ValueProposition, clip,
 };
-use conch_ports::{Brief, Error, Lease, QueueEffect, Result};
+use conch_ports::{Brief, Error, ErrorKind, Lease, QueueEffect, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::entropy;
-use crate::running::{Context, End, RunningJob, Stop};
-
-const TOTAL: u32 = PLAN.len() as u32;
+use crate::running::{Context, End, RunningJob, Stop, TOTAL, template_failed};
 
 /// Runs the attempt to its end. `since` is the moment before the claim, `look` wakes it when
 /// somebody may have asked for the job's end.
@@ -58,68 +56,117 @@ impl RunningJob {
             Ok(source) => source,
             Err(missing) => return Ok(End::Failed(missing)),
         };
+        self.making = self.next_after(0);
         self.begin().await?;
-        let mut last_error = String::new();
-        for (item, index) in PLAN.into_iter().zip(1..) {
-            if self.done.contains_key(&index) {
-                continue;
-            }
+        let mut last_error = None;
+        while let Some(place) = self.making {
             if let Some(end) = self.interrupted() {
                 return Ok(end);
             }
-            let brief = Brief {
-                job_id: self.job.id.clone(),
-                client: client.clone(),
-                value_proposition: value_proposition.clone(),
-                item,
-                index,
-                total: TOTAL,
-                attempt: self.hold.lease().attempt,
-                try_number: 1,
-                last_failure: None,
-                names: self.done.values().map(|t| t.draft.name.clone()).collect(),
-            };
-            let made = match self.generate(&brief).await? {
-                Made::Draft(draft) => {
-                    let stored = self.store(&brief, *draft).await?;
-                    // What is wrong with the store is nothing for the job's watchers.
-                    stored.map_err(|error| ("the template could not be stored".to_owned(), error))
-                }
-                Made::Nothing(error) => Err((error.message().to_owned(), error)),
-                Made::Interrupted(end) => return Ok(end),
-            };
-            match made {
-                Ok(template) => {
+            let brief = self.brief(place, &client, &value_proposition);
+            match self.make(brief).await? {
+                Made::Template(template) => {
                     let event = template_completed(&template);
-                    self.done.insert(index, template);
+                    self.done.insert(place, *template);
+                    self.making = self.next_after(place);
                     self.append(event, QueueEffect::Keep).await?;
                     self.say_progress().await?;
                 }
-                Err((told, error)) => {
-                    let cause = error.source().map(ToString::to_string);
-                    tracing::warn!(job.id = %self.job.id, template.index = index, %error, cause, "template failed");
-                    last_error = told;
-                    // As much as the event tells of it: a generator may say much.
-                    clip(&mut last_error);
-                    let event = EventKind::TemplateFailed {
-                        template_index: index,
-                        total_templates: TOTAL,
-                        error_message: last_error.clone(),
-                    };
+                Made::Nothing(reason) => {
+                    self.making = self.next_after(place);
+                    let event = template_failed(place, reason.clone());
                     self.append(event, QueueEffect::Keep).await?;
+                    last_error = Some(reason);
                 }
+                Made::Interrupted(end) => return Ok(end),
             }
         }
-        // A shutdown no longer matters: the work of this attempt is done.
-        Ok(if self.job.cancel_requested {
-            End::Cancelled
-        } else if !self.done.is_empty() {
-            End::Completed
-        } else if self.hold.lease().attempt < self.context.settings.max_attempts {
-            End::Retry(last_error)
+        Ok(self.outcome(last_error))
+    }
+
+    /// The end of an attempt in which every template had its turn. A shutdown no longer matters: the
+    /// work is done.
+    fn outcome(&self, last_error: Option<String>) -> End {
+        if self.job.cancel_requested {
+            return End::Cancelled;
+        }
+        if !self.done.is_empty() {
+            return End::Completed {
+                why_untold: "it was not made",
+            };
+        }
+        let attempts = &self.job.attempts;
+        let told = attempts.failed.values().next_back().cloned();
+        let error = last_error.or(told).unwrap_or_default();
+        let max_attempts = self.context.settings.max_attempts;
+        let others = (1..=TOTAL).any(|place| attempts.lost_at(place) < max_attempts);
+        if others && attempts.lost_at(0) + 1 < max_attempts {
+            End::Retry(error)
         } else {
-            End::Failed(format!("no template could be made: {last_error}"))
+            End::Failed(format!("no template could be made: {error}"))
+        }
+    }
+
+    /// The next template of the plan that is still to be made.
+    fn next_after(&self, place: u32) -> Option<u32> {
+        let attempts = &self.job.attempts;
+        (place + 1..=TOTAL).find(|place| {
+            !self.done.contains_key(place)
+                && !attempts.failed.contains_key(place)
+                && attempts.lost_at(*place) < self.context.settings.max_attempts
         })
+    }
+
+    fn brief(&self, place: u32, client: &Client, value_proposition: &ValueProposition) -> Brief {
+        Brief {
+            job_id: self.job.id.clone(),
+            client: client.clone(),
+            value_proposition: value_proposition.clone(),
+            item: PLAN[place as usize - 1],
+            index: place,
+            total: TOTAL,
+            attempt: self.hold.lease().attempt,
+            try_number: 1,
+            last_failure: None,
+            names: self.done.values().map(|t| t.draft.name.clone()).collect(),
+        }
+    }
+
+    /// One template, in as many tries as the settings allow. Between two of them whatever ends an attempt
+    /// ends it.
+    async fn make(&mut self, mut brief: Brief) -> Result<Made, Stop> {
+        loop {
+            let (mut told, error, again) = match self.generate(&brief).await? {
+                Generated::Draft(draft) => match self.store(&brief, *draft).await? {
+                    Ok(template) => return Ok(Made::Template(Box::new(template))),
+                    // What is wrong with the store is nothing for the job's watchers, and nothing that
+                    // another draft could help.
+                    Err(error) => ("the template could not be stored".to_owned(), error, false),
+                },
+                Generated::Nothing(error) => {
+                    let again = may_do_better(&error);
+                    (error.message().to_owned(), error, again)
+                }
+                Generated::Interrupted(end) => return Ok(Made::Interrupted(end)),
+            };
+            // As much as the event tells of it: a generator may say much.
+            clip(&mut told);
+            let cause = error.source().map(ToString::to_string);
+            let tries = self.context.settings.template_tries;
+            tracing::warn!(
+                job.id = %self.job.id, template.index = brief.index, try_number = brief.try_number, tries,
+                %error, cause, "no template"
+            );
+            if !again || brief.try_number >= tries {
+                return Ok(Made::Nothing(told));
+            }
+            if let Some(end) = self.interrupted() {
+                return Ok(Made::Interrupted(end));
+            }
+            metrics::counter!("conch_template_tries_repeated_total").increment(1);
+            brief.try_number += 1;
+            brief.last_failure = Some(told);
+        }
     }
 
     /// Whether the run should stop between two steps.
@@ -142,7 +189,9 @@ impl RunningJob {
         if self.done.is_empty() {
             End::Failed("the job's deadline passed before any template was made".to_owned())
         } else {
-            End::Completed
+            End::Completed {
+                why_untold: "the job's deadline passed before it was made",
+            }
         }
     }
 
@@ -165,7 +214,8 @@ impl RunningJob {
         Ok(Ok((client, value_proposition)))
     }
 
-    /// Says that the job, or this attempt of it, begins, and what is there already.
+    /// Says that the job, or this attempt of it, begins, what is there already, and which templates get
+    /// no further attempt.
     async fn begin(&mut self) -> Result<(), Stop> {
         if self.job.started_at.is_none() {
             let started_at = self.context.now(&self.job);
@@ -181,7 +231,16 @@ impl RunningJob {
             .filter(|template| !self.job.template_ids.contains(&template.id))
             .map(template_completed)
             .collect();
-        for event in unsaid {
+        let max_attempts = self.context.settings.max_attempts;
+        let given_up: Vec<_> = (1..=TOTAL)
+            .filter(|place| {
+                self.job.attempts.lost_at(*place) >= max_attempts
+                    && !self.done.contains_key(place)
+                    && !self.job.attempts.failed.contains_key(place)
+            })
+            .map(|place| template_failed(place, silent_in_each(self.job.attempts.lost_at(place))))
+            .collect();
+        for event in unsaid.into_iter().chain(given_up) {
             self.append(event, QueueEffect::Keep).await?;
         }
         Ok(())
@@ -199,7 +258,7 @@ impl RunningJob {
     }
 
     /// Waits for the generator, and for whatever makes it pointless.
-    async fn generate(&mut self, brief: &Brief) -> Result<Made, Stop> {
+    async fn generate(&mut self, brief: &Brief) -> Result<Generated, Stop> {
         let generator = Arc::clone(&self.context.deps.generator);
         let shutdown = self.context.shutdown.clone();
         let hold = Arc::clone(&self.hold);
@@ -216,14 +275,14 @@ impl RunningJob {
                 }
                 () = hold.look.notified() => {
                     if self.is_cancel_requested().await {
-                        return Ok(Made::Interrupted(End::Cancelled));
+                        return Ok(Generated::Interrupted(End::Cancelled));
                     }
                 }
-                () = shutdown.cancelled() => return Ok(Made::Interrupted(End::Shutdown)),
-                () = &mut deadline => return Ok(Made::Interrupted(self.overdue())),
+                () = shutdown.cancelled() => return Ok(Generated::Interrupted(End::Shutdown)),
+                () = &mut deadline => return Ok(Generated::Interrupted(self.overdue())),
                 made = &mut generation => return Ok(match made {
-                    Ok(draft) => Made::Draft(Box::new(draft)),
-                    Err(error) => Made::Nothing(error),
+                    Ok(draft) => Generated::Draft(Box::new(draft)),
+                    Err(error) => Generated::Nothing(error),
                 }),
             }
         }
@@ -263,11 +322,33 @@ impl RunningJob {
     }
 }
 
-/// What a generator's time brought.
-enum Made {
+/// What one try of a generator brought.
+enum Generated {
     Draft(Box<TemplateDraft>),
     Nothing(Error),
     Interrupted(End),
+}
+
+/// What became of a template.
+enum Made {
+    Template(Box<Template>),
+    /// Nothing, and why, for whoever watches the job.
+    Nothing(String),
+    Interrupted(End),
+}
+
+/// Whether another try may bring a template: after an answer that is none, and where the generator was
+/// out of reach. What it refuses it will refuse again.
+fn may_do_better(error: &Error) -> bool {
+    error.kind() == ErrorKind::BadResponse || error.is_retryable()
+}
+
+/// Why a template or a job gets no further attempt.
+pub(crate) fn silent_in_each(attempts: u32) -> String {
+    match attempts {
+        1 => "its worker fell silent in its only attempt".to_owned(),
+        many => format!("its worker fell silent in each of {many} attempts"),
+    }
 }
 
 fn template_completed(template: &Template) -> EventKind {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable;
-use conch_domain::{EventKind, Illegal, Job, RetryReason, Template, TemplateId, Timestamp};
+use conch_domain::{
+    Attempts, EventKind, Illegal, Job, PLAN, RetryReason, Template, TemplateId, Timestamp,
+};
 use conch_ports::{Error, Fence, Lease, PutTemplate, QueueEffect, Result};
 use futures::FutureExt;
 use tokio::sync::Notify;
@@ -20,7 +22,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::append::{Append, Appender, Outcome, patience};
 use crate::entropy;
 use crate::lease::Hold;
-use crate::worker::{Dependencies, Settings};
+use crate::worker::{Dependencies, Ended, Settings};
+
+/// Templates of a job.
+pub(crate) const TOTAL: u32 = PLAN.len() as u32;
 
 /// What a run needs of its worker.
 #[derive(Clone)]
@@ -66,7 +71,10 @@ pub(crate) enum Stop {
 #[derive(Debug)]
 pub(crate) enum End {
     /// With at least one template.
-    Completed,
+    Completed {
+        /// Why those are missing of which nothing was told.
+        why_untold: &'static str,
+    },
     /// With none, and the attempt was the last or another one can't help.
     Failed(String),
     /// With none: another attempt may help.
@@ -87,6 +95,9 @@ pub(crate) struct RunningJob {
     pub(crate) job: Job,
     /// By place in the plan.
     pub(crate) done: BTreeMap<u32, Template>,
+    /// The template that is made next: rides on every event, so that whoever finds the attempt ended in
+    /// silence knows what it was at.
+    pub(crate) making: Option<u32>,
     /// When the job is ended with what there is.
     pub(crate) deadline: Instant,
 }
@@ -95,7 +106,7 @@ impl RunningJob {
     /// Takes a claimed job in hand: its fold is read, its lease is kept from here on.
     pub(crate) async fn take(
         context: Context,
-        lease: Lease,
+        mut lease: Lease,
         since: Instant,
         look: Arc<Notify>,
     ) -> Result<Self, Stop> {
@@ -109,6 +120,8 @@ impl RunningJob {
             Ok(Err(error)) => return Err(Stop::Port(error)),
             Err(_) => return Err(Stop::Lost),
         };
+        // An entry that was lost and put back doesn't know how many there were.
+        lease.attempt = lease.attempt.max(job.least_attempt);
         let age = job
             .created_at
             .map_or(0, |at| context.now(&job).millis_since(at));
@@ -121,6 +134,7 @@ impl RunningJob {
             _keeper: keeper,
             job,
             done: BTreeMap::new(),
+            making: None,
             deadline: Instant::now() + left,
         })
     }
@@ -176,6 +190,7 @@ impl RunningJob {
             let append = Append {
                 kind: kind.clone(),
                 attempt: Some(self.hold.lease().attempt),
+                making: self.making,
                 fence: Fence::Held(self.hold.lease().token.clone()),
                 effect,
             };
@@ -226,11 +241,22 @@ impl RunningJob {
 
     /// Ends the attempt. Nothing of it can be written afterwards: the handle is gone.
     pub(crate) async fn finish(mut self, end: End) -> Result<(), Stop> {
+        self.making = None;
+        if let End::Completed { why_untold } = &end {
+            let settled: Vec<_> = self.done.keys().copied().collect();
+            for kind in untold(&self.job, &settled, why_untold) {
+                self.append(kind, QueueEffect::Keep).await?;
+            }
+        }
         let now = self.context.now(&self.job);
         let template_ids: Vec<_> = self.done.values().map(|t| t.id.clone()).collect();
         let settings = &self.context.settings;
+        let attempt = self.hold.lease().attempt;
         let (kind, effect) = match end {
-            End::Completed => (completed(template_ids, now), QueueEffect::Remove),
+            End::Completed { .. } => (
+                completed(template_ids, &self.job.attempts, now),
+                QueueEffect::Remove,
+            ),
             End::Cancelled => (
                 EventKind::Cancelled {
                     template_ids,
@@ -239,17 +265,28 @@ impl RunningJob {
                 QueueEffect::Remove,
             ),
             End::Failed(error_message) => (failed(error_message, now), QueueEffect::Remove),
-            End::Retry(error) => settings.retry(
-                RetryReason::Error,
-                Some(error),
-                self.hold.lease().attempt,
-                now,
-            ),
-            End::Shutdown => settings.retry(RetryReason::Shutdown, None, 0, now),
+            End::Retry(error) => {
+                let ended = Ended {
+                    reason: RetryReason::Error,
+                    counts: true,
+                    attempt,
+                    before: self.job.attempts.lost_at(0),
+                };
+                settings.retry(ended, Some(error), now)
+            }
+            End::Shutdown => {
+                let ended = Ended {
+                    reason: RetryReason::Shutdown,
+                    counts: false,
+                    attempt,
+                    before: 0,
+                };
+                settings.retry(ended, None, now)
+            }
         };
         tracing::info!(
             job.id = %self.job.id,
-            attempt = self.hold.lease().attempt,
+            attempt,
             event.kind = kind.event_type(),
             "attempt ended"
         );
@@ -260,12 +297,36 @@ impl RunningJob {
 }
 
 /// The end of a job with templates.
-pub(crate) fn completed(template_ids: Vec<TemplateId>, now: Timestamp) -> EventKind {
+pub(crate) fn completed(
+    template_ids: Vec<TemplateId>,
+    attempts: &Attempts,
+    now: Timestamp,
+) -> EventKind {
     EventKind::Completed {
         template_count: template_ids.len() as u64,
         template_ids,
         generation_duration_ms: None,
         completed_at: now,
+        failed_templates: attempts.failed.keys().copied().collect(),
+        error_message: attempts.missing(TOTAL),
+    }
+}
+
+/// What watchers have yet to be told of the templates that are missing at the end: all that are neither
+/// `made` nor told to have failed.
+pub(crate) fn untold(job: &Job, made: &[u32], why: &str) -> Vec<EventKind> {
+    (1..=TOTAL)
+        .filter(|place| !made.contains(place) && !job.attempts.failed.contains_key(place))
+        .map(|place| template_failed(place, why.to_owned()))
+        .collect()
+}
+
+/// A template that isn't made.
+pub(crate) fn template_failed(place: u32, error_message: String) -> EventKind {
+    EventKind::TemplateFailed {
+        template_index: place,
+        total_templates: TOTAL,
+        error_message,
     }
 }
 

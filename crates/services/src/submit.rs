@@ -137,6 +137,7 @@ impl Submit {
             timestamp: now,
             attempt: None,
             event_id: EventId::from_uuid(entropy::uuid(now)),
+            making: None,
             derived: false,
             kind: EventKind::Queued {
                 queued_at: now,

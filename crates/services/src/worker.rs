@@ -37,8 +37,11 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long a job stays claimed without a renewal.
     pub lease: Duration,
-    /// Attempts that a job gets, at least 1.
+    /// Attempts that a template gets whose making ends its worker, and a job that ends with an error; at
+    /// least 1.
     pub max_attempts: u32,
+    /// How often a template is tried within an attempt while the generator's answers are none, at least 1.
+    pub template_tries: u32,
     /// Wait before the second attempt; doubles with each further one.
     pub backoff: Duration,
     /// Longest wait between two attempts.
@@ -60,6 +63,7 @@ impl Default for Settings {
             concurrency: 2,
             lease: Duration::from_secs(30),
             max_attempts: 3,
+            template_tries: 3,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(30),
             deadline: Duration::from_hours(24),
@@ -94,31 +98,45 @@ impl Settings {
         }
     }
 
-    /// The end of an attempt that isn't the job's, and when the next may begin. `attempt` is the one
-    /// that ended.
+    /// The end of an attempt that isn't the job's, and when the next may begin.
     pub(crate) fn retry(
         &self,
-        reason: RetryReason,
+        ended: Ended,
         error_message: Option<String>,
-        attempt: u32,
         now: Timestamp,
     ) -> (EventKind, QueueEffect) {
-        let counts = reason != RetryReason::Shutdown;
-        let after = if counts {
-            let doublings = attempt.saturating_sub(1).min(30);
-            let backoff = self.backoff.saturating_mul(1 << doublings);
-            entropy::shortened(backoff.min(self.backoff_cap))
-        } else {
+        let Ended { reason, counts, .. } = ended;
+        let after = if reason == RetryReason::Shutdown {
             Duration::ZERO
+        } else {
+            let backoff = self.backoff.saturating_mul(1 << ended.before.min(30));
+            entropy::shortened(backoff.min(self.backoff_cap))
+        };
+        // Attempts are charged to what they were at, so a job may get more than one template does.
+        let more = if counts {
+            self.max_attempts.saturating_sub(ended.before + 1).max(1)
+        } else {
+            0
         };
         let kind = EventKind::Retrying {
-            max_attempts: self.max_attempts,
+            max_attempts: self.max_attempts.max(ended.attempt.saturating_add(more)),
             retry_at: now.plus_millis(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
             reason,
             error_message,
         };
         (kind, QueueEffect::Requeue { after, counts })
     }
+}
+
+/// An attempt that ended, and not its job with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) reason: RetryReason,
+    /// Whether its number is used up.
+    pub(crate) counts: bool,
+    pub(crate) attempt: u32,
+    /// How many were lost before it on what it was at.
+    pub(crate) before: u32,
 }
 
 /// Runs jobs.

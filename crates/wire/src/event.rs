@@ -56,6 +56,9 @@ pub fn encode(event: &Event, job: &Job) -> Bytes {
     if let Some(attempt) = event.attempt {
         put(&mut o, "attempt", attempt);
     }
+    if let Some(place) = event.making {
+        put(&mut o, "making", place);
+    }
     put(&mut o, "event_id", event.event_id.as_str());
     put(&mut o, "schema_version", SCHEMA_VERSION);
     if event.derived {
@@ -147,12 +150,20 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
             template_ids,
             template_count,
             completed_at,
+            failed_templates,
+            error_message,
             ..
         } => {
             put(o, "template_ids", ids(template_ids));
             put(o, "template_count", *template_count);
             put(o, "generation_duration_ms", job.generation_duration_ms);
             put(o, "completed_at", time::format(*completed_at));
+            if !failed_templates.is_empty() {
+                put(o, "failed_templates", &failed_templates[..]);
+            }
+            if let Some(message) = error_message {
+                put(o, "error_message", message.as_str());
+            }
         }
         EventKind::Failed {
             error_message,
@@ -219,6 +230,7 @@ pub fn decode(bytes: &[u8], received_at: Timestamp) -> Result<Incoming, Invalid>
         client_id: fields::text(&fields, "client_id").and_then(|id| ClientId::parse(id).ok()),
         timestamp,
         attempt: fields::small(&fields, "attempt"),
+        making: fields::small(&fields, "making"),
         event_id,
         derived: fields.get("derived") == Some(&Value::Bool(true)),
         kind: kind(event_type, &fields, timestamp),
@@ -304,6 +316,8 @@ fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventKind {
                 template_ids,
                 generation_duration_ms: fields::number(o, "generation_duration_ms"),
                 completed_at: moment("completed_at"),
+                failed_templates: fields::places(o, "failed_templates"),
+                error_message: string("error_message"),
             }
         }
         "job:failed" => EventKind::Failed {

@@ -1,7 +1,7 @@
 //! Reading fields of a JSON object that a program of any age wrote: what is absent, null or of the
 //! wrong type is absent.
 
-use conch_domain::{Metadata, TemplateId, Timestamp};
+use conch_domain::{MAX_PLACES, Metadata, TemplateId, Timestamp};
 use serde_json::{Map, Value};
 
 pub(crate) type Object = Map<String, Value>;
@@ -38,6 +38,16 @@ pub(crate) fn template_ids(object: &Object) -> Option<Vec<TemplateId>> {
             .filter_map(|id| TemplateId::parse(id.as_str()?).ok())
             .collect(),
     )
+}
+
+/// Places in a plan, those that are none left out.
+pub(crate) fn places(object: &Object, name: &str) -> Vec<u32> {
+    let list = object.get(name).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|place| u32::try_from(place.as_u64()?).ok())
+        .take(MAX_PLACES)
+        .collect()
 }
 
 /// An object of the caller's own; `{}` when absent.

@@ -1,8 +1,12 @@
 //! Records as a store keeps them: the public JSON object, and for a job the fold's inner fields
 //! beside it. What is encoded here decodes to an equal value.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use conch_domain::{Client, ClientId, Job, Template, TemplateId, Timestamp, ValueProposition};
+use conch_domain::{
+    Attempts, Client, ClientId, Job, MAX_PLACES, Template, TemplateId, Timestamp, ValueProposition,
+};
 use serde_json::{Value, json};
 
 use crate::fields::{self, Object, metadata, metadata_value};
@@ -14,14 +18,15 @@ const FOLD: &str = "_fold";
 /// A job with all that its fold knows.
 pub fn encode_job(job: &Job) -> Bytes {
     let mut object = job::object(job);
-    object.insert(
-        FOLD.to_owned(),
-        json!({
-            "position": job.position.to_string(),
-            "own": job.own,
-            "least_attempt": job.least_attempt,
-        }),
-    );
+    let mut fold = json!({
+        "position": job.position.to_string(),
+        "own": job.own,
+        "least_attempt": job.least_attempt,
+    });
+    if job.attempts != Attempts::default() {
+        fold["attempts"] = attempts_value(&job.attempts);
+    }
+    object.insert(FOLD.to_owned(), fold);
     to_bytes(&object)
 }
 
@@ -41,7 +46,40 @@ pub fn decode_job(bytes: &[u8]) -> Result<Job, Invalid> {
         .ok_or_else(|| Invalid::new("a job record without a position"))?;
     record.own = fold.get("own") == Some(&Value::Bool(true));
     record.least_attempt = fields::small(fold, "least_attempt").unwrap_or(record.attempt);
+    // Left out where there is nothing to say, and by earlier builds.
+    if let Some(attempts) = fold.get("attempts").and_then(Value::as_object) {
+        record.attempts = attempts_from(attempts);
+    }
     Ok(Job::restore(record))
+}
+
+fn attempts_value(attempts: &Attempts) -> Value {
+    json!({
+        "making": attempts.making,
+        "lost": attempts.lost.iter().collect::<Vec<_>>(),
+        "failed": attempts.failed.iter().collect::<Vec<_>>(),
+        "idle_claims": attempts.idle_claims,
+    })
+}
+
+/// What can't be read is absent.
+fn attempts_from(o: &Object) -> Attempts {
+    Attempts {
+        making: fields::small(o, "making"),
+        lost: pairs(o, "lost"),
+        failed: pairs(o, "failed"),
+        idle_claims: fields::small(o, "idle_claims").unwrap_or(0),
+    }
+}
+
+fn pairs<T: serde::de::DeserializeOwned>(o: &Object, name: &str) -> BTreeMap<u32, T> {
+    let pairs = o.get(name).and_then(Value::as_array);
+    pairs
+        .into_iter()
+        .flatten()
+        .filter_map(|pair| serde_json::from_value::<(u32, T)>(pair.clone()).ok())
+        .take(MAX_PLACES)
+        .collect()
 }
 
 fn parse(bytes: &[u8]) -> Result<Object, Invalid> {

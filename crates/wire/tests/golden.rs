@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use conch_domain::{
-    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobStatus,
-    Layout, Metadata, RetryReason, Template, TemplateDraft, Timestamp, ValueProposition,
+    Attempts, Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId,
+    JobStatus, Layout, Metadata, RetryReason, Template, TemplateDraft, Timestamp, ValueProposition,
     VisualStyle, Widget, WidgetPosition,
 };
 use conch_wire::{event, job, record, snapshot};
@@ -32,8 +32,9 @@ fn after(kinds: Vec<EventKind>) -> (Job, String) {
             job_id: job_id(),
             client_id: Some(ClientId::parse("c-1").expect("an id")),
             timestamp: NOW.plus_millis(n),
-            attempt: (n > 1).then_some(1),
+            attempt: (n > 1).then_some(job.least_attempt.max(1)),
             event_id: EventId::parse(&format!("e-{n}")).expect("an id"),
+            making: matches!(kind, EventKind::Progress { .. }).then_some(2),
             derived: false,
             kind,
         };
@@ -128,6 +129,19 @@ fn every_event_of_ours() {
                 template_count: 1,
                 generation_duration_ms: None,
                 completed_at: NOW.plus_millis(60_000),
+                failed_templates: Vec::new(),
+                error_message: None,
+            },
+        ),
+        (
+            "job_completed_in_part",
+            EventKind::Completed {
+                template_ids: vec![t1()],
+                template_count: 1,
+                generation_duration_ms: None,
+                completed_at: NOW.plus_millis(60_000),
+                failed_templates: vec![2, 5],
+                error_message: Some("2 of 7 templates are missing: 2 (too slow), 5".to_owned()),
             },
         ),
         (
@@ -170,6 +184,8 @@ fn a_job_and_its_snapshots() {
         template_count: 1,
         generation_duration_ms: None,
         completed_at: NOW.plus_millis(60_000),
+        failed_templates: Vec::new(),
+        error_message: None,
     });
     let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     check("job", &text(job::encode(&completed)));
@@ -187,6 +203,51 @@ fn a_job_and_its_snapshots() {
     ] {
         check(name, &text(snapshot::encode(&completed, reason, NOW)));
     }
+}
+
+/// What the attempts at a job have come to is kept with it; a record of a build that knew nothing of it
+/// is read as one with nothing to say.
+#[test]
+fn a_record_keeps_what_its_attempts_have_come_to() {
+    let kinds = [
+        EventKind::Progress {
+            progress: 14,
+            completed_templates: 1,
+            total_templates: 7,
+            message: None,
+        },
+        EventKind::Retrying {
+            max_attempts: 3,
+            retry_at: NOW,
+            reason: RetryReason::LeaseExpired,
+            error_message: None,
+        },
+        EventKind::TemplateFailed {
+            template_index: 3,
+            total_templates: 7,
+            error_message: "too \"slow\"".to_owned(),
+        },
+        EventKind::Progress {
+            progress: 14,
+            completed_templates: 1,
+            total_templates: 7,
+            message: None,
+        },
+    ];
+    let (job, _) = after(started().into_iter().chain(kinds).collect());
+    assert_eq!(job.attempts.making, Some(2));
+    assert_eq!(job.attempts.lost_at(2), 1);
+    let bytes = record::encode_job(&job);
+    check(
+        "job_record_running",
+        &String::from_utf8(bytes.to_vec()).expect("UTF-8"),
+    );
+    assert_eq!(record::decode_job(&bytes).expect("our own"), job);
+
+    let before = r#"{"id":"j","job_id":"j","client_id":"c-1","value_proposition_id":"vp-1","status":"running","progress":14,"attempt":2,"error_message":null,"started_at":"2025-12-01T08:55:49.123456Z","completed_at":null,"generation_duration_ms":null,"template_ids":["t-1"],"template_count":1,"created_at":null,"updated_at":null,"cancel_requested":false,"_fold":{"position":"5f3a9c1e-3","own":true,"least_attempt":2}}"#;
+    let read = record::decode_job(before.as_bytes()).expect("an earlier build's");
+    assert_eq!(read.attempts, Attempts::default());
+    assert_eq!((read.attempt, read.position.sequence), (2, 3));
 }
 
 /// A caller's own object, with what a careless reader loses: order, and the last digit of a number.

@@ -48,6 +48,8 @@ fn the_longest_events_of_ours_are_read_by_everybody() {
             template_count: 20_000,
             generation_duration_ms: None,
             completed_at: NOW,
+            failed_templates: Vec::new(),
+            error_message: None,
         },
         EventKind::Failed {
             error_message: text(),
@@ -68,6 +70,7 @@ fn the_longest_events_of_ours_are_read_by_everybody() {
             timestamp: NOW,
             attempt: Some(1),
             event_id: EventId::parse("e").expect("an id"),
+            making: None,
             derived: false,
             kind: kind.clipped(),
         };

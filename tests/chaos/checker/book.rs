@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Judgement;
-use super::event::{Fold, Place, end_of, kind};
+use super::event::{Fold, Place, counts, end_of, kind};
 use super::history::{History, Item, Watcher, at, text};
 
 /// Before an announcement is taken for a lie, Redis must have been well for so long.
@@ -260,7 +260,7 @@ impl<'a> Book<'a> {
                     format!("{job} {place}: ended, and its result is not cached"),
                 );
             }
-        } else if kind(&event) == "job:retrying" && event["reason"] != "shutdown" {
+        } else if kind(&event) == "job:retrying" && counts(&event) {
             let counted = look["attempts"].as_u64().unwrap_or(0);
             if event["attempt"]
                 .as_u64()
@@ -367,6 +367,7 @@ fn attempts(job: &str, name: &str, epoch: &Epoch<'_>, judgement: &mut Judgement)
     let mut over = 0;
     let mut newest = 0;
     let mut starts = 0;
+    let mut running = false;
     let mut made: BTreeMap<u64, Value> = BTreeMap::new();
     for (sequence, entry) in &epoch.entries {
         let event = &entry.event;
@@ -380,13 +381,25 @@ fn attempts(job: &str, name: &str, epoch: &Epoch<'_>, judgement: &mut Judgement)
                 judgement.broken("I7", what);
             }
             newest = newest.max(attempt);
-            if kind(event) == "job:retrying" && event["reason"] != "shutdown" {
-                over = over.max(attempt);
+            if kind(event) == "job:retrying" {
+                let gave_back = event["reason"] == "shutdown";
+                if counts(event) {
+                    over = over.max(attempt);
+                } else if running && !gave_back {
+                    let what = format!("{place}: the attempt had begun, and is not counted");
+                    judgement.broken("I7", what);
+                }
             }
         }
         match kind(event) {
-            "job:started" => starts += 1,
+            "job:retrying" => running = false,
+            "job:progress" | "job:template_failed" => running = true,
+            "job:started" => {
+                running = true;
+                starts += 1;
+            }
             "job:template_completed" => {
+                running = true;
                 let index = event["template_index"].as_u64().unwrap_or(0);
                 let id = event["template_id"].clone();
                 if let Some(before) = made.insert(index, id.clone()) {

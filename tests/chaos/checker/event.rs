@@ -2,6 +2,8 @@
 //!
 //! Never taken from the system: the contract's §2, read a second time.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// A place in a job's log.
@@ -62,26 +64,47 @@ pub(super) fn is_terminal_status(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")
 }
 
+/// Whether the attempt that this `job:retrying` ends is counted: not one that a shutdown cut short, nor
+/// one that ended in silence before it had begun.
+pub(super) fn counts(event: &Value) -> bool {
+    let began = event["error_message"] != "its worker fell silent before the attempt began";
+    event["reason"] != "shutdown" && began
+}
+
 /// What a job's events add up to, as far as a lookup shows it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fold {
     pub(super) status: String,
     pub(super) template_ids: Vec<Value>,
     pub(super) started_at: Value,
+    /// The places of the templates that failed.
+    pub(super) failed: BTreeSet<u64>,
     pub(super) end: Value,
 }
 
 impl Fold {
     pub(super) fn apply(&mut self, event: &Value) {
         match kind(event) {
-            "job:queued" | "job:retrying" => "pending".clone_into(&mut self.status),
+            "job:queued" | "job:retrying" => {
+                "pending".clone_into(&mut self.status);
+                if event["reason"] == "error" {
+                    self.failed.clear();
+                }
+            }
             "job:started" => {
                 "running".clone_into(&mut self.status);
                 self.started_at = event["started_at"].clone();
             }
-            "job:progress" | "job:template_failed" => "running".clone_into(&mut self.status),
+            "job:progress" => "running".clone_into(&mut self.status),
+            "job:template_failed" => {
+                "running".clone_into(&mut self.status);
+                self.failed.extend(event["template_index"].as_u64());
+            }
             "job:template_completed" => {
                 "running".clone_into(&mut self.status);
+                if let Some(place) = event["template_index"].as_u64() {
+                    self.failed.remove(&place);
+                }
                 let id = &event["template_id"];
                 if !self.template_ids.contains(id) {
                     self.template_ids.push(id.clone());
@@ -107,6 +130,8 @@ impl Fold {
                 "job:completed" => &[
                     "template_ids",
                     "template_count",
+                    "failed_templates",
+                    "error_message",
                     "completed_at",
                     "generation_duration_ms",
                 ],
@@ -122,6 +147,12 @@ impl Fold {
                 .or_else(|| {
                     let own = !end["sequence"].is_null() && !self.started_at.is_null();
                     own.then(|| differs("started_at", &self.started_at))
+                        .flatten()
+                })
+                .or_else(|| {
+                    let failed = self.failed.iter().copied().collect::<Value>();
+                    (!self.failed.is_empty())
+                        .then(|| differs("failed_templates", &failed))
                         .flatten()
                 })
         })

@@ -1,6 +1,8 @@
 //! What a job is after some of its events, read from their JSON alone. Written from the contract, not
 //! from the state machine that it checks.
 
+use std::collections::BTreeSet;
+
 use conch_domain::{Job, Timestamp};
 use serde_json::Value;
 
@@ -12,6 +14,7 @@ pub(crate) struct Fold {
     pub(crate) attempt: u64,
     pub(crate) template_ids: Vec<String>,
     pub(crate) template_count: u64,
+    pub(crate) failed_templates: BTreeSet<u64>,
     pub(crate) error_message: Option<String>,
     pub(crate) started_at: Option<String>,
     pub(crate) completed_at: Option<String>,
@@ -27,6 +30,7 @@ impl Fold {
             attempt: 0,
             template_ids: Vec::new(),
             template_count: 0,
+            failed_templates: BTreeSet::new(),
             error_message: None,
             started_at: None,
             completed_at: None,
@@ -43,6 +47,7 @@ impl Fold {
             attempt: u64::from(job.attempt),
             template_ids: job.template_ids.iter().map(ToString::to_string).collect(),
             template_count: job.template_count,
+            failed_templates: job.attempts.failed.keys().copied().map(u64::from).collect(),
             error_message: job.error_message.clone(),
             started_at: moment(job.started_at).map(|at| plain(&at)),
             completed_at: moment(job.completed_at).map(|at| plain(&at)),
@@ -58,6 +63,7 @@ impl Fold {
             attempt: number(object, "attempt"),
             template_ids: ids(object),
             template_count: number(object, "template_count"),
+            failed_templates: places(object),
             error_message: text(object, "error_message"),
             started_at: text(object, "started_at").map(|at| plain(&at)),
             completed_at: text(object, "completed_at").map(|at| plain(&at)),
@@ -92,22 +98,35 @@ impl Fold {
             }
             "job:template_completed" => {
                 next.status = running();
+                next.failed_templates
+                    .remove(&number(event, "template_index"));
                 let id = text(event, "template_id").unwrap_or_default();
                 if !next.template_ids.contains(&id) {
                     next.template_ids.push(id);
                     next.template_count = next.template_ids.len() as u64;
                 }
             }
-            "job:template_failed" => next.status = running(),
+            "job:template_failed" => {
+                next.status = running();
+                next.failed_templates
+                    .insert(number(event, "template_index"));
+            }
             "job:retrying" => {
                 "pending".clone_into(&mut next.status);
                 next.error_message = text(event, "error_message");
+                if event["reason"] == "error" {
+                    next.failed_templates.clear();
+                }
             }
             "job:cancel_requested" => next.cancel_requested = true,
             "job:completed" => {
                 "completed".clone_into(&mut next.status);
                 next.progress = 100;
-                next.error_message = None;
+                next.error_message = text(event, "error_message");
+                let listed = places(event);
+                if !listed.is_empty() {
+                    next.failed_templates = listed;
+                }
                 next.template_ids = ids(event);
                 next.template_count = match &event["template_count"] {
                     Value::Number(count) => count.as_u64().unwrap_or(0),
@@ -155,6 +174,15 @@ fn ids(object: &Value) -> Vec<String> {
     let ids = object["template_ids"].as_array();
     let ids = ids.into_iter().flatten().filter_map(Value::as_str);
     ids.map(str::to_owned).collect()
+}
+
+fn places(object: &Value) -> BTreeSet<u64> {
+    let places = object["failed_templates"].as_array();
+    places
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect()
 }
 
 /// A moment without what two writers of the same one may write otherwise.

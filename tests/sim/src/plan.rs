@@ -14,6 +14,7 @@ pub(crate) const RECORD_LOST: Duration = Duration::from_secs(6);
 pub(crate) const POLL: Duration = Duration::from_secs(2);
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 pub(crate) const MAX_ATTEMPTS: u32 = 3;
+pub(crate) const TEMPLATE_TRIES: u32 = 2;
 /// A call that isn't answered by then has failed: every adapter bounds its calls.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(3);
 

@@ -134,6 +134,8 @@ pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Jo
             template_count: 1,
             generation_duration_ms: Some(7),
             completed_at: at,
+            failed_templates: Vec::new(),
+            error_message: None,
         },
     ];
     let mut job = Job::unborn(job_id.clone(), Epoch::from_random([0xab; 4]), false);
@@ -144,6 +146,7 @@ pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Jo
             timestamp: at,
             attempt: None,
             event_id: EventId::parse(&format!("e{i}")).unwrap(),
+            making: None,
             derived: false,
             kind,
         };

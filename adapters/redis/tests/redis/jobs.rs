@@ -58,6 +58,8 @@ pub(crate) fn completed() -> EventKind {
         template_count: 1,
         generation_duration_ms: Some(10),
         completed_at: at(9),
+        failed_templates: Vec::new(),
+        error_message: None,
     }
 }
 
@@ -71,6 +73,7 @@ pub(crate) fn commit(job: &Job, kind: EventKind) -> Commit {
         timestamp: at(next.sequence as i64),
         attempt: None,
         event_id: event_id.expect("an event id"),
+        making: None,
         derived: false,
         kind,
     };

@@ -281,6 +281,7 @@ impl Writer {
             timestamp: now,
             attempt: None,
             event_id: EventId::parse(&format!("{position}")).expect("an id"),
+            making: None,
             derived: false,
             kind,
         };
@@ -340,6 +341,8 @@ pub(crate) fn completed() -> EventKind {
         template_count: 1,
         generation_duration_ms: Some(5),
         completed_at: Timestamp::from_micros(1_800_000_000_000_000),
+        failed_templates: Vec::new(),
+        error_message: None,
     }
 }
 

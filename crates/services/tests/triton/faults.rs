@@ -190,6 +190,8 @@ fn lies(now: conch_domain::Timestamp) -> [EventKind; 4] {
             template_count: 1,
             generation_duration_ms: None,
             completed_at,
+            failed_templates: Vec::new(),
+            error_message: None,
         },
     ]
 }

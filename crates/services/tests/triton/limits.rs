@@ -85,6 +85,7 @@ async fn no_deadline_ends_a_foreign_job() {
         timestamp: build::BEGINNING,
         attempt: None,
         event_id: EventId::parse("e").unwrap(),
+        making: None,
         derived: false,
         kind: EventKind::Started {
             started_at: build::BEGINNING,

@@ -14,3 +14,4 @@ mod run;
 mod silence;
 mod submit;
 mod system;
+mod tries;

@@ -41,6 +41,8 @@ pub(crate) const FOR_THE_OPERATOR: &str = "s3cret of /srv/generator";
 
 pub(crate) struct Generator {
     makes: Makes,
+    /// Of what makes nothing.
+    kind: ErrorKind,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -59,12 +61,22 @@ impl Generator {
     ) -> Arc<Self> {
         Arc::new(Self {
             makes: Box::new(makes),
+            kind: ErrorKind::BadResponse,
             calls: Mutex::default(),
         })
     }
 
     pub(crate) fn reliable() -> Arc<Self> {
         Self::new(|_| false)
+    }
+
+    /// Makes nothing, and never will.
+    pub(crate) fn refusing() -> Arc<Self> {
+        Arc::new(Self {
+            makes: Box::new(|_| Err("not for you".to_owned())),
+            kind: ErrorKind::Refused,
+            calls: Mutex::default(),
+        })
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -94,12 +106,8 @@ impl TemplateGenerator for Generator {
             Err(_) => Call::Failed { index },
         };
         made.map_err(|message| {
-            Error::new(
-                ErrorKind::BadResponse,
-                "template_generator.generate",
-                message,
-            )
-            .with_source(FOR_THE_OPERATOR)
+            Error::new(self.kind, "template_generator.generate", message)
+                .with_source(FOR_THE_OPERATOR)
         })
     }
 }
@@ -148,6 +156,8 @@ pub(crate) fn settings(name: &str) -> Settings {
         lease: Duration::from_secs(6),
         // Whoever waits for a look into the queue by chance is seen.
         poll: Duration::from_hours(1),
+        // Whoever tests the tries asks for more.
+        template_tries: 1,
         ..Settings::default()
     }
 }

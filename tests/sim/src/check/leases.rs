@@ -124,7 +124,8 @@ fn judge_event(
     kind: &str,
     held: Option<&Lease>,
 ) -> Option<String> {
-    let verdict = kind == "retrying lease_expired" || is_terminal(kind);
+    let verdict =
+        ["retrying lease_expired", "template_failed expired"].contains(&kind) || is_terminal(kind);
     match (attempt, held) {
         (None, Some(lease)) if kind == "cancelled" => {
             Some(format!("ended from outside while {} held it", lease.by))

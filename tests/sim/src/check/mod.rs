@@ -100,7 +100,7 @@ pub(crate) fn patience(plan: &Plan) -> Duration {
     // The reaper's look, the queue's, the gap between two connections.
     let looks = plan::LEASE / 2 + plan::POLL + 3 * plan::RETRY;
     let attempts = if plan.templates_fail > 0 {
-        plan::MAX_ATTEMPTS
+        plan::MAX_ATTEMPTS * plan::TEMPLATE_TRIES
     } else {
         1
     };

@@ -88,6 +88,7 @@ impl Store {
             conch_wire::event::decode(&commit.line, self.now()),
             commit.effect,
         );
+        let expired = matches!(commit.fence, Fence::Expired(_));
         let answer = at_once(self.bus.publish(commit));
         if let (Ok(Published::Appended), Ok(incoming)) = (&answer, event) {
             let releases = !matches!(effect, QueueEffect::Keep);
@@ -95,6 +96,9 @@ impl Store {
                 attempt: incoming.event.attempt,
                 kind: match &incoming.event.kind {
                     EventKind::Retrying { reason, .. } => format!("retrying {}", reason.as_str()),
+                    EventKind::TemplateFailed { .. } if expired => {
+                        "template_failed expired".to_owned()
+                    }
                     kind => kind.event_type().trim_start_matches("job:").to_owned(),
                 },
                 releases,

@@ -58,6 +58,7 @@ impl World {
             concurrency: 2,
             lease: plan::LEASE,
             max_attempts: plan::MAX_ATTEMPTS,
+            template_tries: plan::TEMPLATE_TRIES,
             backoff: plan::BACKOFF,
             backoff_cap: plan::BACKOFF_CAP,
             poll: plan::POLL,
