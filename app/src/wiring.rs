@@ -14,7 +14,7 @@ use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator,
 use conch_services::access::Access;
 use conch_services::cancel::Cancel;
 use conch_services::edge_cancel::EdgeCancel;
-use conch_services::hub::Hub;
+use conch_services::hub::{self, Hub};
 use conch_services::ingest::{self, Listeners};
 use conch_services::lookup;
 use conch_services::reconcile::Reconcile;
@@ -307,10 +307,13 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
     #[cfg(feature = "sabotage")]
     let clock = crate::sabotage::hub_clock(clock);
     let hub = settings.hub.build(
-        Arc::clone(bus),
-        Arc::clone(&gateway),
-        reconcile.clone(),
-        clock,
+        hub::Dependencies {
+            bus: Arc::clone(bus),
+            cache: Arc::clone(&stores.cache),
+            gateway: Arc::clone(&gateway),
+            reconcile: reconcile.clone(),
+            clock,
+        },
         site.shutdown.clone(),
     );
     let lookup = lookups.build(lookup::Dependencies {

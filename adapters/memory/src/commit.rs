@@ -78,7 +78,9 @@ impl Store {
         let quotas = self.settings.quotas;
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
-        if log.is_none() && !commit.job.own && is_full {
+        // Of a job that our own Triton has a record of nobody can make logs up.
+        let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
+        if log.is_none() && !is_recorded && is_full {
             return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
         }
         if log.is_none() && self.data.logs.len() >= self.settings.max_logs {
@@ -123,7 +125,7 @@ impl Store {
         };
         let ended = log.ended;
         logs.insert(job.id.clone(), log, now + lifetime);
-        if !job.own {
+        if !job.own && !self.data.jobs.contains(&job.id, now) {
             self.data.list_foreign(&job.id, ended, now + lifetime);
         }
     }

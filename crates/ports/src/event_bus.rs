@@ -189,8 +189,9 @@ pub struct Guarantees {
 ///   signal, and the first after every interruption or overflow, MUST be `Lapsed`, sent once
 ///   messages flow. A message published after `Lapsed` was received MUST arrive or be followed by
 ///   another `Lapsed`.
-/// - **foreign_logs_are_bounded**: a commit that would begin the log of a job that isn't our own MUST
-///   be refused by quota in the step that would write it, and leave nothing behind, while as many
+/// - **foreign_logs_are_bounded**: a commit that would begin the log of a job that isn't our own, and
+///   that the catalogue has no record of, MUST be refused by quota in the step that would write it, and
+///   leave nothing behind, while as many
 ///   such logs are unfinished as [`Quotas`](crate::Quotas) allow, or ten times as many have ended and
 ///   not run out. A log that is there MUST take events as ever, and one that ends or runs out MUST
 ///   make room.

@@ -54,7 +54,7 @@ impl EdgeCancel {
             // Not the caller's concern: the request was taken. The position check asks again.
             match tokio::time::timeout(PATIENCE, self.reconcile.ask(job_id)).await {
                 Ok(Ok(Asked::Appended)) => self.hub.hint(job_id, None),
-                Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
+                Ok(Ok(Asked::Nothing | Asked::Unknown | Asked::NoRoom(_))) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(job.id = %job_id, %error, "what became of a cancelled job is asked again later");
                 }

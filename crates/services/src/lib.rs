@@ -34,6 +34,7 @@ mod offer;
 mod reap;
 pub mod reconcile;
 pub mod records;
+mod results;
 mod run;
 mod running;
 pub mod store_clock;

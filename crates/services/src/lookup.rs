@@ -14,22 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, Job, JobId, JobStatus};
+use conch_domain::{ClientId, Clients, Job, JobId};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
 use conch_wire::{document, job};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
-use tokio::time::Instant;
 
 use crate::entropy;
 use crate::reconcile::{Asked, Reconcile};
+use crate::results::Results;
 
 /// Events of one page of a history read.
 const PAGE: usize = 500;
-/// Jobs of which is remembered when Triton was asked. Of one that is forgotten it is asked again.
-const MAX_ASKED: usize = 10_000;
 /// How long a lookup that has an answer waits for Triton's better one.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What an entry of the local cache costs beside its bytes.
@@ -71,11 +69,11 @@ type Answer = Result<Option<Bytes>, Arc<Error>>;
 
 struct Inner {
     cache: Arc<dyn ResultCache>,
+    /// What of it can be believed.
+    results: Results,
     bus: Arc<dyn EventBus>,
     gateway: Arc<dyn TritonGateway>,
     reconcile: Reconcile,
-    /// Jobs whose log shows no end, and when Triton was asked for it last.
-    asked: Cache<JobId, Instant>,
     ask_again_after: Duration,
     /// Results never change, so this process need not ask for one twice. But an end may have been
     /// forged while the store had forgotten whose job it was, and the job's worker then outdoes it.
@@ -118,11 +116,11 @@ impl Settings {
         } = dependencies;
         let kept = (self.local_bytes / 1024) as usize;
         Lookup(Arc::new(Inner {
+            results: Results::new(Arc::clone(&cache)),
             cache,
             bus,
             gateway,
             reconcile,
-            asked: Cache::new(MAX_ASKED),
             ask_again_after: self.ask_again_after,
             local: Cache::with_weighter(kept, self.local_bytes, Weigh),
             lapses: AtomicU64::new(0),
@@ -298,7 +296,7 @@ fn defect(panic: tokio::task::JoinError) -> Error {
 impl Inner {
     async fn find(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
         let lapses = self.lapses.load(Ordering::Acquire);
-        if let Some(result) = self.cached(job_id).await {
+        if let Some(result) = self.results.get(job_id).await {
             tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
             self.keep_here(job_id, result.clone(), lapses);
             return Ok(Some(result));
@@ -330,21 +328,19 @@ impl Inner {
         if job.own || job.status.is_terminal() {
             return job;
         }
-        let now = Instant::now();
-        let last = self.asked.get(&job.id);
-        if last.is_some_and(|last| now < last + self.ask_again_after) {
+        if !self.reconcile.is_due(&job.id, self.ask_again_after) {
             return job;
         }
         let asked = tokio::time::timeout(PATIENCE, self.reconcile.ask(&job.id)).await;
         match asked {
-            Ok(Ok(asked)) => {
-                self.asked.insert(job.id.clone(), now);
-                if asked == Asked::Appended
-                    && let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await
-                {
+            Ok(Ok(Asked::Appended)) => {
+                if let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await {
                     return log.job;
                 }
             }
+            // Its log can't take the end, and that it has ended is true all the same.
+            Ok(Ok(Asked::NoRoom(told))) => return *told,
+            Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(job.id = %job.id, %error, "Triton could not be asked for the job's end");
             }
@@ -353,31 +349,6 @@ impl Inner {
             }
         }
         job
-    }
-
-    /// What the cache holds, if it is a finished job's object and this job's. An object that another
-    /// program wrote with fewer fields is completed.
-    async fn cached(&self, job_id: &JobId) -> Option<Bytes> {
-        let bytes = match self.cache.get(job_id).await {
-            Ok(bytes) => bytes?,
-            Err(error) => {
-                tracing::debug!(job.id = %job_id, %error, "cache out of reach");
-                return None;
-            }
-        };
-        // Ours, nearly always. Reading and writing it anew would cost half of the lookup's time.
-        if job::status_if_whole(&bytes, job_id).is_some_and(JobStatus::is_terminal) {
-            return Some(bytes);
-        }
-        match job::decode(&bytes, job_id) {
-            Ok(job) if job.status.is_terminal() => Some(job::encode(&job)),
-            Ok(_) => None,
-            Err(error) => {
-                metrics::counter!("conch_cache_blobs_refused_total").increment(1);
-                tracing::warn!(job.id = %job_id, %error, "the cached result is unusable: passed over");
-                None
-            }
-        }
     }
 
     fn keep_here(&self, job_id: &JobId, result: Bytes, lapses: u64) {

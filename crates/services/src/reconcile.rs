@@ -8,7 +8,9 @@ use std::time::Duration;
 use conch_domain::{Event, EventCap, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
 use conch_ports::{Error, ErrorKind, EventBus, Fence, TritonGateway};
 use conch_wire::event;
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::Clock;
 use crate::offer::{Offered, offer};
@@ -18,8 +20,11 @@ const CONCURRENCY: usize = 16;
 /// How long a question waits for its turn; then whoever asks does so again later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Jobs of which is remembered when Triton was asked. Of one that is forgotten it is asked again.
+const MAX_ASKED: usize = 10_000;
+
 /// What asking Triton brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// Triton knows of no such job.
     Unknown,
@@ -27,6 +32,8 @@ pub enum Asked {
     Nothing,
     /// The log has new events.
     Appended,
+    /// The job has ended, and there is no room for a log that says so. This is the job.
+    NoRoom(Box<Job>),
 }
 
 /// Brings logs up to what Triton knows; a cheap handle.
@@ -36,6 +43,8 @@ pub struct Reconcile {
     gateway: Arc<dyn TritonGateway>,
     clock: Clock,
     limit: Arc<Semaphore>,
+    /// When Triton was asked last.
+    asked: Arc<Cache<JobId, Instant>>,
 }
 
 impl Reconcile {
@@ -46,7 +55,15 @@ impl Reconcile {
             gateway,
             clock,
             limit: Arc::new(Semaphore::new(CONCURRENCY)),
+            asked: Arc::new(Cache::new(MAX_ASKED)),
         }
+    }
+
+    /// Whether Triton's last answer about the job is older than this, or there was none: lookups and
+    /// streams then ask again for what a log doesn't show.
+    pub(crate) fn is_due(&self, job_id: &JobId, after: Duration) -> bool {
+        let last = self.asked.get(job_id);
+        last.is_none_or(|last| last.elapsed() >= after)
     }
 
     /// Asks Triton for the job and appends what its log lacks. Cancel-safe: asking again goes on
@@ -61,10 +78,14 @@ impl Reconcile {
             let message = "too many questions to Triton are under way: ask again later";
             return Err(Error::new(ErrorKind::Timeout, "reconcile.ask", message));
         };
-        match self.gateway.job(job_id).await? {
-            Some(job) => self.derive(&job).await,
-            None => Ok(Asked::Unknown),
-        }
+        let asked_at = Instant::now();
+        let told = self.gateway.job(job_id).await?;
+        let asked = match &told {
+            Some(job) => self.derive(job).await?,
+            None => Asked::Unknown,
+        };
+        self.asked.insert(job_id.clone(), asked_at);
+        Ok(asked)
     }
 
     /// Appends what the log lacks of what `told` says.
@@ -84,7 +105,20 @@ impl Reconcile {
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.bus, &event, Fence::Open, EventCap::NONE, encode).await?;
+            let offered = offer(&self.bus, &event, Fence::Open, EventCap::NONE, encode).await;
+            let offered = match offered {
+                Err(error)
+                    if told.status.is_terminal()
+                        && matches!(
+                            error.kind(),
+                            ErrorKind::QuotaExceeded | ErrorKind::OutOfSpace
+                        ) =>
+                {
+                    tracing::debug!(job.id = %told.id, %error, "no room for what Triton knows");
+                    return Ok(Asked::NoRoom(Box::new(told.clone())));
+                }
+                offered => offered?,
+            };
             if matches!(offered, Offered::Appended(_) | Offered::Duplicate(_)) {
                 asked = Asked::Appended;
                 tracing::info!(

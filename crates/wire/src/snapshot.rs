@@ -15,6 +15,9 @@ pub enum Reason<'a> {
     Reset(&'a str),
     /// The record itself is gone; the watcher asked for this cursor.
     RecordLost(&'a str),
+    /// The job has ended, and no log says so: only its result is known. The watcher asked for this
+    /// cursor, if for any.
+    NoLog(Option<&'a str>),
 }
 
 /// Writes the line. Its SSE id is the position of `job`.
@@ -23,6 +26,7 @@ pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
         Reason::Beginning => (false, None, None),
         Reason::Reset(cursor) => (true, Some(cursor), None),
         Reason::RecordLost(cursor) => (true, Some(cursor), Some("record-lost")),
+        Reason::NoLog(cursor) => (cursor.is_some(), cursor, None),
     };
     let mut object = serde_json::Map::new();
     object.insert("event_type".to_owned(), json!("job:snapshot"));
@@ -34,7 +38,7 @@ pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
     }
     if let Some(code) = error_code {
         object.insert("error_code".to_owned(), json!(code));
-    } else {
+    } else if !matches!(reason, Reason::NoLog(_)) {
         object.insert("sequence".to_owned(), json!(job.position.sequence));
         object.insert("epoch".to_owned(), json!(job.position.epoch.to_string()));
     }

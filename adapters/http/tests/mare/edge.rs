@@ -68,10 +68,13 @@ pub(crate) fn edge_within(
     let shutdown = CancellationToken::new();
     let reconcile = Reconcile::new(memory.bus(), gateway.clone(), clock.clone());
     let hub = hub.build(
-        memory.bus(),
-        gateway.clone(),
-        reconcile.clone(),
-        clock.clone(),
+        hub::Dependencies {
+            bus: memory.bus(),
+            cache: memory.cache(),
+            gateway: gateway.clone(),
+            reconcile: reconcile.clone(),
+            clock: clock.clone(),
+        },
         shutdown.clone(),
     );
     let lookup = lookup::Settings {

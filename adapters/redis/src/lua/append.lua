@@ -21,12 +21,18 @@ local function read_commit()
   return c
 end
 
+-- Whether our own Triton has a record of the job: then whoever can publish didn't make it up. Its log
+-- may be another's all the same, derived from that record where ours has run out.
+local function is_recorded(c)
+  return redis.call('EXISTS', c.job) == 1
+end
+
 local function fenced(c, at)
   if c.fence == 'open' then
     return false
   end
   if c.fence == 'foreign' then
-    return redis.call('EXISTS', c.job) == 1 or redis.call('HGET', c.state, 'own') == '1'
+    return is_recorded(c) or redis.call('HGET', c.state, 'own') == '1'
   end
   if c.fence == 'held' then
     return not holds(c.entry, c.leases, c.job_id, c.token, at)
@@ -72,7 +78,7 @@ local function refusal(c, at)
   if not epoch then
     c.begins = true
     if c.place == 1 and c.replaces_epoch == '' then
-      if c.foreign and not has_room(c.foreign, at) then
+      if c.foreign and not is_recorded(c) and not has_room(c.foreign, at) then
         return { 'full', 'foreign' }
       end
       return nil
@@ -151,7 +157,7 @@ local function append(c, at)
   end
   if c.record then
     put_record(c.record, at)
-  else
+  elseif not is_recorded(c) then
     list_foreign(c.foreign, c.job_id, c.ended, c.ttl, at)
   end
   if c.cached ~= '' then

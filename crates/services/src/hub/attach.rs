@@ -10,7 +10,7 @@ use super::follow::Paced;
 use super::many::{ManyWatcher, NoStream};
 use super::selection::{Selection, VisibleSelection};
 use super::topic::{Phase, Topic};
-use super::watcher::{Cursor, JobWatcher, LOST_ID};
+use super::watcher::{Cursor, ENDED_ID, JobWatcher, LOST_ID};
 use super::{Attached, Hub, Kind, pump};
 
 impl Hub {
@@ -36,6 +36,7 @@ impl Hub {
         }
         let cursor = match cursor {
             None => Cursor::Beginning,
+            Some(ENDED_ID) => Cursor::Ended,
             Some(text) => text.parse::<Position>().map_or_else(
                 // Only as much of a stranger's text as a cursor could have is kept.
                 |_| Cursor::Unusable(text.chars().take(128).collect()),
@@ -158,15 +159,22 @@ fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Option<Word> {
     }
     match (state.phase, cursor) {
         (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => Some(Word::AtTheEnd),
-        (Phase::Live | Phase::Ended(_), _) => Some(Word::Known),
+        // It was told of the end, however little is left of it.
+        (Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost, Cursor::Ended) => {
+            Some(Word::AtTheEnd)
+        }
+        (Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_), _) => Some(Word::Known),
         // Well-formed, so the job did exist: wait for it on the stream.
         (Phase::Lost | Phase::Loading, Cursor::After(_)) => {
             state.absent.is_some().then_some(Word::Known)
         }
         (Phase::Lost, _) => Some(Word::Unknown),
-        (Phase::Loading, _) => {
+        (Phase::Loading, cursor) => {
             let unknown = state.absent.is_some_and(|a| a.unknown_to_triton);
-            unknown.then_some(Word::Unknown)
+            unknown.then_some(match cursor {
+                Cursor::Ended => Word::AtTheEnd,
+                _ => Word::Unknown,
+            })
         }
     }
 }

@@ -133,19 +133,30 @@ impl Feed {
 
     /// Tells of a job whose record is gone.
     pub(super) fn offer_lost(&self, last_known: &Job, now: Timestamp) {
+        self.offer_last(last_known, lost_line(last_known, LOST_ID, now), now);
+    }
+
+    /// Tells of a job that has ended though no log says so.
+    pub(super) fn offer_end_without_log(&self, result: &Job, now: Timestamp) {
+        let line = snapshot::encode(result, snapshot::Reason::NoLog(None), now);
+        self.offer_last(result, line, now);
+    }
+
+    /// Tells the last that there is to tell of a job that has no log.
+    fn offer_last(&self, job: &Job, line: Bytes, now: Timestamp) {
         if !self.is_watched() {
             return;
         }
         let news = News {
             sequence: u64::MAX,
-            line: lost_line(last_known, LOST_ID, now),
+            line,
             ends: true,
             resets: true,
         };
         let mut ring = self.ring.lock();
-        ring.push(last_known, now.as_millis(), news);
+        ring.push(job, now.as_millis(), news);
         // Should it turn up again, that is news.
-        ring.forget(&last_known.id);
+        ring.forget(&job.id);
         drop(ring);
         self.slots.wake_all();
     }

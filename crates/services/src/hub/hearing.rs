@@ -58,7 +58,7 @@ pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
     // What was never found is not worth keeping: anybody can ask for any id.
     let linger = match topic.state().phase {
         Phase::Loading | Phase::Lost => Duration::ZERO,
-        Phase::Live | Phase::Ended(_) => shared.settings.linger,
+        Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => shared.settings.linger,
     };
     let since = *topic.idle_since.lock();
     tokio::time::sleep_until(since + linger).await;

@@ -221,7 +221,7 @@ impl ManyWatcher {
     /// Looks at a job, if there is one and the stream is about it.
     fn look_at<T>(&self, settled: &Settled, look: impl FnOnce(&Job) -> T) -> Option<T> {
         let state = settled.interest.as_ref()?.topic().state();
-        let job = state.job.as_ref().filter(|_| state.phase != Phase::Lost)?;
+        let job = state.known().filter(|_| state.phase != Phase::Lost)?;
         let selected = self.selection.includes(&job.id, job.client_id.as_ref());
         selected.then(|| look(job))
     }
@@ -240,10 +240,18 @@ impl ManyWatcher {
                 self.unfinished.remove(&settled.job_id);
                 continue;
             };
-            let line = snapshot::encode(&job, snapshot::Reason::Beginning, now);
+            let has_log = !interest.topic().is_without_log();
+            let reason = if has_log {
+                snapshot::Reason::Beginning
+            } else {
+                snapshot::Reason::NoLog(None)
+            };
+            let line = snapshot::encode(&job, reason, now);
             out.push(sse::event(&id(self.last_millis), &line));
             last = Some(line);
-            self.floors.set(job.id.clone(), job.position, covered);
+            if has_log {
+                self.floors.set(job.id.clone(), job.position, covered);
+            }
             if job.status.is_terminal() {
                 self.unfinished.remove(&job.id);
             } else if self.selection.names_jobs() {

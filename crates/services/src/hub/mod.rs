@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Caller, JobId};
-use conch_ports::{EventBus, TritonGateway};
+use conch_ports::{EventBus, ResultCache, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::reconcile::Reconcile;
+use crate::results::Results;
 use crate::{Clock, entropy, limits};
 use callers::{Callers, Place, TooMany};
 use expiry::{Due, Expiries};
@@ -117,17 +118,31 @@ impl Default for Settings {
     }
 }
 
+/// What the hub asks.
+pub struct Dependencies {
+    /// Logs.
+    pub bus: Arc<dyn EventBus>,
+    /// Results of jobs whose log is gone.
+    pub cache: Arc<dyn ResultCache>,
+    /// Which jobs there are.
+    pub gateway: Arc<dyn TritonGateway>,
+    /// What Triton knows beyond a log.
+    pub reconcile: Reconcile,
+    /// The time.
+    pub clock: Clock,
+}
+
 impl Settings {
     /// Builds the hub. Its own tasks run on the current tokio runtime until `shutdown`, which also
     /// ends every stream with a farewell.
-    pub fn build(
-        self,
-        bus: Arc<dyn EventBus>,
-        gateway: Arc<dyn TritonGateway>,
-        reconcile: Reconcile,
-        clock: Clock,
-        shutdown: CancellationToken,
-    ) -> Hub {
+    pub fn build(self, dependencies: Dependencies, shutdown: CancellationToken) -> Hub {
+        let Dependencies {
+            bus,
+            cache,
+            gateway,
+            reconcile,
+            clock,
+        } = dependencies;
         let shared = Arc::new(Shared {
             reads: Semaphore::new(self.max_reads),
             lists: Semaphore::new(LISTS),
@@ -135,6 +150,7 @@ impl Settings {
             feed: Arc::new(Feed::new(self.max_held)),
             settings: self,
             bus,
+            results: Results::new(cache),
             gateway,
             reconcile,
             clock,
@@ -160,6 +176,7 @@ pub struct Hub(Arc<Shared>);
 struct Shared {
     settings: Settings,
     bus: Arc<dyn EventBus>,
+    results: Results,
     gateway: Arc<dyn TritonGateway>,
     reconcile: Reconcile,
     clock: Clock,
@@ -343,7 +360,14 @@ impl Shared {
 
     /// The job's topic, made and started if need be; none when there are too many.
     fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
-        self.interest_in(job_id, claimed, self.settings.max_topics, Topic::new)
+        let interest = self.interest_in(job_id, claimed, self.settings.max_topics, Topic::new)?;
+        let topic = interest.topic();
+        topic.look_anew();
+        // A lookup would ask Triton now.
+        if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {
+            topic.inquire();
+        }
+        Some(interest)
     }
 
     /// The same for a job that nobody names. Whoever can announce could else turn away all who do.

@@ -20,6 +20,8 @@ use crate::reconcile::Asked;
 
 /// Events read at a time.
 const PAGE: usize = 500;
+/// How long a cached result is kept back for Triton's answer.
+const RESULT_WAITS: Duration = Duration::from_millis(500);
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -90,7 +92,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 () = topic.outdone.notified() => outdone = true,
                 // Streams that name no jobs may not have heard how this one ended; and what nobody of
                 // ours ended may have been forged, while the store had forgotten whose job it was.
-                () = topic.hint.notified() => if topic.is_announced() || topic.is_foreign_end() {
+                () = topic.hint.notified() => if topic.is_announced() || topic.may_go_on() {
                     look_again(shared, topic).await;
                 },
             }
@@ -144,18 +146,23 @@ fn recheck(shared: &Shared) -> Duration {
         .max(Duration::from_millis(10))
 }
 
-/// One look at the log, and at Triton where the log is absent or says nothing.
+/// One look at the log, and at who else may know of the job's end: where the log is absent, has been
+/// silent, or shows no end to one who just came.
 async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Round, Error> {
-    match catch_up(shared, topic).await? {
-        done @ (Round::News | Round::Gone) => return Ok(done),
-        // Of our own jobs nobody knows more than their logs.
-        Round::Nothing if !silent || topic.is_own() => return Ok(Round::Nothing),
-        Round::Nothing | Round::Absent => {}
+    let caught_up = catch_up(shared, topic).await?;
+    let inquiry = topic.take_inquiry();
+    let is_absent = match caught_up {
+        Round::Gone => return Ok(Round::Gone),
+        Round::Absent => true,
+        Round::Nothing if silent || inquiry => false,
+        Round::News if inquiry => false,
+        done => return Ok(done),
+    };
+    // Of our own jobs nobody knows more than their logs.
+    if topic.is_over() || !(is_absent || topic.may_lack_an_end()) {
+        return Ok(caught_up);
     }
-    if matches!(topic.state().phase, Phase::Ended(_)) {
-        return Ok(Round::Nothing);
-    }
-    let answer = shared.reconcile.ask(&topic.job_id);
+    let answer = ask(shared, topic, is_absent);
     tokio::pin!(answer);
     let answer = loop {
         let check = if topic.state().absent.is_some() {
@@ -179,20 +186,30 @@ async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Roun
             // It waits still.
             topic.outdone.notify_one();
         }
-        if round? == Round::News {
-            return Ok(Round::News);
-        }
-        // Whoever attaches reads, too.
-        if matches!(topic.state().phase, Phase::Ended(_)) {
-            return Ok(Round::Nothing);
+        let round = round?;
+        // What was heard may be the first of what is being derived: the answer is dropped only where
+        // there is no more to learn from it. Whoever attaches reads, too.
+        let is_absent = topic.state().absent.is_some();
+        if topic.is_over() || !(is_absent || topic.may_lack_an_end()) {
+            return Ok(round);
         }
     };
     match answer {
-        Ok(Asked::Appended) => catch_up(shared, topic).await,
+        Ok(Learned::Ended(result)) => {
+            end_without_log(shared, topic, *result);
+            Ok(Round::News)
+        }
+        Ok(Learned::Asked(Asked::Appended)) => catch_up(shared, topic).await,
+        Ok(Learned::Asked(Asked::NoRoom(told))) => {
+            end_without_log(shared, topic, *told);
+            Ok(Round::News)
+        }
         // Somebody else may have begun the log at the same time.
-        Ok(Asked::Nothing) if topic.state().absent.is_some() => catch_up(shared, topic).await,
-        Ok(Asked::Nothing) => Ok(Round::Nothing),
-        Ok(Asked::Unknown) => {
+        Ok(Learned::Asked(Asked::Nothing)) if topic.state().absent.is_some() => {
+            catch_up(shared, topic).await
+        }
+        Ok(Learned::Asked(Asked::Nothing)) => Ok(Round::Nothing),
+        Ok(Learned::Asked(Asked::Unknown)) => {
             // A log that is there speaks for itself, whatever Triton knows.
             if topic.state().absent.is_none() {
                 return Ok(Round::Nothing);
@@ -208,6 +225,41 @@ async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Roun
                 Round::Nothing
             })
         }
+    }
+}
+
+/// What was learned of a job's end beyond its log.
+enum Learned {
+    /// What asking Triton brought.
+    Asked(Asked),
+    /// Its cached result, of which Triton knows no more.
+    Ended(Box<Job>),
+}
+
+/// Asks whatever a lookup asks: Triton, and where there is no log the cached result. Cancel-safe.
+async fn ask(shared: &Shared, topic: &Topic, is_absent: bool) -> Result<Learned, Error> {
+    let asked = shared.reconcile.ask(&topic.job_id);
+    let result = if is_absent {
+        shared.results.job(&topic.job_id).await
+    } else {
+        None
+    };
+    let Some(result) = result else {
+        return asked.await.map(Learned::Asked);
+    };
+    // Triton's word is worth more: with it there is a log again. But the end is known without.
+    Ok(match tokio::time::timeout(RESULT_WAITS, asked).await {
+        Err(_) | Ok(Err(_) | Ok(Asked::Unknown)) => Learned::Ended(Box::new(result)),
+        Ok(Ok(asked)) => Learned::Asked(asked),
+    })
+}
+
+/// The job has ended, and no log says so: its watchers are told all the same.
+fn end_without_log(shared: &Shared, topic: &Topic, result: Job) {
+    let was_told_of = topic.state().job.is_some();
+    topic.end_without_log(result.clone());
+    if was_told_of {
+        shared.feed.offer_end_without_log(&result, (shared.clock)());
     }
 }
 

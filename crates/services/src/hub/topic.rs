@@ -34,8 +34,21 @@ pub(super) enum Phase {
     Live,
     /// Its terminal event is here.
     Ended(JobStatus),
+    /// It has ended, and no log says so: only its result is known.
+    EndedWithoutLog(JobStatus),
     /// Its log is gone and nobody knows of it any more.
     Lost,
+}
+
+impl Phase {
+    /// That of a job whose log is here.
+    fn of(status: JobStatus) -> Self {
+        if status.is_terminal() {
+            Self::Ended(status)
+        } else {
+            Self::Live
+        }
+    }
 }
 
 pub(super) struct State {
@@ -45,6 +58,8 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// The fold of the log at the newest frame.
     pub(super) job: Option<Job>,
+    /// The job as its result tells it, where no log does.
+    pub(super) result: Option<Job>,
     /// The newest events, without gaps; the last one is at the job's position.
     pub(super) frames: VecDeque<Frame>,
     /// The fold right before the first frame, where that isn't the job's first event.
@@ -104,10 +119,15 @@ impl State {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
     }
 
+    /// The job as far as it is known, by its log or else by its result.
+    pub(super) fn known(&self) -> Option<&Job> {
+        self.result.as_ref().or(self.job.as_ref())
+    }
+
     /// Whether the job is none that whoever sees these clients may know of.
     pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
-        let foreign = |job: &Job| !clients.see(job.client_id.as_ref());
-        !clients.are_all() && self.job.as_ref().is_some_and(foreign)
+        let hidden = |job: &Job| !clients.see(job.client_id.as_ref());
+        !clients.are_all() && self.known().is_some_and(hidden)
     }
 
     pub(super) fn head(&self) -> Option<Position> {
@@ -146,6 +166,8 @@ pub(super) struct Topic {
     broken_off: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
+    /// Somebody came for whom Triton is to be asked whether the job has ended.
+    inquiry: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Watchers and feeds that need the topic.
@@ -199,6 +221,7 @@ impl Topic {
                 phase: Phase::Loading,
                 generation: 0,
                 job: None,
+                result: None,
                 frames: VecDeque::new(),
                 base: None,
                 mark: None,
@@ -211,6 +234,7 @@ impl Topic {
             lapsed: AtomicBool::new(false),
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
+            inquiry: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -269,7 +293,61 @@ impl Topic {
 
     /// Whether nothing more can come, as far as is known.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Lost)
+        matches!(
+            self.state.lock().phase,
+            Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost
+        )
+    }
+
+    /// Whether the job may have ended without its log knowing: its log, if there is one, isn't our own
+    /// Triton's and shows no end.
+    pub(super) fn may_lack_an_end(&self) -> bool {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Loading => true,
+            Phase::Live => state.job.as_ref().is_none_or(|job| !job.own),
+            Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost => false,
+        }
+    }
+
+    /// Has Triton asked, if the log shows no end.
+    pub(super) fn inquire(&self) {
+        self.inquiry.store(true, Ordering::Release);
+        self.hint.notify_one();
+    }
+
+    /// Has the job looked for again, if it was given up: somebody new asks for it.
+    pub(super) fn look_anew(&self) {
+        if self.state.lock().phase != Phase::Lost {
+            return;
+        }
+        self.update(|state| {
+            state.phase = Phase::Loading;
+            state.absent = None;
+        });
+        self.outdone.notify_one();
+    }
+
+    /// Whether Triton is to be asked; asks once.
+    pub(super) fn take_inquiry(&self) -> bool {
+        self.inquiry.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the job has ended, and no log says so.
+    pub(super) fn is_without_log(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::EndedWithoutLog(_))
+    }
+
+    /// The job has ended, and no log says so.
+    pub(super) fn end_without_log(&self, result: Job) {
+        self.update(|state| {
+            if !matches!(state.phase, Phase::Ended(_)) {
+                state.phase = Phase::EndedWithoutLog(result.status);
+                // Whoever was cleared for the log's job has to be for this.
+                state.generation += 1;
+                state.result = Some(result);
+            }
+        });
     }
 
     /// Whether our own Triton created the job, as far as is known.
@@ -277,11 +355,15 @@ impl Topic {
         self.state.lock().job.as_ref().is_some_and(|job| job.own)
     }
 
-    /// Whether it ended, and the end stands in a log that isn't our own Triton's.
-    pub(super) fn is_foreign_end(&self) -> bool {
+    /// Whether the job may go on, or turn up, though it seems to be over: nothing but a log of our own
+    /// Triton's is the last word.
+    pub(super) fn may_go_on(&self) -> bool {
         let state = self.state.lock();
-        let foreign = state.job.as_ref().is_some_and(|job| !job.own);
-        foreign && matches!(state.phase, Phase::Ended(_))
+        match state.phase {
+            Phase::Ended(_) => state.job.as_ref().is_some_and(|job| !job.own),
+            Phase::EndedWithoutLog(_) | Phase::Lost => true,
+            Phase::Loading | Phase::Live => false,
+        }
     }
 
     /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
@@ -364,6 +446,12 @@ impl Topic {
                     }
                     if found.sequence == head.sequence {
                         state.absent = None;
+                        if !matches!(state.phase, Phase::Loading | Phase::Lost) {
+                            return Absorbed::Nothing;
+                        }
+                        // It was given up, and is there as it was.
+                        drop(state);
+                        self.update(|state| state.phase = Phase::of(log.job.status));
                         return Absorbed::Nothing;
                     }
                 }
@@ -399,12 +487,9 @@ impl Topic {
                     superseded_by_later: event::glance(line).superseded_by_later,
                 });
             }
-            state.phase = if log.job.status.is_terminal() {
-                Phase::Ended(log.job.status)
-            } else {
-                Phase::Live
-            };
+            state.phase = Phase::of(log.job.status);
             state.absent = None;
+            state.result = None;
             state.job = Some(log.job);
             state.trim(keep as u64);
         });

@@ -127,6 +127,6 @@ fn word_of(topic: &Topic) -> Option<Word> {
     match topic.state().phase {
         Phase::Loading => None,
         Phase::Lost => Some(Word::Unknown),
-        Phase::Live | Phase::Ended(_) => Some(Word::Found),
+        Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => Some(Word::Found),
     }
 }

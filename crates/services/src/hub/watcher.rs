@@ -25,6 +25,9 @@ const LAG: u64 = 32;
 /// The id of the snapshot that says that the record is gone.
 pub(super) const LOST_ID: &str = "lost-0";
 
+/// The id of the snapshot that tells of an end that no log has.
+pub(super) const ENDED_ID: &str = "ended-0";
+
 /// Where a watcher stands.
 #[derive(Debug)]
 pub(super) enum Cursor {
@@ -32,6 +35,8 @@ pub(super) enum Cursor {
     Beginning,
     /// Wants what comes after this.
     After(Position),
+    /// Was told of an end that no log had then.
+    Ended,
     /// Asked for something that no log has.
     Unusable(Box<str>),
     /// Has been given everything up to and including `position` of this incarnation.
@@ -123,7 +128,7 @@ impl JobWatcher {
     /// Whether the job, as far as it is known, is one that this watcher may know of. A log that began
     /// anew may be another client's.
     fn may_know(&mut self, state: &State) -> bool {
-        if self.cleared != state.generation && state.job.is_some() {
+        if self.cleared != state.generation && state.known().is_some() {
             if state.is_hidden_from(&self.clients) {
                 return false;
             }
@@ -152,6 +157,10 @@ impl JobWatcher {
         if !self.may_know(&state) {
             return Advance::Hidden;
         }
+        if let Phase::EndedWithoutLog(status) = state.phase {
+            self.ended_without_log(&state, status, out);
+            return Advance::Whole;
+        }
         // The watcher saw what this process hasn't: that is no loss of history.
         if let Cursor::After(position) = self.cursor
             && state.is_doubted()
@@ -165,7 +174,7 @@ impl JobWatcher {
                 self.lost(&state, out);
                 return Advance::Whole;
             }
-            Phase::Live | Phase::Ended(_) => {}
+            Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => {}
         }
         let (Some(job), Some(head)) = (&state.job, state.head()) else {
             return Advance::Whole;
@@ -260,6 +269,7 @@ impl JobWatcher {
                 }
                 Some(requested)
             }
+            Cursor::Ended => Some(ENDED_ID.to_owned()),
             Cursor::Unusable(text) => Some(text.to_string()),
         };
         let Some(requested) = reset else {
@@ -273,7 +283,17 @@ impl JobWatcher {
     fn position(&self) -> Option<Position> {
         match self.cursor {
             Cursor::At { position, .. } | Cursor::After(position) => Some(position),
-            Cursor::Beginning | Cursor::Unusable(_) => None,
+            Cursor::Beginning | Cursor::Ended | Cursor::Unusable(_) => None,
+        }
+    }
+
+    /// What the watcher asked for or has, as it would say it; none: it came for the beginning.
+    fn requested(&self) -> Option<String> {
+        match &self.cursor {
+            Cursor::Beginning => None,
+            Cursor::Ended => Some(ENDED_ID.to_owned()),
+            Cursor::Unusable(text) => Some(text.to_string()),
+            Cursor::At { position, .. } | Cursor::After(position) => Some(position.to_string()),
         }
     }
 
@@ -301,6 +321,18 @@ impl JobWatcher {
             out.push(sse::closing(status));
             self.ended = true;
         }
+    }
+
+    /// The job has ended, and there are no events to tell it by.
+    fn ended_without_log(&mut self, state: &State, status: JobStatus, out: &mut Vec<Bytes>) {
+        self.ended = true;
+        if let Some(result) = &state.result {
+            let requested = self.requested();
+            let reason = snapshot::Reason::NoLog(requested.as_deref());
+            let line = snapshot::encode(result, reason, (self.shared.clock)());
+            out.push(sse::event(ENDED_ID, &line));
+        }
+        out.push(sse::closing(status));
     }
 
     /// The record is gone: whoever had a cursor is told so, the others just see the end, and their

@@ -387,15 +387,18 @@ async fn a_job_that_only_triton_knows_waits_for_room_among_the_foreign_ones() {
     };
     say("job:started");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    world.triton.set_job(told("j", JobStatus::Completed));
+    world.triton.set_job(told("j", JobStatus::Running));
     let mut eyes = world.watch("j", None).await;
     // Silence, however long, is no end that nobody told of.
     let waiting = tokio::time::timeout(Duration::from_mins(10), eyes.events(1)).await;
     assert!(waiting.is_err(), "{waiting:?}");
     say("job:failed");
+    let story = eyes.events(2).await;
+    assert_eq!(data(&story[1])["event_type"], "job:started");
+    world.triton.set_job(told("j", JobStatus::Completed));
     let story = eyes.rest().await;
-    assert_eq!(data(&story[1])["event_type"], "job:completed");
-    assert_eq!(ids(&story)[2], CLOSING);
+    assert_eq!(data(&story[0])["event_type"], "job:completed");
+    assert_eq!(ids(&story)[1], CLOSING);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod access;
 #[path = "../support/counters.rs"]
 mod counters;
 mod crowd;
+mod ends;
 mod forged;
 mod hub;
 mod ingest;

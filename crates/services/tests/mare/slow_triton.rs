@@ -24,9 +24,9 @@ const TURNS: u64 = 16;
 async fn being_asked(world: &World) -> (Writer, Eyes) {
     let mut job = world.foreign_job("j");
     job.start().await;
+    world.triton.hang();
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
-    world.triton.hang();
     tokio::time::sleep(POSITION_CHECK * 2).await;
     assert_eq!(world.triton.calls("job"), 1, "Triton is being asked");
     (job, eyes)

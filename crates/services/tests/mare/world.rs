@@ -4,13 +4,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{
     Caller, ClientId, Clients, Epoch, Event, EventCap, EventId, EventKind, Identity, Job, JobId,
     Scopes, Timestamp,
 };
 use conch_memory::{Faults, Memory, ScriptedTriton};
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_ports::{Commit, EventBus, Fence, Guarantees, Log, Published, QueueEffect, Signals};
 use conch_services::hub::{Attached, Hub, Next, Selection, Settings, Watcher};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
 use conch_services::lookup::{self, Lookup};
@@ -84,21 +85,41 @@ impl World {
         foreign: ForeignEvents,
     ) -> Self {
         let memory = memory.build();
+        let bus = memory.bus();
+        Self::build_on(memory, bus, settings, foreign)
+    }
+
+    /// Its store answers after a while, as one over a network does.
+    pub(crate) fn with_a_distant_store(settings: conch_memory::Settings) -> Self {
+        let memory = settings.build();
+        let bus = Arc::new(Distant(memory.bus()));
+        Self::build_on(memory, bus, Settings::default(), accept())
+    }
+
+    fn build_on(
+        memory: Memory,
+        bus: Arc<dyn EventBus>,
+        settings: hub::Settings,
+        foreign: ForeignEvents,
+    ) -> Self {
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
         let clock = clock();
-        let reconcile = Reconcile::new(memory.bus(), triton.clone(), Arc::clone(&clock));
+        let reconcile = Reconcile::new(Arc::clone(&bus), triton.clone(), Arc::clone(&clock));
         let hub = settings.build(
-            memory.bus(),
-            triton.clone(),
-            reconcile.clone(),
-            Arc::clone(&clock),
+            hub::Dependencies {
+                bus: Arc::clone(&bus),
+                cache: memory.cache(),
+                gateway: triton.clone(),
+                reconcile: reconcile.clone(),
+                clock: Arc::clone(&clock),
+            },
             shutdown.clone(),
         );
         let lookup = lookup_in(&memory, &triton, reconcile);
         let ingest = tokio::spawn(ingest::run(
-            memory.bus(),
-            memory.bus().subscribe(),
+            Arc::clone(&bus),
+            bus.subscribe(),
             Listeners {
                 hub: hub.clone(),
                 lookup: lookup.clone(),
@@ -150,8 +171,15 @@ impl World {
     /// Another hub on the same store, that hears nothing and has a clock of its own.
     pub(crate) fn hub_with(&self, clock: Clock) -> Hub {
         let (bus, triton) = (self.memory.bus(), self.triton.clone());
-        let reconcile = Reconcile::new(self.memory.bus(), triton.clone(), Arc::clone(&clock));
-        Settings::default().build(bus, triton, reconcile, clock, self.shutdown.clone())
+        let reconcile = Reconcile::new(Arc::clone(&bus), triton.clone(), Arc::clone(&clock));
+        let dependencies = hub::Dependencies {
+            bus,
+            cache: self.memory.cache(),
+            gateway: triton,
+            reconcile,
+            clock,
+        };
+        Settings::default().build(dependencies, self.shutdown.clone())
     }
 
     /// Until what was announced so far has been heard; no time passes.
@@ -241,6 +269,53 @@ pub(crate) fn caller(clients: &[&str], ends_at: Timestamp) -> Caller {
     };
     let clients = Clients::only(clients.iter().map(|id| client_id(id))).expect("few");
     Caller::new(identity, clients, Scopes::all(), ends_at)
+}
+
+/// A store whose answers take a millisecond each way.
+struct Distant(Arc<dyn EventBus>);
+
+impl Distant {
+    async fn way() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[async_trait]
+impl EventBus for Distant {
+    fn guarantees(&self) -> Guarantees {
+        self.0.guarantees()
+    }
+
+    async fn publish(&self, commit: Commit) -> conch_ports::Result<Published> {
+        Self::way().await;
+        let answer = self.0.publish(commit).await;
+        Self::way().await;
+        answer
+    }
+
+    async fn read(
+        &self,
+        job_id: &JobId,
+        after: u64,
+        limit: usize,
+    ) -> conch_ports::Result<Option<Log>> {
+        Self::way().await;
+        let answer = self.0.read(job_id, after, limit).await;
+        Self::way().await;
+        answer
+    }
+
+    fn subscribe(&self) -> Signals {
+        self.0.subscribe()
+    }
+
+    async fn now(&self) -> conch_ports::Result<Timestamp> {
+        self.0.now().await
+    }
+
+    async fn ping(&self) -> conch_ports::Result<()> {
+        self.0.ping().await
+    }
 }
 
 /// Appends to one job's log as its worker would.

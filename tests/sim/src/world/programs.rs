@@ -120,10 +120,13 @@ impl World {
             ..hub::Settings::default()
         }
         .build(
-            Arc::clone(&bus),
-            Arc::clone(&gateway),
-            reconcile.clone(),
-            Arc::clone(&time),
+            hub::Dependencies {
+                bus: Arc::clone(&bus),
+                cache: Arc::new(self.gate(&process)),
+                gateway: Arc::clone(&gateway),
+                reconcile: reconcile.clone(),
+                clock: Arc::clone(&time),
+            },
             shutdown.clone(),
         );
         let lookup = lookup::Settings {
