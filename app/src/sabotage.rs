@@ -303,6 +303,10 @@ impl EventBus for Broken {
         }
     }
 
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        self.bus.positions(job_ids).await
+    }
+
     fn subscribe(&self) -> Signals {
         let signals = self.bus.subscribe();
         let mut seen = 0_u64;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use conch_domain::{JobId, Timestamp};
+use conch_domain::{JobId, Position, Timestamp};
 use conch_ports::{Commit, Durability, EventBus, Guarantees, Log, Published, Result, Signals};
 use conch_wire::record;
 
@@ -50,6 +50,14 @@ impl EventBus for Memory {
                     .cloned()
                     .collect(),
             }))
+        })
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        self.step("event_bus.positions", |store, now| {
+            let logs = &store.data.logs;
+            let end = |id| logs.get(id, now).map(|log| log.end);
+            Ok(job_ids.iter().map(end).collect())
         })
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Redis {
 pub(crate) struct Scripts {
     publish: Script,
     read: Script,
+    positions: Script,
     pub(crate) submit: Script,
     pub(crate) claim: Script,
     pub(crate) renew: Script,
@@ -58,6 +59,7 @@ impl Scripts {
         Self {
             publish: script!("prelude", "record", "foreign", "append", "publish"),
             read: script!("read"),
+            positions: script!("positions"),
             submit: script!("prelude", "record", "foreign", "append", "submit"),
             claim: script!("prelude", "claim"),
             renew: script!("prelude", "renew"),
@@ -212,6 +214,26 @@ impl EventBus for Redis {
             Some(log) if !is_sound(&log, job_id, after, limit) => Err(unexpected(OPERATION)),
             log => Ok(log),
         }
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        const OPERATION: &str = "event_bus.positions";
+        if job_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut call = self.scripts.positions.prepare_invoke();
+        for job_id in job_ids {
+            call.key(self.keys.state(job_id));
+        }
+        let answer: Vec<Option<String>> = self.connections.script_shared(OPERATION, &call).await?;
+        if answer.len() != 2 * job_ids.len() {
+            return Err(unexpected(OPERATION));
+        }
+        let position = |place: &[Option<String>]| match place {
+            [Some(epoch), Some(sequence)] => format!("{epoch}-{sequence}").parse().ok(),
+            _ => None,
+        };
+        Ok(answer.chunks_exact(2).map(position).collect())
     }
 
     fn subscribe(&self) -> Signals {

@@ -16,4 +16,6 @@ pub use appending::{
 };
 pub use bounds::foreign_logs_are_bounded;
 pub use fencing::fence_is_checked_in_the_step;
-pub use reading::{a_lost_log_is_absent, read_is_one_moment, the_base_joins_on};
+pub use reading::{
+    a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
+};

@@ -75,6 +75,7 @@ macro_rules! with_laws {
                 read_is_one_moment
                 the_base_joins_on
                 a_lost_log_is_absent
+                positions_are_those_of_reads
                 replacing_begins_an_epoch
                 what_may_have_lost_begins_anew
                 subscription_starts_with_lapsed

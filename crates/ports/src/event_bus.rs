@@ -45,6 +45,9 @@ pub struct Commit {
 /// life's course, so that whoever comes late with one is answered `Duplicate`.
 pub const EVENT_IDS_REMEMBERED: usize = 2048;
 
+/// Jobs that one call of [`EventBus::positions`] may ask about.
+pub const MAX_POSITIONS: usize = 500;
+
 /// Who may append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fence {
@@ -180,6 +183,9 @@ pub struct Guarantees {
 /// - **the_base_joins_on**: the base of a trimmed log, or of one that began in mid-life, MUST be the
 ///   fold at the sequence right before the oldest kept event.
 /// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
+/// - **positions_are_those_of_reads**: `positions` MUST answer for each job the position that `read`
+///   would, in the order in which they were asked about, repeated ones included, and `None` where
+///   `read` would. A key that somebody else has written to MUST NOT fail the call for the others.
 /// - **replacing_begins_an_epoch**: a commit at sequence 1 with `replaces` MUST replace a log that
 ///   stands exactly there, and no other; the old events MUST be gone in the same step.
 /// - **what_may_have_lost_begins_anew**: after a restart or a failover in which acknowledged appends
@@ -218,6 +224,13 @@ pub trait EventBus: Send + Sync {
     /// # Errors
     /// When the store is out of reach.
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>>;
+
+    /// Where the jobs' logs end, in the order of `job_ids`; none where there is no log, or what can't be
+    /// read. One question for all of them, at most [`MAX_POSITIONS`].
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>>;
 
     /// Everything that anybody announces from now on, for all jobs. Reconnects by itself for ever.
     fn subscribe(&self) -> Signals;

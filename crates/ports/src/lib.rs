@@ -18,8 +18,8 @@ pub use catalogue::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use event_bus::{
-    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, EventBus, Fence, Guarantees, Log, Published,
-    QueueEffect, Signal, Signals,
+    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, EventBus, Fence, Guarantees, Log,
+    MAX_POSITIONS, Published, QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
 pub use quota::{Quota, Quotas};

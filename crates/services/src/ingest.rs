@@ -3,6 +3,8 @@
 //!
 //! Nothing in here trusts a byte of what it gets, and nothing in here streams it.
 
+mod results;
+
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +134,13 @@ pub async fn run(
             sender
         })
         .collect();
+    let (ends, ended) = mpsc::channel(LANE_LENGTH);
+    tasks.spawn(results::keep_caching(
+        Arc::clone(&bus),
+        listeners.lookup.clone(),
+        ended,
+        stop.clone(),
+    ));
     // Not known to those who choose job ids.
     let salt = entropy::seed();
     let mut gone = None;
@@ -153,29 +162,29 @@ pub async fn run(
                     continue;
                 };
                 let job_id = incoming.event.job_id.clone();
-                let numbered = incoming.is_numbered();
-                if numbered {
+                if incoming.is_numbered() {
                     listeners.hint(&job_id, incoming.sequence);
-                    if !(listeners.cache_results && incoming.event.kind.is_terminal()) {
+                    if listeners.cache_results && incoming.event.kind.is_terminal() {
+                        // Without room for it the result is cached by the first who asks for it.
+                        drop(ends.try_send(job_id));
+                    }
+                    continue;
+                }
+                match foreign {
+                    ForeignEvents::Ignore => {
+                        dropped("ignored");
                         continue;
                     }
-                } else {
-                    match foreign {
-                        ForeignEvents::Ignore => {
-                            dropped("ignored");
-                            continue;
-                        }
-                        ForeignEvents::Accept { max_bytes, .. } if bytes.len() > max_bytes => {
-                            dropped("oversize");
-                            tracing::debug!(job.id = %job_id, bytes = bytes.len(), "foreign event dropped");
-                            continue;
-                        }
-                        ForeignEvents::Accept { .. } => {}
+                    ForeignEvents::Accept { max_bytes, .. } if bytes.len() > max_bytes => {
+                        dropped("oversize");
+                        tracing::debug!(job.id = %job_id, bytes = bytes.len(), "foreign event dropped");
+                        continue;
                     }
+                    ForeignEvents::Accept { .. } => {}
                 }
                 let lane = BuildHasherDefault::<DefaultHasher>::default().hash_one((salt, &job_id));
                 let lane = lane as usize % LANES;
-                if lanes[lane].try_send(incoming).is_err() && !numbered {
+                if lanes[lane].try_send(incoming).is_err() {
                     dropped("overflow");
                     // The job's end is still learned from Triton.
                     listeners.hub.hint(&job_id, None);
@@ -184,7 +193,7 @@ pub async fn run(
             None => break,
         }
     }
-    drop(lanes);
+    drop((lanes, ends));
     while let Some(ended) = tasks.join_next().await {
         gone = gone.or(ended.err());
     }
@@ -224,10 +233,6 @@ async fn lane(
     while let Some(incoming) = events.recv().await {
         let job_id = &incoming.event.job_id;
         let ends = incoming.event.kind.is_terminal();
-        if incoming.is_numbered() {
-            listeners.tell(job_id, incoming.sequence, ends).await;
-            continue;
-        }
         let attempt = || async {
             offer(&bus, &incoming.event, Fence::Foreign, cap, |job| {
                 incoming.adopt(job)

@@ -182,16 +182,16 @@ impl Lookup {
     }
 
     /// Puts the job's result where all find it, if its log has an end. What is there may be that of
-    /// an end that was outdone.
+    /// an end that was outdone. A job without a log is left to those who ask for it.
     ///
     /// # Errors
-    /// When the log, or for a job without one Triton, is out of reach.
-    pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Arc<Error>> {
+    /// When the log is out of reach.
+    pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Error> {
         let lapses = self.0.lapses.load(Ordering::Acquire);
-        match self.0.bus.read(job_id, 0, 0).await? {
-            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job, lapses).await),
-            Some(_) => {}
-            None => drop(self.job(job_id).await?),
+        if let Some(log) = self.0.bus.read(job_id, 0, 0).await?
+            && log.job.status.is_terminal()
+        {
+            drop(self.0.keep(&log.job, lapses).await);
         }
         Ok(())
     }

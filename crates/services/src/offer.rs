@@ -138,6 +138,13 @@ mod tests {
             self.bus.read(job_id, after, limit).await
         }
 
+        async fn positions(
+            &self,
+            job_ids: &[conch_domain::JobId],
+        ) -> Result<Vec<Option<Position>>> {
+            self.bus.positions(job_ids).await
+        }
+
         fn subscribe(&self) -> Signals {
             self.bus.subscribe()
         }

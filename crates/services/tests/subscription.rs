@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_conformance::{ForeignBlob, Limits, Subject, event_bus};
-use conch_domain::{JobId, Timestamp};
+use conch_domain::{JobId, Position, Timestamp};
 use conch_memory::Memory;
 use conch_ports::{
     Catalogue, Commit, EventBus, Guarantees, JobQueue, Log, Published, Result, ResultCache, Signal,
@@ -160,6 +160,10 @@ impl EventBus for Shared {
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         self.0.read(job_id, after, limit).await
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        self.0.positions(job_ids).await
     }
 
     fn subscribe(&self) -> Signals {

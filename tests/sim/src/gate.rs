@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{
-    Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
+    Client, ClientId, Job, JobId, Position, Template, TemplateId, Timestamp, ValueProposition,
     ValuePropositionId,
 };
 use conch_ports::{
@@ -131,6 +131,15 @@ impl EventBus for Gate {
         };
         self.call(what, about, move |store, _| {
             at_once(store.bus.read(&id, after, limit))
+        })
+        .await
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        let ids = job_ids.to_vec();
+        let about: Vec<String> = ids.iter().map(|id| self.job(id)).collect();
+        self.call("event_bus.positions", about.join(" "), move |store, _| {
+            at_once(store.bus.positions(&ids))
         })
         .await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, Timestamp};
+use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, Position, Timestamp};
 use conch_ports::{
     Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
     Result, ResultCache, Signal, Signals, Submission, Submitted,
@@ -252,6 +252,10 @@ impl EventBus for Bus {
         }
         let _first = (after == 0 && limit > 0).then(|| Reading::of(&self.reading, job_id));
         self.gate.read(job_id, after, limit).await
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
+        self.gate.positions(job_ids).await
     }
 
     fn subscribe(&self) -> Signals {

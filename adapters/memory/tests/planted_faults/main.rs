@@ -32,6 +32,7 @@ enum Fault {
     RenumberOnRead,
     TrimTheState,
     EmptyLogForNone,
+    PassOverAbsentLogs,
     ReplaceAnyLog,
     GoOnAfterALoss,
     LoseTheBase,
@@ -148,6 +149,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::EmptyLogForNone,
         "event_bus::a_lost_log_is_absent",
         "is_none()",
+    ),
+    (
+        Fault::PassOverAbsentLogs,
+        "event_bus::positions_are_those_of_reads",
+        "not what reads say",
     ),
     (
         Fault::ReplaceAnyLog,

@@ -1,7 +1,7 @@
 //! Laws of what a log says when it is read.
 
 use conch_domain::{Job, JobStatus};
-use conch_ports::{Commit, Fence, Published};
+use conch_ports::{Commit, Fence, MAX_POSITIONS, Published};
 
 use crate::Subject;
 use crate::build::{self, Script};
@@ -201,4 +201,28 @@ pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
         bus.read(ended.id(), 0, 10).await.unwrap().is_none(),
         "a log outlived its time"
     );
+}
+
+/// Whatever is asked about in one question is answered as one by one: logs of our own and of others, that
+/// have ended or go on, twice the same, and none.
+pub async fn positions_are_those_of_reads(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let (mut own, mut other) = (Script::own(), Script::foreign());
+    publish_all(&*bus, [own.queued(), own.started(), own.completed()]).await;
+    publish_all(&*bus, [other.started()]).await;
+    let absent = build::job_id();
+    let asked = [&absent, own.id(), other.id(), &absent, own.id()].map(Clone::clone);
+    let positions = bus.positions(&asked).await.unwrap();
+    let mut reads = Vec::new();
+    for job_id in &asked {
+        let log = bus.read(job_id, 0, 0).await.unwrap();
+        reads.push(log.map(|log| log.job.position));
+    }
+    assert_eq!(positions, reads, "not what reads say");
+    assert_eq!(positions[0], None, "there is no such log");
+    assert_eq!(positions[1], Some(own.job().position));
+    assert_eq!(bus.positions(&[]).await.unwrap(), []);
+    let many: Vec<_> = (0..MAX_POSITIONS).map(|_| build::job_id()).collect();
+    let positions = bus.positions(&many).await.unwrap();
+    assert_eq!(positions, vec![None; MAX_POSITIONS]);
 }

@@ -222,13 +222,13 @@ impl Shared {
             topic.hint.notify_one();
             return;
         }
-        if open_ended {
-            self.make_known(job_id, sequence);
+        if open_ended && !self.announcements.push(job_id, sequence) {
+            metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
         }
     }
 
-    /// An announcement of a job that nobody watches by name.
-    fn make_known(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
+    /// A job that nobody watches by name was announced, and its log says more than was told.
+    pub(super) fn make_known(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
         let Some(interest) = self.unnamed_interest(job_id) else {
             metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
             return;

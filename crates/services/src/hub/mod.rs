@@ -8,6 +8,7 @@
 //! What is streamed comes out of the log and from nowhere else: an announcement only says that the
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
+mod announced;
 mod attach;
 mod callers;
 mod expiry;
@@ -45,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::reconcile::Reconcile;
 use crate::results::Results;
 use crate::{Clock, entropy, limits};
+use announced::Announcements;
 use callers::{Callers, Place, TooMany};
 use expiry::{Due, Expiries};
 use feed::Feed;
@@ -148,6 +150,7 @@ impl Settings {
             lists: Semaphore::new(LISTS),
             callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
             feed: Arc::new(Feed::new(self.max_held)),
+            announcements: Announcements::default(),
             settings: self,
             bus,
             results: Results::new(cache),
@@ -185,6 +188,7 @@ struct Shared {
     beats: Arc<Beats>,
     expiries: Arc<Expiries>,
     feed: Arc<Feed>,
+    announcements: Announcements,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
     callers: Arc<Callers>,

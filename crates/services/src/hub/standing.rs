@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::announced;
 use super::expiry;
 use super::feed;
 use super::wake::SHARDS;
@@ -14,6 +15,7 @@ pub(super) fn spawn_all(shared: &Arc<Shared>) {
     spawn(shared, farewells(Arc::clone(shared)));
     spawn(shared, expiry::keep(Arc::clone(shared)));
     spawn(shared, feed::watch_over(Arc::clone(shared)));
+    spawn(shared, announced::follow_up(Arc::clone(shared)));
 }
 
 fn spawn(shared: &Arc<Shared>, task: impl Future<Output = ()> + Send + 'static) {

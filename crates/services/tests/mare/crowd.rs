@@ -6,7 +6,7 @@ use std::time::Duration;
 use conch_services::hub::{Attached, Selection, Settings};
 
 use crate::counters::Counters;
-use crate::world::{Eyes, POSITION_CHECK, World, Writer, job_id, name, told};
+use crate::world::{Eyes, POSITION_CHECK, World, Writer, job_id, name, queued, told};
 
 /// Two of these jobs may be held, and then two of our own.
 fn crowded() -> World {
@@ -101,9 +101,10 @@ async fn who_names_a_job_finds_room_however_many_are_announced() {
     eyes.until_idle().await;
     world.triton.hang();
     for number in 0..8 {
-        world.forge(&format!("made-up-{number}"), 1);
+        let mut job = world.job(&format!("announced-{number}"));
+        job.append(queued()).await;
     }
-    world.has_heard().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.hub.topics(), 7);
     assert_eq!(counters.of("conch_feed_jobs_skipped_total"), 1);
     let mut named = world.job("named");

@@ -7,6 +7,7 @@ mod access;
 mod counters;
 mod crowd;
 mod ends;
+mod flood;
 mod forged;
 mod hub;
 mod ingest;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{
     Caller, ClientId, Clients, Epoch, Event, EventCap, EventId, EventKind, Identity, Job, JobId,
-    Scopes, Timestamp,
+    Position, Scopes, Timestamp,
 };
 use conch_memory::{Faults, Memory, ScriptedTriton};
 use conch_ports::{Commit, EventBus, Fence, Guarantees, Log, Published, QueueEffect, Signals};
@@ -301,6 +301,13 @@ impl EventBus for Distant {
     ) -> conch_ports::Result<Option<Log>> {
         Self::way().await;
         let answer = self.0.read(job_id, after, limit).await;
+        Self::way().await;
+        answer
+    }
+
+    async fn positions(&self, job_ids: &[JobId]) -> conch_ports::Result<Vec<Option<Position>>> {
+        Self::way().await;
+        let answer = self.0.positions(job_ids).await;
         Self::way().await;
         answer
     }
