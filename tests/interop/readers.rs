@@ -46,6 +46,10 @@ async fn httpx_reads_names_and_external_messages_with_line_separators() {
     publish("job:started", "");
     drop(conch.mare().subscribe_once_known("raw").await);
     publish(
+        "job:template_completed",
+        ",\"template_id\":\"t\",\"name\":\"Return\u{2028}on\u{85}investment\"",
+    );
+    publish(
         "job:completed",
         r#","template_ids":["t"],"template_count":1"#,
     );
