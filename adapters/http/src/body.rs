@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
 use conch_wire::request::{GenerateTemplates, Invalid, NewClient, NewJob, NewValueProposition};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -65,6 +65,9 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let text = read(body, Limits::from_ref(state)).await?;
+        if is_encoded(&parts.headers) {
+            return Err(Problem::unsupported_encoding());
+        }
         if !text.is_empty() && !is_json(&parts.headers) {
             return Err(Problem::new(
                 Code::UnsupportedMediaType,
@@ -103,6 +106,19 @@ async fn read(body: axum::body::Body, bounds: Limits) -> Result<Bytes, Problem> 
             ))
         }
     }
+}
+
+/// Whether the body was put into another form, as `gzip` is; `identity` is none.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    !values
+        .map(HeaderValue::as_bytes)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .all(identity)
 }
 
 /// `application/json` or `application/…+json`, parameters aside.

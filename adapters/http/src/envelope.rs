@@ -28,11 +28,12 @@ pub(crate) async fn envelope(
         let path = request.uri().path().to_owned();
         (request.method().clone(), path, Instant::now())
     });
-    let objection = rules.and_then(|rules| rules.objection(request.method(), request.headers()));
+    let objection =
+        rules.and_then(|rules| rules.objection(request.method(), request.uri(), request.headers()));
     // Unwind-safe: the request is gone with the handler, and the state behind it is only shared
     // through locks and channels of its owners.
-    let mut response = if let Some(words) = objection {
-        Problem::new(Code::Forbidden, words).into_response()
+    let mut response = if let Some((code, words)) = objection {
+        Problem::new(code, words).into_response()
     } else {
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         answer.unwrap_or_else(|panic| {

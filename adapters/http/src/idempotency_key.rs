@@ -1,13 +1,17 @@
 //! The `Idempotency-Key` header: a caller's promise that two submissions with one key are one.
 
 use axum::extract::FromRequestParts;
-use http::HeaderName;
+use axum::response::Response;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
 use crate::problem::Problem;
 
 /// The header's name.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Says of an answer that it repeats an earlier one.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 const LENGTH_MAX: usize = 255;
 
@@ -19,6 +23,13 @@ pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
 pub(crate) fn parse(bytes: &[u8]) -> Option<&str> {
     let is_key = (1..=LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     str::from_utf8(bytes).ok().filter(|_| is_key)
+}
+
+/// Marks an answer that repeats an earlier one.
+pub(crate) fn replayed(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {

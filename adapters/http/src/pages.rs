@@ -7,9 +7,10 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::mare::Origins;
+use crate::problem::Code;
 
 /// Under which names a listener is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,15 +86,27 @@ impl Rules {
     }
 
     /// Why a request is refused, in words for the caller; none: it isn't.
-    pub(crate) fn objection(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    pub(crate) fn objection(
+        &self,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+    ) -> Option<(Code, &'static str)> {
         let (hosts, origins) = &*self.0;
+        // A target in absolute form counts before the header (RFC 9112 §3.2.2).
+        if target
+            .authority()
+            .is_some_and(|authority| !hosts.allow(authority.as_str()))
+        {
+            let words = "the target names another host than this one: see ALLOWED_HOSTS";
+            return Some((Code::MisdirectedRequest, words));
+        }
         let host = headers.get(header::HOST).map(HeaderValue::to_str);
         // HTTP/1.0 has none; what is no text was refused before.
         let host = host.and_then(Result::ok).unwrap_or_default();
         if !hosts.allow(host) {
-            return Some(
-                "this listener is for this machine: ask it as localhost, or name this host in ALLOWED_HOSTS",
-            );
+            let words = "this listener is for this machine: ask it as localhost, or name this host in ALLOWED_HOSTS";
+            return Some((Code::Forbidden, words));
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let origin = headers.get(header::ORIGIN).filter(|_| !is_read)?;
@@ -102,7 +115,8 @@ impl Rules {
             rest.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
         });
         let may = is_own || *origins == Origins::Any || origins.allow(origin);
-        (!may).then_some("pages of this origin may change nothing here: see CORS_ORIGINS")
+        let words = "pages of this origin may change nothing here: see CORS_ORIGINS";
+        (!may).then_some((Code::Forbidden, words))
     }
 }
 
@@ -218,7 +232,7 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            let objection = rules.objection(&method, &headers);
+            let objection = rules.objection(&method, &Uri::from_static("/"), &headers);
             assert_eq!(objection.is_none(), allowed, "{method} {origin:?}");
         }
     }

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -50,6 +51,14 @@ macro_rules! codes {
 codes! {
     /// The head can't be trusted (two hosts, two lengths).
     MalformedRequest = "malformed-request", BAD_REQUEST, "Malformed request";
+    /// The target names another server than this one.
+    MisdirectedRequest = "misdirected-request", MISDIRECTED_REQUEST, "Misdirected request";
+    /// The head is longer than we take.
+    HeadTooLarge =
+        "head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large";
+    /// The body comes in a transfer coding that we don't know.
+    UnsupportedTransferCoding =
+        "unsupported-transfer-coding", NOT_IMPLEMENTED, "Unsupported transfer coding";
     /// The body is no JSON that we take.
     MalformedJson = "malformed-json", BAD_REQUEST, "Malformed JSON";
     /// The path holds no job id.
@@ -115,6 +124,8 @@ codes! {
     StoreUnavailable = "store-unavailable", SERVICE_UNAVAILABLE, "Store unavailable";
     /// The store answers nonsense: to try again does not help.
     StoreBadResponse = "store-bad-response", INTERNAL_SERVER_ERROR, "Bad response of the store";
+    /// Too many unfinished requests at once.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded";
     /// The store has no room.
     StoreFull = "store-full", SERVICE_UNAVAILABLE, "Store full";
     /// The store doesn't answer in time.
@@ -137,7 +148,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
-    challenge: Option<HeaderValue>,
+    /// One more; boxed, because few have one.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -148,7 +160,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
-            challenge: None,
+            header: None,
         }
     }
 
@@ -158,7 +170,7 @@ impl Problem {
             Code::Unauthorized,
             "this needs a token: `Authorization: Bearer <token>`",
         );
-        problem.challenge = Some(HeaderValue::from_static("Bearer"));
+        problem.header = header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         problem
     }
 
@@ -166,7 +178,7 @@ impl Problem {
     pub fn bad_credentials(code: Code, detail: &'static str) -> Self {
         let mut problem = Self::new(code, detail);
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-        problem.challenge = Some(challenge);
+        problem.header = header(WWW_AUTHENTICATE, challenge);
         problem
     }
 
@@ -177,7 +189,19 @@ impl Problem {
             format!("this needs the scope `{scope}`"),
         );
         let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
-        problem.challenge = HeaderValue::from_str(&challenge).ok();
+        let challenge = HeaderValue::from_str(&challenge).ok();
+        problem.header = challenge.and_then(|challenge| header(WWW_AUTHENTICATE, challenge));
+        problem
+    }
+
+    /// 415 for a body in a content coding.
+    pub fn unsupported_encoding() -> Self {
+        let mut problem = Self::new(
+            Code::UnsupportedMediaType,
+            "the body must not be compressed: send it without `content-encoding`",
+        );
+        let identity = HeaderValue::from_static("identity");
+        problem.header = header(ACCEPT_ENCODING, identity);
         problem
     }
 
@@ -249,6 +273,11 @@ impl Problem {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what the field holds")]
+fn header(name: HeaderName, value: HeaderValue) -> Option<Box<(HeaderName, HeaderValue)>> {
+    Some(Box::new((name, value)))
+}
+
 impl From<Code> for Problem {
     /// A problem that says the same each time: what the caller can do, else no more than its title.
     fn from(code: Code) -> Self {
@@ -291,18 +320,25 @@ struct Members<'a> {
     errors: &'a [FieldError],
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = self.code.status();
-        let body = serde_json::to_vec(&Members {
+impl Problem {
+    /// The answer's body.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(&Members {
             r#type: format!("{TYPE}{}", self.code.as_str()),
             title: self.code.title(),
-            status: status.as_u16(),
+            status: self.code.status().as_u16(),
             detail: &self.detail,
             code: self.code.as_str(),
             errors: &self.errors,
         })
-        .expect("strings and numbers can be encoded");
+        .expect("strings and numbers can be encoded")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let body = self.body();
         let mut response = (
             status,
             [
@@ -320,14 +356,21 @@ impl IntoResponse for Problem {
         // client sends its next request into it.
         if matches!(
             self.code,
-            Code::BodyTooLarge | Code::BodyTimeout | Code::MalformedRequest
+            Code::BodyTooLarge
+                | Code::BodyTimeout
+                | Code::MalformedRequest
+                | Code::MisdirectedRequest
+                | Code::HeadTooLarge
+                | Code::UnsupportedTransferCoding
+                | Code::Overloaded
         ) {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        if let Some(header) = self.header {
+            let (name, value) = *header;
+            response.headers_mut().insert(name, value);
         }
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

@@ -1,5 +1,6 @@
-//! Query parameters: parsed by name, the last one wins where one is asked for, an empty one is an
-//! absent one, unknown ones are ignored. What doesn't validate is 422 and names the parameter.
+//! Query parameters: parsed by name, the last one wins where one is asked for, unknown ones are ignored.
+//! What doesn't validate is 422 and names the parameter. So is an empty one: an unset variable in a script
+//! must not turn "this job" into "every job". Only an empty cursor or ticket counts as absent.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -50,19 +51,45 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The parameter as it stands.
+    /// The parameter as it stands; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values(name).next_back()
     }
 
-    /// The parameter as `parse` reads it; `expected` finishes the sentence "<name> …".
-    pub(crate) fn parsed<T>(
+    /// The parameter as it stands, never an empty one.
+    fn filled(&self, name: &str) -> Result<Option<&str>, Problem> {
+        if self
+            .0
+            .iter()
+            .any(|(n, value)| n == name && value.is_empty())
+        {
+            let words = "must not be empty: give it a value or leave it out";
+            return Err(Problem::invalid_field(name, words));
+        }
+        Ok(self.text(name))
+    }
+
+    /// The cursor as `parse` reads it; an empty one counts as absent. `expected` finishes the sentence
+    /// "<name> …".
+    pub(crate) fn cursor<T>(
         &self,
         name: &str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         self.text(name)
+            .map(|text| parse(text).ok_or_else(|| Problem::invalid_field(name, expected)))
+            .transpose()
+    }
+
+    /// The parameter as `parse` reads it; `expected` finishes the sentence "<name> …".
+    fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        self.filled(name)?
             .map(|text| parse(text).ok_or_else(|| Problem::invalid_field(name, expected)))
             .transpose()
     }
@@ -78,7 +105,7 @@ impl Query {
             let names: Vec<_> = all.iter().map(|v| as_str(*v)).collect();
             format!("must be one of: {}", names.join(", "))
         };
-        self.text(name)
+        self.filled(name)?
             .map(|text| {
                 let found = all.iter().copied().find(|v| as_str(*v) == text);
                 found.ok_or_else(|| Problem::invalid_field(name, names()))
@@ -104,11 +131,12 @@ impl Query {
 
     /// The id of that kind.
     pub(crate) fn id<T: Identifier>(&self) -> Result<Option<T>, Problem> {
-        self.text(T::PARAMETER).map(path::parse).transpose()
+        self.filled(T::PARAMETER)?.map(path::parse).transpose()
     }
 
     /// All ids of that kind, in the order given, at most `max`.
     pub(crate) fn ids<T: Identifier>(&self, max: usize) -> Result<Vec<T>, Problem> {
+        self.filled(T::PARAMETER)?;
         if self.values(T::PARAMETER).count() > max {
             let expected = format!("may be given at most {max} times");
             return Err(Problem::invalid_field(T::PARAMETER, expected));
@@ -117,10 +145,10 @@ impl Query {
     }
 
     /// Which clients.
-    pub(crate) fn client_filter(&self) -> ClientFilter {
-        ClientFilter {
-            industry: self.text("industry").map(str::to_owned),
-        }
+    pub(crate) fn client_filter(&self) -> Result<ClientFilter, Problem> {
+        Ok(ClientFilter {
+            industry: self.filled("industry")?.map(str::to_owned),
+        })
     }
 
     /// Which jobs.

@@ -233,9 +233,12 @@ async fn idempotency() {
     let router = service().router;
     let (client_id, value_proposition_id) = client(&router).await;
     let body = format!(r#"{{"client_id":"{client_id}"}}"#);
-    let first = submit(&router, Some("key"), body.clone()).await.json();
+    let first = submit(&router, Some("key"), body.clone()).await;
+    assert_eq!(first.header("idempotency-replayed"), None);
+    let first = first.json();
     let again = submit(&router, Some("key"), body.clone()).await;
     assert_eq!(again.status, 201);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(again.json()["id"], first["id"]);
     let other = submit(&router, Some("other"), body).await.json();
     assert_ne!(other["id"], first["id"]);
@@ -244,6 +247,16 @@ async fn idempotency() {
     submit(&router, Some("key"), named)
         .await
         .is_problem(422, "idempotency-key-reused");
+    for field in [
+        "webhook_url",
+        "priority",
+        "run_at",
+        "template_indexes",
+        "stop_when_unwatched_seconds",
+    ] {
+        let body = format!(r#"{{"client_id":"{client_id}","{field}":1}}"#);
+        submit(&router, None, body).await.names_field(field);
+    }
     submit(&router, Some("a b"), "{}".to_owned())
         .await
         .names_field("Idempotency-Key");

@@ -304,7 +304,12 @@ impl TritonGateway for Gateway {
                 {
                     return Err(answer.context.garbage("a job of another client"));
                 }
-                Ok(Requested::Accepted(Box::new(accepted)))
+                let job = Box::new(accepted);
+                Ok(if answer.replayed {
+                    Requested::Repeated(job)
+                } else {
+                    Requested::Accepted(job)
+                })
             }
             404 => {
                 answer.check_not_found()?;

@@ -60,6 +60,8 @@ impl<'a> Call<'a> {
 pub(crate) struct Answer<'a> {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// Whether it says that it repeats an earlier answer, for an idempotency key.
+    pub(crate) replayed: bool,
     pub(crate) context: Context<'a>,
 }
 
@@ -286,6 +288,10 @@ impl Transport {
         Ok(Answer {
             status: response.status(),
             body: body.freeze(),
+            replayed: response
+                .headers()
+                .get("idempotency-replayed")
+                .is_some_and(|value| value == "true"),
             context,
         })
     }

@@ -484,6 +484,22 @@ async fn a_quota_is_told_in_triton_s_words_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_that_repeats_an_earlier_one_is_understood() {
+    let stub = Stub::start(move |_| {
+        let mut answer = json(201, r#"{"id":"j1","status":"pending","client_id":"c1"}"#);
+        let headers = answer.headers_mut();
+        headers.insert("idempotency-replayed", "true".parse().unwrap());
+        answer
+    })
+    .await;
+    let submitted = build(settings(&stub.address)).submit(new_job()).await;
+    assert!(
+        matches!(&submitted, Ok(Requested::Repeated(job)) if job.id == j1()),
+        "{submitted:?}"
+    );
+}
+
+#[tokio::test]
 async fn submissions_are_understood() {
     for (status, body, expected) in [
         (

@@ -274,7 +274,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "MAX_HEAD_BYTES",
-        "16384",
+        "57344",
         ALL,
         "bytes of a request's head; a longer one is answered with 431",
     ),

@@ -452,7 +452,7 @@ fn limits_are_as_they_are_set() {
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.max_head, server.head_timeout),
-        (16_384, seconds(10))
+        (57_344, seconds(10))
     );
     assert_eq!(server.write_stall, seconds(30));
     assert_eq!(server.max_connections, 100_000);

@@ -38,6 +38,8 @@ pub struct NewJob {
 pub enum Requested {
     /// The job.
     Accepted(Box<Job>),
+    /// The job that was accepted before under this idempotency key, for the same submission.
+    Repeated(Box<Job>),
     /// No such client, no such value proposition, or the client has no active one; in words.
     NotFound(String),
     /// The idempotency key came before with something else.

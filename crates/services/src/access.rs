@@ -156,6 +156,7 @@ impl Access {
         });
         Ok(match requested.await? {
             Requested::Accepted(job) => Submitted::Accepted(job),
+            Requested::Repeated(job) => Submitted::Repeated(job),
             Requested::KeyReused => Submitted::KeyReused,
             Requested::NotFound(detail) => match self.gateway.client(&client_id).await? {
                 Some(_) => Submitted::NothingToGenerateFrom(detail),
@@ -233,6 +234,8 @@ impl Access {
 pub enum Submitted {
     /// The job.
     Accepted(Box<Job>),
+    /// The job that was accepted before under this idempotency key, for the same submission.
+    Repeated(Box<Job>),
     /// There is no such client.
     NoClient,
     /// It has no such value proposition, or no active one; in words.

@@ -148,7 +148,7 @@ impl Submit {
 
     async fn existing(&self, job_id: &JobId) -> Result<Requested> {
         match self.catalogue.job(job_id).await? {
-            Some(job) => Ok(Requested::Accepted(Box::new(job))),
+            Some(job) => Ok(Requested::Repeated(Box::new(job))),
             None => Err(Error::new(
                 ErrorKind::Internal,
                 "catalogue.job",

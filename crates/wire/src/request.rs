@@ -174,9 +174,32 @@ impl GenerateTemplates {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
+        let o = object(body)?;
+        nothing_unsupported(&o)?;
         Ok(Self {
-            value_proposition_id: value_proposition_id(&object(body)?)?,
+            value_proposition_id: value_proposition_id(&o)?,
         })
+    }
+}
+
+/// Fields of a submission that the contract knows and this version can't honour.
+const UNSUPPORTED: [&str; 5] = [
+    "webhook_url",
+    "priority",
+    "run_at",
+    "template_indexes",
+    "stop_when_unwatched_seconds",
+];
+
+/// Refuses what would change what becomes of the job: to ignore it would do something else than was asked.
+fn nothing_unsupported(o: &Object) -> Result<(), Invalid> {
+    let given = |name: &&&str| o.get(**name).is_some_and(|value| !value.is_null());
+    match UNSUPPORTED.iter().find(given) {
+        Some(name) => Err(field(
+            name,
+            "is not supported by this version: leave it out",
+        )),
+        None => Ok(()),
     }
 }
 
@@ -205,6 +228,7 @@ impl NewJob {
     /// As [`Invalid`] says.
     pub fn parse(body: &[u8]) -> Result<Self, Invalid> {
         let o = object(body)?;
+        nothing_unsupported(&o)?;
         let client_id = required(&o, "client_id")?;
         Ok(Self {
             client_id: ClientId::parse(client_id)

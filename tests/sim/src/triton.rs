@@ -147,6 +147,7 @@ impl TritonGateway for Gateway {
             let requested = service.submit.submit(job, "somebody").await?;
             Ok(match requested {
                 Requested::Accepted(job) => Requested::Accepted(Box::new(told(&job)?)),
+                Requested::Repeated(job) => Requested::Repeated(Box::new(told(&job)?)),
                 other => other,
             })
         })

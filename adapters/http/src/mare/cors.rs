@@ -93,7 +93,11 @@ impl Origins {
                 idempotency_key::HEADER,
                 LAST_EVENT_ID,
             ])
-            .expose_headers([header::LOCATION, header::RETRY_AFTER])
+            .expose_headers([
+                header::LOCATION,
+                header::RETRY_AFTER,
+                idempotency_key::REPLAYED,
+            ])
             .vary([header::ORIGIN])
             .max_age(PREFLIGHT_AGE)
     }

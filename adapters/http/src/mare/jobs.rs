@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use conch_domain::{ClientId, JobId};
+use conch_domain::{ClientId, Job, JobId};
 use conch_ports::{Cancelled, NewJob};
 use conch_services::access::Submitted;
 use conch_services::lookup::Events;
@@ -17,7 +17,7 @@ use super::{Edge, paged};
 use crate::answer;
 use crate::body::Json;
 use crate::failure::{self, failed};
-use crate::idempotency_key::IdempotencyKey;
+use crate::idempotency_key::{self, IdempotencyKey};
 use crate::path::Id;
 use crate::problem::{Code, Problem};
 use crate::query::{self, Query};
@@ -35,12 +35,8 @@ pub(super) async fn generate_templates(
         idempotency_key,
     };
     match edge.access.submit(&caller, new).await.map_err(failed)? {
-        Submitted::Accepted(job) => Ok(answer::located(
-            StatusCode::ACCEPTED,
-            "/v1/triton/jobs",
-            job.id.as_str(),
-            job::encode(&job),
-        )),
+        Submitted::Accepted(job) => Ok(accepted(&job)),
+        Submitted::Repeated(job) => Ok(idempotency_key::replayed(accepted(&job))),
         Submitted::NoClient => Err(failure::no_client(&client_id)),
         Submitted::NothingToGenerateFrom(detail) => {
             Err(failure::nothing_to_generate_from(true, detail))
@@ -52,6 +48,16 @@ pub(super) async fn generate_templates(
             Err(problem.with_retry_after(retry_after))
         }
     }
+}
+
+fn accepted(job: &Job) -> Response {
+    let prefix = "/v1/triton/jobs";
+    answer::located(
+        StatusCode::ACCEPTED,
+        prefix,
+        job.id.as_str(),
+        job::encode(job),
+    )
 }
 
 /// The hot path: who polls instead of watching asks this every two seconds.
@@ -85,7 +91,7 @@ pub(super) async fn events(
     query: Query,
 ) -> Result<Response, Problem> {
     let after = query
-        .parsed("after", "must be a sequence number", query::number)?
+        .cursor("after", "must be a sequence number", query::number)?
         .unwrap_or(0);
     let lookup = &edge.lookup;
     let events = lookup.events_seen_by(caller.clients(), &id, after).await;

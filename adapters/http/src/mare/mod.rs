@@ -5,6 +5,7 @@ mod accept;
 pub mod auth;
 mod clients;
 mod cors;
+mod description;
 mod jobs;
 mod stream;
 mod templates;
@@ -15,6 +16,7 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
+use bytes::Bytes;
 use conch_domain::{Caller, Scope};
 use conch_ports::{EventBus, ResultCache, TritonGateway};
 use conch_services::Clock;
@@ -27,6 +29,7 @@ use conch_services::tickets::Tickets;
 pub use cors::{InvalidOrigin, Origins};
 
 use auth::{Guard, Need, Route};
+use description::Asks;
 
 use crate::envelope::envelope;
 use crate::failure::failed;
@@ -34,9 +37,6 @@ use crate::health::{self, Check};
 use crate::pages::{self, Hosts};
 use crate::problem::Problem;
 use crate::{answer, body, ops, routes};
-
-/// The description of this API. Kept by hand; a test holds it against the routes.
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// What the edge asks of its callers.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,8 @@ struct Inner {
     body: body::Limits,
     guard: Option<Guard>,
     anybody: Caller,
+    /// See [`description`].
+    openapi: Bytes,
 }
 
 #[derive(Clone)]
@@ -135,11 +137,17 @@ impl Settings {
         };
         let ops = routes::router(ops).with_state(dependencies.ops.clone());
         let gated = auth::gated(routes(), guard.as_ref());
+        let asks = match &guard {
+            None => Asks::Nothing,
+            Some(guard) => Asks::Token(guard.cookie()),
+        };
+        let openapi = description::document(asks);
         let edge = Edge(Arc::new(Inner {
             dependencies,
             body: self.body,
             guard,
             anybody: Caller::anybody(),
+            openapi,
         }));
         routes::router(gated)
             .with_state(edge)
@@ -203,14 +211,15 @@ async fn health(State(edge): State<Edge>) -> Response {
     health::answer("mare", &[bus, cache, triton])
 }
 
-async fn openapi() -> Response {
-    answer::json(OPENAPI)
+async fn openapi(State(edge): State<Edge>) -> Response {
+    answer::json(edge.0.openapi.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::description::OPENAPI;
     use super::*;
 
     #[test]

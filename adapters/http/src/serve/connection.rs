@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -27,7 +28,7 @@ use futures::stream;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -35,10 +36,11 @@ use tower::Service as _;
 
 use super::Settings;
 use super::census::{Role, Seat};
-use super::head::{self, LengthLines};
+use super::head;
 use super::io_threads::{self, Load};
 use super::stream::Stream;
 use super::takeover::{Frames, Takeover};
+use super::tap::{self, Heads, Tap, Unfinished};
 use crate::limits;
 use crate::problem::{Code, Problem};
 
@@ -49,6 +51,8 @@ pub(super) struct Protocol {
     /// Where streams run.
     home: Handle,
     stop: CancellationToken,
+    max_head: usize,
+    heads: Arc<Heads>,
 }
 
 impl Protocol {
@@ -59,13 +63,16 @@ impl Protocol {
             .header_read_timeout(settings.head_timeout)
             .max_buf_size(settings.max_head.max(8 * 1024))
             .max_header_size(settings.max_head)
-            .half_close(false)
+            // A client that shuts its sending side down after a request still reads the answer.
+            .half_close(true)
             .keep_alive(true);
         Self {
             http,
             router,
             home: Handle::current(),
             stop,
+            max_head: settings.max_head,
+            heads: Heads::new(settings.max_unfinished_heads),
         }
     }
 }
@@ -78,17 +85,13 @@ pub(super) async fn drive(
     _load: Load,
     seat: Seat,
 ) {
-    let desk = Arc::new(Desk::default());
+    let desk = Arc::new(Desk::new(&protocol.heads));
     let gate = Gate {
         router: protocol.router.clone(),
         peer,
         desk: Arc::clone(&desk),
     };
-    let tap = TokioIo::new(Tap {
-        socket,
-        lines: LengthLines::default(),
-        desk: Arc::clone(&desk),
-    });
+    let tap = TokioIo::new(Tap::new(socket, Arc::clone(&desk), protocol.max_head));
     let mut connection = protocol.http.serve_connection(tap, gate);
     let mut stopping = false;
     let mut stopped = pin!(protocol.stop.cancelled());
@@ -109,19 +112,35 @@ pub(super) async fn drive(
         // The peer's doing: a head that is too large or too slow, or a connection that broke.
         Some(Err(error)) => {
             tracing::debug!(%error, %peer, "connection ended");
-            if error.is_parse_too_large() {
-                limits::hit("max_head_bytes");
-            } else if error.is_timeout()
-                && (desk.is_unused() || !connection.into_parts().read_buf.is_empty())
-            {
+            if error.is_parse() {
+                if error.is_parse_too_large() {
+                    limits::hit("max_head_bytes");
+                }
+                let tap = connection.into_parts().io.into_inner();
+                linger(
+                    tap.into_socket(),
+                    Bytes::new(),
+                    seat.census().settings.linger,
+                )
+                .await;
+            } else if error.is_timeout() {
                 // Not one that was kept alive and is idle.
-                limits::hit("head_timeout_seconds");
+                if desk.is_unused() || !connection.into_parts().read_buf.is_empty() {
+                    limits::hit("head_timeout_seconds");
+                }
+            } else {
+                let tap = connection.into_parts().io.into_inner();
+                if tap.is_overloaded() {
+                    limits::hit("max_unfinished_heads");
+                    let time = seat.census().settings.linger;
+                    linger(tap.into_socket(), tap::overloaded(), time).await;
+                }
             }
         }
         None => {
             let Some(taken) = desk.take() else { return };
             let parts = connection.into_parts();
-            let socket = parts.io.into_inner().socket;
+            let socket = parts.io.into_inner().into_socket();
             let Some(socket) = io_threads::moved(&protocol.home, socket) else {
                 return;
             };
@@ -143,6 +162,28 @@ pub(super) async fn drive(
     }
 }
 
+/// Sends the last of a connection, and reads and drops what the peer still sends, for so long: closed with
+/// something unread, the peer's system would throw the answer away.
+async fn linger(mut socket: TcpStream, last: Bytes, time: Duration) {
+    const MOST: usize = 256 * 1024;
+    let all = async {
+        socket.write_all(&last).await?;
+        socket.shutdown().await?;
+        let mut sink = [0; 4096];
+        let mut read = 0;
+        while read < MOST {
+            match socket.read(&mut sink).await? {
+                0 => break,
+                n => read += n,
+            }
+        }
+        io::Result::Ok(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(time, all).await {
+        tracing::debug!(%error, "a connection broke before its last answer was taken");
+    }
+}
+
 /// A response that leaves hyper.
 struct Taken {
     frames: Box<dyn Frames>,
@@ -155,8 +196,7 @@ const TAKEN: u8 = 1;
 const CLEARED: u8 = 2;
 
 /// Where a connection's service, socket and driver tell each other what hyper doesn't.
-#[derive(Default)]
-struct Desk {
+pub(super) struct Desk {
     taken: Mutex<Option<Taken>>,
     /// 0; `TAKEN` from when `taken` is filled; `CLEARED` from when hyper's buffer is empty after that.
     state: AtomicU8,
@@ -166,9 +206,47 @@ struct Desk {
     lengths_shown: AtomicU32,
     /// Whether a request was dispatched.
     used: AtomicBool,
+    /// Whether a request is being answered. Then what is read is its body.
+    answers: AtomicBool,
+    /// Bytes read of a head that isn't whole.
+    pub(super) unfinished: Unfinished,
 }
 
 impl Desk {
+    fn new(heads: &Arc<Heads>) -> Self {
+        Self {
+            taken: Mutex::default(),
+            state: AtomicU8::default(),
+            lengths_read: AtomicU32::default(),
+            lengths_shown: AtomicU32::default(),
+            used: AtomicBool::default(),
+            answers: AtomicBool::default(),
+            unfinished: Unfinished::new(heads),
+        }
+    }
+
+    /// Lines with a length were read.
+    pub(super) fn count_lengths(&self, found: u32) {
+        if found > 0 {
+            self.lengths_read.fetch_add(found, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what is read now belongs to a head.
+    pub(super) fn reads_head(&self) -> bool {
+        !self.answers.load(Ordering::Relaxed)
+    }
+
+    fn begin<B>(&self, request: &Request<B>) {
+        self.used.store(true, Ordering::Relaxed);
+        self.answers.store(true, Ordering::Relaxed);
+        self.unfinished.finish(request);
+    }
+
+    fn answered(&self) {
+        self.answers.store(false, Ordering::Relaxed);
+    }
+
     fn put(&self, taken: Taken) {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
         self.state.store(TAKEN, Ordering::Relaxed);
@@ -182,7 +260,7 @@ impl Desk {
     }
 
     /// hyper flushes its socket exactly when it has written all that it had.
-    fn flushed(&self) {
+    pub(super) fn flushed(&self) {
         if self.state.load(Ordering::Relaxed) == TAKEN {
             self.state.store(CLEARED, Ordering::Relaxed);
         }
@@ -219,14 +297,15 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.desk.used.store(true, Ordering::Relaxed);
+        self.desk.begin(&request);
         let shown = request.headers().get_all(CONTENT_LENGTH).iter().count();
         if let Some(objection) = head::objection(&request, self.desk.hides_length(shown)) {
-            let mut refusal = Problem::new(Code::MalformedRequest, objection).into_response();
+            let mut refusal = objection.into_response();
             // Where the next request begins is not certain.
             refusal
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
+            self.desk.answered();
             return Box::pin(future::ready(Ok(refusal)));
         }
         let is_head = *request.method() == Method::HEAD;
@@ -236,6 +315,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
         let desk = Arc::clone(&self.desk);
         Box::pin(async move {
             let mut response = answer.await?;
+            desk.answered();
             let Some(takeover) = response.extensions_mut().remove::<Takeover>() else {
                 return Ok(response);
             };
@@ -257,59 +337,5 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
             });
             future::pending().await
         })
-    }
-}
-
-/// The socket, as hyper sees it.
-struct Tap {
-    socket: TcpStream,
-    lines: LengthLines,
-    desk: Arc<Desk>,
-}
-
-impl AsyncRead for Tap {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let found = self.lines.count(&buf.filled()[before..]);
-        if found > 0 {
-            self.desk.lengths_read.fetch_add(found, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Tap {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.desk.flushed();
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

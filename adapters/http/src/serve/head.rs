@@ -6,8 +6,12 @@ use std::time::SystemTime;
 use axum::http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
 };
-use axum::http::{Request, Version, response};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Request, Uri, Version, response};
+use axum::response::IntoResponse;
 use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::problem::{Code, Problem};
 
 /// Counts the lines that begin with `Content-Length:` in what a connection reads.
 ///
@@ -50,7 +54,54 @@ impl LengthLines {
 
 /// Why a request is refused before it is routed, if so; `hidden_length` says that its head may
 /// have had a `Content-Length` that hyper dropped.
-pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<&'static str> {
+pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<Problem> {
+    let malformed = |words| Problem::new(Code::MalformedRequest, words);
+    malformed_head(request, hidden_length)
+        .map(malformed)
+        .or_else(|| elsewhere(request.uri(), request.headers().get(HOST)))
+        .or_else(|| transfer_coding(request.headers()))
+}
+
+/// The target of a request in absolute form counts and its `Host` doesn't (RFC 9112 §3.2.2); they must be
+/// the same, so a request where they aren't was meant for another server or is to be taken for another one.
+fn elsewhere(target: &Uri, host: Option<&HeaderValue>) -> Option<Problem> {
+    let authority = target.authority()?;
+    let host: Authority = Authority::try_from(host?.as_bytes()).ok()?;
+    let same_port = match (authority.port_u16(), host.port_u16()) {
+        (Some(one), Some(other)) => one == other,
+        // One of them leaves it out because it is the scheme's own.
+        _ => true,
+    };
+    if authority.host().eq_ignore_ascii_case(host.host()) && same_port {
+        return None;
+    }
+    let words = "The request's target names another host than its Host header; send the same.";
+    Some(Problem::new(Code::MisdirectedRequest, words))
+}
+
+/// hyper takes a body if `chunked` is the last of its codings, and passes the others over.
+fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let codings = values
+        .map(HeaderValue::as_bytes)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty());
+    let mut chunked = 0;
+    for coding in codings {
+        if !coding.eq_ignore_ascii_case(b"chunked") {
+            let words = "The only transfer coding that this server knows is chunked.";
+            return Some(Problem::new(Code::UnsupportedTransferCoding, words));
+        }
+        chunked += 1;
+    }
+    (chunked > 1).then(|| {
+        let words = "The transfer coding chunked can be applied only once.";
+        Problem::new(Code::MalformedRequest, words)
+    })
+}
+
+fn malformed_head<B>(request: &Request<B>, hidden_length: bool) -> Option<&'static str> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 {
         return Some("The request has more than one Host header; send one.");
@@ -94,18 +145,7 @@ pub(crate) fn encode(parts: &response::Parts, version: Version) -> Bytes {
     let chunked = is_chunked(version);
     let mut head = BytesMut::with_capacity(512);
     let shown = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
-    let reason = parts.status.canonical_reason().unwrap_or_default();
-    write!(head, "{shown} {} {reason}\r\n", parts.status.as_str())
-        .expect("a buffer takes what is written");
-    for (name, value) in &parts.headers {
-        if !is_replaced(name) {
-            line(&mut head, name.as_str(), value.as_bytes());
-        }
-    }
-    if !parts.headers.contains_key(DATE) {
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        line(&mut head, "date", date.as_bytes());
-    }
+    status_and_headers(&mut head, parts, shown);
     if chunked {
         line(&mut head, "transfer-encoding", b"chunked");
     }
@@ -114,9 +154,42 @@ pub(crate) fn encode(parts: &response::Parts, version: Version) -> Bytes {
     head.freeze()
 }
 
+/// A problem as a whole answer, the connection's last.
+pub(super) fn whole(problem: Problem) -> Bytes {
+    let body = problem.body();
+    let (parts, _) = problem.into_response().into_parts();
+    let mut answer = BytesMut::with_capacity(512 + body.len());
+    status_and_headers(&mut answer, &parts, "HTTP/1.1");
+    line(
+        &mut answer,
+        "content-length",
+        body.len().to_string().as_bytes(),
+    );
+    line(&mut answer, "connection", b"close");
+    answer.put_slice(b"\r\n");
+    answer.put_slice(&body);
+    answer.freeze()
+}
+
 /// Whether a stream to such a client is sent in chunks. Otherwise its end is the connection's.
 pub(super) fn is_chunked(version: Version) -> bool {
     version >= Version::HTTP_11
+}
+
+/// All of a head but what it says of the connection and of the body's length.
+fn status_and_headers(head: &mut BytesMut, parts: &response::Parts, version: &str) {
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    write!(head, "{version} {} {reason}\r\n", parts.status.as_str())
+        .expect("a buffer takes what is written");
+    for (name, value) in &parts.headers {
+        if !is_replaced(name) {
+            line(head, name.as_str(), value.as_bytes());
+        }
+    }
+    if !parts.headers.contains_key(DATE) {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        line(head, "date", date.as_bytes());
+    }
 }
 
 fn is_replaced(name: &HeaderName) -> bool {

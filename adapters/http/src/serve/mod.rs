@@ -19,6 +19,7 @@ pub(crate) mod head;
 mod io_threads;
 mod stream;
 mod takeover;
+mod tap;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,8 +44,10 @@ pub struct Settings {
     /// it is also how long a kept-alive connection may be idle: pools that send what must not be
     /// repeated should keep theirs for less.
     pub head_timeout: Duration,
-    /// Largest request head in bytes, at least 8,192.
+    /// Largest request head in bytes, at least 8,192. A thousand ids of 36 characters fit into the default.
     pub max_head: usize,
+    /// Bytes of all heads that aren't whole yet together; who sends one more is answered 503.
+    pub max_unfinished_heads: usize,
     /// How long a peer may take nothing of what it is sent.
     pub write_stall: Duration,
     /// The kernel's send buffer of each connection, in bytes. It bounds what a slow watcher costs.
@@ -58,7 +61,8 @@ impl Default for Settings {
         Self {
             max_connections: 100_000,
             head_timeout: Duration::from_secs(10),
-            max_head: 16 * 1024,
+            max_head: 56 * 1024,
+            max_unfinished_heads: 64 * 1024 * 1024,
             write_stall: Duration::from_secs(30),
             send_buffer: 64 * 1024,
             linger: Duration::from_secs(2),

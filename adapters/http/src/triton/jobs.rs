@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use conch_domain::JobId;
+use conch_domain::{Job, JobId};
 use conch_ports::{Cancelled, NewJob, Requested};
 use conch_wire::{job, request};
 use http::StatusCode;
@@ -12,7 +12,7 @@ use super::Service;
 use crate::answer;
 use crate::body::Json;
 use crate::failure::{self, failed};
-use crate::idempotency_key::IdempotencyKey;
+use crate::idempotency_key::{self, IdempotencyKey};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -37,18 +37,23 @@ pub(super) async fn submit(
         .await
         .map_err(failed)?
     {
-        Requested::Accepted(job) => Ok(answer::located(
-            StatusCode::CREATED,
-            "/jobs",
-            job.id.as_str(),
-            job::encode(&job),
-        )),
+        Requested::Accepted(job) => Ok(created(&job)),
+        Requested::Repeated(job) => Ok(idempotency_key::replayed(created(&job))),
         Requested::NotFound(detail) => {
             let client = service.catalogue.client(&client_id).await.map_err(failed)?;
             Err(failure::nothing_to_generate_from(client.is_some(), detail))
         }
         Requested::KeyReused => Err(failure::key_reused()),
     }
+}
+
+fn created(job: &Job) -> Response {
+    answer::located(
+        StatusCode::CREATED,
+        "/jobs",
+        job.id.as_str(),
+        job::encode(job),
+    )
 }
 
 pub(super) async fn one(

@@ -136,6 +136,15 @@ async fn submissions() {
         202
     );
 
+    assert_eq!(job.header("idempotency-replayed"), None);
+    let known = conch_domain::Job::unborn(id("known"), "abababab".parse().unwrap(), false);
+    edge.triton
+        .answer_next_submission(Requested::Repeated(Box::new(known)));
+    let repeated = submit(&edge.router, Some(b"key-1"), "").await;
+    assert_eq!(repeated.status, 202);
+    assert_eq!(repeated.json()["job_id"], "known");
+    assert_eq!(repeated.header("idempotency-replayed"), Some("true"));
+
     edge.triton.answer_next_submission(Requested::KeyReused);
     submit(&edge.router, Some(b"key-1"), "")
         .await

@@ -95,6 +95,17 @@ async fn query_parameters() {
         ("templates?page_size=99999999999999999999", "page_size"),
         ("jobs?status=done", "status"),
         ("jobs?updated_since=yesterday", "updated_since"),
+        // What is empty may be a variable that a script left unset.
+        ("jobs?client_id=", "client_id"),
+        ("jobs?status=", "status"),
+        ("jobs?page=", "page"),
+        ("jobs?updated_since", "updated_since"),
+        ("clients?industry=", "industry"),
+        ("templates?job_id=", "job_id"),
+        ("templates?category=&job_id=a", "category"),
+        ("jobs/subscribe?job_id=", "job_id"),
+        ("jobs/subscribe?job_id=a&job_id=", "job_id"),
+        ("jobs/subscribe?client_id=&job_id=a", "client_id"),
         ("templates?category=other", "category"),
         ("templates?target_audience=health%20plan", "target_audience"),
         ("jobs/some/events?after=-1", "after"),
@@ -104,11 +115,7 @@ async fn query_parameters() {
             .await
             .names_field(name);
     }
-    let page = get(
-        router,
-        "/v1/triton/clients?page=2&page_size=7&surplus=%ff&page",
-    )
-    .await;
+    let page = get(router, "/v1/triton/clients?page=2&page_size=7&surplus=%ff").await;
     assert_eq!(
         page.text,
         r#"{"total":1,"page":2,"page_size":7,"clients":[]}"#
@@ -117,6 +124,51 @@ async fn query_parameters() {
     get(router, &format!("/v1/triton/jobs/subscribe?{many}"))
         .await
         .names_field("job_id");
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let edge = edge();
+    for (codings, status) in [
+        (&["gzip"][..], 415),
+        (&["br"], 415),
+        (&["x"], 415),
+        (&["identity, gzip"], 415),
+        (&["identity", "deflate"], 415),
+        (&["identity"], 201),
+        (&["Identity"], 201),
+    ] {
+        let mut request =
+            Request::post("/v1/triton/clients").header("content-type", "application/json");
+        for coding in codings {
+            request = request.header("content-encoding", *coding);
+        }
+        let request = request.body(Body::from(r#"{"name":"Acme"}"#)).unwrap();
+        let answer = send(&edge.router, request).await;
+        assert_eq!(answer.status, status, "{codings:?}: {}", answer.text);
+        if status == 415 {
+            answer.is_problem(415, "unsupported-media-type");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_submission_asks_for_and_cannot_have_is_refused() {
+    let edge = edge();
+    let path = "/v1/triton/clients/acme/generate-templates";
+    for (field, value) in [
+        ("webhook_url", r#""https://a.example""#),
+        ("priority", "9"),
+        ("run_at", r#""2030-01-01T00:00:00Z""#),
+        ("template_indexes", "[1]"),
+        ("stop_when_unwatched_seconds", "60"),
+    ] {
+        let body = format!(r#"{{"{field}":{value}}}"#);
+        post(&edge.router, path, body).await.names_field(field);
+        let body = format!(r#"{{"{field}":null,"unknown":1}}"#);
+        assert_eq!(post(&edge.router, path, body).await.status, 202, "{field}");
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub(crate) struct Source {
     streams: Arc<Mutex<Vec<mpsc::UnboundedSender<Bytes>>>>,
     opened: watch::Sender<usize>,
     dropped: watch::Sender<usize>,
+    never: watch::Sender<usize>,
 }
 
 impl Source {
@@ -35,6 +36,7 @@ impl Source {
             streams: Arc::default(),
             opened: watch::Sender::new(0),
             dropped: watch::Sender::new(0),
+            never: watch::Sender::new(0),
         }
     }
 
@@ -68,6 +70,11 @@ impl Source {
 
     pub(crate) async fn opened(&self, count: usize) {
         wait_for(&self.opened, count).await;
+    }
+
+    /// Waits until so many requests came that are never answered.
+    pub(crate) async fn never(&self, count: usize) {
+        wait_for(&self.never, count).await;
     }
 
     pub(crate) async fn dropped(&self, count: usize) {
@@ -130,11 +137,25 @@ pub(crate) async fn serve_here(settings: Settings) -> (Handle, Source) {
 async fn serve_on(threads: &IoThreads, settings: Settings) -> (Handle, Source) {
     let source = Source::new();
     let streams = source.clone();
+    let never = source.never.clone();
     let router = Router::new()
         .route("/stream", get(move || async move { streams.stream() }))
         .route("/hello", get(|| async { "hello" }))
         .route("/large", get(|| async { "x".repeat(4 << 20) }))
-        .route("/never", get(std::future::pending::<()>))
+        .route(
+            "/slow",
+            get(async || {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "slow"
+            }),
+        )
+        .route(
+            "/never",
+            get(move || async move {
+                never.send_modify(|n| *n += 1);
+                std::future::pending::<()>().await;
+            }),
+        )
         .route("/thread", get(async || thread_name()))
         .route(
             "/thread-of-stream",

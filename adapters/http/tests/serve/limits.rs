@@ -50,6 +50,40 @@ async fn a_head_of_so_many_bytes_is_taken_and_no_longer_one() {
 }
 
 #[tokio::test]
+async fn all_unfinished_heads_together_are_bounded() {
+    let counters = Counters::start();
+    let settings = Settings {
+        max_unfinished_heads: 100 * 1024,
+        ..Settings::default()
+    };
+    let (handle, _source) = serve_here(settings).await;
+    let part = format!(
+        "GET /hello HTTP/1.1\r\nHost: a\r\nX: {}",
+        "x".repeat(40 * 1024)
+    );
+    let mut held = vec![ask(&handle, &part).await, ask(&handle, &part).await];
+    // Read, as the next answers show.
+    for socket in &mut held {
+        socket.write_all(b"x").await.unwrap();
+    }
+    let mut small = ask(&handle, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    read_until(&mut small, "hello").await;
+    let mut over = ask(&handle, &part).await;
+    let answer = read_all(&mut over).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains(r#""code":"overloaded""#), "{answer}");
+    assert_eq!(counters.hits("max_unfinished_heads"), 1);
+    // What is finished is free again.
+    for mut socket in held {
+        socket.write_all(b"\r\n\r\n").await.unwrap();
+        read_until(&mut socket, "hello").await;
+    }
+    let mut again = ask(&handle, &format!("{part}\r\n\r\n")).await;
+    read_until(&mut again, "hello").await;
+    assert_eq!(counters.hits("max_unfinished_heads"), 1);
+}
+
+#[tokio::test]
 async fn a_slow_head_is_told_from_an_idle_connection() {
     let counters = Counters::start();
     let settings = Settings {

@@ -4,6 +4,7 @@
 
 #[path = "../support/counters.rs"]
 mod counters;
+mod half_close;
 mod harness;
 mod limits;
 
@@ -299,6 +300,7 @@ async fn draining_ends_at_its_limit() {
     )
     .await;
     read_all(&mut hello).await;
+    source.never(1).await;
     let cut = handle.drain(Duration::from_millis(50)).await;
     assert_eq!(cut, 2);
     assert_eq!((handle.connections(), handle.streams()), (0, 0));
@@ -336,14 +338,92 @@ async fn a_large_head_is_refused() {
         let mut client = connect(&handle).await;
         // The server may close before it has all.
         drop(client.write_all(request.as_bytes()).await);
-        let answer = read_until(&mut client, "\r\n\r\n").await;
+        let answer = read_all(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert!(
+            answer.contains("\r\ncontent-type: application/problem+json\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains(r#""code":"head-too-large""#), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{answer}"
+        );
     }
     let fits = format!(
         "GET /hello HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "x".repeat(15 << 10)
+        "x".repeat(55 << 10)
     );
     read_until(&mut ask(&handle, &fits).await, "hello").await;
+}
+
+#[tokio::test]
+async fn a_thousand_ids_fit_into_a_target() {
+    let (handle, _source) = serve(Settings::default()).await;
+    let ids = vec!["job_id=019df7ea-0000-7000-8000-000000000000"; 1000].join("&");
+    let request = format!("GET /hello?{ids} HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_until(&mut ask(&handle, &request).await, "hello").await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_no_http_is_refused_in_words() {
+    let (handle, _source) = serve(Settings::default()).await;
+    for request in [
+        "GET /hello HTTP/1.1\r\nHo st: a\r\n\r\n",
+        "nonsense\r\n\r\n",
+        // After an answer, in one write with it.
+        "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n",
+    ] {
+        let answer = read_all(&mut ask(&handle, request).await).await;
+        assert!(answer.contains("HTTP/1.1 400 "), "{request}: {answer}");
+        assert!(
+            answer.contains(r#""code":"malformed-request""#),
+            "{request}: {answer}"
+        );
+        assert_eq!(
+            answer.contains("hello"),
+            request.contains("hello HTTP/1.1\r\nHost"),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn codings_and_targets_that_are_not_for_this_server_are_refused() {
+    let (handle, _source) = serve(Settings::default()).await;
+    let target = |target: &str| format!("POST {target} HTTP/1.1\r\nHost: a:80\r\n\r\n");
+    let coding =
+        |headers: &str| format!("POST /echo HTTP/1.1\r\nHost: a\r\n{headers}\r\n0\r\n\r\n");
+    for (request, status) in [
+        (coding("Transfer-Encoding: chunked\r\n"), "200"),
+        (coding("Transfer-Encoding: Chunked\r\n"), "200"),
+        (coding("Transfer-Encoding: x, chunked\r\n"), "501"),
+        (coding("Transfer-Encoding: gzip, chunked\r\n"), "501"),
+        (
+            coding("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"),
+            "501",
+        ),
+        (coding("Transfer-Encoding: chunked, chunked\r\n"), "400"),
+        (target("http://a/echo"), "200"),
+        (target("http://A:80/echo"), "200"),
+        (target("http://b/echo"), "421"),
+        (target("http://a.b/echo"), "421"),
+        (target("http://a:81/echo"), "421"),
+    ] {
+        let mut client = ask(&handle, &request).await;
+        client.shutdown().await.unwrap();
+        let answer = read_all(&mut client).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+        assert_eq!(
+            answer.contains("problem+json"),
+            status != "200",
+            "{request}: {answer}"
+        );
+    }
 }
 
 #[tokio::test]

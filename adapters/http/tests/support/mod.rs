@@ -60,7 +60,13 @@ pub(crate) async fn send(router: &Router, request: Request<Body>) -> Answer {
     let body = body.collect().await.unwrap().to_bytes();
     let header = |name| parts.headers.get(name).map(|v| v.to_str().unwrap());
     assert_eq!(header("x-content-type-options"), Some("nosniff"));
-    assert_eq!(header("cache-control"), Some("no-store"));
+    let is_stream = header("content-type") == Some("text/event-stream");
+    let cached = if is_stream {
+        "no-store, no-transform"
+    } else {
+        "no-store"
+    };
+    assert_eq!(header("cache-control"), Some(cached));
     Answer {
         status: parts.status,
         headers: parts.headers,

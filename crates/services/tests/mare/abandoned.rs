@@ -51,7 +51,7 @@ async fn submitted(world: &World) -> JobId {
         .await
         .expect("the store answers")
     {
-        Requested::Accepted(job) => {
+        Requested::Accepted(job) | Requested::Repeated(job) => {
             world.triton.set_job((*job).clone());
             job.id.clone()
         }

@@ -21,7 +21,7 @@ async fn jobs(system: &System) -> u64 {
 
 fn accepted(requested: Requested) -> conch_domain::Job {
     match requested {
-        Requested::Accepted(job) => *job,
+        Requested::Accepted(job) | Requested::Repeated(job) => *job,
         refused => panic!("{refused:?}"),
     }
 }

@@ -219,7 +219,7 @@ impl System {
             .await
             .unwrap()
         {
-            Requested::Accepted(job) => job.id.clone(),
+            Requested::Accepted(job) | Requested::Repeated(job) => job.id.clone(),
             refused => panic!("{refused:?}"),
         }
     }

@@ -34,7 +34,7 @@ impl Client {
         };
         let key = key.to_owned();
         match self.of(&api, api.gateway.submit(new)).await {
-            Some(Ok(Requested::Accepted(job))) => {
+            Some(Ok(Requested::Accepted(job) | Requested::Repeated(job))) => {
                 let name = self.name(&job.id);
                 self.note(Said::Submitted { key, job: name });
                 self.crowd.know(job.id.clone());

@@ -67,7 +67,7 @@ impl Guard {
     }
 
     /// The cookie that may hold a token.
-    pub(super) fn cookie(&self) -> Option<&CookieName> {
+    pub(in crate::mare) fn cookie(&self) -> Option<&CookieName> {
         self.0.jwt.cookie.as_ref()
     }
 

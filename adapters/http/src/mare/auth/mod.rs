@@ -97,6 +97,13 @@ impl fmt::Debug for KeySource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CookieName(String);
 
+impl CookieName {
+    /// The name.
+    pub(in crate::mare) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Text that names no cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 characters of A-Z a-z 0-9 _ -")]
