@@ -21,6 +21,8 @@ mod processes;
 mod programs;
 #[path = "e2e/rights.rs"]
 mod rights;
+#[path = "e2e/settings.rs"]
+mod settings;
 #[path = "e2e/signals.rs"]
 mod signals;
 #[path = "e2e/standard_error.rs"]

@@ -21,7 +21,7 @@ use clap::{ArgMatches, Command};
 use conch_http::serve::IoThreads;
 use tokio_util::sync::CancellationToken;
 
-use config::{Program, Settings, Source};
+use config::{EnvFile, Program, Settings, Source};
 use system::System;
 use telemetry::{LineQueue, Metrics};
 
@@ -42,9 +42,11 @@ pub fn main(
     flags: &ArgMatches,
     announce: fn(&Settings) -> Option<String>,
 ) -> ExitCode {
+    // Before any secret is read.
+    let hidden = hide_from_other_processes();
     // Checking the settings of the gateway needs it already.
     install_tls();
-    let (settings, warnings) = match read(program, flags) {
+    let (settings, source) = match read(program, flags) {
         Ok(read) => read,
         Err(error) => {
             output::print_error(&error);
@@ -59,8 +61,18 @@ pub fn main(
         }
     };
     let log = Flushed(log);
-    for warning in warnings {
+    if let Some(note) = source.note {
+        tracing::info!("{note}");
+    }
+    for warning in source.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Err(error) = hidden {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(
+            error,
+            "other programs of this user can read secrets from this process"
+        );
     }
     run(settings, metrics, &log.0, announce).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
@@ -78,11 +90,21 @@ impl Drop for Flushed {
     }
 }
 
-/// The settings, and what is odd about them.
-fn read(program: Program, flags: &ArgMatches) -> Result<(Settings, Vec<String>), config::Error> {
-    let source = Source::read(program, flags, std::env::vars_os())?;
+/// A generator, and whatever else runs as this user, can't read this process's environment and memory
+/// through `/proc`, nor attach to it, unless it has privileges. The price is that there are no core
+/// dumps.
+fn hide_from_other_processes() -> nix::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+/// The settings, and where they come from.
+fn read(program: Program, flags: &ArgMatches) -> Result<(Settings, Source), config::Error> {
+    let file = EnvFile::read(flags, |name| std::env::var(name).ok())?;
+    let source = Source::read(program, flags, std::env::vars_os(), file)?;
     let settings = Settings::new(program, &source)?;
-    Ok((settings, source.warnings))
+    Ok((settings, source))
 }
 
 /// The command line of a program that has no subcommands.

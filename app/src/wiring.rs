@@ -269,8 +269,13 @@ async fn add_worker(
 }
 
 /// Variables of ours that a generator's program has no business with.
-fn secrets() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().filter(|s| s.secret).map(|s| s.name)
+fn secrets() -> impl Iterator<Item = String> {
+    let secrets = SETTINGS.iter().filter(|s| s.secret);
+    secrets.flat_map(|s| {
+        [Some(s.name.to_owned()), s.file_name()]
+            .into_iter()
+            .flatten()
+    })
 }
 
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
@@ -283,7 +288,7 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
         } => command::Settings {
             timeout,
             output_limit,
-            withheld: secrets().map(str::to_owned).collect(),
+            withheld: secrets().collect(),
             ..command::Settings::new(command)
         }
         .build()

@@ -120,7 +120,7 @@ impl Settings {
             host == "localhost"
                 || ip
                     .parse()
-                    .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+                    .is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
         })
     }
 
@@ -288,6 +288,9 @@ mod tests {
         for (addresses, expected) in [
             ("http://127.0.0.1:8000", true),
             ("http://localhost:1,http://[::1]:2", true),
+            ("http://[::ffff:127.0.0.1]:1", true),
+            ("http://[::ffff:127.8.9.1]:1", true),
+            ("http://[::ffff:10.0.0.1]:1", false),
             ("http://127.0.0.1:1,http://10.0.0.1:2", false),
             ("http://triton:8000", false),
         ] {

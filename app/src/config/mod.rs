@@ -1,15 +1,23 @@
 //! Settings: from flags and environment to checked values, before anything is bound or connected.
 //!
+//! ```text
+//!   flags  >  environment  >  .env      each says a secret X itself or, by X_FILE, a file that holds it
+//! ```
+//!
 //! A setting that can't work stops the program with one line that names the variable and never its
 //! value, which may be a secret.
 
 mod backend;
+mod dotenv;
+mod env_file;
+mod file;
 mod limits;
 mod mare;
 mod source;
 mod table;
 mod worker;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
@@ -20,6 +28,7 @@ use conch_http::pages::Hosts;
 use conch_http::{body, serve};
 
 pub use backend::Backend;
+pub use env_file::EnvFile;
 pub use mare::{Mare, reachable};
 pub use source::Source;
 pub use table::{SETTINGS, Setting};
@@ -40,14 +49,14 @@ pub enum Program {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {reason}")]
 pub struct Error {
-    name: &'static str,
+    name: Cow<'static, str>,
     reason: String,
 }
 
 impl Error {
-    fn new(name: &'static str, reason: impl Display) -> Self {
+    fn new(name: impl Into<Cow<'static, str>>, reason: impl Display) -> Self {
         Self {
-            name,
+            name: name.into(),
             reason: reason.to_string(),
         }
     }
@@ -104,7 +113,7 @@ pub struct Settings {
 
 /// The command line of a program, every setting a flag.
 pub fn command(command: Command, program: Program) -> Command {
-    source::flags(command, program)
+    env_file::flag(source::flags(command, program))
 }
 
 fn one_of<T: Clone>(choices: &[(&str, T)], text: &str) -> Result<T, String> {
@@ -146,6 +155,8 @@ fn hosts(source: &Source, listen: SocketAddr) -> Result<Hosts, Error> {
     Ok(if is_wall { hosts } else { Hosts::Any })
 }
 
+/// An IPv4 address in IPv6's clothes, as `[::ffff:127.0.0.1]`, is the IPv4 address: what is loopback and
+/// what isn't is then the same for all who ask.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || "must be host:port, as 127.0.0.1:16000".to_owned();
     let (_, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -153,6 +164,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.to_socket_addrs()
         .map_err(|_| wrong())?
         .next()
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
         .ok_or_else(wrong)
 }
 

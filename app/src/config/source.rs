@@ -1,16 +1,21 @@
-//! Where settings come from: flags first, then the environment. Read once, at the start.
+//! Where settings come from: flags first, then the environment, then the env file. Read once, at the
+//! start.
 //!
-//! An empty variable is an unset one. Orchestrators inject variables of their own into the same
+//! An empty variable is an unset one. A secret may be in a file that `X_FILE` names. Orchestrators inject variables of their own into the same
 //! names: those are passed over, with a warning.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::Path;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::table::SETTINGS;
-use super::{Error, Program};
+use super::table::{SETTINGS, Setting};
+use super::{EnvFile, Error, Program, file};
+
+/// Bytes of a file that holds one secret.
+const MAX_SECRET: u64 = 64 * 1024;
 
 /// The settings that somebody set, and what is odd about them.
 #[derive(Debug, Default)]
@@ -18,6 +23,8 @@ pub struct Source {
     values: HashMap<&'static str, String>,
     /// Whole sentences for the log.
     pub warnings: Vec<String>,
+    /// Which env file was read, as a sentence for the log.
+    pub note: Option<String>,
 }
 
 /// The flags of a program.
@@ -41,73 +48,94 @@ pub(super) fn flags(command: Command, program: Program) -> Command {
                     .require_equals(true)
                     .default_missing_value("true");
             }
-            command.arg(arg)
+            let Some(file) = setting.file_name() else {
+                return command.arg(arg);
+            };
+            let flag = format!("{}-file", setting.flag());
+            let help = format!(
+                "a file with the value of --{} [env: {file}]",
+                setting.flag()
+            );
+            let of_file = Arg::new(file).long(flag).value_name("PATH").help(help);
+            command.args([arg, of_file])
         })
 }
+
+/// What one place says, by variable. Flags over the environment over the env file: a place that says a
+/// setting says it alone, whichever of its two names it uses.
+type Layer = HashMap<String, OsString>;
 
 impl Source {
     /// Reads what is set. `environment` is all of it, so that odd names can be pointed out.
     ///
     /// # Errors
-    /// When a setting is no text. As good as unset it would be AUTH that is off.
+    /// When a setting is no text (as good as unset it would be AUTH that is off), is set twice in one
+    /// place, or the file that holds it can't be read.
     pub fn read(
         program: Program,
         flags: &ArgMatches,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
+        file: EnvFile,
     ) -> Result<Self, Error> {
-        let mut source = Self::default();
-        let mut injected = Vec::new();
-        let mut no_text = Vec::new();
-        for (name, value) in environment {
-            // No setting has a name that is no text.
-            let Ok(name) = name.into_string() else {
-                continue;
-            };
-            let value = value.into_string();
-            let known = SETTINGS.iter().find(|s| s.name == name);
-            match known {
-                Some(setting)
-                    if name == "REDIS_PORT" && value.as_ref().is_ok_and(|v| v.contains("://")) =>
-                {
-                    injected.push(setting.name.to_owned());
+        let mut source = Self {
+            values: HashMap::new(),
+            warnings: file.warnings,
+            note: file.note,
+        };
+        // No setting has a name that is no text.
+        let environment = environment
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let environment = source.known(environment);
+        let file = source.known(file.values.into_iter().map(|(n, v)| (n, v.into())));
+        for setting in SETTINGS.iter().filter(|s| s.who.contains(&program)) {
+            for layer in [&said_by_flags(setting, flags), &environment, &file] {
+                if let Some(value) = said(setting, layer)? {
+                    source.values.insert(setting.name, value);
+                    break;
                 }
-                Some(setting) if setting.who.contains(&program) => match value {
-                    Ok(value) if value.is_empty() => {}
-                    Ok(value) => {
-                        source.values.insert(setting.name, value);
-                    }
-                    Err(_) => no_text.push(setting.name),
-                },
-                Some(_) => {}
-                None if is_injected(&name) => injected.push(name),
-                None => source.warnings.extend(misspelled(&name)),
+            }
+        }
+        source.point_out_unused();
+        Ok(source)
+    }
+
+    /// Keeps what is set of ours, and points out the rest.
+    fn known(&mut self, variables: impl Iterator<Item = (String, OsString)>) -> Layer {
+        let mut known = Layer::new();
+        let mut injected = Vec::new();
+        for (name, value) in variables {
+            let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
+            if name == "REDIS_PORT" && is_url() {
+                injected.push(name);
+            } else if SETTINGS.iter().any(|s| s.is_said_by(&name)) {
+                if !value.is_empty() {
+                    known.insert(name, value);
+                }
+            } else if is_injected(&name) {
+                injected.push(name);
+            } else {
+                self.warnings.extend(misspelled(&name));
             }
         }
         if !injected.is_empty() {
             injected.sort();
-            source.warnings.push(format!(
+            self.warnings.push(format!(
                 "passed over what an orchestrator seems to have injected: {}",
                 injected.join(", ")
             ));
         }
-        for setting in SETTINGS.iter().filter(|s| s.who.contains(&program)) {
-            if let Some(value) = flags.get_one::<String>(setting.name) {
-                source.values.insert(setting.name, value.clone());
-            }
-        }
-        // A flag stands in for whatever the variable was.
-        if let Some(name) = no_text.iter().find(|n| !source.values.contains_key(*n)) {
-            return Err(Error::new(name, "must be UTF-8 text"));
-        }
-        let is_set = |name: &str| source.values.contains_key(name);
+        known
+    }
+
+    fn point_out_unused(&mut self) {
         let of_callers = |name: &str| name.starts_with("AUTH_") || name == "MAX_STREAMS_PER_CALLER";
-        let unused = source.values.keys().find(|name| of_callers(name));
-        if let (Some(name), false) = (unused, is_set("AUTH")) {
-            source.warnings.push(format!(
+        let unused = self.values.keys().find(|name| of_callers(name));
+        if let (Some(name), false) = (unused, self.values.contains_key("AUTH")) {
+            self.warnings.push(format!(
                 "{name} is set and AUTH isn't: nobody needs a token. Was AUTH=jwt meant?"
             ));
         }
-        Ok(source)
     }
 
     /// What is set, as text.
@@ -136,6 +164,52 @@ impl Source {
     }
 }
 
+/// What the flags say of one setting.
+fn said_by_flags(setting: &Setting, flags: &ArgMatches) -> Layer {
+    let names = [Some(setting.name.to_owned()), setting.file_name()];
+    let said = |name: String| {
+        let value = flags.get_one::<String>(&name)?;
+        Some((name, value.into()))
+    };
+    names.into_iter().flatten().filter_map(said).collect()
+}
+
+/// What a layer says of one setting, itself or by a file.
+fn said(setting: &Setting, layer: &Layer) -> Result<Option<String>, Error> {
+    let text = |name: &str| {
+        let text = |value: &OsString| value.to_str().map(str::to_owned);
+        let value = layer.get(name);
+        let no_text = || Error::new(name.to_owned(), "must be UTF-8 text");
+        value.map(|v| text(v).ok_or_else(no_text)).transpose()
+    };
+    let value = text(setting.name)?;
+    let Some(name) = setting.file_name() else {
+        return Ok(value);
+    };
+    match (value, text(&name)?) {
+        (Some(_), Some(_)) => Err(Error::new(
+            name,
+            format!("can't be set beside {}: give one of the two", setting.name),
+        )),
+        (value, None) => Ok(value),
+        (None, Some(path)) => held_by_file(&path)
+            .map(Some)
+            .map_err(|reason| Error::new(name, format!("names a file that {reason}"))),
+    }
+}
+
+/// A secret as editors, `echo` and orchestrators leave it in a file: without the last line's end.
+fn held_by_file(path: &str) -> Result<String, String> {
+    let bytes = file::read(Path::new(path), MAX_SECRET)?;
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text")?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// What Kubernetes and Docker links inject for a service called `triton`, `mare` or `redis`.
 fn is_injected(name: &str) -> bool {
     let ours = ["TRITON_", "MARE_", "REDIS_"]
@@ -150,10 +224,16 @@ fn is_injected(name: &str) -> bool {
 
 /// Points out a name that is nearly one of ours.
 fn misspelled(name: &str) -> Option<String> {
-    let (setting, distance) = SETTINGS
+    let names = SETTINGS
         .iter()
-        .map(|s| (s, strsim::damerau_levenshtein(s.name, name)))
+        .flat_map(|s| [Some(s.name.to_owned()), s.file_name()]);
+    let (nearest, distance) = names
+        .flatten()
+        .map(|ours| {
+            let distance = strsim::damerau_levenshtein(&ours, name);
+            (ours, distance)
+        })
         .min_by_key(|(_, distance)| *distance)?;
     let near = distance <= 2 && name.len() >= 6;
-    near.then(|| format!("{name} is no setting: was {} meant?", setting.name))
+    near.then(|| format!("{name} is no setting: was {nearest} meant?"))
 }

@@ -23,6 +23,17 @@ impl Setting {
     pub fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
+
+    /// The variable that names a file with the value, where that may be a secret.
+    pub fn file_name(&self) -> Option<String> {
+        self.secret.then(|| format!("{}_FILE", self.name))
+    }
+
+    /// Whether a variable says it, itself or by a file.
+    pub fn is_said_by(&self, variable: &str) -> bool {
+        let file = || variable.strip_suffix("_FILE") == Some(self.name) && self.secret;
+        self.name == variable || file()
+    }
 }
 
 const API: &[Program] = &[Program::Api, Program::AllInOne];

@@ -10,6 +10,8 @@ use conch_services::ingest::ForeignEvents;
 
 use super::*;
 
+mod files;
+
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
     crate::install_tls();
     Settings::new(program, &source(program, flags, env))
@@ -20,7 +22,7 @@ fn source(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Source {
         .try_get_matches_from(std::iter::once(&"test").chain(flags))
         .expect("the flags exist");
     let env = env.iter().map(|(n, v)| (n.into(), v.into()));
-    Source::read(program, &matches, env).expect("all of it is text")
+    Source::read(program, &matches, env, EnvFile::default()).expect("all of it is text")
 }
 
 #[test]
@@ -42,6 +44,18 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
             "MARE_API_ADDR",
             "127.0.0.1:99999",
             "MARE_API_ADDR",
+        ),
+        (
+            Program::Api,
+            "MARE_API_ADDR",
+            "[::ffff:10.0.0.1]:16000",
+            "MARE_API_ADDR",
+        ),
+        (
+            Program::Worker,
+            "TRITON_API_ADDR",
+            "[::ffff:0.0.0.0]:8000",
+            "TRITON_TOKEN",
         ),
         (
             Program::Api,
@@ -203,6 +217,35 @@ fn flags_win_over_variables_and_empty_means_unset() {
     assert_eq!(settings.mare.expect("an API").address.port(), 2);
     let open = ["--mare-api-addr=0.0.0.0:2", "--insecure"];
     assert!(read(Program::Api, &open, &[]).is_ok());
+}
+
+#[test]
+fn an_ipv4_address_written_as_ipv6_is_the_same_address() {
+    let loopback = |port| format!("[::ffff:127.0.0.1]:{port}");
+    let (mare, triton, ops) = (loopback(16_000), loopback(8000), loopback(9000));
+    let env = [
+        ("MARE_API_ADDR", mare.as_str()),
+        ("TRITON_API_ADDR", &triton),
+        ("MARE_OPS_ADDR", &ops),
+        ("WORKER_OPS_ADDR", &ops),
+        ("TRITON_BASE_URL", "http://[::ffff:127.0.0.1]:8000"),
+    ];
+    let settings = read(Program::AllInOne, &[], &env).expect("loopback needs no credentials");
+    let (mare, worker) = (
+        settings.mare.expect("an API"),
+        settings.worker.expect("a worker"),
+    );
+    assert_eq!(mare.address, SocketAddr::from(([127, 0, 0, 1], 16_000)));
+    assert_eq!(
+        worker.address,
+        Some(SocketAddr::from(([127, 0, 0, 1], 8000)))
+    );
+    let ops = Some(SocketAddr::from(([127, 0, 0, 1], 9000)));
+    assert_eq!((mare.ops_address, worker.ops_address), (ops, ops));
+    // Pages under names of other machines are kept out, as on any loopback address.
+    for hosts in [mare.hosts, worker.hosts] {
+        assert!(matches!(hosts, Hosts::Loopback(_)), "{hosts:?}");
+    }
 }
 
 /// What AUTH=jwt needs.
@@ -570,7 +613,7 @@ fn a_setting_that_is_no_text_is_not_as_good_as_unset() {
         let matches = command(Command::new("test"), program)
             .get_matches_from(std::iter::once(&"test").chain(flags));
         let odd = OsString::from_vec(b"secret\xff".to_vec());
-        Source::read(program, &matches, [(name.into(), odd)])
+        Source::read(program, &matches, [(name.into(), odd)], EnvFile::default())
     };
     for setting in SETTINGS {
         for program in setting.who {

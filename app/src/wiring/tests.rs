@@ -68,6 +68,7 @@ fn settings(env: &[(&str, &str)]) -> Settings {
             .iter()
             .chain(env)
             .map(|(name, value)| (name.into(), value.into())),
+        config::EnvFile::default(),
     )
     .expect("all of it is text");
     Settings::new(Program::AllInOne, &source).expect("good settings")
