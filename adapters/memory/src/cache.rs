@@ -36,6 +36,13 @@ impl ResultCache for Memory {
         })
     }
 
+    async fn remove(&self, job_id: &JobId) -> Result<()> {
+        self.step("result_cache.remove", |store, _| {
+            store.data.results.remove(job_id);
+            Ok(())
+        })
+    }
+
     async fn ping(&self) -> Result<()> {
         self.step("result_cache.ping", |_, _| Ok(()))
     }

@@ -41,7 +41,7 @@ impl Store {
         if let Some(place) = log.and_then(|log| log.place_of(commit)) {
             return Ok(Some(Published::Duplicate(place)));
         }
-        if log.is_some_and(|log| log.ended) {
+        if log.is_some_and(|log| log.ended) && !commit.reopens() {
             return Ok(Some(Published::Ended));
         }
         let queue = &self.data.queue;
@@ -69,7 +69,8 @@ impl Store {
             (None, Some(_)) => false,
             (Some(log), None) => place == log.end.next(),
             (Some(log), Some(seen)) => {
-                seen == log.end && place.sequence == 1 && place.epoch != log.end.epoch
+                let follows = log.ended == commit.reopens();
+                seen == log.end && place.sequence == 1 && place.epoch != log.end.epoch && follows
             }
         };
         if !fits {
@@ -78,6 +79,10 @@ impl Store {
         let quotas = self.settings.quotas;
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
+        let goes_on = commit.reopens() && !commit.job.status.is_terminal();
+        if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
+            return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
+        }
         // Of a job that our own Triton has a record of nobody can make logs up.
         let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
         if log.is_none() && !is_recorded && is_full {
@@ -99,6 +104,14 @@ impl Store {
         let logs = &mut self.data.logs;
         let mut log = match logs.remove(&job.id) {
             Some(log) if commit.replaces.is_none() && job.position == log.end.next() => log,
+            Some(ended) if commit.reopens() => {
+                self.data.results.remove(&job.id);
+                JobLog {
+                    event_ids: ended.event_ids,
+                    places: ended.places,
+                    ..JobLog::new(commit)
+                }
+            }
             // There is none, it has run out, or the commit replaces it.
             _ => JobLog::new(commit),
         };
@@ -111,11 +124,10 @@ impl Store {
         });
         log.trim(history_limit as u64);
         log.event_ids.push_back(commit.event_id.clone());
-        log.sequences
-            .insert(commit.event_id.clone(), job.position.sequence);
+        log.places.insert(commit.event_id.clone(), job.position);
         while log.event_ids.len() > EVENT_IDS_REMEMBERED + 1 {
             if let Some(oldest) = log.event_ids.pop_front() {
-                log.sequences.remove(&oldest);
+                log.places.remove(&oldest);
             }
         }
         let lifetime = if log.ended {
@@ -170,7 +182,7 @@ impl JobLog {
             ended: false,
             entries: VecDeque::new(),
             event_ids: VecDeque::new(),
-            sequences: HashMap::new(),
+            places: HashMap::new(),
         }
     }
 
@@ -189,10 +201,6 @@ impl JobLog {
 
     /// Where the commit's event is, if it was appended before.
     pub(crate) fn place_of(&self, commit: &Commit) -> Option<Position> {
-        let sequence = *self.sequences.get(&commit.event_id)?;
-        Some(Position {
-            epoch: self.end.epoch,
-            sequence,
-        })
+        self.places.get(&commit.event_id).copied()
     }
 }

@@ -183,7 +183,8 @@ impl Faults {
 
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that
     /// failed over to a copy that lagged. Record, queue and cached result stay. False, and nothing
-    /// is changed, when the log isn't whole: then the state before them can't be told.
+    /// is changed, when the log isn't whole, or its job has gone on after an end: then the state before
+    /// them can't be told.
     pub fn cut_log(&self, job_id: &JobId, count: usize) -> bool {
         let mut store = self.memory.lock();
         let now = tokio::time::Instant::now();
@@ -217,6 +218,10 @@ impl JobLog {
         if self.entries.front().is_none_or(|first| first.sequence != 1) {
             return None;
         }
+        let whole = record::decode_job(&self.state).ok()?;
+        if !whole.past.is_empty() {
+            return None;
+        }
         let left = self.entries.len().saturating_sub(count);
         let mut log = Self {
             state: Bytes::new(),
@@ -231,10 +236,9 @@ impl JobLog {
             mark: self.mark.clone().filter(|(at, _)| *at <= left as u64),
             doubtful: self.doubtful,
             event_ids: self.event_ids.iter().take(left).cloned().collect(),
-            sequences: self.sequences.clone(),
+            places: self.places.clone(),
         };
-        log.sequences.retain(|_, sequence| *sequence <= left as u64);
-        let whole = record::decode_job(&self.state).ok()?;
+        log.places.retain(|_, place| place.sequence <= left as u64);
         let mut job = match &log.base {
             Some(base) => record::decode_job(base).ok()?,
             None => Job::unborn(whole.id.clone(), log.end.epoch, log.own),

@@ -61,10 +61,11 @@ pub(crate) struct JobLog {
     pub(crate) mark: Option<(u64, Bytes)>,
     /// The store was told that it may have lost events of this log.
     pub(crate) doubtful: bool,
-    /// The newest event ids, in the order of their events; the last one is at `end`.
+    /// The newest event ids, in the order of their events, those of earlier epochs that the job has
+    /// gone on from among them; the last one is at `end`.
     pub(crate) event_ids: VecDeque<EventId>,
-    /// The same ids with their sequences.
-    pub(crate) sequences: HashMap<EventId, u64>,
+    /// The same ids with the places of their events.
+    pub(crate) places: HashMap<EventId, Position>,
 }
 
 /// What an idempotency key stands for.

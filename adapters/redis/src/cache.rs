@@ -62,6 +62,12 @@ impl ResultCache for Cache {
         self.connections.run("result_cache.put", &command).await
     }
 
+    async fn remove(&self, job_id: &JobId) -> Result<()> {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.keys.result(job_id));
+        self.connections.run("result_cache.remove", &command).await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.connections.ping("result_cache.ping").await
     }

@@ -115,6 +115,7 @@ impl Redis {
             || (String::new(), String::new()),
             |end| (end.epoch.to_string(), end.sequence.to_string()),
         );
+        let past: Vec<String> = job.past.iter().map(ToString::to_string).collect();
         let channel = |name: String| if commit.announce { name } else { String::new() };
         let mut header = json!({
             "job_id": job.id.as_str(),
@@ -124,6 +125,9 @@ impl Redis {
             "epoch": job.position.epoch.to_string(),
             // As text: a script's numbers are doubles, and its texts of them are rounded.
             "sequence": job.position.sequence.to_string(),
+            "reopens": commit.reopens(),
+            "past": past.join(","),
+            "past_epochs": past.len(),
             "replaces_epoch": replaces_epoch,
             "replaces_sequence": replaces_sequence,
             "fence": fence,

@@ -3,9 +3,10 @@
 //! Never in here: an assertion, a clock. Times are made up and go forward by a second per event.
 
 use conch_domain::{
-    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
-    LeaseToken, Metadata, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
-    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
+    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobRecord,
+    JobStatus, Layout, LeaseToken, Metadata, Position, RetryReason, Template, TemplateDraft,
+    TemplateId, Timestamp, ValueProposition, ValuePropositionId, VisualStyle, Widget,
+    WidgetPosition,
 };
 use conch_ports::{Commit, Fence, Idempotency, Lease, QueueEffect, Submission};
 use std::time::Duration;
@@ -325,6 +326,44 @@ impl Script {
             replaces: Some(seen),
             base: Some(self.job.clone()),
             ..self.progress(self.job.progress)
+        }
+    }
+
+    /// Goes on after its end, as an external program tells it: the event that `then` makes begins a new
+    /// epoch. For a job of our own, which can't, it is what a program would have to say.
+    ///
+    /// # Panics
+    /// When the job hasn't failed.
+    pub fn reopened(&mut self, then: impl FnOnce(&mut Self) -> Commit) -> Commit {
+        let ended_at = self.job.position;
+        let mut past = self.job.past.clone();
+        past.push(ended_at);
+        assert_eq!(
+            self.job.status,
+            JobStatus::Failed,
+            "only what failed goes on"
+        );
+        self.job = Job::restore(JobRecord {
+            position: Position {
+                epoch: epoch(),
+                sequence: 0,
+            },
+            past,
+            reopened_at: Some(self.now()),
+            status: JobStatus::Pending,
+            started_at: None,
+            completed_at: None,
+            generation_duration_ms: None,
+            error_message: None,
+            progress: 0,
+            ..(*self.job).clone()
+        });
+        Commit {
+            fence: Fence::Foreign,
+            announce: false,
+            effect: QueueEffect::Keep,
+            replaces: Some(ended_at),
+            ..then(self)
         }
     }
 }

@@ -5,6 +5,7 @@ mod appending;
 mod bounds;
 mod fencing;
 mod reading;
+mod reopening;
 
 pub use announcing::{
     announce_follows_append, announcements_keep_their_order, effects_belong_to_the_append,
@@ -19,3 +20,4 @@ pub use fencing::fence_is_checked_in_the_step;
 pub use reading::{
     a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
 };
+pub use reopening::an_external_job_goes_on;

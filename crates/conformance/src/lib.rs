@@ -69,6 +69,7 @@ macro_rules! with_laws {
                 sequences_have_no_gaps
                 event_id_is_appended_once
                 nothing_follows_the_end
+                an_external_job_goes_on
                 fence_is_checked_in_the_step
                 announce_follows_append
                 announcements_keep_their_order

@@ -9,7 +9,8 @@ use crate::build::{self, Script};
 use crate::observe::publish_all;
 use crate::{ForeignBlob, Subject};
 
-/// `get` after `put` gives the same bytes; of another job nothing; the later `put` counts.
+/// `get` after `put` gives the same bytes; of another job nothing; the later `put` counts; what was
+/// removed is gone.
 pub async fn gives_back_what_was_put(subject: &dyn Subject) {
     let cache = subject.cache();
     let (a, b) = (build::job_id(), build::job_id());
@@ -21,6 +22,14 @@ pub async fn gives_back_what_was_put(subject: &dyn Subject) {
     let later = Bytes::from_static(b"{}");
     cache.put(&a, later.clone()).await.unwrap();
     assert_eq!(cache.get(&a).await.unwrap(), Some(later));
+    for _ in 0..2 {
+        cache.remove(&a).await.unwrap();
+        assert_eq!(
+            cache.get(&a).await.unwrap(),
+            None,
+            "a removed result is there"
+        );
+    }
 }
 
 /// A result is gone after its time, whether it was put or came with a commit, read or not.

@@ -60,14 +60,19 @@ impl JobStatus {
     }
 }
 
-/// Everything known of a job. Readable everywhere, changed only by [`Job::apply`]; the fields are
-/// public so that a store can write them down and [`Job::restore`] them.
+/// Everything known of a job. Readable everywhere, changed only by [`Job::apply`] and
+/// [`Job::reopen`]; the fields are public so that a store can write them down and [`Job::restore`]
+/// them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Its id.
     pub id: JobId,
     /// The log's incarnation and the last event folded in; sequence 0 before the first.
     pub position: Position,
+    /// Where its earlier epochs ended, oldest first: an external job may go on after `job:failed`.
+    pub past: Vec<Position>,
+    /// The moment of the event that the present epoch began with, if it isn't the first.
+    pub reopened_at: Option<Timestamp>,
     /// Whether our own Triton created it. If so, only its log may change it: events that foreign
     /// programs publish for it are not taken.
     pub own: bool,
@@ -144,6 +149,9 @@ pub enum Illegal {
         /// The least that is taken.
         least: u32,
     },
+    /// It is older than the event that the job went on with after an earlier end.
+    #[error("it belongs to a run before the one that the job went on with")]
+    OfAnEarlierEpoch,
     /// The job has had more events than those of this kind are taken after.
     #[error("the job has had {most} events: no more of this kind are taken")]
     TooManyEvents {
@@ -166,6 +174,8 @@ impl Job {
         Self(Record {
             id,
             position: Position { epoch, sequence: 0 },
+            past: Vec::new(),
+            reopened_at: None,
             own,
             client_id: None,
             value_proposition_id: None,
@@ -233,8 +243,11 @@ impl Job {
     /// As [`Job::apply`], and when there are too many.
     pub fn check(&self, event: &Event, cap: EventCap) -> Result<(), Illegal> {
         self.may_follow(event)?;
+        if self.reopened_at.is_some_and(|at| event.timestamp < at) {
+            return Err(Illegal::OfAnEarlierEpoch);
+        }
         match cap.of(&event.kind) {
-            Some(most) if self.position.sequence >= most => Err(Illegal::TooManyEvents { most }),
+            Some(most) if self.events_in_all() >= most => Err(Illegal::TooManyEvents { most }),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ mod event;
 mod id;
 mod job;
 mod limits;
+mod reopen;
 mod template;
 mod time;
 
@@ -26,6 +27,7 @@ pub use id::{
 };
 pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobRecord};
 pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
+pub use reopen::MAX_EPOCHS;
 pub use template::{
     Audience, Category, InvalidTemplate, Layout, Metadata, PLAN, PlanItem, Template, TemplateDraft,
     VisualStyle, Widget, WidgetPosition,

@@ -34,11 +34,22 @@ pub struct Commit {
     /// Whether subscribers are told. Not for a foreign event, which its publisher announced.
     pub announce: bool,
     /// The log's end as the caller saw it, when `job.position` begins another incarnation of a log
-    /// that lost its tail: if the log still stands exactly there, it is replaced.
+    /// that lost its tail, or of one that goes on after its end ([`Commit::reopens`]): if the log still
+    /// stands exactly there, it is replaced.
     pub replaces: Option<Position>,
     /// What the job had been through before a log that begins in mid-life, at sequence 0 of it. Only
     /// with sequence 1.
     pub base: Option<Job>,
+}
+
+impl Commit {
+    /// Whether this is the event with which an external job goes on after its end: it replaces an epoch
+    /// that its job has gone on from.
+    pub fn reopens(&self) -> bool {
+        let replaces_an_end =
+            self.replaces.is_some() && self.job.past.last() == self.replaces.as_ref();
+        self.fence == Fence::Foreign && replaces_an_end
+    }
 }
 
 /// Event ids that a log remembers at least: more than a job can have events that aren't of its
@@ -169,7 +180,13 @@ pub struct Guarantees {
 ///   `Duplicate` and the first one's place, whatever its other fields say, at least until
 ///   [`EVENT_IDS_REMEMBERED`] later events. This is checked before all else, for a time-out may hide a
 ///   success.
-/// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`.
+/// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`, but
+///   for one that [reopens](Commit::reopens) the log.
+/// - **an_external_job_goes_on**: a commit that reopens a log MUST replace one that stands exactly
+///   where it says and has ended, and no other; of several exactly one is `Appended`. In the same step
+///   the old events MUST be gone, the cached result too unless the event is an end itself, and the
+///   quota of unfinished external jobs be checked. Event ids of earlier epochs MUST be answered
+///   `Duplicate` as ever, with the places that they had there.
 /// - **fence_is_checked_in_the_step**: `Foreign`, `Held`, `Expired` and `Unclaimed` MUST be checked in the
 ///   same atomic step as the append, against the store's clock; a commit that is `Fenced` MUST
 ///   change nothing, queue entry included.

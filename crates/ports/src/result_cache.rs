@@ -12,7 +12,8 @@ pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 /// Encoded job objects by job id, each gone after `RESULT_TTL_SECONDS`.
 ///
 /// # Laws
-/// - **gives_back_what_was_put**: `get` after `put` MUST give the same bytes, until the time is over.
+/// - **gives_back_what_was_put**: `get` after `put` MUST give the same bytes, until the time is over or
+///   `remove` is called; then nothing.
 /// - **results_expire**: a result MUST be gone after its time, whatever else happens.
 /// - **foreign_blobs_are_only_bytes**: whatever another program wrote under the key MUST come back as
 ///   it is, or as `None` where it can be no result: no string, nothing, or more than
@@ -32,6 +33,12 @@ pub trait ResultCache: Send + Sync {
     /// # Errors
     /// When the cache is out of reach or has no room.
     async fn put(&self, job_id: &JobId, result: Bytes) -> Result<()>;
+
+    /// Takes the job's result away, if there is one.
+    ///
+    /// # Errors
+    /// When the cache is out of reach.
+    async fn remove(&self, job_id: &JobId) -> Result<()>;
 
     /// Whether the cache answers now.
     ///

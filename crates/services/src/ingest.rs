@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use backon::Retryable;
 use bytes::Bytes;
-use conch_domain::{EventCap, Illegal, JobId};
-use conch_ports::{ErrorKind, EventBus, Fence, Signal, Signals};
+use conch_domain::{EventCap, EventKind, Illegal, JobId};
+use conch_ports::{ErrorKind, EventBus, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::append::patience;
 use crate::hub::Hub;
 use crate::lookup::Lookup;
-use crate::offer::{Offered, offer};
+use crate::offer::{Offered, Source, offer};
 use crate::{Clock, entropy};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
@@ -74,10 +74,11 @@ impl Listeners {
         self.hub.lapsed();
     }
 
-    /// `ended` may be forged: it only makes somebody look.
-    async fn tell(&self, job_id: &JobId, sequence: Option<u64>, ended: bool) {
+    /// `turns` says that the job may have ended, or gone on after an end. It may be forged: it only makes
+    /// somebody look.
+    async fn tell(&self, job_id: &JobId, sequence: Option<u64>, turns: bool) {
         self.hint(job_id, sequence);
-        if ended
+        if turns
             && self.cache_results
             && let Err(error) = self.lookup.cache_result(job_id).await
         {
@@ -232,12 +233,11 @@ async fn lane(
 ) {
     while let Some(incoming) = events.recv().await {
         let job_id = &incoming.event.job_id;
-        let ends = incoming.event.kind.is_terminal();
+        let kind = &incoming.event.kind;
+        let turns = kind.is_terminal() || matches!(kind, EventKind::Started { .. });
         let attempt = || async {
-            offer(&bus, &incoming.event, Fence::Foreign, cap, |job| {
-                incoming.adopt(job)
-            })
-            .await
+            let source = Source::Publisher(cap);
+            offer(&bus, &incoming.event, source, |job| incoming.adopt(job)).await
         };
         let backoff = patience(Some(PATIENCE));
         let offered = tokio::select! {
@@ -247,7 +247,7 @@ async fn lane(
         };
         match offered {
             Ok(Offered::Appended(at) | Offered::Duplicate(at)) => {
-                listeners.tell(job_id, Some(at.sequence), ends).await;
+                listeners.tell(job_id, Some(at.sequence), turns).await;
             }
             Ok(Offered::Illegal(illegal)) => {
                 dropped("illegal");

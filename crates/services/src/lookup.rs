@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, Job, JobId};
+use conch_domain::{ClientId, Clients, Job, JobId, JobStatus};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
 use conch_wire::{document, job};
 use futures::FutureExt;
@@ -182,16 +182,17 @@ impl Lookup {
     }
 
     /// Puts the job's result where all find it, if its log has an end. What is there may be that of
-    /// an end that was outdone. A job without a log is left to those who ask for it.
+    /// an end that was outdone; if the job has gone on after an end, that one's result is taken away. A
+    /// job without a log is left to those who ask for it.
     ///
     /// # Errors
     /// When the log is out of reach.
     pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Error> {
         let lapses = self.0.lapses.load(Ordering::Acquire);
-        if let Some(log) = self.0.bus.read(job_id, 0, 0).await?
-            && log.job.status.is_terminal()
-        {
-            drop(self.0.keep(&log.job, lapses).await);
+        match self.0.bus.read(job_id, 0, 0).await? {
+            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job, lapses).await),
+            Some(log) if !log.job.past.is_empty() => self.0.cache.remove(job_id).await?,
+            Some(_) | None => {}
         }
         Ok(())
     }
@@ -297,9 +298,24 @@ impl Inner {
     async fn find(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
         let lapses = self.lapses.load(Ordering::Acquire);
         if let Some(result) = self.results.get(job_id).await {
+            let status = job::status_if_whole(&result, job_id);
             tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
-            self.keep_here(job_id, result.clone(), lapses);
-            return Ok(Some(result));
+            if status != Some(JobStatus::Failed) {
+                self.keep_here(job_id, result.clone(), lapses);
+                return Ok(Some(result));
+            }
+            // An external job may have gone on, and another program may have cached its failure since.
+            return match self.bus.read(job_id, 0, 0).await {
+                Ok(Some(log)) if log.job.status != JobStatus::Failed => {
+                    let job = self.up_to_date(log.job).await;
+                    Ok(Some(self.keep(&job, lapses).await))
+                }
+                Ok(Some(log)) if log.job.own => {
+                    self.keep_here(job_id, result.clone(), lapses);
+                    Ok(Some(result))
+                }
+                Ok(_) | Err(_) => Ok(Some(result)),
+            };
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
         let unread = match self.bus.read(job_id, 0, 0).await {
@@ -359,7 +375,10 @@ impl Inner {
     async fn keep(&self, job: &Job, lapses: u64) -> Bytes {
         let bytes = job::encode(job);
         if job.status.is_terminal() {
-            self.keep_here(&job.id, bytes.clone(), lapses);
+            // An external job may go on after this, and what is heard of that may overtake this.
+            if job.own || job.status != JobStatus::Failed {
+                self.keep_here(&job.id, bytes.clone(), lapses);
+            }
             if let Err(error) = self.cache.put(&job.id, bytes.clone()).await {
                 tracing::debug!(job.id = %job.id, %error, "result not cached");
             }

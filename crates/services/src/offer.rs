@@ -12,6 +12,35 @@ use conch_ports::{Commit, Error, EventBus, Fence, Published, QueueEffect};
 use crate::append::{RACES, log_published, lost_races};
 use crate::{entropy, limits};
 
+/// Who says what is offered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    /// A publisher; its job takes as many as this.
+    Publisher(EventCap),
+    /// Triton; said of the job after it had gone on from this many ends.
+    Triton { past_epochs: usize },
+}
+
+impl Source {
+    fn fence(self) -> Fence {
+        match self {
+            Self::Publisher(_) => Fence::Foreign,
+            Self::Triton { .. } => Fence::Open,
+        }
+    }
+
+    fn check(self, job: &Job, event: &Event) -> Result<(), Illegal> {
+        match self {
+            Self::Publisher(cap) => job.check(event, cap),
+            // What was true of an epoch says nothing of the next one.
+            Self::Triton { past_epochs } if job.past.len() != past_epochs => {
+                Err(Illegal::OfAnEarlierEpoch)
+            }
+            Self::Triton { .. } => job.check(event, EventCap::NONE),
+        }
+    }
+}
+
 /// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Offered {
@@ -25,34 +54,39 @@ pub(crate) enum Offered {
     OwnJob,
 }
 
-/// Appends the event where it fits, if its job takes so many. `encode` writes it down, given the fold
-/// after it.
+/// Appends the event where it fits, if its job takes so many; if the job goes on with it after its end,
+/// in a new epoch. `encode` writes it down, given the fold after it.
 ///
 /// # Errors
 /// When the store is out of reach; offering again is safe.
 pub(crate) async fn offer(
     bus: &Arc<dyn EventBus>,
     event: &Event,
-    fence: Fence,
-    cap: EventCap,
+    source: Source,
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
+    let fence = source.fence();
     let mut doubtful = None;
     for _ in 0..RACES {
         let mut job = match bus.read(&event.job_id, 0, 0).await? {
             Some(log) => log.job,
             None => Job::unborn(event.job_id.clone(), entropy::epoch(), false),
         };
-        let replaces = doubtful.filter(|place| *place == job.position);
-        if replaces.is_some() {
-            job = job.reincarnate(entropy::epoch());
-        }
-        let base = replaces.map(|_| job.clone());
         if fence == Fence::Foreign && job.own {
             return Ok(Offered::OwnJob);
         }
+        let mut replaces = doubtful.filter(|place| *place == job.position);
+        let mut base = None;
+        let reopened = job.reopen(event, entropy::epoch());
+        if let Some(reopened) = reopened.filter(|_| fence == Fence::Foreign) {
+            replaces = Some(job.position);
+            job = reopened;
+        } else if replaces.is_some() {
+            job = job.reincarnate(entropy::epoch());
+            base = Some(job.clone());
+        }
         // A repeated end is a duplicate where the log remembers it: let the log say so.
-        match job.check(event, cap) {
+        match source.check(&job, event) {
             Ok(()) | Err(Illegal::Ended(_)) => {}
             Err(illegal) => {
                 if matches!(illegal, Illegal::TooManyEvents { .. }) {
@@ -182,7 +216,8 @@ mod tests {
         let line = |job: &Job| Bytes::from(format!("{}", job.position));
         let offer = async |bus: &Arc<dyn EventBus>, error: &str| {
             let event = failure(error);
-            let offered = offer(bus, &event, Fence::Foreign, EventCap::default(), line).await;
+            let source = Source::Publisher(EventCap::default());
+            let offered = offer(bus, &event, source, line).await;
             match offered.expect("memory answers") {
                 Offered::Appended(position) => position,
                 other => panic!("{other:?}"),

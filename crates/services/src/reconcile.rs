@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{Event, EventCap, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
-use conch_ports::{Error, ErrorKind, EventBus, Fence, TritonGateway};
+use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
+use conch_ports::{Error, ErrorKind, EventBus, TritonGateway};
 use conch_wire::event;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Clock;
-use crate::offer::{Offered, offer};
+use crate::offer::{Offered, Source, offer};
 
 /// Questions to Triton under way at once.
 const CONCURRENCY: usize = 16;
@@ -102,10 +102,18 @@ impl Reconcile {
         if goes_on || known.as_ref().is_some_and(|job| job.own) {
             return Ok(Asked::Nothing);
         }
+        if known
+            .as_ref()
+            .is_some_and(|job| has_gone_on_since(job, told))
+        {
+            return Ok(Asked::Nothing);
+        }
+        let past_epochs = known.as_ref().map_or(0, |job| job.past.len());
+        let source = Source::Triton { past_epochs };
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.bus, &event, Fence::Open, EventCap::NONE, encode).await;
+            let offered = offer(&self.bus, &event, source, encode).await;
             let offered = match offered {
                 Err(error)
                     if told.status.is_terminal()
@@ -159,14 +167,19 @@ impl Reconcile {
             .into_iter()
             .map(|(at, kind)| {
                 latest = latest.max(at);
-                Self::event(told, latest, kind)
+                Self::event(told, known.map_or(0, |job| job.past.len()), latest, kind)
             })
             .collect()
     }
 
-    fn event(told: &Job, timestamp: Timestamp, kind: EventKind) -> Event {
-        // The same whoever derives it, so that two instances append it once.
-        let name = format!("derived-{}", kind.event_type().replace(':', "-"));
+    fn event(told: &Job, past_epochs: usize, timestamp: Timestamp, kind: EventKind) -> Event {
+        // The same whoever derives it, so that two instances append it once; another in each epoch that
+        // a job goes on in.
+        let epoch = match past_epochs {
+            0 => String::new(),
+            number => format!("{}-", number + 1),
+        };
+        let name = format!("derived-{epoch}{}", kind.event_type().replace(':', "-"));
         Event {
             job_id: told.id.clone(),
             client_id: told.client_id.clone(),
@@ -179,6 +192,13 @@ impl Reconcile {
             kind: kind.clipped(),
         }
     }
+}
+
+/// Whether Triton told of a failure that the job has gone on from.
+fn has_gone_on_since(known: &Job, told: &Job) -> bool {
+    let failed_at = told.completed_at.or(told.updated_at);
+    let is_older = failed_at.is_some_and(|at| known.reopened_at.is_some_and(|began| at < began));
+    told.status == JobStatus::Failed && is_older
 }
 
 /// The terminal event that a job's state tells of.

@@ -167,6 +167,8 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
             epoch: Epoch::from_random([0; 4]),
             sequence: 0,
         },
+        past: Vec::new(),
+        reopened_at: None,
         own: o.contains_key("id") && o.contains_key("job_id"),
         client_id: fields::text(o, "client_id").and_then(|id| id.parse().ok()),
         value_proposition_id: fields::text(o, "value_proposition_id")

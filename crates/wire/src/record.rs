@@ -26,6 +26,10 @@ pub fn encode_job(job: &Job) -> Bytes {
     if job.attempts != Attempts::default() {
         fold["attempts"] = attempts_value(&job.attempts);
     }
+    if !job.past.is_empty() {
+        fold["past"] = job.past.iter().map(ToString::to_string).collect();
+        fold["reopened_at"] = json!(job.reopened_at.map(time::format));
+    }
     object.insert(FOLD.to_owned(), fold);
     to_bytes(&object)
 }
@@ -45,6 +49,16 @@ pub fn decode_job(bytes: &[u8]) -> Result<Job, Invalid> {
         .and_then(|p| p.parse().ok())
         .ok_or_else(|| Invalid::new("a job record without a position"))?;
     record.own = fold.get("own") == Some(&Value::Bool(true));
+    if let Some(past) = fold.get("past") {
+        let ends = past.as_array().map(Vec::as_slice).unwrap_or_default();
+        let end = |end: &Value| end.as_str()?.parse().ok();
+        record.past = ends
+            .iter()
+            .map(end)
+            .collect::<Option<_>>()
+            .ok_or_else(|| Invalid::new("an earlier epoch without an end"))?;
+        record.reopened_at = fields::moment(fold, "reopened_at");
+    }
     record.least_attempt = fields::small(fold, "least_attempt").unwrap_or(record.attempt);
     // Left out where there is nothing to say, and by earlier builds.
     if let Some(attempts) = fold.get("attempts").and_then(Value::as_object) {

@@ -1,7 +1,7 @@
 //! `job:snapshot`: the whole job object as an event, where a watcher can't be given its history.
 
 use bytes::Bytes;
-use conch_domain::{Job, Timestamp};
+use conch_domain::{Job, Position, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{job, time, to_bytes};
@@ -11,7 +11,8 @@ use crate::{job, time, to_bytes};
 pub enum Reason<'a> {
     /// The stream begins here; nothing that the watcher had seen was lost.
     Beginning,
-    /// What the watcher asked for can't be honoured: it asked for this cursor.
+    /// What the watcher asked for can't be honoured: it asked for this cursor. If it is one of an epoch
+    /// that the job went on from after its end, nothing was lost and the snapshot says `reopened`.
     Reset(&'a str),
     /// The record itself is gone; the watcher asked for this cursor.
     RecordLost(&'a str),
@@ -35,6 +36,9 @@ pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
     object.insert("reset".to_owned(), Value::Bool(reset));
     if let Some(cursor) = requested {
         object.insert("requested".to_owned(), json!(cursor));
+        if error_code.is_none() && is_reopened(job, cursor) {
+            object.insert("reopened".to_owned(), Value::Bool(true));
+        }
     }
     if let Some(code) = error_code {
         object.insert("error_code".to_owned(), json!(code));
@@ -43,4 +47,10 @@ pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
         object.insert("epoch".to_owned(), json!(job.position.epoch.to_string()));
     }
     to_bytes(&object)
+}
+
+fn is_reopened(job: &Job, cursor: &str) -> bool {
+    cursor
+        .parse::<Position>()
+        .is_ok_and(|position| job.has_gone_on_from(position.epoch))
 }

@@ -235,6 +235,14 @@ impl ResultCache for Gate {
         .await
     }
 
+    async fn remove(&self, job_id: &JobId) -> Result<()> {
+        let id = job_id.clone();
+        self.call("result_cache.remove", self.job(&id), move |store, _| {
+            at_once(store.cache.remove(&id))
+        })
+        .await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.call("result_cache.ping", String::new(), |_, _| Ok(()))
             .await

@@ -182,6 +182,14 @@ impl EventBus for Broken {
                     other => other,
                 });
             }
+            Fault::KeepTheOldResult if commit.reopens() => {
+                let old = self.cache.get(&job_id).await?;
+                let answer = self.bus.publish(commit).await?;
+                if let Some(old) = old.filter(|_| answer == Published::Appended) {
+                    self.cache.put(&job_id, old).await?;
+                }
+                return Ok(answer);
+            }
             Fault::ReplaceAnyLog if commit.replaces.is_some() => {
                 let log = self.bus.read(&job_id, 0, 0).await?;
                 commit.replaces = log.map(|log| log.job.position);
@@ -311,6 +319,10 @@ impl ResultCache for Broken {
 
     async fn put(&self, job_id: &JobId, result: Bytes) -> Result<()> {
         self.cache.put(job_id, result).await
+    }
+
+    async fn remove(&self, job_id: &JobId) -> Result<()> {
+        self.cache.remove(job_id).await
     }
 
     async fn ping(&self) -> Result<()> {

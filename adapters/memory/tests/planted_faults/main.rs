@@ -29,6 +29,7 @@ enum Fault {
     AppendDuplicates,
     FenceBeforeEventId,
     AppendAfterTheEnd,
+    KeepTheOldResult,
     RenumberOnRead,
     TrimTheState,
     EmptyLogForNone,
@@ -134,6 +135,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::AppendAfterTheEnd,
         "event_bus::nothing_follows_the_end",
         "the next place",
+    ),
+    (
+        Fault::KeepTheOldResult,
+        "event_bus::an_external_job_goes_on",
+        "the result of the old end",
     ),
     (
         Fault::RenumberOnRead,

@@ -27,6 +27,26 @@ local function is_recorded(c)
   return redis.call('EXISTS', c.job) == 1
 end
 
+-- An event's score: which of its job's epochs it is in, counted from 0, and its place there.
+local EPOCH = 2 ^ 40
+
+-- The answer for an event that was appended before, in this epoch or one that its job went on from.
+local function duplicate(c, epoch, past)
+  local score = redis.call('ZSCORE', c.seen, c.event_id)
+  if not score then
+    return nil
+  end
+  local number = math.floor(tonumber(score) / EPOCH)
+  for ended in string.gmatch(past or '', '(%x+)%-%d+') do
+    if number == 0 then
+      epoch = ended
+      break
+    end
+    number = number - 1
+  end
+  return { 'duplicate', epoch, string.format('%.0f', tonumber(score) % EPOCH) }
+end
+
 local function fenced(c, at)
   if c.fence == 'open' then
     return false
@@ -61,14 +81,14 @@ local function refusal(c, at)
     expect_foreign(c.foreign)
   end
 
-  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof')
-  local epoch, sequence, ended = state[1], state[2], state[3]
+  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past')
+  local epoch, sequence, ended = state[1], state[2], state[3] == '1'
   if epoch then
-    local place = redis.call('ZSCORE', c.seen, c.event_id)
-    if place then
-      return { 'duplicate', epoch, place }
+    local known = duplicate(c, epoch, state[6])
+    if known then
+      return known
     end
-    if ended == '1' then
+    if ended and not c.reopens then
       return { 'ended' }
     end
   end
@@ -87,7 +107,10 @@ local function refusal(c, at)
   end
   -- Another epoch, or the old log's cursors would fit the new one.
   if c.place == 1 and c.epoch ~= epoch
-    and c.replaces_epoch == epoch and c.replaces_sequence == sequence then
+    and c.replaces_epoch == epoch and c.replaces_sequence == sequence and c.reopens == ended then
+    if c.reopens and not c.ended and not has_room_to_go_on(c.foreign, at) then
+      return { 'full', 'foreign' }
+    end
     c.begins = true
     return nil
   end
@@ -137,7 +160,11 @@ local function append(c, at)
   -- anything, `DEL` included, Redis lets all the rest through.
   redis.call('HSET', c.state, 'epoch', c.epoch)
   if c.begins then
-    redis.call('DEL', c.log, c.state, c.seen)
+    redis.call('DEL', c.log, c.state)
+    redis.call('DEL', c.reopens and c.result or c.seen)
+    if c.past ~= '' then
+      redis.call('HSET', c.state, 'past', c.past)
+    end
   end
   redis.call('XADD', c.log, c.sequence .. '-0', 'line', c.line, 'event_id', c.event_id)
   redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence,
@@ -147,7 +174,7 @@ local function append(c, at)
     redis.call('HSET', c.state, 'base', c.base)
   end
   trim(c)
-  redis.call('ZADD', c.seen, c.sequence, c.event_id)
+  redis.call('ZADD', c.seen, string.format('%.0f', c.past_epochs * EPOCH + c.place), c.event_id)
   redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
   redis.call('PEXPIRE', c.log, c.ttl)
   redis.call('PEXPIRE', c.state, c.ttl)

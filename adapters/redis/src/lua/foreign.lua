@@ -20,6 +20,11 @@ local function has_room(f, at)
     and redis.call('ZCOUNT', f.ended, at, '+inf') < f.most_ended
 end
 
+-- Whether the log of one that has ended may go on: it is counted among the ended until then.
+local function has_room_to_go_on(f, at)
+  return redis.call('ZCOUNT', f.unfinished, at, '+inf') < f.most
+end
+
 -- Lists a log that something was appended to, and takes those out that have run out.
 local function list_foreign(f, job_id, ended, ttl, at)
   local list, other = f.unfinished, f.ended

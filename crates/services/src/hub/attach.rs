@@ -56,6 +56,13 @@ impl Hub {
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);
         tokio::pin!(patience);
+        if interest.topic().may_have_gone_on() {
+            tokio::select! {
+                biased;
+                _ = pump::refresh(shared, interest.topic()) => {}
+                () = &mut patience => {}
+            }
+        }
         loop {
             let word = tokio::select! {
                 biased;

@@ -366,6 +366,14 @@ impl Topic {
         }
     }
 
+    /// Whether it failed, and isn't our own Triton's: its publisher may have gone on with it, and a topic
+    /// that has ended doesn't look at its log any more.
+    pub(super) fn may_have_gone_on(&self) -> bool {
+        let state = self.state.lock();
+        let external = state.job.as_ref().is_some_and(|job| !job.own);
+        external && state.phase == Phase::Ended(JobStatus::Failed)
+    }
+
     /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
     /// again, on a topic of its own time.
     pub(super) fn is_broken_off(&self) -> bool {

@@ -123,14 +123,14 @@ async fn a_forged_end_holds_only_until_the_job_is_back() {
 /// believed where nobody knows better.
 #[tokio::test(start_paused = true)]
 async fn a_forged_result_is_not_kept_though_no_announcement_came() {
-    let (world, mut job, mut eyes) = lied_about(&lie("job:failed", "failed")).await;
+    let (world, mut job, mut eyes) = lied_about(&lie("job:cancelled", "cancelled")).await;
     eyes.rest().await;
-    assert_eq!(status(&world).await, "failed");
+    assert_eq!(status(&world).await, "cancelled");
     world.faults.disconnect_subscribers();
     put_back(&world, &job).await;
     job.begin_again("0000bcde", half()).await;
     job.complete().await;
-    assert_eq!(status(&world).await, "failed", "nothing was heard");
+    assert_eq!(status(&world).await, "cancelled", "nothing was heard");
     world.faults.reconnect_subscribers();
     world.has_heard().await;
     assert_eq!(status(&world).await, "completed");

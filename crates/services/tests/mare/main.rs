@@ -17,6 +17,7 @@ mod limits;
 mod lines;
 mod lookup;
 mod many;
+mod reopened;
 mod slow_triton;
 mod store_clock;
 mod tenants;

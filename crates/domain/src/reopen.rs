@@ -1,0 +1,258 @@
+//! A job that goes on after its end. Publishers on Celery retry by themselves: `job:failed`, and then
+//! `job:started` and `job:completed` of the same job. For a job that isn't our own, such an event begins
+//! a new epoch of its log.
+//!
+//! Never in here: a job of our own, or anything after `job:completed` or `job:cancelled`. What an epoch
+//! has seen never changes; the next one only remembers where it ended.
+
+use crate::{Attempts, Epoch, Event, EventKind, Job, JobRecord, JobStatus, Position};
+
+/// Epochs that a job may have by going on after its end, the first one included.
+pub const MAX_EPOCHS: usize = 16;
+
+/// By how much the clocks of a publisher's workers may differ, in milliseconds. An event that is older
+/// than the end by more than that belongs to the run that failed.
+const CLOCK_SKEW_MS: i64 = 1000;
+
+impl Job {
+    /// The job as it goes on with this event, in the epoch that the event begins; none when the event
+    /// doesn't begin one.
+    ///
+    /// What is known of the job itself (whose it is, from what, since when) stays known. What a run
+    /// makes is made anew, but an end that comes without a start closes the run that is known.
+    #[must_use]
+    pub fn reopen(&self, event: &Event, epoch: Epoch) -> Option<Self> {
+        let restarts = matches!(event.kind, EventKind::Started { .. });
+        let goes_on = restarts || matches!(event.kind, EventKind::Completed { .. });
+        let is_late = self.completed_at.is_some_and(|ended| {
+            event.timestamp.as_micros() < ended.as_micros() - CLOCK_SKEW_MS * 1000
+        });
+        if self.own || self.status != JobStatus::Failed || !goes_on || is_late {
+            return None;
+        }
+        if self.past.len() + 1 >= MAX_EPOCHS || self.position.epoch == epoch {
+            return None;
+        }
+        let mut past = self.past.clone();
+        past.push(self.position);
+        Some(Self::restore(JobRecord {
+            position: Position { epoch, sequence: 0 },
+            past,
+            reopened_at: Some(event.timestamp),
+            status: JobStatus::Pending,
+            progress: 0,
+            attempt: 0,
+            least_attempt: 0,
+            attempts: Attempts::default(),
+            cancel_requested: false,
+            error_message: None,
+            started_at: self.started_at.filter(|_| !restarts),
+            completed_at: None,
+            generation_duration_ms: None,
+            template_ids: Vec::new(),
+            template_count: 0,
+            ..(**self).clone()
+        }))
+    }
+
+    /// Whether this was an epoch of the job before it went on after its end.
+    pub fn has_gone_on_from(&self, epoch: Epoch) -> bool {
+        self.past.iter().any(|end| end.epoch == epoch)
+    }
+
+    /// Events of all its epochs.
+    pub fn events_in_all(&self) -> u64 {
+        let past: u64 = self.past.iter().map(|end| end.sequence).sum();
+        past.saturating_add(self.position.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Applied, ClientId, EventCap, EventId, Illegal, JobId, Timestamp};
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+    fn epoch(number: u8) -> Epoch {
+        Epoch::from_random([0, 0, 0, number])
+    }
+
+    fn event(at: Timestamp, kind: EventKind) -> Event {
+        Event {
+            job_id: JobId::parse("j").unwrap(),
+            client_id: Some(ClientId::parse("c").unwrap()),
+            timestamp: at,
+            attempt: None,
+            event_id: EventId::parse("e").unwrap(),
+            derived: false,
+            making: None,
+            kind,
+        }
+    }
+
+    fn started() -> EventKind {
+        EventKind::Started { started_at: AT }
+    }
+
+    fn failed() -> EventKind {
+        EventKind::Failed {
+            error_message: "no answer".to_owned(),
+            generation_duration_ms: None,
+            completed_at: AT,
+        }
+    }
+
+    fn completed() -> EventKind {
+        EventKind::Completed {
+            template_ids: Vec::new(),
+            template_count: 2,
+            failed_templates: Vec::new(),
+            error_message: None,
+            generation_duration_ms: None,
+            completed_at: AT.plus_millis(500),
+        }
+    }
+
+    fn cancelled() -> EventKind {
+        EventKind::Cancelled {
+            template_ids: Vec::new(),
+            completed_at: AT,
+        }
+    }
+
+    fn other() -> EventKind {
+        EventKind::Other {
+            event_type: "data:generated".to_owned(),
+        }
+    }
+
+    fn progress() -> EventKind {
+        EventKind::Progress {
+            progress: 50,
+            completed_templates: 1,
+            total_templates: 2,
+            message: None,
+        }
+    }
+
+    fn job(own: bool, kinds: &[EventKind]) -> Job {
+        let mut job = Job::unborn(JobId::parse("j").unwrap(), epoch(0), own);
+        for kind in kinds {
+            let next = job.position.next();
+            let applied = job.apply(next, &event(AT, kind.clone()));
+            assert_eq!(applied, Ok(Applied::Applied));
+        }
+        job
+    }
+
+    #[test]
+    fn which_event_begins_a_new_epoch_after_which_state() {
+        let queued = EventKind::Queued {
+            queued_at: AT,
+            value_proposition_id: None,
+        };
+        let states: [(&str, &[EventKind]); 6] = [
+            ("nothing", &[]),
+            ("pending", std::slice::from_ref(&queued)),
+            ("running", &[started()]),
+            ("failed", &[started(), failed()]),
+            ("completed", &[started(), completed()]),
+            ("cancelled", &[started(), cancelled()]),
+        ];
+        let events = [
+            queued.clone(),
+            started(),
+            progress(),
+            completed(),
+            failed(),
+            cancelled(),
+            EventKind::CancelRequested { reason: None },
+            other(),
+        ];
+        for (state, kinds) in states {
+            for kind in &events {
+                let what = format!("{} after {state}", kind.event_type());
+                let goes_on = matches!(kind.event_type(), "job:started" | "job:completed");
+                let reopened = job(false, kinds).reopen(&event(AT, kind.clone()), epoch(1));
+                assert_eq!(reopened.is_some(), goes_on && state == "failed", "{what}");
+                if let Some(mut reopened) = reopened {
+                    let next = reopened.position.next();
+                    let applied = reopened.apply(next, &event(AT, kind.clone()));
+                    assert_eq!(applied, Ok(Applied::Applied), "{what}");
+                }
+                let own = job(true, kinds).reopen(&event(AT, kind.clone()), epoch(1));
+                assert_eq!(own, None, "{what}, of our own");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_known_of_the_job_stays_known_and_the_run_begins_anew() {
+        let queued = EventKind::Queued {
+            queued_at: AT,
+            value_proposition_id: Some("v".parse().unwrap()),
+        };
+        let before = job(false, &[queued, started(), progress(), failed()]);
+        let later = AT.plus_millis(60_000);
+        let restart = event(later, EventKind::Started { started_at: later });
+        let mut after = before.reopen(&restart, epoch(1)).unwrap();
+        assert_eq!(after.position.to_string(), "00000001-0");
+        after.apply(after.position.next(), &restart).unwrap();
+        assert_eq!(after.created_at, before.created_at);
+        assert_eq!(after.value_proposition_id, before.value_proposition_id);
+        assert_eq!(after.client_id, before.client_id);
+        assert_eq!((after.progress, after.error_message.as_ref()), (0, None));
+        assert_eq!(
+            (after.status, after.started_at),
+            (JobStatus::Running, Some(later))
+        );
+        assert!(after.has_gone_on_from(epoch(0)) && !after.has_gone_on_from(epoch(1)));
+        assert_eq!(after.events_in_all(), 5);
+
+        // An end alone closes the run that is known.
+        let end = event(AT.plus_millis(500), completed());
+        let mut ended = before.reopen(&end, epoch(1)).unwrap();
+        ended.apply(ended.position.next(), &end).unwrap();
+        assert_eq!(ended.generation_duration_ms, Some(500));
+    }
+
+    #[test]
+    fn what_is_older_than_the_end_belongs_to_the_run_that_failed() {
+        let failed = job(false, &[started(), failed()]);
+        for (ms, goes_on) in [(-1001, false), (-1000, true), (0, true), (60_000, true)] {
+            let restart = event(AT.plus_millis(ms), started());
+            let reopened = failed.reopen(&restart, epoch(1));
+            assert_eq!(reopened.is_some(), goes_on, "{ms} ms after the end");
+        }
+        let later = AT.plus_millis(60_000);
+        let restart = event(later, started());
+        let mut reopened = failed.reopen(&restart, epoch(1)).unwrap();
+        reopened.apply(reopened.position.next(), &restart).unwrap();
+        let check = |at| reopened.check(&event(at, super::tests::failed()), EventCap::NONE);
+        assert_eq!(check(AT), Err(Illegal::OfAnEarlierEpoch));
+        assert_eq!(check(later), Ok(()));
+    }
+
+    #[test]
+    fn epochs_and_their_events_are_bounded_together() {
+        let mut job = job(false, &[started(), failed()]);
+        for number in 1..MAX_EPOCHS as u8 {
+            let restart = event(AT, started());
+            job = job.reopen(&restart, epoch(number)).expect("another epoch");
+            job.apply(job.position.next(), &restart).unwrap();
+            let most = EventCap::new(job.events_in_all());
+            let refused = job.check(&event(AT, progress()), most);
+            assert!(
+                matches!(refused, Err(Illegal::TooManyEvents { .. })),
+                "{refused:?}"
+            );
+            job.apply(job.position.next(), &event(AT, failed()))
+                .unwrap();
+        }
+        assert_eq!(job.past.len(), MAX_EPOCHS - 1);
+        assert_eq!(job.reopen(&event(AT, started()), epoch(200)), None);
+        assert_eq!(job.events_in_all(), 2 * MAX_EPOCHS as u64);
+    }
+}
