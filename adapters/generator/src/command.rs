@@ -96,14 +96,10 @@ impl TemplateGenerator for External {
             let what = format!("did not end within {} ms and was killed", limit.as_millis());
             Err(self.error(ErrorKind::Timeout, &what, "", &complaint))
         })?;
-        let bad = |what: &str, why: &str| self.error(ErrorKind::BadResponse, what, why, &complaint);
-        let draft =
-            draft::decode(&output).map_err(|e| bad("printed no valid template", &e.to_string()))?;
-        if (draft.category, draft.target_audience) != (brief.item.category, brief.item.audience) {
-            let what = "printed a template of another category or audience";
-            return Err(bad(what, ""));
-        }
-        Ok(draft)
+        read(&output, brief).map_err(|fault| {
+            let what = format!("printed no valid template: {fault}");
+            self.error(ErrorKind::BadResponse, &what, "", &complaint)
+        })
     }
 }
 
@@ -200,6 +196,20 @@ impl External {
     }
 }
 
+/// The template in an answer, or which rules it breaks: words that quote nothing of the answer.
+fn read(output: &[u8], brief: &Brief) -> Result<TemplateDraft, String> {
+    let draft = draft::decode(output).map_err(|e| e.to_string())?;
+    let (category, audience) = (brief.item.category, brief.item.audience);
+    if draft.category != category {
+        return Err(format!("category: must be {}, as asked", category.as_str()));
+    }
+    if draft.target_audience != audience {
+        let asked = audience.as_str();
+        return Err(format!("target_audience: must be {asked}, as asked"));
+    }
+    Ok(draft)
+}
+
 /// One more run that was stopped at a limit, which goes by its setting's name.
 fn hit(limit: &'static str) {
     metrics::counter!("conch_limits_hit_total", "limit" => limit).increment(1);
@@ -210,6 +220,9 @@ fn request(brief: &Brief) -> bytes::Bytes {
         index: brief.index,
         total: brief.total,
         attempt: brief.attempt,
+        try_number: brief.try_number,
+        last_failure: brief.last_failure.as_deref(),
+        names: &brief.names,
     };
     draft::encode_brief(
         &brief.job_id,

@@ -9,10 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use conch_domain::{
-    Audience, Category, Layout, Metadata, Template, TemplateDraft, TemplateId, Timestamp,
-    VisualStyle,
-};
+use conch_conformance::build;
+use conch_domain::{Audience, Category, TemplateId, Timestamp};
 use conch_http::{ops, triton};
 use conch_memory::{Memory, Settings, When};
 use conch_ports::ErrorKind;
@@ -20,6 +18,7 @@ use conch_services::Clock;
 use conch_services::cancel::Cancel;
 use conch_services::records::Records;
 use conch_services::submit::Submit;
+use conch_wire::record::{self, Heading};
 use serde_json::Value;
 use support::{Answer, NO_IDS, call, check_ops, endless, get, malformed_bodies, post, send};
 
@@ -277,15 +276,15 @@ async fn templates() {
         .unwrap()
         .unwrap();
     let at = Timestamp::from_micros(0);
-    let template = Template {
+    let heading = Heading {
         id: TemplateId::parse("t1").unwrap(),
         job_id: lease.job_id.clone(),
         client_id: client_id.parse().unwrap(),
         index: 1,
-        draft: draft(),
         created_at: at,
-        updated_at: at,
     };
+    let draft = build::draft(Category::RoiFocused, Audience::HealthPlan);
+    let template = record::template(heading, &draft);
     let catalogue = service.memory.catalogue();
     catalogue.put_template(&template, &lease).await.unwrap();
 
@@ -305,42 +304,6 @@ async fn templates() {
     assert_eq!(categories[0], "roi-focused");
     let audiences = get(router, "/templates/audiences/list/").await.json();
     assert_eq!(audiences[4], "Medical Management");
-}
-
-fn draft() -> TemplateDraft {
-    let widget = |i: u32| conch_domain::Widget {
-        id: format!("w{i}"),
-        widget_type: "kpi-card".to_owned(),
-        title: format!("Widget {i}"),
-        description: String::new(),
-        position: conch_domain::WidgetPosition {
-            row: i,
-            col: 1,
-            row_span: 1,
-            col_span: 12,
-        },
-        analytics_question: "why".to_owned(),
-        query_type: "sum".to_owned(),
-        metrics: vec!["cost".to_owned()],
-        more_requirements: Metadata::default(),
-        chart_type: None,
-        config: Metadata::default(),
-        data: Metadata::default(),
-    };
-    TemplateDraft {
-        name: "A template".to_owned(),
-        description: String::new(),
-        category: Category::RoiFocused,
-        target_audience: Audience::HealthPlan,
-        key_features: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        widgets: (1..=6).map(widget).collect(),
-        visual_style: VisualStyle {
-            colors: [const { "#001122" }; 5].map(str::to_owned),
-            font_family: "serif".to_owned(),
-            layout: Layout::Dense,
-        },
-        meta_data: Metadata::default(),
-    }
 }
 
 #[tokio::test]

@@ -71,8 +71,8 @@ impl Store {
             client_id: template.client_id.clone(),
             job_id: template.job_id.clone(),
             index: template.index,
-            category: template.draft.category,
-            target_audience: template.draft.target_audience,
+            category: template.category,
+            target_audience: template.target_audience,
         };
         let bytes = record::encode_template(template);
         data.templates

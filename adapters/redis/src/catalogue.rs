@@ -360,8 +360,8 @@ fn meets(template: &Template, filter: &TemplateFilter) -> bool {
     client.is_none_or(|id| template.client_id == *id)
         && filter
             .category
-            .is_none_or(|category| template.draft.category == category)
+            .is_none_or(|category| template.category == category)
         && filter
             .target_audience
-            .is_none_or(|audience| template.draft.target_audience == audience)
+            .is_none_or(|audience| template.target_audience == audience)
 }

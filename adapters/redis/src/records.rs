@@ -86,8 +86,8 @@ impl Record {
             let is_in = |bit: u8| combination & bit != 0;
             keys.templates(
                 is_in(1).then_some(&template.client_id),
-                is_in(2).then_some(template.draft.category),
-                is_in(4).then_some(template.draft.target_audience),
+                is_in(2).then_some(template.category),
+                is_in(4).then_some(template.target_audience),
             )
         });
         Self {

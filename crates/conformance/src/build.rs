@@ -3,12 +3,13 @@
 //! Never in here: an assertion, a clock. Times are made up and go forward by a second per event.
 
 use conch_domain::{
-    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, JobRecord,
-    JobStatus, Layout, LeaseToken, Metadata, Position, RetryReason, Template, TemplateDraft,
-    TemplateId, Timestamp, ValueProposition, ValuePropositionId, VisualStyle, Widget,
-    WidgetPosition,
+    Audience, Category, ChartType, Client, ClientId, Config, DataRequirements, DataType, Epoch,
+    Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Layout, LeaseToken, Metadata,
+    Metric, Position, QueryType, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition, WidgetType,
 };
 use conch_ports::{Commit, Fence, Idempotency, Lease, QueueEffect, Submission};
+use conch_wire::record::{self, Heading};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -77,33 +78,48 @@ pub fn value_proposition(client_id: &ClientId, seconds: i64) -> ValueProposition
 pub fn draft(category: Category, target_audience: Audience) -> TemplateDraft {
     let widget = |n: u32| Widget {
         id: format!("w{n}"),
-        widget_type: "kpi-card".to_owned(),
+        widget_type: WidgetType::LineChart,
         title: format!("Readmissions {n}"),
-        description: "How many came back".to_owned(),
+        description: Some("How many came back".to_owned()),
         position: WidgetPosition {
-            row: n,
+            row: 3 * n - 2,
             col: 1,
-            row_span: 1,
+            row_span: 3,
             col_span: 12,
         },
         analytics_question: "How many came back?".to_owned(),
-        query_type: "aggregate".to_owned(),
-        metrics: vec!["readmission_rate".to_owned()],
-        more_requirements: Metadata::default(),
-        chart_type: None,
-        config: Metadata::default(),
+        data_requirements: DataRequirements {
+            query_type: QueryType::TimeSeries,
+            metrics: vec![Metric {
+                name: "Readmission rate".to_owned(),
+                metric_ref: Some("readmission_rate".to_owned()),
+                expression: None,
+                data_type: DataType::Percentage,
+                format: "0.0%".to_owned(),
+            }],
+            dimensions: vec!["month".to_owned()],
+            filters: Vec::new(),
+            time_range: None,
+            more: Metadata::default(),
+        },
+        chart_type: Some(ChartType::Line),
+        config: Config::default(),
         data: Metadata::default(),
     };
     TemplateDraft {
         name: format!("{} for {}", category.as_str(), target_audience.as_str()),
-        description: "What it saves".to_owned(),
+        description: "What it saves, and for whom".to_owned(),
         category,
         target_audience,
         key_features: ["Savings", "Trend", "Peers"].map(str::to_owned).to_vec(),
         widgets: (1..=6).map(widget).collect(),
         visual_style: VisualStyle {
-            colors: ["#102030", "#405060", "#708090", "#ffffff", "#000000"].map(str::to_owned),
-            font_family: "Inter, sans-serif".to_owned(),
+            primary_color: "#102030".to_owned(),
+            secondary_color: VisualStyle::SECONDARY_COLOR.to_owned(),
+            accent_color: "#708090".to_owned(),
+            background_color: VisualStyle::BACKGROUND_COLOR.to_owned(),
+            text_color: VisualStyle::TEXT_COLOR.to_owned(),
+            font_family: VisualStyle::FONT_FAMILY.to_owned(),
             layout: Layout::Balanced,
         },
         meta_data: Metadata::default(),
@@ -112,16 +128,19 @@ pub fn draft(category: Category, target_audience: Audience) -> TemplateDraft {
 
 /// A template of a job at a place of its plan, made `index` seconds after the beginning.
 pub fn template(job: &Job, index: u32) -> Template {
-    let created_at = BEGINNING.plus_millis(i64::from(index) * 1000);
-    Template {
+    template_of(job, index, Category::RoiFocused, Audience::Broker)
+}
+
+/// The same, of that category and audience.
+pub fn template_of(job: &Job, index: u32, category: Category, audience: Audience) -> Template {
+    let heading = Heading {
         id: template_id(),
         job_id: job.id.clone(),
         client_id: job.client_id.clone().unwrap_or_else(client_id),
         index,
-        draft: draft(Category::RoiFocused, Audience::Broker),
-        created_at,
-        updated_at: created_at,
-    }
+        created_at: BEGINNING.plus_millis(i64::from(index) * 1000),
+    };
+    record::template(heading, &draft(category, audience))
 }
 
 /// An idempotency key that is remembered for an hour.
@@ -257,9 +276,9 @@ impl Script {
             template_id: template.id.clone(),
             template_index: template.index,
             total_templates: 7,
-            name: template.draft.name.clone(),
-            category: template.draft.category.as_str().to_owned(),
-            target_audience: template.draft.target_audience.as_str().to_owned(),
+            name: template.name.clone(),
+            category: template.category.as_str().to_owned(),
+            target_audience: template.target_audience.as_str().to_owned(),
         })
     }
 

@@ -29,7 +29,10 @@ pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobR
 pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
 pub use reopen::MAX_EPOCHS;
 pub use template::{
-    Audience, Category, InvalidTemplate, Layout, Metadata, PLAN, PlanItem, Template, TemplateDraft,
-    VisualStyle, Widget, WidgetPosition,
+    Audience, BrokenRule, COLUMNS, Category, ChartType, Config, ConfigValue, DESCRIPTION_CHARS,
+    DataRequirements, DataType, Filter, Group, InvalidTemplate, KEY_FEATURES, Layout, Metadata,
+    Metric, Operator, PLAN, PlanItem, QueryType, Rule, TITLE_CHARS, Template, TemplateDraft,
+    TimeRange, TimeRangeKind, VisualStyle, WIDGETS, Widget, WidgetPosition, WidgetRules,
+    WidgetType,
 };
 pub use time::Timestamp;

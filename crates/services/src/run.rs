@@ -9,6 +9,7 @@ use conch_domain::{
     Client, EventKind, PLAN, Template, TemplateDraft, TemplateId, ValueProposition, clip,
 };
 use conch_ports::{Brief, Error, ErrorKind, Lease, QueueEffect, Result};
+use conch_wire::record::{self, Heading};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -128,7 +129,7 @@ impl RunningJob {
             attempt: self.hold.lease().attempt,
             try_number: 1,
             last_failure: None,
-            names: self.done.values().map(|t| t.draft.name.clone()).collect(),
+            names: self.done.values().map(|t| t.name.clone()).collect(),
         }
     }
 
@@ -304,15 +305,14 @@ impl RunningJob {
         draft: TemplateDraft,
     ) -> Result<Result<Template, Error>, Stop> {
         let now = self.context.now(&self.job);
-        let template = Template {
+        let heading = Heading {
             id: TemplateId::from_uuid(entropy::uuid(now)),
             job_id: brief.job_id.clone(),
             client_id: brief.client.id.clone(),
             index: brief.index,
-            draft,
             created_at: now,
-            updated_at: now,
         };
+        let template = record::template(heading, &draft);
         match self.put(&template).await {
             Ok(None) => Ok(Ok(template)),
             Ok(Some(first)) => Ok(Ok(first)),
@@ -356,8 +356,8 @@ fn template_completed(template: &Template) -> EventKind {
         template_id: template.id.clone(),
         template_index: template.index,
         total_templates: TOTAL,
-        name: template.draft.name.clone(),
-        category: template.draft.category.as_str().to_owned(),
-        target_audience: template.draft.target_audience.as_str().to_owned(),
+        name: template.name.clone(),
+        category: template.category.as_str().to_owned(),
+        target_audience: template.target_audience.as_str().to_owned(),
     }
 }

@@ -20,6 +20,8 @@ pub mod time;
 
 use std::borrow::Cow;
 
+pub use template::schema;
+
 /// Bytes that are not what they should be; says what is wrong, never quotes them at length.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

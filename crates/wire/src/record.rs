@@ -1,12 +1,15 @@
 //! Records as a store keeps them: the public JSON object, and for a job the fold's inner fields
 //! beside it. What is encoded here decodes to an equal value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use conch_domain::{
-    Attempts, Client, ClientId, Job, MAX_PLACES, Template, TemplateId, Timestamp, ValueProposition,
+    Attempts, Audience, Category, Client, ClientId, Job, JobId, MAX_PLACES, Metadata, Template,
+    TemplateDraft, TemplateId, Timestamp, ValueProposition,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::fields::{self, Object, metadata, metadata_value};
@@ -168,28 +171,98 @@ pub fn decode_value_proposition(bytes: &[u8]) -> Result<ValueProposition, Invali
     })
 }
 
-/// A template as everybody sees it.
-pub fn encode_template(template: &Template) -> Bytes {
-    to_bytes(&template::object(template))
+/// What a template gets when it is stored.
+#[derive(Debug, Clone)]
+pub struct Heading {
+    /// Its id.
+    pub id: TemplateId,
+    /// The job that made it.
+    pub job_id: JobId,
+    /// Whom it was made for.
+    pub client_id: ClientId,
+    /// Its place in the job's plan, 1-based.
+    pub index: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
-/// Reads a template object.
+/// The template of a draft. Its object is written here, once.
+pub fn template(heading: Heading, draft: &TemplateDraft) -> Template {
+    Template {
+        object: Metadata::from_json(template::object(&heading, draft)),
+        name: draft.name.clone(),
+        category: draft.category,
+        target_audience: draft.target_audience,
+        id: heading.id,
+        job_id: heading.job_id,
+        client_id: heading.client_id,
+        index: heading.index,
+        created_at: heading.created_at,
+        updated_at: heading.created_at,
+    }
+}
+
+/// A template as everybody sees it.
+pub fn encode_template(template: &Template) -> Bytes {
+    Bytes::copy_from_slice(template.object.as_json().as_bytes())
+}
+
+/// What is read of a template's object.
+#[derive(Deserialize)]
+struct TemplateHead<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    job_id: Cow<'a, str>,
+    #[serde(borrow)]
+    client_id: Cow<'a, str>,
+    template_index: u32,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    category: Cow<'a, str>,
+    #[serde(borrow)]
+    target_audience: Cow<'a, str>,
+    #[serde(borrow)]
+    created_at: Cow<'a, str>,
+    #[serde(borrow, default)]
+    updated_at: Option<Cow<'a, str>>,
+}
+
+/// Reads a template object, of this version or of an earlier one: what a list is asked for is read,
+/// the rest is kept as it is.
 ///
 /// # Errors
-/// When it lacks what a stored template has, or breaks a rule of the contract.
+/// When it lacks what a stored template has.
 pub fn decode_template(bytes: &[u8]) -> Result<Template, Invalid> {
-    let o = parse(bytes)?;
-    let created_at = created_at(&o)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| Invalid::new("not UTF-8"))?;
+    if !text.trim_start().starts_with('{') {
+        return Err(Invalid::new("not a JSON object"));
+    }
+    let head: TemplateHead<'_> =
+        serde_json::from_str(text).map_err(|e| Invalid::new(format!("not a template: {e}")))?;
+    let created_at =
+        time::parse(&head.created_at).ok_or_else(|| Invalid::new("no usable created_at"))?;
+    let updated_at = head.updated_at.as_deref().and_then(time::parse);
     Ok(Template {
-        id: id::<TemplateId>(&o, "id")?,
-        job_id: id(&o, "job_id")?,
-        client_id: id(&o, "client_id")?,
-        index: fields::small(&o, "template_index")
-            .ok_or_else(|| Invalid::new("no template_index"))?,
+        id: parsed("id", head.id.parse())?,
+        job_id: parsed("job_id", head.job_id.parse())?,
+        client_id: parsed("client_id", head.client_id.parse())?,
+        index: head.template_index,
+        category: parsed("category", Category::parse(&head.category).ok_or(()))?,
+        target_audience: parsed(
+            "target_audience",
+            Audience::parse(&head.target_audience).ok_or(()),
+        )?,
+        name: head.name.into_owned(),
         created_at,
-        updated_at: fields::moment(&o, "updated_at").unwrap_or(created_at),
-        draft: template::draft(&Value::Object(o))?,
+        updated_at: updated_at.unwrap_or(created_at),
+        object: Metadata::from_json(text),
     })
+}
+
+fn parsed<T, E>(name: &str, value: Result<T, E>) -> Result<T, Invalid> {
+    value.map_err(|_| Invalid::new(format!("no usable {name}")))
 }
 
 fn id<T: std::str::FromStr>(o: &Object, name: &str) -> Result<T, Invalid> {

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 
 /// A JSON value in which no object has a key twice.
-pub(crate) struct Strict(Value);
+pub(crate) struct Strict(pub(crate) Value);
 
 /// Parses one whole JSON text.
 ///

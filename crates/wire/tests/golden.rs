@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use conch_domain::{
-    Attempts, Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId,
-    JobStatus, Layout, Metadata, RetryReason, Template, TemplateDraft, Timestamp, ValueProposition,
-    VisualStyle, Widget, WidgetPosition,
+    Attempts, Audience, Category, ChartType, Client, ClientId, DataRequirements, DataType, Epoch,
+    Event, EventId, EventKind, Filter, Job, JobId, JobStatus, Layout, Metadata, Metric, Operator,
+    QueryType, RetryReason, Template, TemplateDraft, TimeRange, TimeRangeKind, Timestamp,
+    ValueProposition, VisualStyle, Widget, WidgetPosition, WidgetType,
 };
-use conch_wire::{event, job, record, snapshot};
+use conch_wire::{event, job, record, schema, snapshot};
 
 const NOW: Timestamp = Timestamp::from_micros(1_764_579_349_123_456);
 
@@ -255,48 +256,84 @@ fn metadata() -> Metadata {
     Metadata::from_json(r#"{"z":31.245270191439438,"a":[null,"é"],"n":18446744073709551615}"#)
 }
 
-fn template() -> Template {
-    let widget = |row: u32| Widget {
-        id: format!("w-{row}"),
-        widget_type: "kpi-card".to_owned(),
-        title: format!("Readmissions {row}"),
-        description: "How many come back.".to_owned(),
+fn draft() -> TemplateDraft {
+    let widget = |n: u32| Widget {
+        id: format!("w-{n}"),
+        widget_type: if n > 1 {
+            WidgetType::LineChart
+        } else {
+            WidgetType::KpiCard
+        },
+        title: format!("Readmissions {n}"),
+        description: (n > 2).then(|| "How many come back.".to_owned()),
         position: WidgetPosition {
-            row,
+            row: 3 * n - 2,
             col: 1,
-            row_span: 1,
+            row_span: 3,
             col_span: 12,
         },
         analytics_question: "How many come back?".to_owned(),
-        query_type: "aggregate".to_owned(),
-        metrics: vec!["readmissions".to_owned()],
-        more_requirements: Metadata::from_json(r#"{"dimensions":["month"]}"#),
-        chart_type: (row > 1).then(|| "line".to_owned()),
-        config: Metadata::default(),
+        data_requirements: DataRequirements {
+            query_type: QueryType::TimeSeries,
+            metrics: vec![Metric {
+                name: "Readmission rate".to_owned(),
+                metric_ref: (n > 1).then(|| "readmissions".to_owned()),
+                expression: (n < 3).then(|| "SUM(readmitted) / SUM(discharged)".to_owned()),
+                data_type: DataType::Percentage,
+                format: "0.0%".to_owned(),
+            }],
+            dimensions: vec!["month".to_owned()],
+            filters: vec![Filter {
+                field: "age".to_owned(),
+                operator: Operator::Between,
+                value: "[18,65.0]".into(),
+            }],
+            time_range: (n > 1).then(|| TimeRange {
+                kind: TimeRangeKind::Relative,
+                value: "\"last_12_months\"".into(),
+            }),
+            more: Metadata::from_json(r#"{"aggregation":"average"}"#),
+        },
+        chart_type: (n > 1).then_some(ChartType::Line),
+        config: conch_wire::draft::config(
+            if n > 1 {
+                WidgetType::LineChart
+            } else {
+                WidgetType::KpiCard
+            },
+            serde_json::from_str(r#"{"subtitle":"per month","icon":"users"}"#).expect("an object"),
+        ),
         data: metadata(),
     };
-    Template {
+    TemplateDraft {
+        name: "Return on investment".to_owned(),
+        description: "What it pays, and when.".to_owned(),
+        category: Category::RoiFocused,
+        target_audience: Audience::HealthPlan,
+        key_features: vec!["one".to_owned(), "two".to_owned(), "three".to_owned()],
+        widgets: (1..=6).map(widget).collect(),
+        visual_style: VisualStyle {
+            primary_color: "#102030".to_owned(),
+            secondary_color: "#112131".to_owned(),
+            accent_color: "#122232".to_owned(),
+            background_color: "#132333".to_owned(),
+            text_color: "#142434".to_owned(),
+            font_family: "Inter".to_owned(),
+            layout: Layout::Balanced,
+        },
+        meta_data: metadata(),
+    }
+}
+
+fn template() -> Template {
+    let heading = record::Heading {
         id: "t-1".parse().expect("an id"),
         job_id: job_id(),
         client_id: "c-1".parse().expect("an id"),
         index: 1,
-        draft: TemplateDraft {
-            name: "Return on investment".to_owned(),
-            description: "What it pays.".to_owned(),
-            category: Category::RoiFocused,
-            target_audience: Audience::HealthPlan,
-            key_features: vec!["one".to_owned(), "two".to_owned(), "three".to_owned()],
-            widgets: (1..=6).map(widget).collect(),
-            visual_style: VisualStyle {
-                colors: ["#102030", "#112131", "#122232", "#132333", "#142434"].map(str::to_owned),
-                font_family: "Inter".to_owned(),
-                layout: Layout::Balanced,
-            },
-            meta_data: metadata(),
-        },
         created_at: NOW,
-        updated_at: NOW.plus_millis(1),
-    }
+    };
+    record::template(heading, &draft())
 }
 
 #[test]
@@ -330,6 +367,37 @@ fn records_come_back_equal() {
     let encoded = record::encode_template(&template());
     check("template", &text(&encoded));
     assert_eq!(record::decode_template(&encoded), Ok(template()));
+}
+
+/// What a version before the present rules stored: metrics as texts, a type that is none of the 37.
+#[test]
+fn a_template_of_an_earlier_version_is_served_as_it_is() {
+    let stored = include_str!("golden/v1/template_of_an_earlier_version.json").trim_end();
+    let template = record::decode_template(stored.as_bytes()).expect("it is read");
+    assert_eq!(template.name, "Return on investment");
+    assert_eq!(record::encode_template(&template), stored.as_bytes());
+}
+
+#[test]
+fn a_template_as_a_generator_writes_it() {
+    let line = conch_wire::draft::encode(&draft());
+    check(
+        "generated_template",
+        std::str::from_utf8(&line).expect("UTF-8"),
+    );
+    let mut read = conch_wire::draft::decode(&line).expect("it meets the rules");
+    assert_eq!(read.meta_data, Metadata::default(), "notes are ours");
+    read.meta_data = metadata();
+    assert_eq!(read.check(), Ok(()));
+    assert_eq!(read.widgets[3], draft().widgets[3]);
+    assert_eq!(read.visual_style, draft().visual_style);
+}
+
+#[test]
+fn the_json_schemas_of_a_template() {
+    let text = |schema: &serde_json::Value| format!("{schema:#}");
+    check("template.schema", &text(&schema::served()));
+    check("generated_template.schema", &text(&schema::to_generate()));
 }
 
 #[test]

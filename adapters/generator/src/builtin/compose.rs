@@ -1,152 +1,106 @@
 //! From a brief to a dashboard: which metrics, in which widgets, under which names.
 //!
-//! Never in here: sample values (`sample`), or text of the client's at full length in a title.
+//! Never in here: sample values (`sample`), a widget's own words (`widget`), or text of the client's at
+//! full length.
 
-use conch_domain::{
-    Audience, Category, Layout, Metadata, TemplateDraft, VisualStyle, Widget, WidgetPosition,
-};
+use conch_domain::{Audience, Category, Layout, Metadata, TITLE_CHARS, TemplateDraft, VisualStyle};
 use conch_ports::Brief;
 use serde_json::{Value, json};
 
-use super::library::{HEALTH, METRICS, Metric};
-use super::reading::{Promise, Reading};
-use super::sample::{self, Dice};
+use super::dice::Dice;
+use super::layout::{Sheet, lay_out};
+use super::library::{METRICS, Metric};
+use super::reading::Reading;
+use super::text::{cut, name_of};
+use super::widget::Maker;
 
-/// Most characters of a widget's title (contract §5).
-const TITLE_MAX: usize = 100;
-/// Most characters of a client's name inside a title.
-const NAME_MAX: usize = 40;
+/// Most metrics that a dashboard draws on.
+const MAX_METRICS: usize = 14;
 
-/// A row of the grid: how high, and which widgets with how many columns each; always twelve.
-type Band = (u32, &'static [(&'static str, u32)]);
-
-const KPIS: Band = (
-    1,
-    &[
-        ("kpi-card", 3),
-        ("kpi-card", 3),
-        ("kpi-card", 3),
-        ("kpi-card", 3),
-    ],
-);
-const BIG_KPIS: Band = (2, &[("kpi-card", 4), ("kpi-card", 4), ("kpi-card", 4)]);
-const TREND: Band = (3, &[("line-chart", 8), ("donut", 4)]);
-const COMPARE: Band = (3, &[("bar-chart", 6), ("line-chart", 6)]);
-const MATRIX: Band = (4, &[("heatmap", 7), ("bar-chart", 5)]);
-const PATH: Band = (3, &[("funnel", 5), ("table", 7)]);
-const DETAIL: Band = (3, &[("table", 8), ("insight", 4)]);
-const NOTE: Band = (1, &[("insight", 12)]);
-
-fn bands(category: Category, audience: Audience) -> &'static [Band] {
-    let short = matches!(audience, Audience::Broker | Audience::Pbm);
-    match (category, short) {
-        (Category::RoiFocused, false) => &[KPIS, TREND, COMPARE, DETAIL],
-        (Category::RoiFocused, true) => &[NOTE, BIG_KPIS, TREND, PATH],
-        (Category::ClinicalOutcomes, false) if audience == Audience::MedicalManagement => {
-            &[BIG_KPIS, PATH, MATRIX, NOTE]
-        }
-        (Category::ClinicalOutcomes, _) => &[KPIS, MATRIX, TREND, NOTE],
-        (Category::OperationalEfficiency, _) => &[KPIS, PATH, COMPARE, DETAIL],
-        (Category::CompetitivePositioning, _) => &[NOTE, BIG_KPIS, COMPARE, DETAIL],
-        (Category::Comprehensive, _) => &[KPIS, TREND, MATRIX, PATH, COMPARE],
-    }
-}
-
-/// Composes the template of a brief.
-pub(crate) fn compose(brief: &Brief) -> TemplateDraft {
+/// Composes the template of a brief; `digest` is that of what was read.
+pub(crate) fn compose(brief: &Brief, reading: &Reading, digest: &[u8; 32]) -> TemplateDraft {
     let (category, audience) = (brief.item.category, brief.item.audience);
-    let industry = brief.client.industry.as_deref().unwrap_or_default();
-    let content = &brief.value_proposition.content;
-    let reading = Reading::of(content);
+    let name = brief.client.name.as_bytes();
+    let mut of_plan = Dice::seeded(&[name, digest]);
     let mut dice = Dice::seeded(&[
-        &brief.client.name,
-        industry,
-        content,
-        category.as_str(),
-        audience.as_str(),
-        &brief.index.to_string(),
+        name,
+        digest,
+        category.as_str().as_bytes(),
+        audience.as_str().as_bytes(),
+        &brief.index.to_le_bytes(),
     ]);
     let client = name_of(&brief.client.name);
-    let metrics = ranked(brief, &reading, &mut dice);
-    let mut widgets = Vec::new();
-    let mut row = 1;
-    for (height, tiles) in bands(category, audience) {
-        let mut col = 1;
-        for (kind, width) in *tiles {
-            let position = WidgetPosition {
-                row,
-                col,
-                row_span: *height,
-                col_span: *width,
-            };
-            let metric = metrics[widgets.len() % metrics.len()];
-            let number = widgets.len() + 1;
-            widgets.push(widget(
-                number, kind, metric, position, &client, &reading, &mut dice,
-            ));
-            col += width;
-        }
-        row += height;
-    }
+    let metrics = ranked(brief, reading, &mut dice);
+    let style = style(category, audience);
+    let sheet = Sheet {
+        category,
+        index: brief.index,
+        total: brief.total,
+    };
+    let mut maker = Maker::new(
+        &client,
+        brief.client.industry.as_deref(),
+        reading,
+        &metrics,
+        &style,
+    );
+    let widgets: Vec<_> = lay_out(&sheet, &mut of_plan, &mut dice)
+        .into_iter()
+        .map(|placed| maker.make(&placed, &mut dice))
+        .collect();
+    let leading = [&METRICS[metrics[0]], &METRICS[metrics[1]]];
     TemplateDraft {
-        name: format!("{client}: {} for {}", heading(category), audience.as_str()),
-        description: format!(
-            "What {client} promises, shown to a {} audience through {}, {} and {} more measures.",
-            audience.as_str(),
-            metrics[0].label,
-            metrics[1].label,
-            widgets.len() - 2
-        ),
+        name: template_name(&client, category, audience, &brief.names),
+        description: description(&client, audience, leading, reading, widgets.len()),
         category,
         target_audience: audience,
-        key_features: features(&reading, &metrics, &client, audience),
+        key_features: features(reading, leading, &client, audience),
         widgets,
-        visual_style: style(category, audience),
+        visual_style: style,
         meta_data: metadata(&json!({
             "generator": "builtin",
             "promises": reading.promises.iter().map(|p| p.figure.as_str()).collect::<Vec<_>>(),
+            "recommendedUseCase": use_case(audience, category),
         })),
     }
 }
 
-/// The metrics, the most fitting first.
-fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<&'static Metric> {
-    let industry = Reading::of(brief.client.industry.as_deref().unwrap_or_default());
-    let is_health = reading.hits(HEALTH) + industry.hits(HEALTH) > 0;
-    let mut scored: Vec<(f64, &Metric)> = METRICS
+/// Places of metrics in the library, the most fitting first.
+fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<usize> {
+    let audience = audience_words(brief.item.audience);
+    let mut scored: Vec<(f64, usize)> = METRICS
         .iter()
-        .map(|metric| {
-            let said = f64::from(reading.hits(metric.words)) * 2.0
-                + f64::from(industry.hits(metric.words));
-            let serves = metric.serves.contains(&brief.item.category);
-            let everything = brief.item.category == Category::Comprehensive;
-            let audience = audience_words(brief.item.audience)
-                .split_whitespace()
-                .any(|w| metric.words.split_whitespace().any(|m| m == w));
-            let mut score = said + dice.share();
-            score += if serves {
+        .enumerate()
+        .map(|(at, metric)| {
+            let mut score = f64::from(reading.calls_for(at)) + dice.share();
+            score += if metric.serves.contains(&brief.item.category) {
                 5.0
-            } else if everything {
+            } else if brief.item.category == Category::Comprehensive {
                 2.5
             } else {
                 0.0
             };
-            score += if audience { 1.5 } else { 0.0 };
-            if metric.health && !is_health {
+            if shares_a_word(metric.words, audience) {
+                score += 1.5;
+            }
+            if metric.health && !reading.is_health {
                 score -= 8.0;
             }
-            if reading.promises.iter().any(|p| p.is_about(metric.words)) {
+            if reading.promise_about(at).is_some() {
                 score += 2.0;
             }
-            (score, metric)
+            (score, at)
         })
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored
-        .into_iter()
-        .take(12)
-        .map(|(_, metric)| metric)
-        .collect()
+    let best = scored.into_iter().take(MAX_METRICS);
+    best.map(|(_, at)| at).collect()
+}
+
+fn shares_a_word(words: &str, others: &str) -> bool {
+    words
+        .split(' ')
+        .any(|word| others.split(' ').any(|other| other == word))
 }
 
 fn audience_words(audience: Audience) -> &'static str {
@@ -159,121 +113,83 @@ fn audience_words(audience: Audience) -> &'static str {
     }
 }
 
-fn widget(
-    number: usize,
-    kind: &str,
-    metric: &Metric,
-    position: WidgetPosition,
-    client: &str,
-    reading: &Reading,
-    dice: &mut Dice,
-) -> Widget {
-    let about = |p: &&Promise| p.is_about(metric.words);
-    let promise = reading.promises.iter().find(about);
-    let (dimension, _) = metric.by;
-    let title = match (kind, promise) {
-        ("insight", Some(p)) => format!("{client} promises {}: {}", p.figure, metric.label),
-        ("insight", None) => format!("What {client} changes: {}", metric.label),
-        ("kpi-card", Some(p)) => format!("{} – {} promised by {client}", metric.label, p.figure),
-        ("kpi-card", None) => format!("{} with {client}", metric.label),
-        ("line-chart", Some(p)) => format!("{client}: {} on the way to {}", metric.label, p.figure),
-        ("line-chart", None) => format!("{client}: {} over twelve months", metric.label),
-        ("funnel", _) => format!("From identified to goal reached: {}", metric.label),
-        ("table", _) => format!("{}: baseline and target by {dimension}", metric.label),
-        _ => format!("{} by {dimension}", metric.label),
-    };
-    let verb = if metric.falls {
-        "brings down"
-    } else {
-        "raises"
-    };
-    let target = promise.map_or("a typical improvement", |p| p.figure.as_str());
-    let data = if kind == "insight" {
-        let body = promise.map_or_else(
-            || format!("{client} {verb} {}.", metric.label),
-            |p| cut(&p.sentence, 400),
-        );
-        json!({ "headline": format!("{client} {verb} {}", metric.label), "body": body,
-            "figure": promise.map(|p| p.figure.as_str()) })
-    } else {
-        sample::data(kind, metric, promise.and_then(|p| p.share), dice)
-    };
-    let chart = matches!(
-        kind,
-        "line-chart" | "bar-chart" | "donut" | "funnel" | "heatmap"
-    )
-    .then(|| kind.trim_end_matches("-chart").to_owned());
-    Widget {
-        id: format!("widget-{number}"),
-        widget_type: kind.to_owned(),
-        title: cut(&title, TITLE_MAX),
-        description: format!(
-            "{} in {}, measured against {target}.",
-            metric.label, metric.unit
-        ),
-        position,
-        analytics_question: format!(
-            "How far has {client} {} {}, and where by {dimension}?",
-            if metric.falls {
-                "brought down"
-            } else {
-                "raised"
-            },
-            metric.label
-        ),
-        query_type: query_type(kind).to_owned(),
-        metrics: vec![metric.key.to_owned()],
-        more_requirements: metadata(&json!({
-            "dimensions": [dimension], "time_range": "last_12_months", "aggregation":
-            if metric.unit == "USD" { "sum" } else { "average" },
-        })),
-        chart_type: chart,
-        config: metadata(&json!({
-            "unit": metric.unit, "target": promise.map(|p| p.figure.as_str()),
-            "good_direction": if metric.falls { "down" } else { "up" },
-        })),
-        data: metadata(&data),
+/// A name that no other template of the job has.
+fn template_name(client: &str, category: Category, audience: Audience, taken: &[String]) -> String {
+    let plain = format!("{client}: {} for {}", heading(category), audience.as_str());
+    let mut name = cut(&plain, *TITLE_CHARS.end());
+    let mut number = 2;
+    while taken.contains(&name) {
+        let suffix = format!(" ({number})");
+        name = cut(&plain, *TITLE_CHARS.end() - suffix.len()) + &suffix;
+        number += 1;
     }
+    name
 }
 
-fn query_type(kind: &str) -> &'static str {
-    match kind {
-        "line-chart" => "time_series",
-        "table" => "detail",
-        "funnel" => "funnel",
-        "heatmap" => "cross_tab",
-        "bar-chart" | "donut" => "breakdown",
-        _ => "aggregate",
-    }
+fn description(
+    client: &str,
+    audience: Audience,
+    leading: [&Metric; 2],
+    reading: &Reading,
+    widgets: usize,
+) -> String {
+    let topics = match &reading.topics[..] {
+        [] => String::new(),
+        [one] => format!(" It is built around “{}”.", cut(one, 40)),
+        [one, other, ..] => format!(
+            " It is built around “{}” and “{}”.",
+            cut(one, 40),
+            cut(other, 40)
+        ),
+    };
+    format!(
+        "What {client} promises, shown to a {} audience through {}, {} and {} more widgets.{topics}",
+        audience.as_str(),
+        leading[0].label,
+        leading[1].label,
+        widgets - 2,
+    )
 }
 
 fn features(
     reading: &Reading,
-    metrics: &[&Metric],
+    leading: [&Metric; 2],
     client: &str,
     audience: Audience,
 ) -> Vec<String> {
-    let mut features: Vec<String> = reading
-        .promises
-        .iter()
+    let promises = reading.promises.iter();
+    let mut features: Vec<String> = promises
         .take(3)
         .map(|p| format!("{}: “{}”", p.figure, cut(&p.sentence, 160)))
         .collect();
+    if features.is_empty() {
+        let quotes = reading.quotes.iter().take(2);
+        features.extend(quotes.map(|quote| format!("“{}”", cut(quote, 160))));
+    }
     features.push(format!(
         "Leads with {} and {}",
-        metrics[0].label, metrics[1].label
+        leading[0].label, leading[1].label
     ));
     features.push(format!(
         "Answers what a {} audience asks of {client}",
         audience.as_str()
     ));
     if features.len() < 3 {
-        features.push(format!(
-            "Breaks {} down by {}",
-            metrics[2].label, metrics[2].by.0
-        ));
+        let by = leading[0].by.0;
+        features.push(format!("Breaks {} down by {by}", leading[0].label));
     }
     features
+}
+
+fn use_case(audience: Audience, category: Category) -> String {
+    let occasion = match audience {
+        Audience::HealthPlan => "A quarterly review with a health plan",
+        Audience::Broker => "A broker's renewal meeting",
+        Audience::Pbm => "A formulary discussion with a PBM",
+        Audience::Tpa => "An operations review with a TPA",
+        Audience::MedicalManagement => "A meeting of the medical management team",
+    };
+    format!("{occasion} about {}", heading(category).to_lowercase())
 }
 
 fn heading(category: Category) -> &'static str {
@@ -286,50 +202,29 @@ fn heading(category: Category) -> &'static str {
     }
 }
 
+/// The colours that the contract recommends for the category; density and font by the audience.
 fn style(category: Category, audience: Audience) -> VisualStyle {
-    let [primary, secondary] = match category {
-        Category::RoiFocused => ["#0b6e4f", "#6bbf59"],
-        Category::ClinicalOutcomes => ["#1b4d89", "#5fa8d3"],
-        Category::OperationalEfficiency => ["#7a4419", "#d8973c"],
-        Category::CompetitivePositioning => ["#5b2a86", "#a06cd5"],
-        Category::Comprehensive => ["#243b4a", "#6c8ea0"],
+    let [primary, accent] = match category {
+        Category::RoiFocused => ["#2563eb", "#1e40af"],
+        Category::ClinicalOutcomes => ["#0891b2", "#06b6d4"],
+        Category::OperationalEfficiency => ["#7c3aed", "#6366f1"],
+        Category::CompetitivePositioning => ["#f97316", "#ea580c"],
+        Category::Comprehensive => ["#2563eb", "#16a34a"],
     };
-    let (accent, font, layout) = match audience {
-        Audience::HealthPlan => ("#f2a541", "Inter, sans-serif", Layout::Balanced),
-        Audience::Broker => ("#e4572e", "Georgia, serif", Layout::Spacious),
-        Audience::Pbm => ("#17bebb", "Roboto, sans-serif", Layout::Balanced),
-        Audience::Tpa => ("#76b041", "Source Sans 3, sans-serif", Layout::Dense),
-        Audience::MedicalManagement => ("#c1292e", "Inter, sans-serif", Layout::Dense),
+    let layout = match audience {
+        Audience::HealthPlan | Audience::Pbm => Layout::Balanced,
+        Audience::Broker => Layout::Spacious,
+        Audience::Tpa | Audience::MedicalManagement => Layout::Dense,
     };
     VisualStyle {
-        colors: [primary, secondary, accent, "#ffffff", "#1f2933"].map(str::to_owned),
-        font_family: font.to_owned(),
+        primary_color: primary.to_owned(),
+        secondary_color: VisualStyle::SECONDARY_COLOR.to_owned(),
+        accent_color: accent.to_owned(),
+        background_color: VisualStyle::BACKGROUND_COLOR.to_owned(),
+        text_color: VisualStyle::TEXT_COLOR.to_owned(),
+        font_family: VisualStyle::FONT_FAMILY.to_owned(),
         layout,
     }
-}
-
-/// A name that fits into titles: on one line, without control characters, not too long.
-fn name_of(name: &str) -> String {
-    let spaced: String = name
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let name = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
-    if name.is_empty() {
-        "This client".to_owned()
-    } else {
-        cut(&name, NAME_MAX)
-    }
-}
-
-fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(max - 1).collect();
-    kept.truncate(kept.trim_end().len());
-    kept.push('…');
-    kept
 }
 
 fn metadata(value: &Value) -> Metadata {

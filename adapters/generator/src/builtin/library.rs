@@ -2,6 +2,8 @@
 //!
 //! Never in here: a decision which of them is taken.
 
+use conch_domain::DataType;
+
 use conch_domain::Category::{
     self, ClinicalOutcomes as C, CompetitivePositioning as P, OperationalEfficiency as O,
     RoiFocused as R,
@@ -24,6 +26,74 @@ pub(crate) struct Metric {
     pub(crate) health: bool,
     /// What it is broken down by, and into what.
     pub(crate) by: (&'static str, &'static [&'static str]),
+}
+
+impl Metric {
+    /// Whether it is a share of a whole: at most 100 %.
+    pub(crate) fn is_share(&self) -> bool {
+        self.unit == "%" && self.range.1 <= 100.0
+    }
+
+    /// No more than there can be.
+    pub(crate) fn cap(&self, value: f64) -> f64 {
+        if self.is_share() {
+            value.min(100.0)
+        } else {
+            value
+        }
+    }
+
+    pub(crate) fn data_type(&self) -> DataType {
+        match self.unit {
+            "USD" => DataType::Currency,
+            "%" => DataType::Percentage,
+            "members" | "cases" | "visits" | "units" => DataType::Count,
+            _ => DataType::Number,
+        }
+    }
+
+    /// The pattern by which the figure that `expression` gives is written.
+    pub(crate) fn format(&self) -> &'static str {
+        match self.data_type() {
+            DataType::Currency if self.range.1 >= 100_000.0 => "$0.0a",
+            DataType::Currency => "$0,0",
+            DataType::Percentage => "0.0%",
+            DataType::Count => "0,0",
+            DataType::Number => "0,0.0",
+        }
+    }
+
+    /// The same in the words of a `kpi-card`.
+    pub(crate) fn kpi_format(&self) -> &'static str {
+        match self.data_type() {
+            DataType::Currency => "currency",
+            DataType::Percentage => "percentage",
+            DataType::Count | DataType::Number => "number",
+        }
+    }
+
+    /// How it is computed; none if the analytics system knows it by its key.
+    pub(crate) fn expression(&self) -> Option<String> {
+        let key = self.key;
+        match self.data_type() {
+            DataType::Currency => Some(format!("SUM({key}_amount)")),
+            DataType::Percentage => {
+                Some(format!("SUM({key}_met) / NULLIF(SUM({key}_eligible), 0)"))
+            }
+            DataType::Count | DataType::Number => None,
+        }
+    }
+
+    /// A value for people.
+    pub(crate) fn written(&self, value: f64) -> String {
+        match (self.unit, value) {
+            ("USD", v) if v >= 1e6 => format!("${:.1}M", v / 1e6),
+            ("USD", v) if v >= 1e4 => format!("${:.0}K", v / 1e3),
+            ("USD", v) => format!("${v:.0}"),
+            ("%", v) => format!("{v:.1}%"),
+            (unit, v) => format!("{v:.1} {unit}"),
+        }
+    }
 }
 
 /// Stems that tell a text of the health-benefits world.

@@ -4,9 +4,13 @@
 //! model, the network, a clock (but for the pace), or randomness from outside.
 
 mod compose;
+mod dice;
+mod layout;
 mod library;
 mod reading;
 mod sample;
+mod text;
+mod widget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +18,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::TemplateDraft;
 use conch_ports::{Brief, Error, ErrorKind, Result, TemplateGenerator};
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use reading::Reading;
+
+/// Most readings of value propositions that are kept: each is a few KiB, and a job needs one.
+const READINGS: usize = 256;
 
 /// How the built-in generator works.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +36,36 @@ pub struct Settings {
 impl Settings {
     /// The generator.
     pub fn build(self) -> Arc<dyn TemplateGenerator> {
-        Arc::new(Builtin { pace: self.pace })
+        Arc::new(Builtin {
+            pace: self.pace,
+            readings: Cache::new(READINGS),
+        })
     }
 }
 
 struct Builtin {
     pace: Duration,
+    /// By the digest of what was read: a digest that could be forged would show one client's text to
+    /// another.
+    readings: Cache<[u8; 32], Arc<Reading>>,
+}
+
+impl Builtin {
+    fn compose(&self, brief: &Brief) -> TemplateDraft {
+        let industry = brief.client.industry.as_deref().unwrap_or_default();
+        let content = &brief.value_proposition.content;
+        let mut digest = Sha256::new();
+        digest.update((industry.len() as u64).to_le_bytes());
+        digest.update(industry);
+        digest.update(content);
+        let digest: [u8; 32] = digest.finalize().into();
+        let reading = self.readings.get(&digest).unwrap_or_else(|| {
+            let reading = Arc::new(Reading::of(content, industry));
+            self.readings.insert(digest, Arc::clone(&reading));
+            reading
+        });
+        compose::compose(brief, &reading, &digest)
+    }
 }
 
 #[async_trait]
@@ -39,7 +74,7 @@ impl TemplateGenerator for Builtin {
         if !self.pace.is_zero() {
             tokio::time::sleep(self.pace).await;
         }
-        let draft = compose::compose(brief);
+        let draft = self.compose(brief);
         draft.check().map_err(|e| {
             let what = format!("the built-in generator composed an invalid template: {e}");
             Error::new(ErrorKind::Internal, "template_generator.generate", what)

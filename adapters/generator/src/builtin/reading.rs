@@ -1,16 +1,35 @@
-//! What a text says: its words, and what it promises in numbers.
+//! What a value proposition says: which metrics its words call for, what it promises in numbers, and a
+//! few of its own words. A reading is small, however long the text, and is made once per job.
 //!
 //! Never in here: a regular expression, or work that grows faster than the text.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+use super::library::{HEALTH, METRICS};
+use super::text::{cut, one_line};
 
 /// Most promises that are taken from one text.
 const MAX_PROMISES: usize = 12;
-/// Words that make a number a span of time or a sum.
-const UNITS: &str =
-    "percent million billion thousand second minute hour day week month year time point";
+/// Most sentences that are kept to be quoted, and most topics.
+const MAX_QUOTES: usize = 4;
+/// Most characters of a sentence that is quoted.
+const QUOTE_CHARS: usize = 200;
+/// Most characters of a word that is looked at, and of one that is a topic.
+const WORD_CHARS: usize = 32;
+/// Words that make a number a span of time or a sum, lower case and without a plural's `s`.
+const UNITS: &str = "percent million billion thousand second minute hour day week month year time point \
+    prozent millionen milliarden monate monaten tage tagen stunden wochen jahre jahren \
+    mois jour semaine heure an milliard millone mese meses día dia hora semana año ano porciento";
+/// The same where no space stands between words.
+const SUFFIXES: [&str; 12] = [
+    "倍", "天", "个月", "個月", "か月", "ヶ月", "小时", "小時", "時間", "万", "亿", "億",
+];
+/// Long words that say nothing of the topic.
+const COMMON: &str = "their there these those which while where about through within between other every \
+    would could should after before because being under across without against during";
 
 /// A number that the text promises, and where.
+#[derive(Debug)]
 pub(crate) struct Promise {
     /// As written: `18%`, `$2.4 million`, `12 months`.
     pub(crate) figure: String,
@@ -18,112 +37,277 @@ pub(crate) struct Promise {
     pub(crate) share: Option<f64>,
     /// The sentence around it.
     pub(crate) sentence: String,
-    stems: HashSet<String>,
+    /// Per metric of the library: whether the sentence is about it.
+    about: Vec<bool>,
 }
 
 /// A text that was read.
+#[derive(Debug)]
 pub(crate) struct Reading {
-    stems: Vec<String>,
     pub(crate) promises: Vec<Promise>,
+    /// Words that stand for what the text is about, the most frequent first.
+    pub(crate) topics: Vec<String>,
+    /// Sentences to quote.
+    pub(crate) quotes: Vec<String>,
+    /// Per metric of the library: how often the text and the industry call for it.
+    calls: Vec<u32>,
+    /// Whether it is about health at all.
+    pub(crate) is_health: bool,
 }
 
 impl Reading {
-    pub(crate) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str, industry: &str) -> Self {
+        let stems = Stems::of(text);
+        let industry = Stems::of(industry);
         let mut promises = Vec::new();
+        let mut quotes = Vec::new();
         for sentence in sentences(text) {
-            let words: Vec<&str> = sentence.split_whitespace().collect();
-            for (i, word) in words.iter().enumerate() {
-                if promises.len() == MAX_PROMISES {
-                    break;
-                }
-                if let Some(figure) = figure(word, words.get(i + 1).copied()) {
-                    let number = figure.trim_end_matches('%').trim_end_matches(" percent");
-                    let share = (figure.ends_with('%') || figure.ends_with(" percent"))
-                        .then(|| number.parse().ok())
-                        .flatten()
-                        .map(|n: f64| n / 100.0)
-                        .filter(|share| *share <= 1.0);
-                    promises.push(Promise {
-                        share,
-                        figure,
-                        sentence: words.join(" "),
-                        stems: stems(sentence).collect(),
-                    });
-                }
+            if quotes.len() < MAX_QUOTES && sentence.chars().nth(9).is_some() {
+                quotes.push(cut(&one_line(cut_early(sentence)), QUOTE_CHARS));
+            }
+            find_promises(sentence, &mut promises);
+            if promises.len() == MAX_PROMISES && quotes.len() == MAX_QUOTES {
+                break;
             }
         }
         Self {
-            stems: stems(text).collect(),
+            topics: topics(text, &quotes),
             promises,
+            quotes,
+            calls: METRICS
+                .iter()
+                .map(|metric| 2 * stems.hits(metric.words) + industry.hits(metric.words))
+                .collect(),
+            is_health: stems.hits(HEALTH) + industry.hits(HEALTH) > 0,
         }
     }
 
-    /// How often the text has words that begin with one of these, at most 4.
-    pub(crate) fn hits(&self, words: &str) -> u32 {
-        let hit = |stem: &&String| words.split_whitespace().any(|w| begins(stem, w));
-        self.stems.iter().filter(hit).take(4).count() as u32
+    /// How much the text calls for the metric at this place of the library.
+    pub(crate) fn calls_for(&self, metric: usize) -> u32 {
+        self.calls[metric]
+    }
+
+    /// The first promise about the metric at this place of the library.
+    pub(crate) fn promise_about(&self, metric: usize) -> Option<&Promise> {
+        self.promises.iter().find(|promise| promise.about[metric])
     }
 }
 
-impl Promise {
-    pub(crate) fn is_about(&self, words: &str) -> bool {
-        words
-            .split_whitespace()
-            .any(|w| self.stems.iter().any(|stem| begins(stem, w)))
-    }
-}
+/// Words by their beginnings, sorted.
+struct Stems(Vec<(String, u32)>);
 
-/// Short words must match whole: `er` is no `error`.
-fn begins(stem: &str, word: &str) -> bool {
-    if word.len() <= 3 {
-        stem == word
-    } else {
-        stem.starts_with(word)
-    }
-}
-
-fn stems(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric() && c != '-')
-        .filter(|word| !word.is_empty())
-        .map(|word| {
+impl Stems {
+    fn of(text: &str) -> Self {
+        let mut counts: HashMap<String, u32> = HashMap::new();
+        for word in words(text) {
             let word = word.to_lowercase();
-            word.strip_suffix('s')
-                .filter(|w| w.len() > 2)
-                .unwrap_or(&word)
-                .to_owned()
-        })
+            let stem = word.strip_suffix('s').filter(|w| w.len() > 2);
+            *counts.entry(stem.unwrap_or(&word).to_owned()).or_default() += 1;
+        }
+        let mut stems: Vec<_> = counts.into_iter().collect();
+        stems.sort_unstable();
+        Self(stems)
+    }
+
+    /// How often words begin with one of these, at most 4. Short words must match whole: `er` is no
+    /// `error`.
+    fn hits(&self, beginnings: &str) -> u32 {
+        let mut hits = 0;
+        for beginning in beginnings.split_whitespace() {
+            let from = self
+                .0
+                .partition_point(|(stem, _)| stem.as_str() < beginning);
+            for (stem, count) in &self.0[from..] {
+                let matches = if beginning.len() <= 3 {
+                    stem == beginning
+                } else {
+                    stem.starts_with(beginning)
+                };
+                if !matches || hits >= 4 {
+                    break;
+                }
+                hits += count;
+            }
+        }
+        hits.min(4)
+    }
 }
 
-/// Split at line ends and at punctuation that a space follows, so that `2.4` stays whole.
+/// Words of the text; what is longer than any word is left out.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '-')
+        .map(|word| word.trim_matches('-'))
+        .filter(|word| !word.is_empty() && word.chars().nth(WORD_CHARS).is_none())
+}
+
+/// Split at line ends, at marks that end a sentence in one of several scripts, and at a full stop that a
+/// space follows, so that `2.4` stays whole.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .flat_map(|line| line.split(". "))
-        .flat_map(|line| line.split(['!', '?', ';']))
-        .map(str::trim)
-        .filter(|sentence| !sentence.is_empty())
+    text.split([
+        '\n', '\r', '!', '?', ';', '。', '！', '？', '；', '।', '؟', '۔',
+    ])
+    .flat_map(|line| line.split(". "))
+    .map(str::trim)
+    .filter(|sentence| !sentence.is_empty())
 }
 
-fn figure(word: &str, next: Option<&str>) -> Option<String> {
-    let word = word.trim_matches(|c: char| !c.is_alphanumeric() && !"$€£%".contains(c));
-    let number = word.trim_start_matches(['$', '€', '£']);
-    let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    if !number.starts_with(|c: char| c.is_ascii_digit()) || digits > 12 || word.len() > 20 {
-        return None;
+/// So much of a text as a quotation can need.
+fn cut_early(text: &str) -> &str {
+    let end = text.char_indices().nth(4 * QUOTE_CHARS);
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// What the text is about: its most frequent long words; where it has none (scripts without spaces),
+/// how its sentences begin.
+fn topics(text: &str, quotes: &[String]) -> Vec<String> {
+    let mut found: HashMap<String, (u32, usize)> = HashMap::new();
+    for (at, word) in words(text).enumerate() {
+        let is_long = word.chars().nth(4).is_some() && word.chars().all(char::is_alphabetic);
+        if is_long {
+            found.entry(word.to_lowercase()).or_insert((0, at)).0 += 1;
+        }
     }
-    let rest = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ',');
-    let is_sum = number.len() < word.len();
-    let next = next.map(|n| n.trim_matches(|c: char| !c.is_alphanumeric()));
-    let unit = next.filter(|n| {
-        let lower = n.to_lowercase();
-        let lower = lower.strip_suffix('s').unwrap_or(&lower);
-        UNITS.split_whitespace().any(|u| u == lower)
-    });
-    match (rest, unit) {
-        ("", Some(unit)) => Some(format!("{word} {}", unit.to_lowercase())),
-        ("%" | "x" | "k" | "K" | "M" | "B", _) => Some(word.to_owned()),
-        ("", None) if is_sum => Some(word.to_owned()),
-        _ => None,
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.retain(|(word, _)| !COMMON.split_whitespace().any(|common| common == word));
+    found.sort_by(|(_, a), (_, b)| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let mut topics: Vec<String> = found.into_iter().map(|(word, _)| word).collect();
+    topics.truncate(MAX_QUOTES);
+    if topics.is_empty() {
+        topics.extend(quotes.iter().map(|quote| cut(quote, 24)));
     }
+    topics
+}
+
+/// The numbers of a sentence that promise something.
+fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
+    let mut about: Option<Vec<bool>> = None;
+    let mut after = 0;
+    let mut previous = None;
+    for (at, c) in sentence.char_indices() {
+        if promises.len() == MAX_PROMISES {
+            return;
+        }
+        let begins = at >= after && digit(c).is_some() && !continues_word(previous);
+        previous = Some(c);
+        if !begins {
+            continue;
+        }
+        let (end, figure) = figure(sentence, at);
+        after = end;
+        let Some((figure, number, is_percent)) = figure else {
+            continue;
+        };
+        let share = is_percent
+            .then_some(number / 100.0)
+            .filter(|share| (0.0..=1.0).contains(share));
+        let window = around(sentence, at);
+        let about = about.get_or_insert_with(|| {
+            let stems = Stems::of(window);
+            let hit = |words| stems.hits(words) > 0;
+            METRICS.iter().map(|metric| hit(metric.words)).collect()
+        });
+        promises.push(Promise {
+            figure,
+            share,
+            sentence: cut(&one_line(window), QUOTE_CHARS),
+            about: about.clone(),
+        });
+    }
+}
+
+/// `A1c`, `v2`, `1,5`: the digit belongs to what stands before it.
+fn continues_word(previous: Option<char>) -> bool {
+    previous.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | '-' | '_' | '#'))
+}
+
+/// The sentence, or of a very long one what stands around the place.
+fn around(sentence: &str, at: usize) -> &str {
+    let boundary = |mut place: usize| {
+        while !sentence.is_char_boundary(place) {
+            place -= 1;
+        }
+        place
+    };
+    let start = if at > 3 * QUOTE_CHARS {
+        boundary(at - QUOTE_CHARS / 2)
+    } else {
+        0
+    };
+    &sentence[start..boundary((at + 4 * QUOTE_CHARS).min(sentence.len()))]
+}
+
+/// Decimal digits of the scripts that write numbers as we do.
+fn digit(c: char) -> Option<u32> {
+    let zeros = ['0', '٠', '۰', '०', '０'];
+    zeros.into_iter().find_map(|zero| {
+        let value = u32::from(c).checked_sub(u32::from(zero))?;
+        (value < 10).then_some(value)
+    })
+}
+
+/// What begins with a digit at `at`: where it ends, and if it promises something: as written, its value,
+/// and whether it is a percentage.
+fn figure(sentence: &str, at: usize) -> (usize, Option<(String, f64, bool)>) {
+    let mut plain = String::new();
+    let mut end = sentence.len();
+    for (offset, c) in sentence[at..].char_indices() {
+        match digit(c) {
+            Some(value) => plain.extend(char::from_digit(value, 10)),
+            None if c == '.' || c == '٫' => plain.push('.'),
+            None if c == ',' || c == '٬' => {}
+            None => {
+                end = at + offset;
+                break;
+            }
+        }
+    }
+    let mut start = at;
+    let before = sentence[..at].chars().next_back();
+    let is_sum = before.is_some_and(|c| matches!(c, '$' | '€' | '£' | '¥' | '₹'));
+    if is_sum {
+        start -= before.map_or(0, char::len_utf8);
+    }
+    let whole = sentence[start..end].trim_end_matches(['.', ',']);
+    let digits_end = start + whole.len();
+    let number: f64 = plain.trim_end_matches('.').parse().unwrap_or(f64::NAN);
+    if plain.len() > 12 || number.is_nan() {
+        return (end, None);
+    }
+    let rest = &sentence[digits_end..];
+    let blanks = rest.len() - rest.trim_start_matches([' ', '\u{a0}']).len();
+    let unit = &rest[blanks..];
+    let told = |length: usize, is_percent: bool| {
+        let end = digits_end + length;
+        (
+            end,
+            Some((one_line(&sentence[start..end]), number, is_percent)),
+        )
+    };
+    if let Some(sign) = unit
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '%' | '％' | '٪'))
+    {
+        return told(blanks + sign.len_utf8(), true);
+    }
+    if let Some(suffix) = SUFFIXES.iter().find(|suffix| unit.starts_with(**suffix)) {
+        return told(blanks + suffix.len(), false);
+    }
+    let word_length = unit
+        .find(|c: char| !c.is_alphabetic())
+        .unwrap_or(unit.len());
+    let word = &unit[..word_length];
+    if blanks == 0 && matches!(word, "x" | "k" | "K" | "M" | "B") {
+        return told(word.len(), false);
+    }
+    let lower = word.to_lowercase();
+    let stem = lower.strip_suffix('s').unwrap_or(&lower);
+    let is_unit = |unit: &str| unit == stem || unit == lower;
+    if word.len() <= WORD_CHARS && !word.is_empty() && UNITS.split_whitespace().any(is_unit) {
+        let is_percent = matches!(stem, "percent" | "prozent" | "porciento");
+        return told(blanks + word.len(), is_percent);
+    }
+    if is_sum { told(0, false) } else { (end, None) }
 }
 
 #[cfg(test)]
@@ -142,22 +326,49 @@ mod tests {
                 vec!["$2.4 million", "$3,100"],
             ),
             ("a 25 percent drop; 3x faster", vec!["25 percent", "3x"]),
-            ("In 2024 we had 7 offices", vec![]),
+            ("In 2024 we had 7 offices and A1c 9", vec![]),
+            ("在12个月内将再入院率降低18%。", vec!["12个月", "18%"]),
+            ("خفض إعادة الدخول بنسبة ١٨٪", vec!["١٨٪"]),
+            ("再入院を１８％削減", vec!["１８％"]),
+            (
+                "Senkt Kosten um 12 Prozent in 6 Monaten",
+                vec!["12 Prozent", "6 Monaten"],
+            ),
+            ("1234567890123 months, 1.2.3 days", vec![]),
         ] {
-            let figures: Vec<_> = Reading::of(text)
+            let figures: Vec<_> = Reading::of(text, "")
                 .promises
                 .into_iter()
                 .map(|p| p.figure)
                 .collect();
             assert_eq!(figures, expected, "{text}");
         }
+        let share = |text| Reading::of(text, "").promises[0].share;
+        assert_eq!(share("by ١٨٪"), Some(0.18));
+        assert_eq!(share("by 250%"), None);
     }
 
     #[test]
     fn words_match_by_their_stem() {
-        let reading = Reading::of("Diabetic members' prior authorizations; no errors");
-        assert_eq!(reading.hits("diabet"), 1);
-        assert_eq!(reading.hits("authoriz prior"), 2);
-        assert_eq!(reading.hits("er"), 0);
+        let stems = Stems::of("Diabetic members' prior authorizations; no errors");
+        assert_eq!(stems.hits("diabet"), 1);
+        assert_eq!(stems.hits("authoriz prior"), 2);
+        assert_eq!(stems.hits("er"), 0);
+    }
+
+    #[test]
+    fn a_reading_is_small_however_long_the_text() {
+        for text in [
+            "a".repeat(100_000),
+            "5% ".repeat(40_000),
+            "漢字".repeat(40_000),
+        ] {
+            let reading = Reading::of(&text, &text);
+            assert!(reading.promises.len() <= MAX_PROMISES);
+            let kept = reading.promises.iter().map(|p| &p.sentence);
+            for quote in kept.chain(&reading.quotes).chain(&reading.topics) {
+                assert!(quote.chars().count() <= QUOTE_CHARS);
+            }
+        }
     }
 }

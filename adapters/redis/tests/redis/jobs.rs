@@ -1,12 +1,14 @@
 //! Jobs, events and records to try the stores with.
 
 use bytes::Bytes;
+use conch_conformance::build;
 use conch_domain::{
-    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, Layout,
-    LeaseToken, Metadata, Position, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
-    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
+    Audience, Category, Client, ClientId, Epoch, Event, EventId, EventKind, Job, JobId, LeaseToken,
+    Metadata, Position, RetryReason, Template, TemplateId, Timestamp, ValueProposition,
+    ValuePropositionId,
 };
 use conch_ports::{Commit, Fence, QueueEffect, Submission};
+use conch_wire::record::{self, Heading};
 
 pub(crate) const EPOCH: [u8; 4] = [0x5f, 0x3a, 0x9c, 0x1e];
 
@@ -140,46 +142,13 @@ pub(crate) fn value_proposition(id: &str, client: &str, second: i64) -> ValuePro
 }
 
 pub(crate) fn template(id: &str, job: &str, index: u32, category: Category) -> Template {
-    let widget = |i: u32| Widget {
-        id: format!("w-{i}"),
-        widget_type: "kpi-card".to_owned(),
-        title: format!("Widget {i}"),
-        description: String::new(),
-        position: WidgetPosition {
-            row: i,
-            col: 1,
-            row_span: 1,
-            col_span: 12,
-        },
-        analytics_question: "How much?".to_owned(),
-        query_type: "aggregate".to_owned(),
-        metrics: vec!["savings".to_owned()],
-        more_requirements: Metadata::default(),
-        chart_type: None,
-        config: Metadata::default(),
-        data: Metadata::default(),
-    };
-    let color = || "#102030".to_owned();
-    Template {
+    let heading = Heading {
         id: TemplateId::parse(id).expect("an id"),
         job_id: job_id(job),
         client_id: client_id("c-1"),
         index,
-        draft: TemplateDraft {
-            name: format!("Template {id}"),
-            description: "A dashboard.".to_owned(),
-            category,
-            target_audience: Audience::MedicalManagement,
-            key_features: vec!["one".into(), "two".into(), "three".into()],
-            widgets: (1..=6).map(widget).collect(),
-            visual_style: VisualStyle {
-                colors: [color(), color(), color(), color(), color()],
-                font_family: "Inter".to_owned(),
-                layout: Layout::Balanced,
-            },
-            meta_data: Metadata::default(),
-        },
         created_at: at(i64::from(index)),
-        updated_at: at(i64::from(index)),
-    }
+    };
+    let draft = build::draft(category, Audience::MedicalManagement);
+    record::template(heading, &draft)
 }

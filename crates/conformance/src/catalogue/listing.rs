@@ -231,8 +231,7 @@ async fn templates_by_filter(subject: &dyn Subject) {
     ] {
         let (script, lease) = claimed(subject, LONG).await;
         for ((category, audience), index) in plan.into_iter().zip(1..) {
-            let mut template = build::template(script.job(), index);
-            template.draft = build::draft(category, audience);
+            let template = build::template_of(script.job(), index, category, audience);
             let put = catalogue.put_template(&template, &lease).await.unwrap();
             assert_eq!(put, PutTemplate::Stored);
             made.insert(0, template);
@@ -245,8 +244,8 @@ async fn templates_by_filter(subject: &dyn Subject) {
             filters.push(TemplateFilter {
                 client_id: is_in(1).then(|| template.client_id.clone()),
                 job_id: is_in(2).then(|| template.job_id.clone()),
-                category: is_in(4).then_some(template.draft.category),
-                target_audience: is_in(8).then_some(template.draft.target_audience),
+                category: is_in(4).then_some(template.category),
+                target_audience: is_in(8).then_some(template.target_audience),
             });
         }
     }
@@ -288,6 +287,6 @@ fn is_met(filter: &TemplateFilter, template: &Template) -> bool {
         .as_ref()
         .is_none_or(|id| *id == template.client_id)
         && job_id.as_ref().is_none_or(|id| *id == template.job_id)
-        && category.is_none_or(|category| category == template.draft.category)
-        && target_audience.is_none_or(|audience| audience == template.draft.target_audience)
+        && category.is_none_or(|category| category == template.category)
+        && target_audience.is_none_or(|audience| audience == template.target_audience)
 }

@@ -35,7 +35,7 @@ async fn a_job_tells_each_step_once_and_in_order() {
     let templates = system.memory.catalogue().templates_of(&id).await.unwrap();
     let places: Vec<_> = templates
         .iter()
-        .map(|t| (t.draft.category, t.draft.target_audience))
+        .map(|t| (t.category, t.target_audience))
         .collect();
     assert_eq!(places, PLAN.map(|item| (item.category, item.audience)));
     let ids: Vec<_> = templates.iter().map(|t| t.id.clone()).collect();

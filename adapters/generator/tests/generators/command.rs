@@ -1,140 +1,14 @@
-//! Both generators against the port's laws: the composer on any text, the command with real programs.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! The command generator with real programs: what it asks, what it takes, how it fails.
 
-use std::collections::HashSet;
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
-use conch_domain::{Client, Metadata, PLAN, TemplateDraft, Timestamp, ValueProposition};
-use conch_generator::{builtin, command};
-use conch_ports::{Brief, ErrorKind};
+use conch_generator::command;
+use conch_ports::ErrorKind;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use proptest::prelude::*;
+use serde_json::{Value, json};
 
-const TEXT: &str = "We cut 30-day readmissions by 18% within 12 months and save $2.4 million. \
-    Prior authorization takes 6 hours. Medication adherence rises 25 percent.";
-
-fn brief(name: &str, industry: Option<&str>, content: &str, index: usize) -> Brief {
-    let now = Timestamp::from_micros(0);
-    let client_id: conch_domain::ClientId = "c1".parse().unwrap();
-    Brief {
-        job_id: "j1".parse().unwrap(),
-        client: Client {
-            id: client_id.clone(),
-            name: name.to_owned(),
-            industry: industry.map(str::to_owned),
-            meta_data: Metadata::default(),
-            created_at: now,
-            updated_at: now,
-        },
-        value_proposition: ValueProposition {
-            id: "v1".parse().unwrap(),
-            client_id,
-            content: content.to_owned(),
-            is_active: true,
-            meta_data: Metadata::default(),
-            created_at: now,
-            updated_at: now,
-        },
-        item: PLAN[index],
-        index: index as u32 + 1,
-        total: 7,
-        attempt: 1,
-        try_number: 1,
-        last_failure: None,
-        names: Vec::new(),
-    }
-}
-
-async fn compose(brief: &Brief) -> TemplateDraft {
-    builtin::Settings::default()
-        .build()
-        .generate(brief)
-        .await
-        .unwrap()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-    #[test]
-    fn drafts_are_valid(name in "\\PC{1,200}|.{1,200}", industry in proptest::option::of(".{1,200}"),
-        content in "(?s).{10,400}|([$€]?[0-9]{1,30}[%xkM.,]? ?){5,80}")
-    {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            for (index, item) in PLAN.iter().enumerate() {
-                let draft = compose(&brief(&name, industry.as_deref(), &content, index)).await;
-                draft.check().unwrap();
-                assert_eq!((draft.category, draft.target_audience), (item.category, item.audience));
-                for widget in &draft.widgets {
-                    serde_json::from_str::<serde_json::Map<_, _>>(widget.data.as_json()).unwrap();
-                }
-            }
-        });
-    }
-}
-
-#[tokio::test]
-async fn the_same_input_gives_the_same_dashboard_and_another_another() {
-    let first = compose(&brief("Acme", Some("Health"), TEXT, 0)).await;
-    assert_eq!(
-        first,
-        compose(&brief("Acme", Some("Health"), TEXT, 0)).await
-    );
-    let bakery = "Fresh bread delivered before six, with fewer errors and happier customers.";
-    let other = compose(&brief("Acme", Some("Bakery"), bakery, 0)).await;
-    let titles = |d: &TemplateDraft| {
-        d.widgets
-            .iter()
-            .map(|w| w.title.clone())
-            .collect::<HashSet<_>>()
-    };
-    assert!(titles(&first).intersection(&titles(&other)).count() <= 4);
-    let metrics: Vec<_> = other.widgets.iter().flat_map(|w| &w.metrics).collect();
-    for health in ["readmissions", "a1c", "pmpm", "prior_auth"] {
-        assert!(
-            !metrics.iter().any(|m| *m == health),
-            "{health} in a bakery: {metrics:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn the_dashboards_of_a_plan_differ_and_quote_the_promises() {
-    let mut names = HashSet::new();
-    let mut kinds = HashSet::new();
-    let mut all_titles = String::new();
-    for index in 0..PLAN.len() {
-        let draft = compose(&brief("Acme Care", None, TEXT, index)).await;
-        assert!(
-            draft.key_features.iter().any(|f| f.contains("18%")),
-            "{:?}",
-            draft.key_features
-        );
-        kinds.extend(draft.widgets.iter().map(|w| w.widget_type.clone()));
-        all_titles.extend(draft.widgets.iter().map(|w| w.title.clone() + "\n"));
-        assert!(names.insert(draft.name), "two dashboards have one name");
-    }
-    assert!(kinds.len() >= 7, "{kinds:?}");
-    assert!(
-        all_titles.contains("18%") && all_titles.contains("Acme Care"),
-        "{all_titles}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_pace_is_kept() {
-    let settings = builtin::Settings {
-        pace: Duration::from_millis(800),
-    };
-    let start = tokio::time::Instant::now();
-    settings
-        .build()
-        .generate(&brief("Acme", None, TEXT, 0))
-        .await
-        .unwrap();
-    assert_eq!(start.elapsed().as_millis(), 800);
-}
+use crate::{TEXT, brief};
 
 fn program(script: &str) -> command::Settings {
     let mut settings = command::Settings::new(shlex::try_join(["sh", "-c", script]).unwrap());
@@ -146,19 +20,24 @@ fn program(script: &str) -> command::Settings {
 fn printed(category: &str) -> String {
     let widgets: Vec<_> = (1..=6)
         .map(|i| {
-            serde_json::json!({
+            json!({
                 "id": format!("w{i}"), "type": "kpi-card", "title": "A title",
-                "position": {"row": i, "col": 1, "rowSpan": 1, "colSpan": 12},
-                "data_requirements": {"query_type": "aggregate", "metrics": ["m"]},
+                "position": {"row": 2 * i - 1, "col": 1, "rowSpan": 2, "colSpan": 12},
+                "analytics_question": "How much?",
+                "data_requirements": {"query_type": "aggregate", "metrics": [
+                    {"name": "m", "metric_ref": "m", "data_type": "count", "format": "0,0"},
+                ]},
+                "config": {"icon": "x", "subtitle": "y"},
             })
         })
         .collect();
-    serde_json::json!({
-        "name": "Mine", "category": category, "target_audience": "Health Plan",
-        "key_features": ["a", "b", "c"], "widgets": widgets,
-        "visual_style": {"primaryColor": "#000000", "secondaryColor": "#000000", "accentColor": "#000000",
-            "backgroundColor": "#000000", "textColor": "#000000", "fontFamily": "x", "layout": "dense"},
-    }).to_string()
+    json!({
+        "name": "Mine, all mine", "description": "What the dashboard is for.",
+        "category": category, "targetAudience": "Health Plan", "keyFeatures": ["a", "b", "c"],
+        "widgets": widgets,
+        "visualStyle": {"primaryColor": "#000000", "accentColor": "#000000", "layout": "dense"},
+    })
+    .to_string()
 }
 
 /// Everybody is `told` the kind of failure; the operator alone knows `cause` as well.
@@ -193,11 +72,18 @@ async fn a_program_makes_a_template_from_its_request() {
         .generate(&brief("Acme", None, TEXT, 0))
         .await
         .unwrap();
-    assert_eq!(draft.name, "Mine");
-    let request: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(request).unwrap()).unwrap();
+    assert_eq!(draft.name, "Mine, all mine");
+    let request: Value = serde_json::from_slice(&std::fs::read(request).unwrap()).unwrap();
     assert_eq!(request["client"]["name"], "Acme");
-    assert_eq!(request["category"], "roi-focused");
+    assert_eq!(request["value_proposition"]["content"], TEXT);
+    let asked = json!({
+        "job_id": "j1", "category": "roi-focused", "target_audience": "Health Plan",
+        "template_index": 1, "total_templates": 7, "attempt": 1, "try_number": 1,
+        "last_failure": null, "names": [],
+    });
+    for (field, expected) in asked.as_object().unwrap() {
+        assert_eq!(&request[field], expected, "{field}");
+    }
 
     // One that never reads its stdin, with a request larger than a pipe.
     let script = format!("cat '{}'", answer.display());
@@ -212,14 +98,81 @@ async fn a_program_makes_a_template_from_its_request() {
     );
 
     std::fs::write(&answer, printed("comprehensive")).unwrap();
-    let told = "printed a template of another category or audience";
+    let told = "printed no valid template: category: must be roi-focused, as asked";
     fails(program(&script), ErrorKind::BadResponse, told, "").await;
+}
+
+/// A change of the valid template is told by the first rule that it breaks, and by nothing else of it.
+#[tokio::test]
+async fn a_bad_answer_is_told_by_the_first_rule_that_it_breaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = folder.path().join("answer");
+    let mut template: Value = serde_json::from_str(&printed("roi-focused")).unwrap();
+    template["widgets"][2]["position"]["row"] = json!(1);
+    template["widgets"][3]["type"] = json!("words of the generator");
+    template["name"] = json!("words of the generator");
+    for (wrapped, told) in [
+        (
+            format!("```json\n{template}\n```"),
+            "widgets[3].type: must be one of kpi-card, ",
+        ),
+        (
+            template.to_string().replace(
+                "\"type\":\"words of the generator\"",
+                "\"type\":\"kpi-card\"",
+            ),
+            "widgets[2].position: shares a cell with widgets[0]",
+        ),
+    ] {
+        std::fs::write(&answer, wrapped).unwrap();
+        let generator = program(&format!("cat '{}'", answer.display()))
+            .build()
+            .unwrap();
+        let error = generator
+            .generate(&brief("Acme", None, TEXT, 0))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadResponse);
+        let expected = format!("the generator printed no valid template: {told}");
+        assert!(
+            error.message().starts_with(&expected),
+            "{}",
+            error.message()
+        );
+        assert!(
+            !format!("{error} {:?}", error.source()).contains("words of"),
+            "{error:?}"
+        );
+    }
+}
+
+/// The program of docs/generators.md, with the python3 that is there.
+#[tokio::test]
+async fn the_example_program_in_python_makes_every_template_of_a_plan() {
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/examples/generator.py"
+    );
+    let generator = command::Settings::new(shlex::try_join(["python3", example]).unwrap())
+        .build()
+        .unwrap();
+    let mut names = Vec::new();
+    for index in 0..conch_domain::PLAN.len() {
+        let mut brief = brief("Näme \u{2028} 再入院", Some("Health"), TEXT, index);
+        brief.names.clone_from(&names);
+        brief.try_number = 2;
+        brief.last_failure = Some("name: must have 5 to 100 characters".to_owned());
+        let draft = generator.generate(&brief).await.unwrap();
+        assert!(!names.contains(&draft.name), "{}", draft.name);
+        assert!(draft.meta_data.as_json().contains("reasoning"));
+        names.push(draft.name);
+    }
 }
 
 #[tokio::test]
 async fn programs_that_fail_are_told_apart() {
     use ErrorKind::{BadResponse, Refused, Timeout, Unavailable};
-    let no_template = "printed no valid template";
+    let no_object = "printed no valid template: the answer has no JSON object that is whole and has no key twice";
     let html = "echo '<html>'; echo its words >&2";
     for (script, kind, told, cause) in [
         (
@@ -235,9 +188,13 @@ async fn programs_that_fail_are_told_apart() {
             "failed (signal: 9 (SIGKILL))",
             "",
         ),
-        (html, BadResponse, no_template, "not JSON"),
-        (html, BadResponse, no_template, "its words"),
-        ("echo '{}'", BadResponse, no_template, ""),
+        (html, BadResponse, no_object, "its words"),
+        (
+            ":",
+            BadResponse,
+            "printed no valid template: the answer is empty",
+            "",
+        ),
         ("yes", BadResponse, "printed more than 1048576 bytes", ""),
     ] {
         fails(program(script), kind, told, cause).await;
@@ -270,7 +227,7 @@ async fn a_program_has_so_much_time_and_prints_so_much() {
     let mut settings = program("echo 12345");
     settings.output_limit = 6;
     // What it prints is all there, and no template.
-    let told = "printed no valid template";
+    let told = "printed no valid template: the answer has no JSON object that is whole and has no key twice";
     fails(settings.clone(), ErrorKind::BadResponse, told, "").await;
     assert!(!counted.render().contains("conch_limits_hit_total"));
     settings.output_limit = 5;

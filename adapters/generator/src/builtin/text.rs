@@ -1,0 +1,117 @@
+//! Text of any language and length, made to fit: never cut inside what a reader sees as one character.
+//!
+//! Lengths are Unicode characters, as the template's rules count them.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Most characters of a client's name inside a title.
+const NAME_MAX: usize = 40;
+/// How many of them its end gets: names often differ at the end alone.
+const NAME_TAIL: usize = 12;
+
+/// At most `max` characters, an ellipsis in place of what doesn't fit.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    // Not counted to its end: it may be long.
+    if text.chars().nth(max).is_none() {
+        return text.to_owned();
+    }
+    let mut kept = head(text, max.saturating_sub(1)).trim_end().to_owned();
+    kept.push('…');
+    kept
+}
+
+/// The longest beginning of whole graphemes that has at most `max` characters.
+fn head(text: &str, max: usize) -> &str {
+    let mut chars = 0;
+    let mut end = 0;
+    for (at, grapheme) in text.grapheme_indices(true) {
+        chars += grapheme.chars().count();
+        if chars > max {
+            break;
+        }
+        end = at + grapheme.len();
+    }
+    if end == 0 {
+        // One grapheme that is longer than all that may be kept.
+        end = text
+            .char_indices()
+            .nth(max)
+            .map_or(text.len(), |(at, _)| at);
+    }
+    &text[..end]
+}
+
+/// The longest end of whole graphemes that has at most `max` characters.
+fn tail(text: &str, max: usize) -> &str {
+    let mut chars = 0;
+    let mut start = text.len();
+    for (at, grapheme) in text.grapheme_indices(true).rev() {
+        chars += grapheme.chars().count();
+        if chars > max {
+            break;
+        }
+        start = at;
+    }
+    &text[start..]
+}
+
+/// On one line, without control characters, blanks single.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(1024));
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    line
+}
+
+/// A client's name that fits into titles. What is too long keeps its beginning and its end.
+pub(crate) fn name_of(name: &str) -> String {
+    let name = one_line(name);
+    if name.is_empty() {
+        return "This client".to_owned();
+    }
+    if name.chars().nth(NAME_MAX).is_none() {
+        return name;
+    }
+    let beginning = head(&name, NAME_MAX - NAME_TAIL - 1);
+    let end = tail(&name, NAME_TAIL);
+    format!("{}…{}", beginning.trim_end(), end.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_graphemes() {
+        let family = "👨‍👩‍👧‍👦";
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("longer", 5), "long…");
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 4), "e\u{301}…");
+        assert_eq!(cut(&family.repeat(3), 16), format!("{}…", family.repeat(2)));
+        assert_eq!(cut("再入院率を下げる", 5), "再入院率…");
+        // More marks on one letter than fit: some are kept, and the length holds.
+        assert_eq!(
+            cut(&format!("a{}", "\u{301}".repeat(50)), 5)
+                .chars()
+                .count(),
+            5
+        );
+    }
+
+    #[test]
+    fn names_that_differ_at_their_end_stay_different() {
+        let name = |end: &str| name_of(&format!("{} {end}", "Benefits ".repeat(10)));
+        assert_ne!(name("North"), name("South"));
+        for odd in ["", " \n\u{7}", &"x".repeat(5000), &"👨‍👩‍👧‍👦".repeat(90)] {
+            let name = name_of(odd);
+            assert!((1..=NAME_MAX).contains(&name.chars().count()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! JSON Schema (2020-12) of a template, made from the types in `body` and the domain's tables.
+//!
+//! What a schema can't say (no two widgets share a cell, `col + colSpan` at most 13, unique widget ids) is
+//! said in its descriptions. Never in here: a list of names that the domain has.
+
+use conch_domain::{
+    Audience, Category, ChartType, DataType, Layout, Operator, QueryType, Rule, TimeRangeKind,
+    VisualStyle, WidgetType,
+};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::body::{GeneratedBody, TemplateBody};
+
+/// A schema that refers to those in `definitions`, by `#{path}/name`.
+fn of<T: JsonSchema>(path: &'static str) -> (Value, Map<String, Value>) {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = path.into();
+    });
+    let mut generator = settings.for_serialize().into_generator();
+    let mut schema = T::json_schema(&mut generator);
+    for transform in generator.transforms_mut() {
+        transform.transform(&mut schema);
+    }
+    (schema.to_value(), generator.take_definitions(true))
+}
+
+fn whole<T: JsonSchema>(title: &str, description: &str) -> Value {
+    let (schema, definitions) = of::<T>("/$defs");
+    let mut whole = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        "description": description,
+    });
+    let object = whole.as_object_mut().expect("an object was written");
+    if let Value::Object(schema) = schema {
+        for (key, value) in schema {
+            object.entry(key).or_insert(value);
+        }
+    }
+    object.insert("$defs".to_owned(), definitions.into());
+    whole
+}
+
+const SERVED: &str = "A dashboard template as HTTP answers show it. No two widgets share a cell and no two have one id. Templates of earlier versions and of another job service are served as they are.";
+const GENERATED: &str = "A dashboard template as a generator writes it: this object, or {\"template\": this, \"reasoning\": …}. Keys may be written in snake_case, too. No two widgets share a cell and no two have one id.";
+
+/// The schema of a template in HTTP answers.
+pub fn served() -> Value {
+    whole::<TemplateBody<'_>>("Template", SERVED)
+}
+
+/// The schema of what a generator writes.
+pub fn to_generate() -> Value {
+    whole::<GeneratedBody<'_>>("GeneratedTemplate", GENERATED)
+}
+
+/// Both schemas and what they refer to, for `components.schemas` of an OpenAPI document.
+pub fn components() -> Map<String, Value> {
+    let mut components = Map::new();
+    for (name, description, (mut schema, definitions)) in [
+        (
+            "ComposedTemplate",
+            SERVED,
+            of::<TemplateBody<'_>>("/components/schemas"),
+        ),
+        (
+            "GeneratedTemplate",
+            GENERATED,
+            of::<GeneratedBody<'_>>("/components/schemas"),
+        ),
+    ] {
+        components.extend(definitions);
+        schema["description"] = description.into();
+        components.insert(name.to_owned(), schema);
+    }
+    components
+}
+
+macro_rules! enums {
+    ($($(#[$doc:meta])* $name:ident: $type:ident;)+) => {
+        $($(#[$doc])*
+        pub(super) fn $name(_: &mut SchemaGenerator) -> Schema {
+            let names: Vec<&str> = $type::ALL.iter().map(|value| value.as_str()).collect();
+            json_schema!({ "type": "string", "enum": names })
+        })+
+    };
+}
+
+enums!(
+    category: Category;
+    audience: Audience;
+    layout: Layout;
+    query_type: QueryType;
+    data_type: DataType;
+    operator: Operator;
+    time_range_kind: TimeRangeKind;
+    chart_type: ChartType;
+    widget_type: WidgetType;
+);
+
+/// A text with more than blanks in it.
+pub(super) fn not_empty(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "\\S" })
+}
+
+pub(super) fn color(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^#[0-9a-fA-F]{6}$" })
+}
+
+pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
+pub(super) fn object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object" })
+}
+
+pub(super) fn key_features(generator: &mut SchemaGenerator) -> Schema {
+    let item = not_empty(generator);
+    json_schema!({ "type": "array", "minItems": 3, "maxItems": 5, "items": item })
+}
+
+/// A metric has one source at least.
+pub(super) fn add_metric_source(schema: &mut Schema) {
+    let has = |name: &str| json!({ "required": [name], "properties": { name: { "type": "string", "pattern": "\\S" } } });
+    schema.insert(
+        "anyOf".to_owned(),
+        json!([has("metric_ref"), has("expression")]),
+    );
+}
+
+/// Colours that have a default, and the font, may be left out by a generator; answers have them all.
+pub(super) fn relax_style(schema: &mut Schema) {
+    schema.insert(
+        "required".to_owned(),
+        json!(["primaryColor", "accentColor", "layout"]),
+    );
+    for (name, default) in [
+        ("secondaryColor", VisualStyle::SECONDARY_COLOR),
+        ("backgroundColor", VisualStyle::BACKGROUND_COLOR),
+        ("textColor", VisualStyle::TEXT_COLOR),
+        ("fontFamily", VisualStyle::FONT_FAMILY),
+    ] {
+        if let Some(property) = schema.pointer_mut(&format!("/properties/{name}")) {
+            property["default"] = default.into();
+        }
+    }
+}
+
+/// The least size of each type, and what its `config` must have.
+pub(super) fn add_rules_by_type(schema: &mut Schema) {
+    let rules: Vec<Value> = WidgetType::ALL
+        .iter()
+        .filter_map(|widget_type| {
+            let rules = widget_type.rules();
+            let mut then = Map::new();
+            if rules.least != (1, 1) {
+                let (rows, columns) = rules.least;
+                then.insert(
+                    "position".to_owned(),
+                    json!({ "properties": { "rowSpan": { "minimum": rows }, "colSpan": { "minimum": columns } } }),
+                );
+            }
+            if !rules.config.is_empty() {
+                let keys = rules.config.iter();
+                let properties: Map<String, Value> = keys
+                    .clone()
+                    .map(|(key, rule)| ((*key).to_owned(), config_rule(*rule)))
+                    .collect();
+                let required: Vec<&str> = keys
+                    .filter(|(_, rule)| !rule.is_optional())
+                    .map(|(key, _)| *key)
+                    .collect();
+                then.insert(
+                    "config".to_owned(),
+                    json!({ "required": required, "properties": properties }),
+                );
+            }
+            (!then.is_empty()).then(|| {
+                json!({
+                    "if": { "properties": { "type": { "const": widget_type.as_str() } }, "required": ["type"] },
+                    "then": { "properties": then },
+                })
+            })
+        })
+        .collect();
+    schema.insert("allOf".to_owned(), rules.into());
+}
+
+fn config_rule(rule: Rule) -> Value {
+    match rule {
+        Rule::Text => json!({ "type": "string" }),
+        Rule::Number => json!({ "type": "number" }),
+        Rule::Items(least) => json!({ "type": "array", "minItems": least }),
+        Rule::NotEmpty => json!({ "type": "array", "minItems": 1 }),
+        Rule::OneOf(texts) => json!({ "enum": texts }),
+        Rule::Thresholds => json!({
+            "type": "array", "minItems": 2,
+            "items": {
+                "type": "object", "required": ["value", "color"],
+                "properties": { "value": { "type": "number" }, "color": { "type": "string", "pattern": "^#[0-9a-fA-F]{6}$" } },
+            },
+        }),
+        Rule::Optional(inner) => config_rule(*inner),
+    }
+}
