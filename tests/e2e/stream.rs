@@ -165,7 +165,7 @@ async fn a_resume_gets_what_comes_after_and_nothing_else() {
     let whole = mare.subscribe(&job_id).await.read_to_end().await;
     assert_eq!(pieces, whole);
     for (n, event) in whole.iter().enumerate() {
-        for parameter in ["after", "last_event_id"] {
+        for parameter in ["after", "last_event_id", "lastEventId"] {
             let path = format!("/jobs/{job_id}/subscribe?{parameter}={}", event.id);
             if event.is_terminal() {
                 assert_eq!(mare.get(&path).await.status, 204, "{path}");

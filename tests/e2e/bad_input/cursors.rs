@@ -124,7 +124,7 @@ async fn of_one_job() {
                 assert_reset(&stream.read_to_end().await, last, Some(&short));
                 assert_eq!(stream.comments(), ["Connection closing - job completed"]);
             }
-            for parameter in ["after", "last_event_id"] {
+            for parameter in ["after", "last_event_id", "lastEventId"] {
                 let url = format!("{url}?{parameter}={}", encoded(&cursor));
                 let events = Stream::open(&url, None).await.read_to_end().await;
                 assert_reset(&events, last, Some(&short));

@@ -1,6 +1,7 @@
 //! The event streams (contract §6). What they say is the hub's; this file only opens them: who asks,
 //! from where on, and what the answer's head looks like.
 
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use axum::extract::State;
@@ -62,14 +63,17 @@ pub(super) async fn many(
 }
 
 /// What the caller has seen. A browser's first request can carry no header, hence the parameters; its
-/// reconnects repeat them, so the header wins. Any bytes will do: what is no cursor is reset.
+/// reconnects repeat them, so the header wins. `lastEventId` is what the package `event-source-polyfill`
+/// sends in place of the header, with the parameters of the first request beside it. Any bytes will do:
+/// what is no cursor is reset.
 fn cursor(headers: &HeaderMap, query: &Query) -> Option<String> {
     let header = headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
-    header
-        .filter(|id| !id.is_empty())
-        .map(|id| String::from_utf8_lossy(id).into_owned())
-        .or_else(|| query.text("after").map(str::to_owned))
-        .or_else(|| query.text("last_event_id").map(str::to_owned))
+    let header = header.map(String::from_utf8_lossy);
+    let parameters = ["lastEventId", "after", "last_event_id"]
+        .into_iter()
+        .filter_map(|name| query.text(name).map(Cow::Borrowed));
+    let mut newest_first = header.into_iter().chain(parameters);
+    newest_first.find(|id| !id.is_empty()).map(Cow::into_owned)
 }
 
 /// The answer's head; none when there is no such job.

@@ -104,6 +104,12 @@ async fn a_stream_over_a_socket() {
             "id: abababab-2\n",
             "id: abababab-1\n",
         ),
+        // The newer of the two: a polyfill adds it to the address of the first connect.
+        (
+            resume("?after=abababab-2&lastEventId=abababab-1 HTTP/1.1"),
+            "id: abababab-2\n",
+            "HTTP/1.1 204",
+        ),
         // The header wins.
         (
             resume(&format!("?after=abababab-2{header_1}")),
