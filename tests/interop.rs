@@ -7,6 +7,8 @@
 mod chromium;
 #[path = "interop/clients.rs"]
 mod clients;
+#[path = "interop/libraries.rs"]
+mod libraries;
 #[path = "interop/old_publisher.rs"]
 mod old_publisher;
 #[path = "interop/python_triton.rs"]
