@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Of each fuzz target.
 SECONDS ?= 60
-.PHONY: help run run-redis test sim chaos reliability-report bench fuzz lint docs
+.PHONY: help run run-redis test sim chaos reliability-report bench compat fuzz lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench
 	cargo build --release --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/release/conch-bench" all --write docs/benchmarks.md
+
+compat: ## try client libraries and proxies as they are, write docs/compatibility.md; ONLY= some of them
+	@scripts/set-up compat
+	@cargo build --quiet --bins -p conch
+	@.tools/compat-python/bin/python tests/compat/run.py --only "$(ONLY)" --write docs/compatibility.md
 
 fuzz: ## try the fuzz targets on made-up input, SECONDS= each (needs cargo-fuzz)
 	@scripts/fuzz $(SECONDS) $(TARGETS)

@@ -1,0 +1,4 @@
+import { EventSource } from 'eventsource';
+import { watch } from './eventsource-api.mjs';
+
+watch(EventSource);
