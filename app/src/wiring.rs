@@ -250,7 +250,7 @@ async fn add_worker(
         let router = ops::router(site.ops.clone());
         site.bind("the worker's /readyz", address, router).await?;
     }
-    let signals = site.subscription.listener("worker");
+    let signals = site.listener("worker");
     let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
     let work = async move {
         // The store may answer a claim and have failed to tell its time right before: events that are
@@ -329,7 +329,7 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
     });
     let ingest = ingest::run(
         Arc::clone(bus),
-        site.subscription.listener("ingest"),
+        site.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             lookup: lookup.clone(),

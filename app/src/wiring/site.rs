@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use conch_http::serve::{Handle, IoThreads, Router};
 use conch_http::{body, ops, serve};
+use conch_ports::Signals;
 use conch_services::Clock;
 use conch_services::store_clock::StoreClock;
 use conch_services::subscription::{Ended, Subscription};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
+use futures::{StreamExt as _, stream};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +58,14 @@ impl Site {
             router,
         });
         Ok(())
+    }
+
+    /// What the subscription says, for one part. Once the subscription has ended that part hears nothing
+    /// more, and doesn't end before the shutdown: it would be reported in the subscription's place.
+    pub(super) fn listener(&mut self, name: &'static str) -> Signals {
+        let over = self.shutdown.clone().cancelled_owned();
+        let over = stream::once(over).filter_map(|()| ready(None));
+        self.subscription.listener(name).chain(over).boxed()
     }
 
     /// Adds a part that has tasks of its own and says when one of them has ended before its time.
