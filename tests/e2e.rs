@@ -13,6 +13,8 @@ mod generator;
 mod limits;
 #[path = "e2e/many_jobs.rs"]
 mod many_jobs;
+#[path = "e2e/memory.rs"]
+mod memory;
 #[path = "e2e/panics.rs"]
 mod panics;
 #[path = "e2e/processes.rs"]

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod demo;
+mod memory;
 mod output;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
@@ -123,6 +124,7 @@ fn run(
     log: &LineQueue,
     announce: fn(&Settings) -> Option<String>,
 ) -> anyhow::Result<ExitCode> {
+    memory::give_back().context("can't start a thread")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
