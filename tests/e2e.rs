@@ -21,6 +21,8 @@ mod panics;
 mod processes;
 #[path = "e2e/programs.rs"]
 mod programs;
+#[path = "e2e/redis_kinds.rs"]
+mod redis_kinds;
 #[path = "e2e/rights.rs"]
 mod rights;
 #[path = "e2e/settings.rs"]

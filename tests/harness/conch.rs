@@ -54,14 +54,24 @@ impl Plan {
 
     /// `conch-api` on that Redis, with that Triton behind it.
     pub fn api(redis: &Redis, triton_url: &str) -> Self {
+        Self::api_at(&redis.url(), triton_url)
+    }
+
+    /// `conch-api` on the Redis with that address.
+    pub fn api_at(redis_url: &str, triton_url: &str) -> Self {
         Self::new(Program::Api)
-            .env("REDIS_URL", redis.url())
+            .env("REDIS_URL", redis_url)
             .env("TRITON_BASE_URL", triton_url)
     }
 
     /// `conch-worker` on that Redis, serving Triton's HTTP.
     pub fn worker(redis: &Redis) -> Self {
-        Self::new(Program::Worker).env("REDIS_URL", redis.url())
+        Self::worker_at(&redis.url())
+    }
+
+    /// `conch-worker` on the Redis with that address.
+    pub fn worker_at(redis_url: &str) -> Self {
+        Self::new(Program::Worker).env("REDIS_URL", redis_url)
     }
 
     /// `conch-worker` on that Redis, without Triton's HTTP.

@@ -3,10 +3,12 @@
 //!
 //! Never in here: why it can't, which names addresses and settings. That is logged.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
 use axum::response::Response;
+use conch_ports::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use crate::answer;
@@ -17,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What became of asking one dependency.
 pub(crate) struct Check {
     name: &'static str,
-    wrong: Option<&'static str>,
+    wrong: Option<Cow<'static, str>>,
 }
 
 impl Check {
@@ -31,14 +33,24 @@ impl Check {
             Ok(Err(error)) => {
                 let source = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::warn!(dependency = name, %error, source, "a dependency can't be used");
-                Some("it can't be used now; the log says why")
+                Some(words(name, &error))
             }
             Err(_) => {
                 tracing::warn!(dependency = name, "a dependency doesn't answer");
-                Some("no answer within two seconds")
+                Some("no answer within two seconds".into())
             }
         };
         Self { name, wrong }
+    }
+}
+
+/// A store that refuses us is a matter of how it is set up, and its adapter's own words, which hold no
+/// address. Triton's are another program's.
+fn words(name: &str, error: &Error) -> Cow<'static, str> {
+    if error.kind() == ErrorKind::Refused && name != "triton" {
+        error.message().to_owned().into()
+    } else {
+        "it can't be used now; the log says why".into()
     }
 }
 
@@ -48,7 +60,7 @@ pub(crate) fn answer(service: &str, checks: &[Check]) -> Response {
     let checks: Map<String, Value> = checks
         .iter()
         .map(|check| {
-            let value = match check.wrong {
+            let value = match &check.wrong {
                 None => json!({"status": "ok"}),
                 Some(detail) => json!({"status": "unreachable", "detail": detail}),
             };

@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use conch_ports::{Error, ErrorKind, Result};
-use deadpool_redis::{Connection, Hook, Manager, Pool, PoolError, Runtime, TimeoutType};
+use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolError, Runtime, TimeoutType};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, RedisError,
-    ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, ScriptInvocation,
+    ServerErrorKind,
 };
 use tokio::runtime;
 
+use crate::kind::{self, Inspector};
 use crate::settings::Settings;
+use crate::tls;
 
 /// A peer that vanished is given up after about this much silence, by the kernel.
 const DEAD_PEER: Duration = Duration::from_secs(10);
@@ -31,7 +33,21 @@ pub(crate) struct Connections {
     client: Client,
     config: AsyncConnectionConfig,
     greeting: Greeting,
+    inspector: Inspector,
     connect_timeout: Duration,
+}
+
+/// How sockets to Redis are set.
+pub(crate) fn tcp_settings() -> TcpSettings {
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(
+            TcpKeepalive::new()
+                .with_time(DEAD_PEER)
+                .with_interval(DEAD_PEER / 4)
+                .with_retries(3),
+        )
+        .set_user_timeout(DEAD_PEER)
 }
 
 /// The line that operators look for, at the first connection of all.
@@ -73,31 +89,28 @@ struct OfRuntime {
 
 impl Connections {
     /// `publishes` says whether events go through it, for the line that operators look for.
-    pub(crate) fn new(address: ConnectionInfo, settings: &Settings, publishes: bool) -> Self {
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(
-                TcpKeepalive::new()
-                    .with_time(DEAD_PEER)
-                    .with_interval(DEAD_PEER / 4)
-                    .with_retries(3),
-            )
-            .set_user_timeout(DEAD_PEER);
-        let address = address.set_tcp_settings(tcp);
+    pub(crate) fn new(client: Client, settings: &Settings, publishes: bool) -> Self {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.connect_timeout))
             .set_response_timeout(Some(settings.response_timeout));
-        let client = Client::open(address.clone()).expect("a parsed address makes a client");
+        let address = client.get_connection_info().clone();
         let manager = Manager::new_with_config(address, config.clone())
             .expect("a parsed address makes a manager");
         let greeting = Greeting {
             over: Arc::new(AtomicBool::new(!publishes)),
         };
+        let inspector = Inspector::default();
         let on_connect = {
-            let greeting = greeting.clone();
-            Hook::sync_fn(move |_, _| {
-                greeting.say();
-                Ok(())
+            let (greeting, inspector) = (greeting.clone(), inspector.clone());
+            Hook::async_fn(move |connection, _| {
+                let (greeting, inspector) = (greeting.clone(), inspector.clone());
+                Box::pin(async move {
+                    if let Some(objection) = inspector.objection(connection).await {
+                        return Err(HookError::message(objection));
+                    }
+                    greeting.say();
+                    Ok(())
+                })
             })
         };
         let limit = Some(settings.connect_timeout);
@@ -116,6 +129,7 @@ impl Connections {
             client,
             config,
             greeting,
+            inspector,
             connect_timeout: settings.connect_timeout,
         }
     }
@@ -203,11 +217,14 @@ impl Connections {
         // Before it is opened: what is learnt meanwhile counts for it, too.
         let number = self.shared.opened.fetch_add(1, Ordering::AcqRel) + 1;
         // Not one of the pool's: those may all be busy.
-        let connection = self
+        let mut connection = self
             .client
             .get_multiplexed_async_connection_with_config(&self.config)
             .await
             .map_err(|error| unreachable(operation, PoolError::Backend(error)))?;
+        if let Some(objection) = self.inspector.objection(&mut connection).await {
+            return Err(count(Error::new(ErrorKind::Refused, operation, objection)));
+        }
         self.greeting.say();
         let fresh = (number, connection);
         *ours.current.lock() = Some(fresh.clone());
@@ -298,6 +315,9 @@ fn is_demoted(error: &RedisError) -> bool {
 fn unreachable(operation: &'static str, error: PoolError) -> Error {
     let error = match error {
         PoolError::Backend(error) if !error.is_timeout() => failed(operation, error),
+        PoolError::PostCreateHook(HookError::Message(objection)) => {
+            Error::new(ErrorKind::Refused, operation, objection)
+        }
         PoolError::Timeout(TimeoutType::Wait) => Error::new(
             ErrorKind::Timeout,
             operation,
@@ -317,6 +337,9 @@ fn unreachable(operation: &'static str, error: PoolError) -> Error {
 /// What an error of the driver means to the caller of a port.
 pub(crate) fn failed(operation: &'static str, error: RedisError) -> Error {
     use redis::ErrorKind as Driver;
+    if let Some(objection) = kind::betrayed(&error).or_else(|| tls::objection(&error)) {
+        return count(Error::new(ErrorKind::Refused, operation, objection).with_source(error));
+    }
     let (kind, message) = match (error.kind(), error.code()) {
         _ if error.is_timeout() => (ErrorKind::Timeout, "Redis did not answer in time"),
         (_, Some("OOM")) => (
@@ -341,8 +364,7 @@ pub(crate) fn failed(operation: &'static str, error: RedisError) -> Error {
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ReadOnly
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown,
+                | ServerErrorKind::TryAgain,
             ),
             _,
         ) => (

@@ -11,11 +11,14 @@ mod cache;
 mod catalogue;
 mod connection;
 mod keys;
+mod kind;
 mod log;
 mod queue;
 mod records;
 mod settings;
 mod subscribe;
 mod tickets;
+mod tls;
 
 pub use settings::{InvalidSettings, Settings, Stores};
+pub use tls::{Identity, Tls};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_ports::{Catalogue, EventBus, JobQueue, Quota, Quotas, ResultCache, TicketStore};
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{Client, IntoConnectionInfo};
 
 use crate::cache::Cache;
-use crate::connection::Connections;
+use crate::connection::{Connections, tcp_settings};
 use crate::keys::Keys;
 use crate::log::Redis;
+use crate::tls::{self, Tls};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub url: String,
     /// Where cached results are, when that is another Redis. Commits then cache nothing.
     pub cache_url: Option<String>,
+    /// Whom to trust at `rediss://` addresses.
+    pub tls: Tls,
     /// What every key and channel begins with.
     pub prefix: String,
     /// Events kept per job, at least 1.
@@ -65,6 +68,10 @@ pub struct InvalidSettings {
 }
 
 impl InvalidSettings {
+    pub(crate) fn new(setting: &'static str, reason: &'static str) -> Self {
+        Self { setting, reason }
+    }
+
     /// The field of [`Settings`] that is wrong.
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -97,6 +104,7 @@ impl Settings {
         Self {
             url: url.into(),
             cache_url: None,
+            tls: Tls::default(),
             prefix: "triton".to_owned(),
             history_limit: 100,
             result_ttl: Duration::from_hours(1),
@@ -123,9 +131,9 @@ impl Settings {
     pub fn build(self) -> Result<Stores, InvalidSettings> {
         self.check()?;
         let keys = Keys::new(&self.prefix);
-        let main = Connections::new(address("url", &self.url)?, &self, true);
+        let main = Connections::new(client("url", &self.url, &self.tls)?, &self, true);
         let cache = match &self.cache_url {
-            Some(url) => Connections::new(address("cache_url", url)?, &self, false),
+            Some(url) => Connections::new(client("cache_url", url, &self.tls)?, &self, false),
             None => main.clone(),
         };
         let cache = Arc::new(Cache::new(cache, keys.clone(), self.result_ttl));
@@ -197,11 +205,17 @@ impl Settings {
     }
 }
 
-fn address(setting: &'static str, url: &str) -> Result<ConnectionInfo, InvalidSettings> {
-    url.into_connection_info().map_err(|_| InvalidSettings {
+/// A client for that address. Connects to nothing.
+pub(crate) fn client(
+    setting: &'static str,
+    url: &str,
+    tls: &Tls,
+) -> Result<Client, InvalidSettings> {
+    let address = url.into_connection_info().map_err(|_| InvalidSettings {
         setting,
         reason: "must be redis://[user:password@]host[:port][/database], rediss://… for TLS, or redis+unix:///path",
-    })
+    })?;
+    tls::client(setting, address.set_tcp_settings(tcp_settings()), tls)
 }
 
 impl fmt::Debug for Settings {
@@ -209,6 +223,11 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("url", &"<redacted>")
             .field("cache_url", &self.cache_url.as_ref().map(|_| "<redacted>"))
+            .field("authorities", &self.tls.authorities.as_ref().map(Vec::len))
+            .field(
+                "identity",
+                &self.tls.identity.as_ref().map(|_| "<redacted>"),
+            )
             .field("prefix", &self.prefix)
             .field("history_limit", &self.history_limit)
             .field("result_ttl", &self.result_ttl)
@@ -241,7 +260,28 @@ mod tests {
     #[tokio::test]
     async fn a_setting_that_cannot_work_is_named_without_its_value() {
         type Change = fn(&mut Settings);
-        let rows: [(&str, Change); 9] = [
+        let rows: [(&str, Change); 14] = [
+            ("url", |s| s.url = "rediss://u:hunter2@x#insecure".into()),
+            ("cache_url", |s| {
+                s.cache_url = Some("rediss://u:hunter2@x/#insecure".into());
+            }),
+            ("tls.authorities", |s| {
+                s.url = "rediss://x".into();
+                s.tls.authorities = Some(b"hunter2".to_vec());
+            }),
+            ("tls.authorities", |s| {
+                s.url = "rediss://x".into();
+                s.tls.authorities = Some(
+                    b"-----BEGIN CERTIFICATE-----\nhunter2=\n-----END CERTIFICATE-----\n".to_vec(),
+                );
+            }),
+            ("tls.certificate", |s| {
+                s.cache_url = Some("rediss://x".into());
+                s.tls.identity = Some(tls::Identity {
+                    certificates: b"hunter2".to_vec(),
+                    key: b"hunter2".to_vec(),
+                });
+            }),
             ("url", |s| s.url = "http://u:hunter2@x".into()),
             ("url", |s| s.url = "redis://u:hunter2@x:99999/0".into()),
             ("cache_url", |s| s.cache_url = Some("hunter2".into())),

@@ -273,8 +273,8 @@ mod tests {
     #[tokio::test]
     async fn a_consumer_that_lags_gets_a_gap_and_then_one_lapsed() {
         let settings = Settings::new("redis://127.0.0.1:1/0");
-        let address = redis::IntoConnectionInfo::into_connection_info(settings.url.as_str());
-        let connections = Connections::new(address.expect("an address"), &settings, false);
+        let client = crate::settings::client("url", &settings.url, &settings.tls);
+        let connections = Connections::new(client.expect("an address"), &settings, false);
         let (sender, receiver) = mpsc::channel(QUEUE_SIGNALS);
         let outbox = Outbox {
             sender,

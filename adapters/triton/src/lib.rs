@@ -12,4 +12,4 @@ mod protocol;
 mod settings;
 mod transport;
 
-pub use settings::{Invalid, Settings, Token};
+pub use settings::{Authorities, Invalid, Settings, Token};

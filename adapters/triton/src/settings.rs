@@ -56,6 +56,26 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Certificates of authorities.
+#[derive(Clone)]
+pub struct Authorities(Vec<reqwest::Certificate>);
+
+impl Authorities {
+    /// Reads PEM.
+    ///
+    /// # Errors
+    /// When there is no certificate in it, or one that can't be read.
+    pub fn parse(pem: &[u8]) -> Result<Self, Invalid> {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(Invalid::new(
+                "must name a file with certificates of authorities, as PEM",
+            ));
+        }
+        Ok(Self(certificates))
+    }
+}
+
 /// How Triton is reached. Every field has a default that suits a service in the same network.
 #[derive(Clone)]
 pub struct Settings {
@@ -63,6 +83,8 @@ pub struct Settings {
     addresses: Vec<Url>,
     /// Sent as bearer with every call.
     pub token: Option<Token>,
+    /// Who signs the certificates of `https` addresses; none: the system's authorities.
+    pub authorities: Option<Authorities>,
     /// Until a connection stands.
     pub connect_timeout: Duration,
     /// Until one try of a read is given up and the next address is asked.
@@ -101,6 +123,7 @@ impl Settings {
         Ok(Self {
             addresses,
             token: None,
+            authorities: None,
             connect_timeout: Duration::from_secs(1),
             try_timeout: Duration::from_secs(2),
             call_timeout: Duration::from_secs(5),
@@ -174,6 +197,8 @@ impl Settings {
         {
             // Without it a machine that has no root certificates couldn't even speak plain HTTP.
             client = client.tls_certs_only([]);
+        } else if let Some(authorities) = &self.authorities {
+            client = client.tls_certs_only(authorities.0.clone());
         }
         let client = client
             .build()

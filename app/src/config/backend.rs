@@ -77,6 +77,10 @@ fn redis(source: &Source, kept: &Kept) -> Result<Backend, Error> {
     let (name, url) = redis_url(source)?;
     let mut redis = conch_redis::Settings::new(url);
     redis.cache_url = source.text("CACHE_REDIS_URL").map(str::to_owned);
+    // Other programs read SSL_CERT_FILE, too: what it says matters only where it is used.
+    if is_over_tls(&redis.url) || redis.cache_url.as_deref().is_some_and(is_over_tls) {
+        redis.tls = tls(source)?;
+    }
     redis.history_limit = kept.history_limit;
     redis.result_ttl = kept.result_ttl;
     redis.finished_ttl = source.parse("HISTORY_TTL_SECONDS", redis.finished_ttl, seconds)?;
@@ -96,6 +100,10 @@ fn redis(source: &Source, kept: &Kept) -> Result<Backend, Error> {
         let name = match e.setting() {
             "cache_url" => "CACHE_REDIS_URL",
             "prefix" => "CHANNEL_PREFIX",
+            "tls.authorities" if source.text("REDIS_CA_FILE").is_none() => "SSL_CERT_FILE",
+            "tls.authorities" => "REDIS_CA_FILE",
+            "tls.certificate" => "REDIS_CERT_FILE",
+            "tls.key" => "REDIS_KEY_FILE",
             "history_limit" => "HISTORY_LIMIT",
             "result_ttl" => "RESULT_TTL_SECONDS",
             "retention" => "RETENTION_DAYS",
@@ -105,6 +113,42 @@ fn redis(source: &Source, kept: &Kept) -> Result<Backend, Error> {
         Error::new(name, e.reason())
     })?;
     Ok(Backend::Redis(Box::new(redis)))
+}
+
+/// Whether that address is spoken to over TLS.
+pub(super) fn is_over_tls(url: &str) -> bool {
+    url.starts_with("rediss:") || url.starts_with("valkeys:")
+}
+
+/// Whom to trust at `rediss://` addresses, and who we are.
+fn tls(source: &Source) -> Result<conch_redis::Tls, Error> {
+    let authorities = match source.file("REDIS_CA_FILE")? {
+        None => source.file("SSL_CERT_FILE")?,
+        some => some,
+    };
+    let identity = match (
+        source.file("REDIS_CERT_FILE")?,
+        source.file("REDIS_KEY_FILE")?,
+    ) {
+        (None, None) => None,
+        (Some(certificates), Some(key)) => Some(conch_redis::Identity { certificates, key }),
+        (Some(_), None) => {
+            return Err(Error::new(
+                "REDIS_KEY_FILE",
+                "is required beside REDIS_CERT_FILE",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(Error::new(
+                "REDIS_CERT_FILE",
+                "is required beside REDIS_KEY_FILE",
+            ));
+        }
+    };
+    Ok(conch_redis::Tls {
+        authorities,
+        identity,
+    })
 }
 
 /// How many of what there may be; `default` is the backend's.

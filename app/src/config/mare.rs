@@ -78,6 +78,13 @@ pub(super) fn read(
         gateway.breaker_cool_down,
         seconds,
     )?;
+    // Other programs' variable, too: what it says matters only where it is used.
+    if base.contains("https://")
+        && let Some(pem) = source.file("SSL_CERT_FILE")?
+    {
+        let authorities = conch_triton::Authorities::parse(&pem);
+        gateway.authorities = Some(authorities.map_err(|e| Error::new("SSL_CERT_FILE", e))?);
+    }
     if !gateway.is_loopback() && gateway.has_credentials() {
         return Err(Error::new(
             "TRITON_BASE_URL",

@@ -16,6 +16,8 @@ use super::{EnvFile, Error, Program, file};
 
 /// Bytes of a file that holds one secret.
 const MAX_SECRET: u64 = 64 * 1024;
+/// Bytes of a file of certificates. Those of a whole system are a quarter of a MiB.
+const MAX_CERTIFICATES: u64 = 4 * 1024 * 1024;
 
 /// The settings that somebody set, and what is odd about them.
 #[derive(Debug, Default)]
@@ -129,6 +131,16 @@ impl Source {
     }
 
     fn point_out_unused(&mut self) {
+        let addresses = ["REDIS_URL", "CACHE_REDIS_URL"];
+        let mut addresses = addresses.iter().filter_map(|name| self.values.get(name));
+        let is_over_tls = addresses.any(|url| super::backend::is_over_tls(url));
+        for name in ["REDIS_CA_FILE", "REDIS_CERT_FILE"] {
+            if self.values.contains_key(name) && !is_over_tls {
+                self.warnings.push(format!(
+                    "{name} is set and no address of Redis begins with rediss://: nothing is encrypted"
+                ));
+            }
+        }
         let of_callers = |name: &str| name.starts_with("AUTH_") || name == "MAX_STREAMS_PER_CALLER";
         let unused = self.values.keys().find(|name| of_callers(name));
         if let (Some(name), false) = (unused, self.values.contains_key("AUTH")) {
@@ -145,6 +157,16 @@ impl Source {
             "{name} is in the table"
         );
         self.values.get(name).map(String::as_str)
+    }
+
+    /// What the file holds that is set; none: none is.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn file(&self, name: &'static str) -> Result<Option<Vec<u8>>, Error> {
+        let read = |path| file::read(Path::new(path), MAX_CERTIFICATES);
+        let wrong = |reason| Error::new(name, format!("names a file that {reason}"));
+        self.text(name).map(read).transpose().map_err(wrong)
     }
 
     /// What is set, parsed, or the default.

@@ -133,6 +133,30 @@ pub const SETTINGS: &[Setting] = &[
     setting("REDIS_DB", "", ALL, "Redis' database number, likewise"),
     secret("REDIS_PASSWORD", "", ALL, "Redis' password, likewise"),
     setting(
+        "REDIS_CA_FILE",
+        "",
+        ALL,
+        "a file with the certificates of the authorities that `rediss://` addresses are trusted by, as PEM; unset: SSL_CERT_FILE's",
+    ),
+    setting(
+        "REDIS_CERT_FILE",
+        "",
+        ALL,
+        "a file with the certificate, and its chain, to show to a Redis that asks for one, as PEM",
+    ),
+    setting(
+        "REDIS_KEY_FILE",
+        "",
+        ALL,
+        "a file with the private key of REDIS_CERT_FILE, as PEM",
+    ),
+    setting(
+        "SSL_CERT_FILE",
+        "the system's",
+        ALL,
+        "a file with the certificates of the authorities that Redis and Triton are trusted by over TLS, as PEM",
+    ),
+    setting(
         "REDIS_TIMEOUT_SECONDS",
         "2",
         ALL,
@@ -227,7 +251,7 @@ pub const SETTINGS: &[Setting] = &[
         "STREAM_RETRY_SECONDS",
         "2",
         API,
-        "what `retry:` tells a stream's client to wait before it comes back",
+        "about how long `retry:` tells a stream's client to wait before it reconnects: each stream another time, from half of this to twice as long",
     ),
     setting(
         "CORS_ORIGINS",

@@ -297,3 +297,88 @@ fn a_misspelled_name_of_a_secrets_file_is_pointed_out() {
         ["TRITON_TOKEN_FLIE is no setting: was TRITON_TOKEN_FILE meant?"]
     );
 }
+
+#[test]
+fn what_tls_needs_is_read_and_checked() {
+    let folder = Folder::new();
+    let tls = ("REDIS_URL", "rediss://cache/0");
+    let (nowhere, text) = (folder.path("nowhere"), folder.write("text", "s3cret"));
+    let nowhere = nowhere.to_str().expect("text");
+    let (key, other) = (
+        include_str!("../../../../adapters/http/tests/keys/p256.pem"),
+        folder.write("empty", ""),
+    );
+    let key = folder.write("key", key);
+    for (env, said) in [
+        (
+            &[("REDIS_URL", "rediss://:s3cret@cache/0#insecure")][..],
+            "REDIS_URL can't end in #insecure",
+        ),
+        (
+            &[tls, ("CACHE_REDIS_URL", "rediss://:s3cret@cache#insecure")],
+            "CACHE_REDIS_URL can't end in #insecure",
+        ),
+        (
+            &[tls, ("REDIS_CA_FILE", nowhere)],
+            "REDIS_CA_FILE names a file that does not exist",
+        ),
+        (
+            &[tls, ("REDIS_CA_FILE", &text)],
+            "REDIS_CA_FILE must name a file with certificates",
+        ),
+        (
+            &[tls, ("REDIS_CA_FILE", &key)],
+            "REDIS_CA_FILE must name a file with certificates",
+        ),
+        (
+            &[tls, ("REDIS_CA_FILE", &other)],
+            "REDIS_CA_FILE must name a file with certificates",
+        ),
+        (
+            &[tls, ("SSL_CERT_FILE", &text)],
+            "SSL_CERT_FILE must name a file with certificates",
+        ),
+        (
+            &[
+                ("TRITON_BASE_URL", "https://127.0.0.1"),
+                ("SSL_CERT_FILE", &text),
+            ],
+            "SSL_CERT_FILE must name a file with certificates",
+        ),
+        (
+            &[tls, ("REDIS_CERT_FILE", &text)],
+            "REDIS_KEY_FILE is required beside",
+        ),
+        (
+            &[tls, ("REDIS_KEY_FILE", &text)],
+            "REDIS_CERT_FILE is required beside",
+        ),
+        (
+            &[tls, ("REDIS_CERT_FILE", &text), ("REDIS_KEY_FILE", &text)],
+            "REDIS_CERT_FILE must name a file with a certificate",
+        ),
+    ] {
+        let error = start(Program::Api, &["--env-file="], env)
+            .expect_err(said)
+            .to_string();
+        assert!(error.starts_with(said), "{error}");
+        assert!(
+            !error.contains("s3cret") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    let plain = ("REDIS_URL", "redis://cache/0");
+    let elsewhere = [
+        plain,
+        ("SSL_CERT_FILE", nowhere),
+        ("REDIS_CA_FILE", nowhere),
+    ];
+    let (_, source) = start(Program::Api, &["--env-file="], &elsewhere).expect("it isn't used");
+    let warnings = source.warnings.join("\n");
+    assert!(
+        warnings.contains("REDIS_CA_FILE is set and no address"),
+        "{warnings}"
+    );
+    start(Program::Api, &["--env-file="], &[tls])
+        .expect("the system's authorities, or those built in");
+}
