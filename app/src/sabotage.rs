@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{
-    Client, ClientId, EventId, Job, JobId, JobRecord, Position, Template, TemplateId, Timestamp,
-    ValueProposition, ValuePropositionId,
+    Client, ClientId, EventId, Job, JobId, JobRecord, LeaseToken, Position, Template, TemplateId,
+    Timestamp, ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
     Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
@@ -374,8 +374,13 @@ impl JobQueue for Broken {
         }
     }
 
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
-        self.queue.claim(worker, duration).await
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        self.queue.claim(worker, token, duration).await
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
@@ -391,6 +396,10 @@ impl JobQueue for Broken {
             }
             _ => self.queue.expired(limit).await,
         }
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        self.queue.sweep(sweep).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {

@@ -205,6 +205,7 @@ async fn add_worker(
     let worker = worker::Settings {
         concurrency: settings.concurrency,
         lease: settings.lease,
+        sweep: settings.sweep,
         deadline: settings.deadline,
         cap: settings.events,
         max_attempts: settings.max_attempts,

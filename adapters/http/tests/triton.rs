@@ -271,7 +271,11 @@ async fn templates() {
         .json();
     let queue = service.memory.queue();
     let lease = queue
-        .claim("test", std::time::Duration::from_secs(30))
+        .claim(
+            "test",
+            &"test-1".parse().unwrap(),
+            std::time::Duration::from_secs(30),
+        )
         .await
         .unwrap()
         .unwrap();

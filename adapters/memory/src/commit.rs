@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use conch_domain::{Job, JobId, Position, Timestamp};
+use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
     Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Quota,
     Result,
@@ -149,6 +149,12 @@ impl Store {
             status: job.status,
             updated_at: job.updated_at,
         };
+        if job.status.is_terminal() {
+            self.data.unfinished.remove(&job.id);
+        } else {
+            let runs = job.status == JobStatus::Running;
+            self.data.unfinished.insert(job.id.clone(), runs);
+        }
         // Lists order by creation; a job that never told of its own comes last.
         let created_at = job.created_at.unwrap_or(Timestamp::from_micros(0));
         let bytes = record::encode_job(job);

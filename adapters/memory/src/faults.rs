@@ -12,6 +12,7 @@ use conch_ports::{Error, ErrorKind, QueueEffect};
 use conch_wire::{event, record};
 
 use crate::Memory;
+use crate::queue::Loss;
 use crate::store::{Data, JobLog};
 
 /// When a planned failure strikes.
@@ -179,6 +180,11 @@ impl Faults {
     pub fn acknowledge(&self, job_id: &JobId, effect: QueueEffect) {
         let mut store = self.memory.lock();
         store.apply_effect(job_id, effect, tokio::time::Instant::now());
+    }
+
+    /// Takes a part of a job's place in the queue away.
+    pub fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
+        self.memory.lock().data.queue.lose(job_id, loss);
     }
 
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that

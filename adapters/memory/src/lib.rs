@@ -29,6 +29,7 @@ use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache, TicketStor
 use tokio::time::Instant;
 
 pub use faults::{Backup, Faults, When};
+pub use queue::Loss;
 pub use scripted_triton::ScriptedTriton;
 pub use settings::Settings;
 

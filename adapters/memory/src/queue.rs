@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
     Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Quota,
-    Result, Submission, Submitted,
+    Result, Submission, Submitted, Sweep, Swept,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -48,7 +48,10 @@ impl Queue {
     /// When the lease ends or ended, if it is the job's.
     pub(crate) fn lease_end(&self, job_id: &JobId, token: &LeaseToken) -> Option<Instant> {
         match &self.entry(job_id)?.place {
-            Place::Leased { token: held, end } if held == token => Some(*end),
+            Place::Leased { token: held, end } if held == token => {
+                let place = (*end, job_id.clone());
+                self.leased.contains(&place).then_some(*end)
+            }
             _ => None,
         }
     }
@@ -90,8 +93,62 @@ impl Queue {
         drop(self.take(job_id));
     }
 
+    /// The job that is held under the token, by a lease that runs.
+    fn held_under(&self, token: &LeaseToken, now: Instant) -> Option<JobId> {
+        let running = self.leased.iter().rev().take_while(|(end, _)| *end > now);
+        running
+            .map(|(_, job_id)| job_id)
+            .find(|job_id| self.lease_end(job_id, token).is_some())
+            .cloned()
+    }
+
+    /// Loses a part of a job's place; for tests.
+    pub(crate) fn lose(&mut self, job_id: &JobId, loss: Loss) {
+        match loss {
+            Loss::Entry => drop(self.entries.remove(job_id)),
+            Loss::Place => {
+                self.waiting.retain(|(_, _, id)| id != job_id);
+                self.leased.retain(|(_, id)| id != job_id);
+            }
+        }
+    }
+
+    /// Whether the job is where its entry says.
+    fn is_in_place(&self, job_id: &JobId) -> bool {
+        self.entry(job_id).is_some_and(|entry| match &entry.place {
+            Place::Waiting { due, arrival } => {
+                self.waiting.contains(&(*due, *arrival, job_id.clone()))
+            }
+            Place::Leased { end, .. } => self.leased.contains(&(*end, job_id.clone())),
+        })
+    }
+
+    /// Puts back what is lost of an unfinished job's place.
+    fn put_back(&mut self, job_id: &JobId, runs: bool, grace: Duration, now: Instant) {
+        let entry = self.entries.remove(job_id);
+        self.lose(job_id, Loss::Place);
+        match entry {
+            Some(Entry {
+                counted,
+                place: Place::Leased { token, .. },
+            }) => self.hold(job_id.clone(), counted, token, now + grace),
+            // By nobody's lease: it has run out.
+            None if runs => {
+                let token = LeaseToken::from_uuid(Uuid::now_v7());
+                self.hold(job_id.clone(), 0, token, now);
+            }
+            entry => {
+                let counted = entry.map_or(0, |entry| entry.counted);
+                self.enqueue(job_id.clone(), counted, now);
+            }
+        }
+    }
+
     fn take(&mut self, job_id: &JobId) -> Option<Entry> {
-        let entry = self.entries.remove(job_id)?;
+        let Some(entry) = self.entries.remove(job_id) else {
+            self.lose(job_id, Loss::Place);
+            return None;
+        };
         match entry.place {
             Place::Waiting { due, arrival } => {
                 self.waiting.remove(&(due, arrival, job_id.clone()));
@@ -104,7 +161,30 @@ impl Queue {
     }
 }
 
+/// What a test takes from a job's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// What is known of its attempts and its lease.
+    Entry,
+    /// Its place among those that wait or are held.
+    Place,
+}
+
 impl Store {
+    fn find_lost(&mut self, sweep: &Sweep, now: Instant) -> Swept {
+        let data = &mut self.data;
+        let end = sweep.from.saturating_add(sweep.limit);
+        let next = (end < data.unfinished.len()).then_some(end);
+        let mut found = Vec::new();
+        for (job_id, runs) in data.unfinished.iter().skip(sweep.from).take(sweep.limit) {
+            if !data.queue.is_in_place(job_id) {
+                data.queue.put_back(job_id, *runs, sweep.grace, now);
+                found.push(job_id.clone());
+            }
+        }
+        Swept { next, found }
+    }
+
     fn submit(&mut self, submission: Submission, now: Instant) -> Result<Submitted> {
         const OPERATION: &str = "job_queue.submit";
         let Submission {
@@ -167,15 +247,22 @@ impl Store {
         })
     }
 
-    fn claim(&mut self, duration: Duration, now: Instant) -> Option<Lease> {
+    fn claim(&mut self, token: &LeaseToken, duration: Duration, now: Instant) -> Option<Lease> {
         self.sweep(now);
+        let token = token.clone();
         let queue = &mut self.data.queue;
-        let (due, _, job_id) = queue.waiting.first()?.clone();
-        if due > now {
-            return None;
-        }
-        let counted = queue.take(&job_id)?.counted;
-        let token = LeaseToken::from_uuid(Uuid::now_v7());
+        let held = queue.held_under(&token, now);
+        let job_id = if let Some(job_id) = held {
+            job_id
+        } else {
+            let (due, _, job_id) = queue.waiting.first()?.clone();
+            if due > now {
+                return None;
+            }
+            job_id
+        };
+        // A place may stand in the order without its entry: then nothing is known of its attempts.
+        let counted = queue.take(&job_id).map_or(0, |entry| entry.counted);
         queue.hold(job_id.clone(), counted, token.clone(), now + duration);
         Some(Lease {
             job_id,
@@ -247,9 +334,20 @@ impl JobQueue for Memory {
         })
     }
 
-    async fn claim(&self, _worker: &str, duration: Duration) -> Result<Option<Lease>> {
+    async fn claim(
+        &self,
+        _worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
         self.step("job_queue.claim", |store, now| {
-            Ok(store.claim(duration, now))
+            Ok(store.claim(token, duration, now))
+        })
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        self.step("job_queue.sweep", |store, now| {
+            Ok(store.find_lost(sweep, now))
         })
     }
 

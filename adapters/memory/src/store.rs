@@ -35,6 +35,8 @@ pub(crate) struct Data {
     pub(crate) ended_foreign: Expiring<JobId, ()>,
     pub(crate) results: Expiring<JobId, Bytes>,
     pub(crate) queue: Queue,
+    /// Own jobs that have not ended, and whether each runs.
+    pub(crate) unfinished: BTreeMap<JobId, bool>,
     pub(crate) submissions: Expiring<String, Submitted>,
     pub(crate) clients: Shelf<ClientId, Option<String>>,
     pub(crate) value_propositions: Shelf<ValuePropositionId, ClientId>,
@@ -111,7 +113,9 @@ impl Store {
         data.submissions.sweep(now);
         data.clients.sweep(now);
         data.value_propositions.sweep(now);
-        data.jobs.sweep(now);
+        for (id, _) in data.jobs.sweep(now) {
+            data.unfinished.remove(&id);
+        }
         for (id, row) in data.templates.sweep(now) {
             if let Some(places) = data.places.get_mut(&row.job_id) {
                 // The place may have been taken anew since this one ran out.
@@ -153,6 +157,7 @@ impl Data {
             ended_foreign: Expiring::default(),
             results: Expiring::default(),
             queue: Queue::default(),
+            unfinished: BTreeMap::new(),
             submissions: Expiring::default(),
             clients: Shelf::new(settings.retention),
             value_propositions: Shelf::new(settings.retention),

@@ -135,7 +135,10 @@ async fn what_is_unfinished_or_old_runs_out() {
     assert!(memory.read(script.id(), 0, 1).await.unwrap().is_none());
     // Its room is free again. The job itself waits on.
     publish_all(&memory, [Script::foreign().queued()]).await;
-    let lease = memory.claim("w", day).await.unwrap();
+    let lease = memory
+        .claim("w", &conch_conformance::build::token(), day)
+        .await
+        .unwrap();
     assert_eq!(lease.expect("it waits").job_id, *script.id());
     let catalogue = memory.catalogue();
     assert!(
@@ -337,7 +340,14 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
     memory.submit(script.submission()).await.unwrap();
     let backup = faults.back_up();
     let mut signals = memory.subscribe();
-    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    let lease = memory
+        .claim(
+            "w",
+            &conch_conformance::build::token(),
+            Duration::from_secs(1),
+        )
+        .await
+        .unwrap();
     script.hold(&lease.expect("one is due"));
     publish_all(&memory, [script.started()]).await;
     let mut later = Script::own();
@@ -351,7 +361,14 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
     let next = memory.publish(script.progress(10)).await.unwrap();
     assert_eq!(next, Published::Fenced, "nobody holds the job any more");
     assert_eq!(waiting(&mut signals).last(), Some(&Signal::Lapsed));
-    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    let lease = memory
+        .claim(
+            "w",
+            &conch_conformance::build::token(),
+            Duration::from_secs(1),
+        )
+        .await
+        .unwrap();
     assert_eq!(lease.expect("it waits again").attempt, 1);
     let mut again = Script::of(memory.read(script.id(), 0, 0).await.unwrap().unwrap().job);
     let next = memory.publish(again.cancelled()).await.unwrap();
@@ -363,12 +380,26 @@ async fn an_acknowledgement_by_itself_asks_nobody_who_holds_the_job() {
     let memory = Settings::default().build();
     let mut script = Script::own();
     memory.submit(script.submission()).await.unwrap();
-    memory.claim("w", Duration::from_mins(1)).await.unwrap();
+    memory
+        .claim(
+            "w",
+            &conch_conformance::build::token(),
+            Duration::from_mins(1),
+        )
+        .await
+        .unwrap();
     let requeue = QueueEffect::Requeue {
         after: Duration::ZERO,
         counts: true,
     };
     memory.faults().acknowledge(script.id(), requeue);
-    let lease = memory.claim("w", Duration::from_secs(1)).await.unwrap();
+    let lease = memory
+        .claim(
+            "w",
+            &conch_conformance::build::token(),
+            Duration::from_secs(1),
+        )
+        .await
+        .unwrap();
     assert_eq!(lease.expect("it is claimable").attempt, 2);
 }

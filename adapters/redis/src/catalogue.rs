@@ -116,22 +116,34 @@ impl Redis {
         let Some(Value::Int(total)) = parts.next() else {
             return Err(unexpected(operation));
         };
-        let mut items = Vec::new();
-        for body in parts {
-            match decode(&bytes(operation, body)?) {
-                Ok(item) => items.push(item),
-                // One that can't be read must not take all the others with it.
-                Err(error) => {
-                    tracing::warn!(operation, %error, "a record can't be read: left out of a list");
-                    metrics::counter!("conch_records_unreadable_total").increment(1);
-                }
-            }
-        }
+        let bodies: Vec<_> = parts
+            .map(|body| bytes(operation, body))
+            .collect::<Result<_>>()?;
+        let items = readable(operation, bodies.iter().map(|body| &body[..]), &decode);
         Ok(Page {
             total: u64::try_from(total).unwrap_or(0),
             items,
         })
     }
+}
+
+/// Those that can be read: one that can't must not take all the others with it.
+fn readable<'a, T>(
+    operation: &'static str,
+    bodies: impl Iterator<Item = &'a [u8]>,
+    decode: &impl Fn(&[u8]) -> Result<T, Invalid>,
+) -> Vec<T> {
+    let mut items = Vec::new();
+    for body in bodies {
+        match decode(body) {
+            Ok(item) => items.push(item),
+            Err(error) => {
+                tracing::warn!(operation, %error, "a record can't be read: left out of a list");
+                metrics::counter!("conch_records_unreadable_total").increment(1);
+            }
+        }
+    }
+    items
 }
 
 fn decoded<T>(
@@ -323,10 +335,8 @@ impl Catalogue for Redis {
         call.key(self.keys.places(job_id))
             .arg(self.keys.template_of(""));
         let bodies: Vec<Vec<u8>> = self.connections.script(OPERATION, &call).await?;
-        bodies
-            .iter()
-            .map(|body| decoded(OPERATION, body, &record::decode_template))
-            .collect()
+        let bodies = bodies.iter().map(Vec::as_slice);
+        Ok(readable(OPERATION, bodies, &record::decode_template))
     }
 
     async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use conch_domain::{
-    Audience, Category, ClientId, JobId, JobStatus, TemplateId, ValuePropositionId,
+    Audience, Category, ClientId, JobId, JobStatus, LeaseToken, TemplateId, ValuePropositionId,
 };
 use sha2::{Digest, Sha256};
 
@@ -87,6 +87,11 @@ impl Keys {
     /// Sorted set: held jobs by the moment their lease runs out.
     pub(crate) fn leases(&self) -> String {
         self.name("queue:leases")
+    }
+
+    /// String: the job that a claim was given, as long as its lease lasts without a renewal.
+    pub(crate) fn claim(&self, token: &LeaseToken) -> String {
+        self.name(&format!("queue:claim:{token}"))
     }
 
     /// Hash: what was submitted under a caller's key.

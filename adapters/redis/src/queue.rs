@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_domain::{Job, JobId, LeaseToken};
+use conch_domain::{Job, JobId, JobStatus, LeaseToken};
 use conch_ports::{
-    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Quota, Result, Submission, Submitted,
+    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Quota, Result, Submission,
+    Submitted, Sweep, Swept,
 };
 
 use crate::cache::millis;
@@ -77,10 +78,13 @@ impl JobQueue for Redis {
         }
     }
 
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
         const OPERATION: &str = "job_queue.claim";
-        let token = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-        let token = LeaseToken::from_uuid(token);
         let mut call = self.scripts.claim.prepare_invoke();
         call.key(self.keys.ready())
             .key(self.keys.leases())
@@ -89,11 +93,18 @@ impl JobQueue for Redis {
             .arg(self.keys.job_of(""))
             .arg(token.as_str())
             .arg(worker)
-            .arg(micros(duration));
-        let answer: Option<(String, u32)> = self.connections.script(OPERATION, &call).await?;
-        answer
-            .map(|(id, attempt)| lease(OPERATION, &id, attempt, token.as_str()))
-            .transpose()
+            .arg(micros(duration))
+            .arg(self.keys.claim(token));
+        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let [id, attempt, set_aside @ ..] = &answer[..] else {
+            return Err(unexpected(OPERATION));
+        };
+        report(set_aside);
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let attempt = attempt.parse().map_err(|_| unexpected(OPERATION))?;
+        lease(OPERATION, id, attempt, token.as_str()).map(Some)
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
@@ -121,6 +132,39 @@ impl JobQueue for Redis {
                 lease(OPERATION, &found[0], attempt, &found[2])
             })
             .collect()
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        const OPERATION: &str = "job_queue.sweep";
+        // Of nobody: a lease under it has run out.
+        let token = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let mut call = self.scripts.sweep.prepare_invoke();
+        call.key(self.keys.ready())
+            .key(self.keys.leases())
+            .key(self.keys.jobs(None, Some(JobStatus::Running)))
+            .key(self.keys.jobs(None, Some(JobStatus::Pending)))
+            .arg(self.keys.entry_of(""))
+            .arg(self.keys.state_of(""))
+            .arg(sweep.from)
+            .arg(sweep.limit)
+            .arg(micros(sweep.grace))
+            .arg(LeaseToken::from_uuid(token).as_str());
+        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let read = |text: Option<&String>| text.and_then(|text| text.parse::<usize>().ok());
+        let (Some(next), Some(count)) = (read(answer.first()), read(answer.get(1))) else {
+            return Err(unexpected(OPERATION));
+        };
+        let (found, set_aside) = answer[2..]
+            .split_at_checked(count)
+            .ok_or_else(|| unexpected(OPERATION))?;
+        report(set_aside);
+        Ok(Swept {
+            next: (next > 0).then_some(next),
+            found: found
+                .iter()
+                .filter_map(|id| JobId::parse(id).ok())
+                .collect(),
+        })
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
@@ -152,6 +196,14 @@ impl JobQueue for Redis {
             .arg(u8::from(job.own));
         record.append_to(&mut call, self.settings.retention);
         self.connections.script("job_queue.restore", &call).await
+    }
+}
+
+/// Each key is told of once, whichever process asks next.
+fn report(set_aside: &[String]) {
+    for key in set_aside {
+        tracing::warn!(%key, "a key of ours was written to by something else: it was set aside");
+        metrics::counter!("conch_redis_keys_set_aside_total").increment(1);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{ForeignBlob, Limits, Subject, conformance};
+use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, conformance};
 use conch_domain::JobId;
 use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
 use conch_redis::{Settings, Stores};
@@ -96,6 +96,10 @@ impl Subject for OnRedis {
         LIMITS
     }
 
+    fn cannot(&self) -> &'static [Cannot] {
+        &[]
+    }
+
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         Some(
             settings(&self.server.lock())
@@ -136,6 +140,26 @@ impl Subject for OnRedis {
             .server
             .lock()
             .run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+
+    async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
+        let server = self.server.lock();
+        match loss {
+            Loss::Entry => {
+                let _: u64 = server.run(&["DEL", &format!("triton:queue:entry:{job_id}")]);
+            }
+            Loss::Place => {
+                for set in ["triton:queue:ready", "triton:queue:leases"] {
+                    let _: u64 = server.run(&["ZREM", set, job_id.as_str()]);
+                }
+            }
+        }
+    }
+
+    async fn break_entry(&self, job_id: &JobId) -> bool {
+        let key = format!("triton:queue:entry:{job_id}");
+        self.server.lock().set(&key, b"what is this");
+        true
     }
 
     async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {

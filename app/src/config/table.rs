@@ -424,6 +424,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long a job stays claimed without a renewal",
     ),
     setting(
+        "QUEUE_SWEEP_SECONDS",
+        "10",
+        WORKER,
+        "time between two looks for jobs that the queue has lost, 500 unfinished ones at a time",
+    ),
+    setting(
         "MAX_ATTEMPTS",
         "3",
         WORKER,

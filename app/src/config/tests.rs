@@ -692,6 +692,7 @@ fn every_interval_is_a_setting() {
         ("WRITE_STALL_SECONDS", "3"),
         ("MAX_ATTEMPTS", "9"),
         ("TEMPLATE_TRIES", "10"),
+        ("QUEUE_SWEEP_SECONDS", "0.5"),
         ("RETRY_BACKOFF_SECONDS", "0.05"),
         ("RETRY_BACKOFF_CAP_SECONDS", "0.4"),
     ];
@@ -713,6 +714,7 @@ fn every_interval_is_a_setting() {
     let worker = read(Program::Worker, &[], &env).expect("valid");
     let worker = worker.worker.expect("a worker");
     assert_eq!((worker.max_attempts, worker.template_tries), (9, 10));
+    assert_eq!(worker.sweep, millis(500));
     assert_eq!(
         (worker.backoff, worker.backoff_cap),
         (millis(50), millis(400))

@@ -27,6 +27,8 @@ pub struct Worker {
     pub max_attempts: u32,
     /// How often a template is tried within an attempt.
     pub template_tries: u32,
+    /// Time between two pages of the search for lost jobs.
+    pub sweep: Duration,
     /// Wait before a job's second attempt.
     pub backoff: Duration,
     /// Longest wait between two attempts.
@@ -103,6 +105,7 @@ pub(super) fn read(source: &Source, token: Option<String>) -> Result<Worker, Err
         token: token.map(Secret),
         concurrency: source.parse("WORKER_CONCURRENCY", 2, |t| number(t, 1, 1024))? as usize,
         lease: source.parse("LEASE_SECONDS", Duration::from_secs(30), seconds)?,
+        sweep: source.parse("QUEUE_SWEEP_SECONDS", Duration::from_secs(10), seconds)?,
         max_attempts: source.parse("MAX_ATTEMPTS", 3, |t| number(t, 1, 1000))? as u32,
         template_tries: source.parse("TEMPLATE_TRIES", 3, |t| number(t, 1, 10))? as u32,
         backoff: source.parse("RETRY_BACKOFF_SECONDS", Duration::from_secs(1), seconds)?,

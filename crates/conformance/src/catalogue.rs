@@ -12,9 +12,9 @@ use conch_ports::{
 
 pub use listing::{filters_intersect, pages_are_newest_first};
 
-use crate::Subject;
 use crate::build::{self, BEGINNING};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, claimed, log_of, publish_all};
+use crate::{Outcome, Subject};
 
 const ALL: Paging = Paging {
     page: 1,
@@ -187,10 +187,10 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
 }
 
 /// The record of an own job is the fold of its log after every commit, and outlives the log.
-pub async fn job_records_follow_the_log(subject: &dyn Subject) {
+pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
     let (bus, catalogue) = (subject.bus(), subject.catalogue());
     if !bus.guarantees().atomic_commit {
-        return;
+        return Outcome::Skipped;
     }
     let (mut script, _) = claimed(subject, LONG).await;
     let template = build::template(script.job(), 1);
@@ -224,6 +224,7 @@ pub async fn job_records_follow_the_log(subject: &dyn Subject) {
         catalogue.job(script.id()).await.unwrap().as_ref(),
         Some(script.job())
     );
+    Outcome::Held
 }
 
 /// Only the holder of the job's lease stores its templates, and only while it holds.

@@ -1,5 +1,7 @@
 //! The laws of [`JobQueue`](conch_ports::JobQueue).
 
+mod lost;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -8,11 +10,13 @@ use conch_ports::{
     Commit, ErrorKind, Fence, Idempotency, Lease, Paging, Published, Quota, Submission, Submitted,
 };
 
-use crate::Subject;
 use crate::build::{self, Script};
 use crate::observe::{
     AFTER_SHORT, LONG, SHORT, claim, claimed, flowing, log_of, next_of, publish_all, submitted,
 };
+use crate::{Outcome, Subject};
+
+pub use lost::{broken_keys_hold_up_nobody, claims_are_answered_again, lost_places_are_found};
 
 const ALL: Paging = Paging {
     page: 1,
@@ -228,7 +232,7 @@ pub async fn one_holder(subject: &dyn Subject) {
         tokio::spawn(async move {
             let mut leases: Vec<Lease> = Vec::new();
             while let Some(lease) = queue
-                .claim(&format!("worker-{worker}"), LONG)
+                .claim(&format!("worker-{worker}"), &build::token(), LONG)
                 .await
                 .expect("the store answers")
             {
@@ -360,7 +364,7 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
 /// However long nobody comes, the jobs that wait are claimed in their order, and those that were held
 /// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
 /// takes its job out of the queue.
-pub async fn who_waits_never_runs_out(subject: &dyn Subject) {
+pub async fn who_waits_never_runs_out(subject: &dyn Subject) -> Outcome {
     let (bus, queue) = (subject.bus(), subject.queue());
     let (mut retried, _) = claimed(subject, LONG).await;
     let (mut silent, silent_lease) = claimed(subject, SHORT).await;
@@ -368,7 +372,7 @@ pub async fn who_waits_never_runs_out(subject: &dyn Subject) {
     publish_all(&*bus, [silent.started(), back]).await;
     let (mut waiting, mut cancelled) = (submitted(subject).await, submitted(subject).await);
     if !subject.outlive().await {
-        return;
+        return Outcome::Skipped;
     }
     subject.advance(AFTER_SHORT).await;
     for script in [&mut retried, &mut silent, &mut waiting, &mut cancelled] {
@@ -404,6 +408,7 @@ pub async fn who_waits_never_runs_out(subject: &dyn Subject) {
     }
     assert_eq!(claim(subject, LONG).await, None, "each end takes its job");
     assert_eq!(queue.expired(10).await.unwrap(), []);
+    Outcome::Held
 }
 
 /// `renew` extends a lease that holds, and only that: no other token, none that ran out or ended.

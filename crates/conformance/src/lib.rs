@@ -44,7 +44,7 @@ pub mod ticket_store;
 
 use futures::future::BoxFuture;
 
-pub use subject::{ForeignBlob, Limits, Subject};
+pub use subject::{Cannot, ForeignBlob, Limits, Loss, Outcome, Subject};
 
 /// One law.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ pub struct Law {
     /// Its name in the port's docs.
     pub name: &'static str,
     /// Checks it; panics when it is broken.
-    pub check: for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, ()>,
+    pub check: for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, Outcome>,
 }
 
 /// Hands the list of all laws, by port, to a macro.
@@ -95,10 +95,13 @@ macro_rules! with_laws {
                 same_key_same_job
                 recall_asks_for_the_key_alone
                 one_holder
+                claims_are_answered_again
                 claim_in_order
                 requeued_not_before_its_time
                 lease_runs_out
                 who_waits_never_runs_out
+                lost_places_are_found
+                broken_keys_hold_up_nobody
                 renewal_needs_the_lease
                 attempts_count_up
                 quotas_refuse_before_anything_changes
@@ -133,12 +136,33 @@ macro_rules! list {
             Law {
                 port: stringify!($port),
                 name: stringify!($law),
-                check: |subject| Box::pin($port::$law(subject)),
+                check: |subject| Box::pin(async move { $port::$law(subject).await.into() }),
             },
         )*)*];
     };
 }
 with_laws!(list,);
+
+/// Says what became of a law, and holds the subject to what it says of itself.
+///
+/// # Panics
+/// When the law was skipped and the subject doesn't name it, or was run though the subject does, or when
+/// the subject names a law that there isn't.
+pub fn settle(subject: &dyn Subject, law: &str, outcome: Outcome) {
+    let cannot = subject.cannot();
+    for Cannot { law, .. } in cannot {
+        let known = |known: &Law| law.split_once("::") == Some((known.port, known.name));
+        assert!(LAWS.iter().any(known), "there is no law {law}");
+    }
+    match (outcome, cannot.iter().find(|cannot| cannot.law == law)) {
+        (Outcome::Held, None) => {}
+        (Outcome::Skipped, Some(cannot)) => eprintln!("SKIPPED {law}: {}", cannot.why),
+        (Outcome::Skipped, None) => {
+            panic!("{law} was skipped, and Subject::cannot doesn't name it")
+        }
+        (Outcome::Held, Some(_)) => panic!("{law} was run, and Subject::cannot names it"),
+    }
+}
 
 /// One test per law, each on a fresh subject; see the crate's docs.
 #[macro_export]
@@ -174,7 +198,9 @@ macro_rules! conformance_test {
         $(#[$test])*
         async fn $law() {
             let subject = super::$fresh().await;
-            $crate::$port::$law(&subject).await;
+            let outcome: $crate::Outcome = $crate::$port::$law(&subject).await.into();
+            let law = concat!(stringify!($port), "::", stringify!($law));
+            $crate::settle(&subject, law, outcome);
         }
     };
 }

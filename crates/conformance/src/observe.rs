@@ -8,7 +8,7 @@ use conch_ports::{Entry, EventBus, Lease, Log, Published, Signal, Signals};
 use futures::StreamExt;
 
 use crate::Subject;
-use crate::build::Script;
+use crate::build::{self, Script};
 
 /// A lease or delay that ends while the law waits for it.
 pub(crate) const SHORT: Duration = Duration::from_millis(150);
@@ -130,7 +130,7 @@ pub(crate) async fn claimed(subject: &dyn Subject, duration: Duration) -> (Scrip
 pub(crate) async fn claim(subject: &dyn Subject, duration: Duration) -> Option<Lease> {
     subject
         .queue()
-        .claim("conformance", duration)
+        .claim("conformance", &build::token(), duration)
         .await
         .expect("the store answers")
 }

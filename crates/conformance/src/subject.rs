@@ -36,6 +36,40 @@ pub enum ForeignBlob {
     NotAString,
 }
 
+/// What is lost of a job's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// What is known of its attempts and its lease.
+    Entry,
+    /// Its place among those that wait or are held.
+    Place,
+}
+
+/// A law that a subject can't run, or not to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cannot {
+    /// `port::law`.
+    pub law: &'static str,
+    /// What it lacks.
+    pub why: &'static str,
+}
+
+/// What became of a law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It holds.
+    Held,
+    /// The subject lacks what the law needs: nothing, or only a part of it, was checked.
+    Skipped,
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Held
+    }
+}
+
 /// A fresh, empty store that nobody else uses, and the means to move its time and hurt it.
 ///
 /// Its subscriber queues should hold between 100 and 250 announcements: some laws let 100 pile up and
@@ -54,6 +88,11 @@ pub trait Subject: Send + Sync {
     fn tickets(&self) -> Arc<dyn TicketStore>;
     /// The bounds.
     fn limits(&self) -> Limits;
+
+    /// The laws that can't be run on it, with what it lacks: exactly those that end as
+    /// [`Outcome::Skipped`]. A law that is skipped and not named here fails, and so does one that is
+    /// named here and was run.
+    fn cannot(&self) -> &'static [Cannot];
 
     /// The same store as another process sees it, through connections of its own; none when the bus
     /// doesn't declare itself shared.
@@ -77,6 +116,13 @@ pub trait Subject: Send + Sync {
     /// Cuts every subscription of [`Subject::bus`] off once, from outside; they come back by
     /// themselves.
     async fn interrupt_subscription(&self);
+
+    /// Takes a part of a job's place in the queue away, past the adapter.
+    async fn lose_from_queue(&self, job_id: &JobId, loss: Loss);
+
+    /// Writes something else where the entry of the job stands, past the adapter. False when the store has
+    /// nothing of that kind.
+    async fn break_entry(&self, job_id: &JobId) -> bool;
 
     /// Writes where the job's cached result belongs, past the adapter. False when the store has
     /// nothing of that kind.

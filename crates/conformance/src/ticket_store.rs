@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_domain::{Caller, Clients, Grant, Identity, Opens, Scope, Timestamp};
 use conch_ports::{ErrorKind, Result, TicketHash};
 
-use crate::{Subject, build};
+use crate::{Outcome, Subject, build};
 
 /// Longer than any law takes.
 const LONG: Duration = Duration::from_mins(1);
@@ -119,12 +119,12 @@ pub async fn tickets_are_bounded_in_total(subject: &dyn Subject) {
 }
 
 /// What one process stored, another finds, and the bounds are the same ones.
-pub async fn tickets_open_elsewhere(subject: &dyn Subject) {
+pub async fn tickets_open_elsewhere(subject: &dyn Subject) -> Outcome {
     let shared = subject.bus().guarantees().shared;
     let elsewhere = subject.tickets_elsewhere();
     assert_eq!(shared, elsewhere.is_some(), "the declaration is wrong");
     let Some(elsewhere) = elsewhere else {
-        return;
+        return Outcome::Skipped;
     };
     let here = subject.tickets();
     let grant = grant("a", Opens::Job(build::job_id()));
@@ -134,4 +134,5 @@ pub async fn tickets_open_elsewhere(subject: &dyn Subject) {
         elsewhere.put(hash(n), &grant, LONG).await.unwrap();
     }
     assert!(is_refused(here.put(hash(100), &grant, LONG).await));
+    Outcome::Held
 }

@@ -19,6 +19,26 @@ pub struct Lease {
     pub token: LeaseToken,
 }
 
+/// One page of a search for jobs that the queue has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// Where it begins: 0, or what the page before it said.
+    pub from: usize,
+    /// How many unfinished jobs are looked at.
+    pub limit: usize,
+    /// How long a lease that was lost runs on, so that its worker may renew it.
+    pub grace: Duration,
+}
+
+/// What a [`Sweep`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Where the next page begins; none: that was the last one.
+    pub next: Option<usize>,
+    /// The jobs that the queue had lost and has again.
+    pub found: Vec<JobId>,
+}
+
 /// A new job.
 #[derive(Debug, Clone)]
 pub struct Submission {
@@ -61,6 +81,8 @@ pub enum Submitted {
 ///   `Existing` or `KeyReused`, whatever else became of the job, and nothing for a key that isn't
 ///   known. It MUST change nothing.
 /// - **one_holder**: at one moment, by the store's clock, a job MUST have at most one lease.
+/// - **claims_are_answered_again**: a claim with a token that holds a lease which has not run out MUST
+///   answer that lease, for `duration` from now, and take no other job.
 /// - **claim_in_order**: `claim` MUST take the job that has been claimable longest.
 /// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
 /// - **lease_runs_out**: a lease that isn't renewed within its duration MUST show in `expired`, and
@@ -69,6 +91,13 @@ pub enum Submitted {
 ///   comes: claimable where it waits, and in `expired` where it was held, with its attempts. That its
 ///   log has run out MUST take neither: whoever is let in by the fence begins it anew. What bounds
 ///   the queue is its quota.
+/// - **lost_places_are_found**: whatever part of its place in the queue an unfinished job of our own has
+///   lost, a sweep over all pages MUST put it back, and name it: claimable if it waited, under its
+///   lease for `grace` if that is still known, else under one that has run out. It MUST change nothing of
+///   a job that has its place, nor of one that has ended, and nothing but its page may be looked at.
+/// - **broken_keys_hold_up_nobody**: what something else has written where a job's place in the queue
+///   belongs MUST NOT keep another job from being claimed in the same call, nor any call from its answer.
+///   The job itself MUST be found by a sweep.
 /// - **renewal_needs_the_lease**: `renew` MUST extend only a lease that is the job's own and has not
 ///   run out; else it MUST answer false and change nothing.
 /// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that
@@ -99,13 +128,20 @@ pub trait JobQueue: Send + Sync {
     /// When the store is out of reach.
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>>;
 
-    /// Takes the next job, if any is due, for `duration`. `worker` is for people who look.
+    /// Takes the next job, if any is due, for `duration`, under the caller's `token`: a new one for each
+    /// claim, the same one when a claim is asked again because its answer was lost. `worker` is for people
+    /// who look.
     ///
-    /// Not cancel-safe: a claim whose answer is dropped runs out by itself.
+    /// Not cancel-safe: a claim whose answer is dropped and that isn't asked again runs out by itself.
     ///
     /// # Errors
     /// When the store is out of reach.
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>>;
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>>;
 
     /// Keeps the job for another `duration` from now. False: the lease is lost, stop at once.
     ///
@@ -118,6 +154,12 @@ pub trait JobQueue: Send + Sync {
     /// # Errors
     /// When the store is out of reach.
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>>;
+
+    /// Puts back what the queue has lost of the unfinished jobs on one page.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept>;
 
     /// How long until the next job becomes claimable: zero if one is, none if the queue is empty.
     ///

@@ -21,7 +21,7 @@ pub use event_bus::{
     Commit, Durability, EVENT_IDS_REMEMBERED, Entry, EventBus, Fence, Guarantees, Log,
     MAX_POSITIONS, Published, QueueEffect, Signal, Signals,
 };
-pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted};
+pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
 pub use quota::{Quota, Quotas};
 pub use result_cache::{MAX_RESULT_BYTES, ResultCache};
 pub use template_generator::{Brief, TemplateGenerator};

@@ -41,6 +41,7 @@ pub mod store_clock;
 pub mod submissions;
 pub mod submit;
 pub mod subscription;
+mod sweep;
 pub mod tickets;
 pub mod worker;
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{EventCap, EventKind, RetryReason, Timestamp};
+use conch_domain::{EventCap, EventKind, LeaseToken, RetryReason, Timestamp};
 use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use crate::ears::{Ears, Listed};
 use crate::reap;
 use crate::run;
 use crate::running::Context;
+use crate::sweep;
 use crate::{Clock, entropy};
 
 /// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
@@ -50,6 +51,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// How many events a job takes.
     pub cap: EventCap,
+    /// Time between two pages of the search for jobs that the queue has lost.
+    pub sweep: Duration,
     /// Longest time between two looks into the queue, whatever was announced.
     pub poll: Duration,
     /// How long a shutdown waits for the jobs to be given back.
@@ -68,6 +71,7 @@ impl Default for Settings {
             backoff_cap: Duration::from_secs(30),
             deadline: Duration::from_hours(24),
             cap: EventCap::default(),
+            sweep: Duration::from_secs(10),
             poll: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }
@@ -174,15 +178,17 @@ impl Worker {
             standing.spawn(async move { ears.listen(signals, clock).await });
         }
         standing.spawn(reap::run(context.clone()));
+        standing.spawn(sweep::run(context.clone()));
 
         let mut jobs = JoinSet::new();
         let mut outage = Outage::default();
+        let mut asking = Asking::new();
         let mut gone = None;
         while !stop.is_cancelled() {
             let wait = if jobs.len() < context.settings.concurrency {
                 // Not raced against anything: a claim whose answer is dropped blocks its job.
                 let since = Instant::now();
-                match claim(&context).await {
+                match claim(&context, &mut asking).await {
                     Ok(Claimed::Lease(lease)) => {
                         outage.over();
                         let listed = Listed::new(&ears, lease.job_id.clone());
@@ -238,10 +244,39 @@ enum Claimed {
     NothingFor(Duration),
 }
 
-async fn claim(context: &Context) -> conch_ports::Result<Claimed> {
+/// A claim until it is answered. Asked again under the same token, so that a lease whose answer was lost
+/// is the answer, and not another job's.
+struct Asking {
+    token: LeaseToken,
+    first: Option<Instant>,
+}
+
+impl Asking {
+    fn new() -> Self {
+        Self {
+            token: LeaseToken::from_uuid(entropy::random_uuid()),
+            first: None,
+        }
+    }
+
+    /// What a claim now is asked under. A lease of long ago has run out, and its job is another's.
+    fn token(&mut self, lease: Duration) -> LeaseToken {
+        let now = Instant::now();
+        if self.first.is_some_and(|first| now >= first + lease) {
+            *self = Self::new();
+        }
+        self.first.get_or_insert(now);
+        self.token.clone()
+    }
+}
+
+async fn claim(context: &Context, asking: &mut Asking) -> conch_ports::Result<Claimed> {
     let settings = &context.settings;
     let queue = &context.deps.queue;
-    if let Some(lease) = queue.claim(&settings.name, settings.lease).await? {
+    let token = asking.token(settings.lease);
+    let answer = queue.claim(&settings.name, &token, settings.lease).await?;
+    *asking = Asking::new();
+    if let Some(lease) = answer {
         return Ok(Claimed::Lease(lease));
     }
     let poll = entropy::shortened(settings.poll);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_conformance::{ForeignBlob, Limits, Subject, event_bus};
+use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, event_bus};
 use conch_domain::{JobId, Position, Timestamp};
 use conch_memory::Memory;
 use conch_ports::{
@@ -228,6 +228,10 @@ impl Subject for Heard {
         }
     }
 
+    fn cannot(&self) -> &'static [Cannot] {
+        &[]
+    }
+
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
@@ -250,6 +254,14 @@ impl Subject for Heard {
 
     async fn interrupt_subscription(&self) {
         self.0.faults().interrupt_subscription();
+    }
+
+    async fn lose_from_queue(&self, _: &JobId, _: Loss) {
+        unreachable!("only the laws of announcements run here");
+    }
+
+    async fn break_entry(&self, _: &JobId) -> bool {
+        false
     }
 
     async fn write_foreign_result(&self, _: &JobId, _: ForeignBlob) -> bool {

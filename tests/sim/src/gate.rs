@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{
-    Client, ClientId, Job, JobId, Position, Template, TemplateId, Timestamp, ValueProposition,
-    ValuePropositionId,
+    Client, ClientId, Job, JobId, LeaseToken, Position, Template, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
     Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
     Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, ResultCache, Signals,
-    Submission, Submitted, TemplateFilter,
+    Submission, Submitted, Sweep, Swept, TemplateFilter,
 };
 
 use crate::board::{Board, Effect, Peer};
@@ -177,9 +177,23 @@ impl JobQueue for Gate {
         .await
     }
 
-    async fn claim(&self, _worker: &str, duration: Duration) -> Result<Option<Lease>> {
+    async fn claim(
+        &self,
+        _worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        let token = token.clone();
         self.call("job_queue.claim", String::new(), move |store, by| {
-            store.claim(by, duration)
+            store.claim(by, &token, duration)
+        })
+        .await
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        let sweep = *sweep;
+        self.call("job_queue.sweep", String::new(), move |store, _| {
+            at_once(store.queue.sweep(&sweep))
         })
         .await
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, Position, Timestamp};
+use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, LeaseToken, Position, Timestamp};
 use conch_ports::{
     Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
-    Result, ResultCache, Signal, Signals, Submission, Submitted,
+    Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -315,8 +315,13 @@ impl JobQueue for Queue {
         self.gate.recall(idempotency).await
     }
 
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
-        self.gate.claim(worker, duration).await
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        self.gate.claim(worker, token, duration).await
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
@@ -328,6 +333,10 @@ impl JobQueue for Queue {
             return Ok(Vec::new());
         }
         self.gate.expired(limit).await
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        self.gate.sweep(sweep).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {

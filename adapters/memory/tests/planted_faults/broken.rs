@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_conformance::{ForeignBlob, Limits, Subject, build};
+use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, build};
 use conch_domain::{
-    Client, ClientId, Grant, Job, JobId, JobRecord, Metadata, Position, Template, TemplateId,
-    Timestamp, ValueProposition, ValuePropositionId,
+    Client, ClientId, Grant, Job, JobId, JobRecord, LeaseToken, Metadata, Position, Template,
+    TemplateId, Timestamp, ValueProposition, ValuePropositionId,
 };
 use conch_memory::Memory;
 use conch_ports::{
     Catalogue, ClientFilter, Commit, ErrorKind, EventBus, Fence, Guarantees, Idempotency,
     JobFilter, JobQueue, Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Quotas,
-    Result, ResultCache, Signal, Signals, Submission, Submitted, TemplateFilter, TicketHash,
-    TicketStore,
+    Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
+    TicketHash, TicketStore,
 };
 use futures::StreamExt;
 
 use crate::Fault;
-use crate::subject::{LIMITS, OUTLIVED, memory, with_quotas};
+use crate::subject::{CANNOT, LIMITS, OUTLIVED, lose_from_queue, memory, with_quotas};
 
 /// An adapter with one fault.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ struct Seen {
     claims: Vec<Lease>,
     held: HashMap<JobId, Bytes>,
     tickets: Vec<TicketHash>,
+    /// A queue entry was written over.
+    broken: bool,
 }
 
 impl Broken {
@@ -361,7 +363,20 @@ impl JobQueue for Broken {
         Ok(known.filter(|_| !self.is(Fault::RecallNothing)))
     }
 
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        if self.is(Fault::BrokenEntryStopsClaims) && self.seen().broken {
+            return Ok(None);
+        }
+        let fresh = build::token();
+        let token = match self.fault {
+            Fault::ClaimAnotherWhenAskedAgain => &fresh,
+            _ => token,
+        };
         if self.is(Fault::ClaimForTwo) {
             let twice = self.seen().claims.pop();
             if twice.is_some() {
@@ -370,7 +385,7 @@ impl JobQueue for Broken {
         }
         if self.is(Fault::ClaimNewestFirst) {
             let mut all = std::mem::take(&mut self.seen().claims);
-            while let Some(lease) = self.queue.claim(worker, duration).await? {
+            while let Some(lease) = self.queue.claim(worker, &build::token(), duration).await? {
                 all.push(lease);
             }
             let newest = all.pop();
@@ -381,7 +396,7 @@ impl JobQueue for Broken {
             Fault::LeaseNeverExpires => Duration::from_hours(24),
             _ => duration,
         };
-        let lease = self.queue.claim(worker, duration).await?;
+        let lease = self.queue.claim(worker, token, duration).await?;
         if self.is(Fault::ClaimForTwo) {
             self.seen().claims.extend(lease.clone());
         }
@@ -401,6 +416,16 @@ impl JobQueue for Broken {
 
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
         self.queue.expired(limit).await
+    }
+
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        if self.is(Fault::FindNothing) {
+            return Ok(Swept {
+                next: None,
+                found: Vec::new(),
+            });
+        }
+        self.queue.sweep(sweep).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
@@ -569,6 +594,10 @@ impl Subject for Broken {
         LIMITS
     }
 
+    fn cannot(&self) -> &'static [Cannot] {
+        CANNOT
+    }
+
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
@@ -594,6 +623,17 @@ impl Subject for Broken {
     async fn interrupt_subscription(&self) {
         self.interruptions.fetch_add(1, Ordering::Relaxed);
         self.memory.faults().interrupt_subscription();
+    }
+
+    async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
+        lose_from_queue(&self.memory, job_id, loss);
+    }
+
+    /// As an adapter does that sets a broken entry aside: it is gone.
+    async fn break_entry(&self, job_id: &JobId) -> bool {
+        self.seen().broken = true;
+        lose_from_queue(&self.memory, job_id, Loss::Entry);
+        true
     }
 
     async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {

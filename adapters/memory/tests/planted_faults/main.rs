@@ -45,6 +45,9 @@ enum Fault {
     LoseCatalogueRecord,
     ClaimForTwo,
     ClaimNewestFirst,
+    ClaimAnotherWhenAskedAgain,
+    FindNothing,
+    BrokenEntryStopsClaims,
     RequeueAtOnce,
     LeaseNeverExpires,
     ForgetWhoHasNoLog,
@@ -71,6 +74,21 @@ enum Fault {
 
 /// Every fault with the law that must find it, as `port::law`, and what that says.
 const FOUND_BY: &[(Fault, &str, &str)] = &[
+    (
+        Fault::ClaimAnotherWhenAskedAgain,
+        "job_queue::claims_are_answered_again",
+        "a claim's token is its lease's",
+    ),
+    (
+        Fault::FindNothing,
+        "job_queue::lost_places_are_found",
+        "of one that",
+    ),
+    (
+        Fault::BrokenEntryStopsClaims,
+        "job_queue::broken_keys_hold_up_nobody",
+        "holds up the next job",
+    ),
     (
         Fault::AnnounceBeforeAppend,
         "event_bus::announce_follows_append",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{ForeignBlob, Limits, Subject};
+use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
 use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
@@ -30,6 +30,14 @@ pub const LIMITS: Limits = Limits {
 /// Longer than anything lives here that does not live for ever.
 pub const OUTLIVED: Duration = Duration::from_hours(8 * 24);
 
+pub fn lose_from_queue(memory: &Memory, job_id: &JobId, loss: Loss) {
+    let loss = match loss {
+        Loss::Entry => conch_memory::Loss::Entry,
+        Loss::Place => conch_memory::Loss::Place,
+    };
+    memory.faults().lose_from_queue(job_id, loss);
+}
+
 pub fn memory() -> Memory {
     with_quotas(LIMITS.quotas)
 }
@@ -46,6 +54,37 @@ pub fn with_quotas(quotas: Quotas) -> Memory {
         ..Settings::default()
     };
     settings.build()
+}
+
+const SHARED: &str = "no other process sees this memory";
+
+/// What a store in memory can't be shown to do.
+pub const CANNOT: &[Cannot] = &[
+    cannot("event_bus::shared_means_shared", SHARED),
+    cannot("ticket_store::tickets_open_elsewhere", SHARED),
+    cannot(
+        "result_cache::foreign_blobs_are_only_bytes",
+        "it holds nothing but bytes",
+    ),
+    cannot(
+        "job_queue::broken_keys_hold_up_nobody",
+        "nothing else can write into this memory",
+    ),
+];
+
+const CANNOT_IN_REAL_TIME: &[Cannot] = &[
+    CANNOT[0],
+    CANNOT[1],
+    CANNOT[2],
+    CANNOT[3],
+    cannot(
+        "job_queue::who_waits_never_runs_out",
+        "eight days would have to pass",
+    ),
+];
+
+const fn cannot(law: &'static str, why: &'static str) -> Cannot {
+    Cannot { law, why }
 }
 
 pub struct InMemory {
@@ -89,6 +128,14 @@ impl Subject for InMemory {
         LIMITS
     }
 
+    fn cannot(&self) -> &'static [Cannot] {
+        if self.paused {
+            CANNOT
+        } else {
+            CANNOT_IN_REAL_TIME
+        }
+    }
+
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
@@ -119,6 +166,14 @@ impl Subject for InMemory {
 
     async fn interrupt_subscription(&self) {
         self.memory.faults().interrupt_subscription();
+    }
+
+    async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
+        lose_from_queue(&self.memory, job_id, loss);
+    }
+
+    async fn break_entry(&self, _: &JobId) -> bool {
+        false
     }
 
     async fn write_foreign_result(&self, job_id: &JobId, blob: ForeignBlob) -> bool {

@@ -71,9 +71,9 @@ local function refusal(c, at)
   expect(c.state, 'hash')
   expect(c.seen, 'zset')
   if c.queued then
-    expect(c.entry, 'hash')
-    expect(c.ready, 'zset')
-    expect(c.leases, 'zset')
+    set_aside_unless(c.entry, 'hash')
+    set_aside_unless(c.ready, 'zset')
+    set_aside_unless(c.leases, 'zset')
   end
   if c.record then
     expect_record(c.record)
@@ -125,11 +125,9 @@ end
 
 local function queue_effect(c, at)
   if c.effect == 'requeue' then
-    if c.counts then
-      redis.call('HINCRBY', c.entry, 'attempts', 1)
-    else
-      redis.call('HSETNX', c.entry, 'attempts', 0)
-    end
+    local attempts = tonumber(redis.call('HGET', c.entry, 'attempts')) or 0
+    attempts = string.format('%.0f', attempts + (c.counts and 1 or 0))
+    redis.call('HSET', c.entry, 'attempts', attempts)
     redis.call('HDEL', c.entry, 'token', 'worker')
     redis.call('PERSIST', c.entry)
     redis.call('ZREM', c.leases, c.job_id)

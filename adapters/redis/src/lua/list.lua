@@ -31,24 +31,39 @@ local function changed_since(since, most)
   return ids
 end
 
-local total, page
-if ARGV[5] == '' then
-  total = redis.call('ZCARD', KEYS[3])
-  page = redis.call('ZRANGE', KEYS[3], offset, offset + size - 1)
-else
+local function ids_of_page()
+  if ARGV[5] == '' then
+    return redis.call('ZCARD', KEYS[3]), redis.call('ZRANGE', KEYS[3], offset, offset + size - 1)
+  end
   local ids = changed_since(ARGV[5], ARGV[6])
-  total = #ids
-  page = {}
-  for i = offset + 1, math.min(total, offset + size) do
+  local page = {}
+  for i = offset + 1, math.min(#ids, offset + size) do
     page[#page + 1] = ids[i]
   end
+  return #ids, page
 end
 
-local answer = { total }
-for _, id in ipairs(page) do
-  local body = redis.call('HGET', prefix .. id, 'body')
-  if body then
-    answer[#answer + 1] = body
+-- An index may list what is no longer there. It is taken out and the page read again, so that no page
+-- leaves out what the next one then begins behind.
+local answer
+for _ = 1, 10 do
+  local total, page = ids_of_page()
+  answer = { total }
+  local gone = 0
+  for _, id in ipairs(page) do
+    -- Of another type: it is there, and can't be read.
+    local body = redis.pcall('HGET', prefix .. id, 'body')
+    if type(body) == 'table' then
+      answer[#answer + 1] = ''
+    elseif body then
+      answer[#answer + 1] = body
+    else
+      redis.call('ZREM', KEYS[3], id)
+      gone = gone + 1
+    end
+  end
+  if gone == 0 then
+    break
   end
 end
 return answer

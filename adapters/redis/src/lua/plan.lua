@@ -8,8 +8,11 @@ end
 table.sort(places, function(a, b) return a[1] < b[1] end)
 local answer = {}
 for _, place in ipairs(places) do
-  local body = redis.call('HGET', ARGV[1] .. place[2], 'body')
-  if body then
+  local body = redis.pcall('HGET', ARGV[1] .. place[2], 'body')
+  -- Of another type: it is there, and can't be read.
+  if type(body) == 'table' then
+    answer[#answer + 1] = ''
+  elseif body then
     answer[#answer + 1] = body
   end
 end

@@ -48,3 +48,53 @@ local function expect(key, kind)
     error({ err = 'WRONGTYPE ' .. key .. ' is a ' .. found .. ' and must be a ' .. kind })
   end
 end
+
+-- How many keys that something else has written to are kept aside, and how long each: a week.
+local most_aside, aside_for = 100, 7 * 24 * 3600 * 1000
+
+-- What keeps the names of those keys, from the name of any key of ours.
+local function aside_of(key)
+  local prefix = string.match(key, '^(.-):queue:') or string.match(key, '^(.-):catalogue:')
+    or string.match(key, '^(.-):state:')
+  return prefix .. ':set-aside'
+end
+
+-- Moves `key` out of the way unless it is absent or of type `kind`, so that one key that something else
+-- has written to holds up no other job. It is kept for an operator to look at, bounded in number and time,
+-- and named once to the process that asks with `unreported`. What the caller then finds is an absent key.
+local function set_aside_unless(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found == 'none' or found == kind then
+    return
+  end
+  local aside = aside_of(key)
+  local kept = aside .. ':' .. key
+  redis.call('RENAME', key, kept)
+  redis.call('PEXPIRE', kept, aside_for)
+  redis.call('ZADD', aside, now(), kept)
+  redis.call('PEXPIRE', aside, aside_for)
+  while redis.call('ZCARD', aside) > most_aside do
+    local oldest = redis.call('ZRANGE', aside, 0, 0)[1]
+    redis.call('DEL', oldest)
+    redis.call('ZREM', aside, oldest)
+  end
+  local new = aside .. ':new'
+  redis.call('ZADD', new, now(), key .. ' was a ' .. found .. ' and must be a ' .. kind)
+  redis.call('ZREMRANGEBYRANK', new, 0, -(most_aside + 1))
+  redis.call('PEXPIRE', new, aside_for)
+end
+
+-- Takes the next keys that were set aside and that no process was told of.
+local function unreported(key)
+  local new = aside_of(key) .. ':new'
+  local found = redis.call('ZRANGE', new, 0, 9)
+  for _, told in ipairs(found) do
+    redis.call('ZREM', new, told)
+  end
+  return found
+end
+
+-- Whether a text can be an id or a token of ours.
+local function is_id(text)
+  return text and #text <= 64 and string.match(text, '^[%w_-]+$') ~= nil
+end

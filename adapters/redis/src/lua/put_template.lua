@@ -7,14 +7,18 @@ local places = KEYS[3]
 local record = record_from(KEYS[1], KEYS[2], 6, 6)
 local at = now()
 expect(places, 'hash')
+set_aside_unless(KEYS[4], 'hash')
+set_aside_unless(KEYS[5], 'zset')
 expect_record(record)
 if not holds(KEYS[4], KEYS[5], ARGV[1], ARGV[2], at) then
   return { 'fenced' }
 end
 local holder = redis.call('HGET', places, ARGV[3])
 if holder then
-  local body = redis.call('HGET', ARGV[4] .. holder, 'body')
-  if body then
+  local body = redis.pcall('HGET', ARGV[4] .. holder, 'body')
+  -- One that can't be read gives its place to the next.
+  local readable = type(body) == 'string' and pcall(cjson.decode, body)
+  if readable then
     -- The same one again: its first answer was lost.
     if holder == record.member then
       return { 'stored' }

@@ -3,6 +3,7 @@
 -- by the end of theirs; every write and list takes out what is due, with its index entries.
 
 local function drop_record(key)
+  set_aside_unless(key, 'hash')
   local found = redis.call('HMGET', key, 'member', 'indexes')
   if found[1] and found[2] then
     for index in string.gmatch(found[2], '%S+') do
@@ -39,7 +40,8 @@ end
 
 -- r: key, expiry, indexes {key, …}
 local function expect_record(r)
-  expect(r.key, 'hash')
+  -- Written anew as a whole.
+  set_aside_unless(r.key, 'hash')
   expect(r.expiry, 'zset')
   for _, index in ipairs(r.indexes) do
     expect(index, 'zset')

@@ -10,8 +10,9 @@ local id = ARGV[1]
 local own = ARGV[6] == '1'
 local at = now()
 expect(state, 'hash')
-expect(leases, 'zset')
-expect(entry, 'hash')
+set_aside_unless(ready, 'zset')
+set_aside_unless(leases, 'zset')
+set_aside_unless(entry, 'hash')
 expect(KEYS[10], 'zset')
 expect(KEYS[11], 'zset')
 local record = record_from(KEYS[6], KEYS[7], 12, 7)

@@ -101,7 +101,12 @@ async fn templates_are_fenced_and_one_per_place() {
     let server = Server::start();
     let stores = server.stores();
     stores.queue.submit(submission("j-1")).await.unwrap();
-    let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+    let lease = stores
+        .queue
+        .claim("w", &conch_conformance::build::token(), MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
     let first = template("t-1", "j-1", 1, Category::Comprehensive);
     let mut stranger = lease.clone();
     stranger.token = conch_domain::LeaseToken::parse("stranger").unwrap();
@@ -154,7 +159,12 @@ async fn template_filters_intersect() {
     let stores = server.stores();
     for job in ["j-1", "j-2"] {
         stores.queue.submit(submission(job)).await.unwrap();
-        let lease = stores.queue.claim("w", MINUTE).await.unwrap().unwrap();
+        let lease = stores
+            .queue
+            .claim("w", &conch_conformance::build::token(), MINUTE)
+            .await
+            .unwrap()
+            .unwrap();
         for (n, category) in [(1, Category::RoiFocused), (2, Category::Comprehensive)] {
             let template = template(&format!("{job}-{n}"), job, n, category);
             stores

@@ -81,7 +81,14 @@ async fn a_page_of_templates_costs_the_page() {
     let mut leases = Vec::new();
     for job in ["j-1", "j-2"] {
         stores.queue.submit(submission(job)).await.unwrap();
-        leases.push(stores.queue.claim("w", 5 * minute).await.unwrap().unwrap());
+        leases.push(
+            stores
+                .queue
+                .claim("w", &conch_conformance::build::token(), 5 * minute)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
     }
     each(1..=MANY, |n| {
         let index = u32::try_from(n).expect("few");

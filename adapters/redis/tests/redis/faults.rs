@@ -132,10 +132,6 @@ async fn a_key_of_another_type_is_found_before_anything_is_written() {
         "triton:log:j-1",
         "triton:state:j-1",
         "triton:seen:j-1",
-        "triton:queue:entry:j-1",
-        "triton:queue:ready",
-        "triton:queue:leases",
-        "triton:catalogue:job:j-1",
         "triton:catalogue:retention",
         "triton:catalogue:jobs",
         "triton:catalogue:jobs:client:c-1:status:pending",
@@ -191,7 +187,11 @@ async fn a_full_redis_costs_no_worker_its_lease() {
     let queue = server.stores().queue;
     queue.submit(submission("j-1")).await.unwrap();
     let minute = Duration::from_mins(1);
-    let lease = queue.claim("w", minute).await.unwrap().unwrap();
+    let lease = queue
+        .claim("w", &conch_conformance::build::token(), minute)
+        .await
+        .unwrap()
+        .unwrap();
     let ends = || server.run::<f64>(&["ZSCORE", "triton:queue:leases", "j-1"]);
     let before = ends();
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);

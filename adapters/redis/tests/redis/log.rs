@@ -146,7 +146,12 @@ async fn every_serving_key_but_the_queues_has_a_time_to_live_from_its_creation()
         "{:?}",
         serving_keys(&server)
     );
-    stores.queue.claim("w", minute).await.unwrap().unwrap();
+    stores
+        .queue
+        .claim("w", &conch_conformance::build::token(), minute)
+        .await
+        .unwrap()
+        .unwrap();
     let running = commit(&submission("j-1").commit.job, progress(1));
     stores.bus.publish(running.clone()).await.unwrap();
     for (key, ttl) in serving_keys(&server) {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod aside;
 mod catalogue;
 mod cost;
 mod detour;

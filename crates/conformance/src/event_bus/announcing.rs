@@ -8,11 +8,11 @@ use conch_domain::{JobStatus, RetryReason};
 use conch_ports::{Commit, EventBus, Fence, Published, Signal};
 use futures::StreamExt;
 
-use crate::Subject;
 use crate::build::{self, Script};
 use crate::observe::{
     LONG, claim, claimed, flowing, log_of, next_of, position_in, publish_all, soon,
 };
+use crate::{Outcome, Subject};
 
 /// Publishes in a task of its own, so that whoever listens runs in between.
 fn publish_meanwhile(bus: Arc<dyn EventBus>, commits: Vec<Commit>) -> tokio::task::JoinHandle<()> {
@@ -88,9 +88,9 @@ pub async fn announcements_keep_their_order(subject: &dyn Subject) {
             .values()
             .any(|sequences| (sequences.len() as u64) < EVENTS)
         {
-            let Some(Signal::Message(line)) = signals.next().await else {
-                // It fell behind and was told so: what it heard is still in order.
-                break;
+            let signal = signals.next().await;
+            let Some(Signal::Message(line)) = signal else {
+                panic!("{signal:?}: so few announcements fit a subscriber's queue");
             };
             for (id, sequences) in &mut heard {
                 if let Some(place) = position_in(&line, id)
@@ -178,10 +178,10 @@ pub async fn subscription_starts_with_lapsed(subject: &dyn Subject) {
 }
 
 /// Whoever hears of an event finds the queue effect, the record and the result done.
-pub async fn effects_belong_to_the_append(subject: &dyn Subject) {
+pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
     let bus = subject.bus();
     if !bus.guarantees().atomic_commit {
-        return;
+        return Outcome::Skipped;
     }
     let (queue, catalogue, cache) = (subject.queue(), subject.catalogue(), subject.cache());
     let mut signals = flowing(&*bus).await;
@@ -249,11 +249,12 @@ pub async fn effects_belong_to_the_append(subject: &dyn Subject) {
         None,
         "a foreign job is in no queue"
     );
+    Outcome::Held
 }
 
 /// A bus that declares itself shared is: what one process appends, another reads and hears. One that
 /// doesn't has no elsewhere.
-pub async fn shared_means_shared(subject: &dyn Subject) {
+pub async fn shared_means_shared(subject: &dyn Subject) -> Outcome {
     let bus = subject.bus();
     let elsewhere = subject.elsewhere();
     assert_eq!(
@@ -262,7 +263,7 @@ pub async fn shared_means_shared(subject: &dyn Subject) {
         "the declaration is wrong"
     );
     let Some(elsewhere) = elsewhere else {
-        return;
+        return Outcome::Skipped;
     };
     assert_eq!(elsewhere.guarantees(), bus.guarantees());
     let mut signals = flowing(&*elsewhere).await;
@@ -272,4 +273,5 @@ pub async fn shared_means_shared(subject: &dyn Subject) {
     assert_eq!(log_of(&*elsewhere, script.id()).await.job, *script.job());
     publish_all(&*elsewhere, [script.completed()]).await;
     assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+    Outcome::Held
 }

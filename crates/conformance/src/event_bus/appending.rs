@@ -5,9 +5,9 @@ use std::sync::Arc;
 use conch_domain::{EventKind, Job, Position, RetryReason};
 use conch_ports::{Commit, EVENT_IDS_REMEMBERED, EventBus, Fence, Published};
 
-use crate::Subject;
 use crate::build::{self, Script};
 use crate::observe::{fold, log_of, parts, position_in, publish_all};
+use crate::{Outcome, Subject};
 
 /// Publishes all at the same time and gives the answers.
 async fn publish_at_once(bus: &Arc<dyn EventBus>, commits: Vec<Commit>) -> Vec<Published> {
@@ -327,7 +327,7 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
 
 /// A store that may have lost what it acknowledged takes nothing more in the old epoch, from nobody;
 /// what it has of the job is read as before, and another epoch goes on from there.
-pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) {
+pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) -> Outcome {
     let bus = subject.bus();
     let mut script = Script::foreign();
     let first = script.queued();
@@ -337,7 +337,7 @@ pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) {
     let mut late = ended.clone();
     publish_all(&*bus, [ended.completed()]).await;
     if !subject.restart_from_a_copy().await {
-        return;
+        return Outcome::Skipped;
     }
     let log = log_of(&*bus, script.id()).await;
     assert_eq!(log.job, *script.job(), "nothing was lost");
@@ -364,4 +364,5 @@ pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) {
     publish_all(&*bus, [script.reincarnated(), script.progress(40)]).await;
     let mut begun_since = Script::foreign();
     publish_all(&*bus, [begun_since.queued(), begun_since.started()]).await;
+    Outcome::Held
 }

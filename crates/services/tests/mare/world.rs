@@ -19,6 +19,7 @@ use conch_services::reconcile::Reconcile;
 use conch_services::{Clock, hub};
 use conch_wire::{event, sse};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest foreign event that these worlds take.
@@ -439,6 +440,9 @@ pub(crate) enum Seen {
     Line(String),
 }
 
+/// How long a stream has for what is waited for, by the test's own clock.
+const PATIENCE: Duration = Duration::from_hours(24);
+
 impl Eyes {
     /// The next frames, as text; none at the end.
     pub(crate) async fn frames(&mut self) -> (Vec<Bytes>, Next) {
@@ -453,11 +457,19 @@ impl Eyes {
         (frames.iter().map(parse).collect(), next)
     }
 
+    /// The next frames, as text, of a stream that should have said what is waited for by `deadline`: a
+    /// stream of heartbeats alone goes on for ever.
+    async fn frames_before(&mut self, deadline: Instant, seen: &[Seen]) -> (Vec<Bytes>, Next) {
+        let frames = tokio::time::timeout_at(deadline, self.frames()).await;
+        frames.unwrap_or_else(|_| panic!("no more than {seen:?} in {PATIENCE:?}"))
+    }
+
     /// Everything up to the end of the stream, heartbeats and greeting left out.
     pub(crate) async fn rest(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let (frames, next) = self.frames().await;
+            let (frames, next) = self.frames_before(deadline, &seen).await;
             seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
             if next == Next::End {
                 return seen;
@@ -468,8 +480,9 @@ impl Eyes {
     /// The events up to the next heartbeat.
     pub(crate) async fn until_idle(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let (frames, next) = self.frames().await;
+            let (frames, next) = self.frames_before(deadline, &seen).await;
             assert_eq!(next, Next::More, "ended: {seen:?}, {frames:?}");
             seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
             if frames.contains(&sse::KEEP_ALIVE) {
@@ -481,8 +494,9 @@ impl Eyes {
     /// The next `count` events.
     pub(crate) async fn events(&mut self, count: usize) -> Vec<Seen> {
         let mut seen = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
         while seen.len() < count {
-            let (frames, next) = self.frames().await;
+            let (frames, next) = self.frames_before(deadline, &seen).await;
             seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
             assert!(
                 next == Next::More || seen.len() >= count,

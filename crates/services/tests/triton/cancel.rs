@@ -71,7 +71,7 @@ async fn asking_twice_is_one_request() {
     system
         .memory
         .queue()
-        .claim("mute", lease)
+        .claim("mute", &conch_conformance::build::token(), lease)
         .await
         .unwrap()
         .expect("a job waits");
@@ -108,7 +108,11 @@ async fn a_job_given_back_after_the_request_is_not_run_again() {
     let id = system.submitted().await;
     let queue = system.memory.queue();
     let lease = queue
-        .claim("mute", Duration::from_mins(1))
+        .claim(
+            "mute",
+            &conch_conformance::build::token(),
+            Duration::from_mins(1),
+        )
         .await
         .unwrap()
         .unwrap();

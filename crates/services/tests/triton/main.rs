@@ -10,6 +10,7 @@ mod faults;
 mod limits;
 #[path = "../support/lines.rs"]
 mod lines;
+mod lost;
 mod run;
 mod silence;
 mod submit;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_conformance::build::{self, Script};
-use conch_domain::{Job, JobId, JobStatus};
+use conch_domain::{Job, JobId, JobStatus, LeaseToken};
 use conch_memory::Memory;
 use conch_ports::{
-    Cancelled, Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted,
+    Cancelled, Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted, Sweep,
+    Swept,
 };
 use conch_services::worker::Settings;
 use tokio::time::Instant;
@@ -51,7 +52,11 @@ async fn a_template_that_was_stored_and_not_told_of_is_told_of_once() {
     let id = system.submitted().await;
     let queue = system.memory.queue();
     let lease = queue
-        .claim("dying", Duration::from_secs(1))
+        .claim(
+            "dying",
+            &conch_conformance::build::token(),
+            Duration::from_secs(1),
+        )
         .await
         .unwrap()
         .unwrap();
@@ -91,8 +96,13 @@ impl JobQueue for Deceived {
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
         self.0.queue().recall(idempotency).await
     }
-    async fn claim(&self, worker: &str, duration: Duration) -> Result<Option<Lease>> {
-        self.0.queue().claim(worker, duration).await
+    async fn claim(
+        &self,
+        worker: &str,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        self.0.queue().claim(worker, token, duration).await
     }
     async fn renew(&self, _lease: &Lease, _duration: Duration) -> Result<bool> {
         Ok(true)
@@ -100,6 +110,10 @@ impl JobQueue for Deceived {
     async fn expired(&self, _limit: usize) -> Result<Vec<Lease>> {
         Ok(Vec::new())
     }
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        self.0.queue().sweep(sweep).await
+    }
+
     async fn next_due(&self) -> Result<Option<Duration>> {
         Ok(None)
     }
@@ -166,7 +180,11 @@ async fn silent_at_the_last_attempt(system: &System, templates: u32) -> Script {
     let mut script = Script::of(system.job(&id).await);
     for attempt in 1..=3 {
         let lease = queue
-            .claim("dying", Duration::from_secs(1))
+            .claim(
+                "dying",
+                &conch_conformance::build::token(),
+                Duration::from_secs(1),
+            )
             .await
             .unwrap()
             .unwrap();

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_conformance::build;
-use conch_domain::{Client, Epoch, Job, JobId, TemplateDraft, Timestamp, ValueProposition};
+use conch_domain::{
+    Client, Epoch, Job, JobId, LeaseToken, TemplateDraft, Timestamp, ValueProposition,
+};
 use conch_memory::Memory;
 use conch_ports::{
-    Brief, Error, ErrorKind, JobQueue, Log, NewJob, Requested, Result, Signals, TemplateGenerator,
+    Brief, Error, ErrorKind, Idempotency, JobQueue, Lease, Log, NewJob, Requested, Result, Signals,
+    Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
 use conch_services::cancel::Cancel;
@@ -109,6 +112,36 @@ impl TemplateGenerator for Generator {
             Error::new(self.kind, "template_generator.generate", message)
                 .with_source(FOR_THE_OPERATOR)
         })
+    }
+}
+
+struct ClaimsNothing(Arc<dyn JobQueue>);
+
+#[async_trait]
+impl JobQueue for ClaimsNothing {
+    async fn submit(&self, submission: Submission) -> Result<Submitted> {
+        self.0.submit(submission).await
+    }
+    async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
+        self.0.recall(idempotency).await
+    }
+    async fn claim(&self, _: &str, _: &LeaseToken, _: Duration) -> Result<Option<Lease>> {
+        Ok(None)
+    }
+    async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
+        self.0.sweep(sweep).await
+    }
+    async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
+        self.0.renew(lease, duration).await
+    }
+    async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
+        self.0.expired(limit).await
+    }
+    async fn next_due(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+    async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
+        self.0.restore(lease, job, duration).await
     }
 }
 
@@ -246,6 +279,11 @@ impl System {
         queue: Arc<dyn JobQueue>,
     ) -> Working {
         self.start(settings, generator, queue, self.memory.bus().subscribe())
+    }
+
+    /// The queue as a worker sees it for which nothing is ever due.
+    pub(crate) fn claims_nothing(&self) -> Arc<dyn JobQueue> {
+        Arc::new(ClaimsNothing(self.memory.queue()))
     }
 
     fn start(

@@ -76,11 +76,16 @@ impl Leases {
                     by: by.to_owned(),
                     until: *until,
                 };
+                // The same claim, asked again.
+                let again = held
+                    .as_ref()
+                    .is_some_and(|held| held.token == *token && held.by == by && at < held.until);
                 self.held.insert(job.clone(), lease);
                 if ended && matches!(write, Write::Claimed { .. }) {
                     return Some(format!("{by} claimed it after its end"));
                 }
-                held.map(|lease| format!("{by} holds it as well as {}", lease.by))
+                held.filter(|_| !again)
+                    .map(|lease| format!("{by} holds it as well as {}", lease.by))
             }
             Write::Renewed { token, until } => {
                 if !valid(token) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{EventKind, Job, JobId, Template, Timestamp};
+use conch_domain::{EventKind, Job, JobId, LeaseToken, Template, Timestamp};
 use conch_memory::{Backup, Faults, Memory};
 use conch_ports::{
     Catalogue, Commit, EventBus, Fence, JobQueue, Lease, Published, PutTemplate, QueueEffect,
@@ -116,8 +116,13 @@ impl Store {
         answer
     }
 
-    pub(crate) fn claim(&self, by: &Process, duration: Duration) -> Result<Option<Lease>> {
-        let answer = at_once(self.queue.claim(&by.name, duration));
+    pub(crate) fn claim(
+        &self,
+        by: &Process,
+        token: &LeaseToken,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
+        let answer = at_once(self.queue.claim(&by.name, token, duration));
         if let Ok(Some(lease)) = &answer {
             let write = Write::Claimed {
                 attempt: lease.attempt,

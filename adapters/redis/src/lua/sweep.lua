@@ -1,0 +1,68 @@
+-- One page of a search for jobs that the queue has lost, by the catalogue's list of unfinished ones: such a
+-- job has an entry, and is in `leases` if that has a token, else in `ready`. What is missing is put back:
+-- a held job gets its lease again, for a grace in which its worker may renew it; one that runs by nobody's
+-- lease gets one that has run out, and is taken back like any other.
+-- KEYS: ready, leases, the lists of running and of pending jobs. ARGV: entry and state prefixes, from,
+-- limit, grace, a token.
+-- Answers where the next page begins (0: at the beginning), how many jobs were found, those, and then the
+-- keys that were set aside.
+
+local ready, leases, running, pending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local from, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local at = now()
+set_aside_unless(ready, 'zset')
+set_aside_unless(leases, 'zset')
+local first = redis.call('ZCARD', running)
+local total = first + redis.call('ZCARD', pending)
+
+local found = {}
+local function look(id, runs)
+  local entry, state = ARGV[1] .. id, ARGV[2] .. id
+  set_aside_unless(entry, 'hash')
+  set_aside_unless(state, 'hash')
+  if redis.call('HGET', state, 'ended') == '1' then
+    return
+  end
+  local token = redis.call('HGET', entry, 'token')
+  local waits, held = redis.call('ZSCORE', ready, id), redis.call('ZSCORE', leases, id)
+  if token and held then
+    redis.call('ZREM', ready, id)
+    return
+  end
+  if waits and not token then
+    redis.call('ZREM', leases, id)
+    return
+  end
+  if token then
+    enlist(leases, at + tonumber(ARGV[5]), id)
+    redis.call('ZREM', ready, id)
+  elseif runs then
+    redis.call('HSET', entry, 'token', ARGV[6])
+    enlist(leases, at, id)
+  else
+    redis.call('HSETNX', entry, 'attempts', 0)
+    redis.call('ZREM', leases, id)
+    enlist(ready, at, id)
+  end
+  found[#found + 1] = id
+end
+
+if from < first then
+  for _, id in ipairs(redis.call('ZRANGE', running, from, math.min(from + limit, first) - 1)) do
+    look(id, true)
+  end
+end
+if from + limit > first then
+  local begin = math.max(0, from - first)
+  for _, id in ipairs(redis.call('ZRANGE', pending, begin, from + limit - first - 1)) do
+    look(id, false)
+  end
+end
+local answer = { string.format('%.0f', from + limit < total and from + limit or 0), tostring(#found) }
+for _, id in ipairs(found) do
+  answer[#answer + 1] = id
+end
+for _, told in ipairs(unreported(ready)) do
+  answer[#answer + 1] = told
+end
+return answer

@@ -1,0 +1,207 @@
+//! The laws of [`JobQueue`](conch_ports::JobQueue) about what is lost on the way: an answer, a part of a
+//! job's place, a key that something else has written to.
+
+use std::time::Duration;
+
+use conch_domain::{JobId, RetryReason};
+use conch_ports::{Commit, Fence, Lease, Sweep};
+
+use crate::build::{self, Script};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
+use crate::{Loss, Outcome, Subject};
+
+/// A claim that is asked again gets its lease again, for as long as asked, while it runs; then another job.
+pub async fn claims_are_answered_again(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let (first, second) = (submitted(subject).await, submitted(subject).await);
+    let token = build::token();
+    let ask = async |duration| {
+        let answer = queue.claim("conformance", &token, duration).await;
+        answer.unwrap().expect("a job waits")
+    };
+    let lease = ask(SHORT).await;
+    assert_eq!(
+        (&lease.job_id, &lease.token),
+        (first.id(), &token),
+        "a claim's token is its lease's"
+    );
+    assert_eq!(ask(LONG).await, lease, "the same claim takes another job");
+    subject.advance(AFTER_SHORT).await;
+    assert!(
+        queue.renew(&lease, LONG).await.unwrap(),
+        "it lasts as long as it was asked for the last time"
+    );
+    let other = claim(subject, SHORT).await.expect("one more waits");
+    assert_eq!(other.job_id, *second.id());
+
+    // Whoever asks for too long has lost it.
+    let third = submitted(subject).await;
+    subject.advance(AFTER_SHORT).await;
+    let again = queue.claim("conformance", &other.token, LONG).await;
+    let again = again.unwrap().expect("one waits");
+    assert_eq!(
+        again.job_id,
+        *third.id(),
+        "a lease that has run out is no answer"
+    );
+    assert_eq!(queue.expired(10).await.unwrap(), [other]);
+}
+
+/// The jobs that a sweep over all pages finds.
+async fn swept(subject: &dyn Subject) -> Vec<JobId> {
+    let mut sweep = Sweep {
+        from: 0,
+        limit: 2,
+        grace: LONG,
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = subject.queue().sweep(&sweep).await.unwrap();
+        found.extend(page.found);
+        match page.next {
+            Some(next) => {
+                assert!(next > sweep.from, "pages go on");
+                sweep.from = next;
+            }
+            None => return found,
+        }
+    }
+}
+
+async fn end(subject: &dyn Subject, mut script: Script, lease: &Lease) {
+    script.hold(lease);
+    publish_all(&*subject.bus(), [script.failed()]).await;
+}
+
+/// Takes a job back whose worker lost everything, and claims it anew.
+async fn taken_back(subject: &dyn Subject, script: &mut Script) -> Lease {
+    let expired = subject.queue().expired(10).await.unwrap();
+    let lost = expired.iter().find(|lease| lease.job_id == *script.id());
+    let lost = lost.expect("it is listed like any silent worker's");
+    let requeue = Commit {
+        fence: Fence::Expired(lost.token.clone()),
+        ..script.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*subject.bus(), [requeue]).await;
+    let lease = claim(subject, LONG).await.expect("it was requeued");
+    assert_eq!(lease.job_id, *script.id());
+    lease
+}
+
+/// Whatever is lost of the place of a job that waits or is held, a sweep puts it back, and nothing else.
+pub async fn lost_places_are_found(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let (_, bystander) = claimed(subject, LONG).await;
+    let (mut later, _) = claimed(subject, LONG).await;
+    publish_all(
+        &*subject.bus(),
+        [later.started(), later.retrying(RetryReason::Error, LONG)],
+    )
+    .await;
+    let (mut ended, _) = claimed(subject, LONG).await;
+    publish_all(&*subject.bus(), [ended.failed()]).await;
+    assert_eq!(swept(subject).await, [], "nothing was lost");
+
+    for losses in [
+        &[Loss::Entry][..],
+        &[Loss::Place],
+        &[Loss::Entry, Loss::Place],
+    ] {
+        let waiting = submitted(subject).await;
+        for loss in losses {
+            subject.lose_from_queue(waiting.id(), *loss).await;
+        }
+        let found = swept(subject).await;
+        if losses.contains(&Loss::Place) {
+            assert_eq!(
+                found,
+                [waiting.id().clone()],
+                "{losses:?} of one that waits"
+            );
+        }
+        let lease = claim(subject, LONG).await.expect("it is claimable again");
+        assert_eq!(lease.job_id, *waiting.id());
+        assert_eq!(claim(subject, LONG).await, None, "once");
+        end(subject, waiting, &lease).await;
+
+        let (mut held, lease) = claimed(subject, LONG).await;
+        publish_all(&*subject.bus(), [held.started()]).await;
+        for loss in losses {
+            subject.lose_from_queue(held.id(), *loss).await;
+        }
+        assert!(
+            !queue.renew(&lease, LONG).await.unwrap(),
+            "{losses:?}: nothing of it is left to renew"
+        );
+        assert_eq!(
+            swept(subject).await,
+            [held.id().clone()],
+            "{losses:?} of one that is held"
+        );
+        let lease = if losses.contains(&Loss::Entry) {
+            taken_back(subject, &mut held).await
+        } else {
+            assert!(
+                queue.renew(&lease, LONG).await.unwrap(),
+                "its worker goes on"
+            );
+            lease
+        };
+        end(subject, held, &lease).await;
+    }
+    assert_eq!(swept(subject).await, [], "found once");
+    assert!(queue.renew(&bystander, LONG).await.unwrap());
+    assert_eq!(
+        claim(subject, LONG).await,
+        None,
+        "nothing else was requeued"
+    );
+    assert_eq!(queue.expired(10).await.unwrap(), []);
+}
+
+/// What something else wrote over one job's entry holds up no other job, and that job is found.
+pub async fn broken_keys_hold_up_nobody(subject: &dyn Subject) -> Outcome {
+    let queue = subject.queue();
+    let broken = submitted(subject).await;
+    subject.advance(Duration::from_millis(5)).await;
+    let next = submitted(subject).await;
+    if !subject.break_entry(broken.id()).await {
+        return Outcome::Skipped;
+    }
+    assert_eq!(queue.next_due().await.unwrap(), Some(Duration::ZERO));
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        if let Some(lease) = claim(subject, LONG).await {
+            both.push(lease);
+        }
+    }
+    assert!(
+        both.iter().any(|lease| lease.job_id == *next.id()),
+        "one broken entry holds up the next job"
+    );
+    drop(swept(subject).await);
+    both.extend(claim(subject, LONG).await);
+    assert_eq!(both.len(), 2, "the job itself is claimed in the end");
+    for lease in &both {
+        let script = if lease.job_id == *next.id() {
+            &next
+        } else {
+            &broken
+        };
+        end(subject, script.clone(), lease).await;
+    }
+
+    let (mut held, lease) = claimed(subject, LONG).await;
+    publish_all(&*subject.bus(), [held.started()]).await;
+    assert!(subject.break_entry(held.id()).await);
+    assert!(!queue.renew(&lease, LONG).await.unwrap());
+    assert_eq!(queue.expired(10).await.unwrap(), []);
+    let other = submitted(subject).await;
+    let lease = claim(subject, LONG).await.expect("one waits");
+    assert_eq!(lease.job_id, *other.id());
+    end(subject, other, &lease).await;
+    assert_eq!(swept(subject).await, [held.id().clone()]);
+    let lease = taken_back(subject, &mut held).await;
+    end(subject, held, &lease).await;
+    Outcome::Held
+}
