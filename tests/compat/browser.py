@@ -20,7 +20,7 @@ KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".json":
 
 class Browser:
     def __init__(self, directory: Path):
-        self.directory, self.server, self.process = directory, None, None
+        self.directory, self.server, self.process, self.profile = directory, None, None, None
         self.steps: asyncio.Queue = asyncio.Queue()
         # Of each row, who is told what its page said.
         self.hears: dict = {}
@@ -43,7 +43,8 @@ class Browser:
         for task in list(self.asking):
             task.cancel()
         await asyncio.gather(*self.asking, return_exceptions=True)
-        shutil.rmtree(self.profile, ignore_errors=True)
+        if self.profile:
+            shutil.rmtree(self.profile, ignore_errors=True)
 
     def watch(self, row: str, library: str, url: str, last: str | None, hear) -> None:
         """Has the page watch; `hear` is called with each thing that it says of this row."""

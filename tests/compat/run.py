@@ -6,6 +6,7 @@ Ends with 1 when a cell is not what is expected of it, and names the cell.
 import argparse
 import asyncio
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,9 @@ async def main() -> int:
     parser.add_argument("--write", type=Path, help="where the page goes; only whole runs write it")
     options = parser.parse_args()
     only = set(options.scenarios.split(","))
+    # What was started ends with this program, also when it is told to end.
+    task = asyncio.current_task()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     whole = not options.only and only == set(ALL)
     with tempfile.TemporaryDirectory(prefix="conch-compat-", ignore_cleanup_errors=True) as directory:
         rows, proxies = await try_all(Path(directory), options.only, only)
