@@ -52,6 +52,15 @@ pub(super) fn streams(source: &Source, says_who: bool) -> Result<Option<usize>, 
     Ok((says_who && most > 0).then_some(most as usize))
 }
 
+/// Jobs that the streams of one caller name; none: any number. Who doesn't say who it is goes by its
+/// address.
+pub(super) fn watched_jobs(source: &Source) -> Result<Option<usize>, Error> {
+    let most = source.parse("MAX_WATCHED_JOBS_PER_CALLER", 5000, |t| {
+        number(t, 0, 1_000_000)
+    })?;
+    Ok((most > 0).then_some(most as usize))
+}
+
 /// Of one stream; none: as long as its jobs.
 pub(super) fn lifetime(source: &Source) -> Result<Option<Duration>, Error> {
     source.parse("STREAM_LIFETIME_SECONDS", None, |text| {

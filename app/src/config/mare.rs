@@ -127,6 +127,7 @@ pub(super) fn read(
             record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
             history_limit,
             max_streams_per_caller: limits::streams(source, says_who)?,
+            max_watched_jobs_per_caller: limits::watched_jobs(source)?,
             stream_lifetime: limits::lifetime(source)?,
             retry_ms: source
                 .parse(

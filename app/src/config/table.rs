@@ -344,6 +344,12 @@ pub const SETTINGS: &[Setting] = &[
         "streams of one caller at once, where AUTH=jwt; one more is told to come back much later; 0: any number",
     ),
     setting(
+        "MAX_WATCHED_JOBS_PER_CALLER",
+        "5000",
+        API,
+        "jobs that the streams of one caller (without AUTH=jwt: of one peer address) name together; a stream that names more is told to come back much later; 0: any number",
+    ),
+    setting(
         "STREAM_LIFETIME_SECONDS",
         "0",
         API,

@@ -144,6 +144,12 @@ fn a_setting_that_cannot_work_is_named_and_its_value_is_not() {
         ),
         (
             Program::Api,
+            "MAX_WATCHED_JOBS_PER_CALLER",
+            "many",
+            "MAX_WATCHED_JOBS_PER_CALLER",
+        ),
+        (
+            Program::Api,
             "STREAM_LIFETIME_SECONDS",
             "0.5",
             "STREAM_LIFETIME_SECONDS",
@@ -580,6 +586,19 @@ fn callers_are_limited_where_there_are_callers() {
         warnings[0].contains("MAX_STREAMS_PER_CALLER"),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn watched_jobs_are_limited_with_and_without_authentication() {
+    for auth in [&[][..], &JWT] {
+        for (value, most) in [(None, Some(5000)), (Some("7"), Some(7)), (Some("0"), None)] {
+            let set = value.map(|value| ("MAX_WATCHED_JOBS_PER_CALLER", value));
+            let env: Vec<_> = auth.iter().copied().chain(set).collect();
+            let settings = read(Program::Api, &[], &env).expect("valid");
+            let mare = settings.mare.expect("an API");
+            assert_eq!(mare.hub.max_watched_jobs_per_caller, most, "{env:?}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! token, a header, a decision about one record (that is [`Clients::see`], asked by the use cases).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::{ClientId, JobId, Timestamp};
@@ -139,6 +140,7 @@ pub struct Caller {
     clients: Clients,
     scopes: Scopes,
     ends_at: Option<Timestamp>,
+    peer: Option<IpAddr>,
 }
 
 impl Caller {
@@ -149,6 +151,16 @@ impl Caller {
             clients: Clients::ALL,
             scopes: Scopes::all(),
             ends_at: None,
+            peer: None,
+        }
+    }
+
+    /// The same, known by nothing but the address that it comes from.
+    #[must_use]
+    pub fn from_peer(self, peer: IpAddr) -> Self {
+        Self {
+            peer: Some(peer),
+            ..self
         }
     }
 
@@ -159,12 +171,18 @@ impl Caller {
             clients,
             scopes,
             ends_at: Some(ends_at),
+            peer: None,
         }
     }
 
     /// Who they are; none where nobody has to say.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref()
+    }
+
+    /// Where they come from, if they are known by that alone.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Whose records they may see.

@@ -1,6 +1,6 @@
 //! Triton's records as one caller may see them. What belongs to a client outside the caller's is
-//! treated as what isn't there, with the same questions asked as far as possible: whether a foreign
-//! record exists shows neither in an answer nor in its time.
+//! treated as what isn't there, after the same questions: whether another tenant's record exists shows
+//! neither in an answer nor in what is asked for it. Its size may show in the time that it takes.
 //!
 //! Never in here: what a caller may do (a scope), which is checked where the request comes in.
 

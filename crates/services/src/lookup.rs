@@ -4,9 +4,9 @@
 //! from time to time. A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
 //! for the others. What a cache holds may come from any program, so it is checked before it is served.
 //!
-//! Who may see some clients' jobs only is answered of another's as of one that nobody knows, after the
-//! same questions were asked for a job that surely isn't there: so neither the answer nor its time nor
-//! an upstream that is down tells the two apart.
+//! Who may see some clients' jobs only is answered of another tenant's as of an absent one, after the
+//! same questions in the same order: so neither the answer nor an upstream that is down tells the two
+//! apart. How long the answers take is not hidden.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,6 +67,18 @@ pub struct Dependencies {
 
 type Answer = Result<Option<Bytes>, Arc<Error>>;
 
+/// Where a job was found; whoever comes later in this order was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Here,
+    Cache,
+    Log,
+    Triton,
+}
+
+/// The encoded job object, and where it was found.
+type Found = Result<Option<(Bytes, Source)>, Arc<Error>>;
+
 struct Inner {
     cache: Arc<dyn ResultCache>,
     /// What of it can be believed.
@@ -81,7 +93,7 @@ struct Inner {
     /// How often announcements may have been lost, that of another end among them.
     lapses: AtomicU64,
     /// Questions under way.
-    flights: Mutex<HashMap<JobId, Shared<BoxFuture<'static, Answer>>>>,
+    flights: Mutex<HashMap<JobId, Shared<BoxFuture<'static, Found>>>>,
 }
 
 /// A result in this process.
@@ -135,9 +147,13 @@ impl Lookup {
     /// # Errors
     /// When neither cache nor log has it and Triton can't be asked.
     pub async fn job(&self, job_id: &JobId) -> Answer {
+        Ok(self.find(job_id).await?.map(|(result, _)| result))
+    }
+
+    async fn find(&self, job_id: &JobId) -> Found {
         let doubted = match self.0.local.get(job_id) {
             Some(kept) if kept.lapses == self.0.lapses.load(Ordering::Acquire) => {
-                return Ok(Some(kept.result));
+                return Ok(Some((kept.result, Source::Here)));
             }
             doubted => doubted,
         };
@@ -164,7 +180,7 @@ impl Lookup {
         };
         match (flight.await, doubted) {
             // Nobody knows better.
-            (Ok(None) | Err(_), Some(kept)) => Ok(Some(kept.result)),
+            (Ok(None) | Err(_), Some(kept)) => Ok(Some((kept.result, Source::Triton))),
             (answer, _) => answer,
         }
     }
@@ -202,31 +218,32 @@ impl Lookup {
     /// # Errors
     /// As [`Lookup::job`].
     pub async fn job_seen_by(&self, clients: &Clients, job_id: &JobId) -> Answer {
-        let found = self.job(job_id).await?;
-        if clients.are_all() {
-            return Ok(found);
-        }
-        let Some(result) = found else {
+        let found = self.find(job_id).await?;
+        let Some((result, source)) = found else {
             return Ok(None);
         };
-        let owner = match document::look(&result).client_id {
+        if clients.are_all() {
+            return Ok(Some(result));
+        }
+        let (owner, source) = match document::look(&result).client_id {
             // Another program's cached result may not say whose it is.
             None => self.owner(job_id).await?,
-            owner => owner,
+            owner => (owner, source),
         };
         if clients.see(owner.as_ref()) {
             return Ok(Some(result));
         }
-        self.job(&entropy::nobodys_job()).await
+        self.0.ask_in_vain_after(source).await?;
+        Ok(None)
     }
 
     /// Whose the job is, by its log or else by Triton.
-    async fn owner(&self, job_id: &JobId) -> Result<Option<ClientId>, Error> {
+    async fn owner(&self, job_id: &JobId) -> Result<(Option<ClientId>, Source), Error> {
         if let Ok(Some(log)) = self.0.bus.read(job_id, 0, 0).await {
-            return Ok(log.job.client_id.clone());
+            return Ok((log.job.client_id.clone(), Source::Log));
         }
         let job = self.0.gateway.job(job_id).await?;
-        Ok(job.and_then(|job| job.client_id.clone()))
+        Ok((job.and_then(|job| job.client_id.clone()), Source::Triton))
     }
 
     /// The kept events after sequence `after`, for who may see these clients' jobs.
@@ -239,41 +256,45 @@ impl Lookup {
         job_id: &JobId,
         after: u64,
     ) -> Result<Events, Arc<Error>> {
-        let events = self.events(clients, job_id, after).await?;
-        match events {
-            Some(events) => Ok(events),
-            None => Ok(self
-                .events(clients, &entropy::nobodys_job(), after)
-                .await?
-                .unwrap_or(Events::Unknown)),
+        if !clients.are_all() {
+            // Without its events: what another tenant's log holds is never fetched.
+            let log = self.0.bus.read(job_id, 0, 0).await?;
+            let owner = log.as_ref().map(|log| log.job.client_id.as_ref());
+            match owner {
+                Some(owner) if clients.see(owner) => {}
+                Some(_) => {
+                    self.0.ask_in_vain_after(Source::Log).await?;
+                    return Ok(Events::Unknown);
+                }
+                None => return self.without_log(clients, job_id).await,
+            }
         }
-    }
-
-    /// The kept events; none when the job is another client's.
-    async fn events(
-        &self,
-        clients: &Clients,
-        job_id: &JobId,
-        after: u64,
-    ) -> Result<Option<Events>, Arc<Error>> {
         let mut lines = Vec::new();
         let mut from = after;
         while let Some(log) = self.0.bus.read(job_id, from, PAGE).await? {
+            // It may have begun anew meanwhile, as another tenant's.
             if !clients.see(log.job.client_id.as_ref()) {
-                return Ok(None);
+                return Ok(Events::Unknown);
             }
             let last = log.entries.last().map(|entry| entry.sequence);
             lines.extend(log.entries.into_iter().map(|entry| entry.line));
             match last {
                 Some(last) if last < log.job.position.sequence => from = last,
-                _ => return Ok(Some(Events::Kept(lines))),
+                _ => return Ok(Events::Kept(lines)),
             }
         }
-        Ok(Some(match self.0.gateway.job(job_id).await? {
-            Some(job) if clients.see(job.client_id.as_ref()) => Events::Expired,
-            // Triton was asked, as for a job that nobody knows.
-            Some(_) | None => Events::Unknown,
-        }))
+        self.without_log(clients, job_id).await
+    }
+
+    /// What there is to say of the events of a job that has no log.
+    async fn without_log(&self, clients: &Clients, job_id: &JobId) -> Result<Events, Arc<Error>> {
+        let job = self.0.gateway.job(job_id).await?;
+        let is_theirs = job.is_some_and(|job| clients.see(job.client_id.as_ref()));
+        Ok(if is_theirs {
+            Events::Expired
+        } else {
+            Events::Unknown
+        })
     }
 }
 
@@ -295,33 +316,49 @@ fn defect(panic: tokio::task::JoinError) -> Error {
 }
 
 impl Inner {
-    async fn find(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
+    /// Asks what would have been asked further if the job, found there, were absent.
+    async fn ask_in_vain_after(&self, source: Source) -> Result<(), Error> {
+        let nobodys = entropy::nobodys_job();
+        if source < Source::Cache {
+            drop(self.results.get(&nobodys).await);
+        }
+        let mut unread = None;
+        if source < Source::Log {
+            unread = self.bus.read(&nobodys, 0, 0).await.err();
+        }
+        if source < Source::Triton {
+            self.gateway.job(&nobodys).await?;
+        }
+        unread.map_or(Ok(()), Err)
+    }
+
+    async fn find(&self, job_id: &JobId) -> Result<Option<(Bytes, Source)>, Error> {
         let lapses = self.lapses.load(Ordering::Acquire);
         if let Some(result) = self.results.get(job_id).await {
             let status = job::status_if_whole(&result, job_id);
             tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
             if status != Some(JobStatus::Failed) {
                 self.keep_here(job_id, result.clone(), lapses);
-                return Ok(Some(result));
+                return Ok(Some((result, Source::Cache)));
             }
             // An external job may have gone on, and another program may have cached its failure since.
             return match self.bus.read(job_id, 0, 0).await {
                 Ok(Some(log)) if log.job.status != JobStatus::Failed => {
-                    let job = self.up_to_date(log.job).await;
-                    Ok(Some(self.keep(&job, lapses).await))
+                    let (job, source) = self.up_to_date(log.job).await;
+                    Ok(Some((self.keep(&job, lapses).await, source)))
                 }
                 Ok(Some(log)) if log.job.own => {
                     self.keep_here(job_id, result.clone(), lapses);
-                    Ok(Some(result))
+                    Ok(Some((result, Source::Log)))
                 }
-                Ok(_) | Err(_) => Ok(Some(result)),
+                Ok(_) | Err(_) => Ok(Some((result, Source::Log))),
             };
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
         let unread = match self.bus.read(job_id, 0, 0).await {
             Ok(Some(log)) => {
-                let job = self.up_to_date(log.job).await;
-                return Ok(Some(self.keep(&job, lapses).await));
+                let (job, source) = self.up_to_date(log.job).await;
+                return Ok(Some((self.keep(&job, lapses).await, source)));
             }
             Ok(None) => None,
             // Triton may still know; if it doesn't answer either, its error is the answer.
@@ -331,7 +368,7 @@ impl Inner {
             }
         };
         match self.gateway.job(job_id).await? {
-            Some(job) => Ok(Some(self.keep(&job, lapses).await)),
+            Some(job) => Ok(Some((self.keep(&job, lapses).await, Source::Triton))),
             // That there is no such job is known only if the log says so, too.
             None => unread.map_or(Ok(None), Err),
         }
@@ -339,23 +376,23 @@ impl Inner {
 
     /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
     /// time the log is believed as it is: the next lookup asks again.
-    async fn up_to_date(&self, job: Job) -> Job {
+    async fn up_to_date(&self, job: Job) -> (Job, Source) {
         // Of our own jobs nobody knows more than the log.
         if job.own || job.status.is_terminal() {
-            return job;
+            return (job, Source::Log);
         }
         if !self.reconcile.is_due(&job.id, self.ask_again_after) {
-            return job;
+            return (job, Source::Log);
         }
         let asked = tokio::time::timeout(PATIENCE, self.reconcile.ask(&job.id)).await;
         match asked {
             Ok(Ok(Asked::Appended)) => {
                 if let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await {
-                    return log.job;
+                    return (log.job, Source::Triton);
                 }
             }
             // Its log can't take the end, and that it has ended is true all the same.
-            Ok(Ok(Asked::NoRoom(told))) => return *told,
+            Ok(Ok(Asked::NoRoom(told))) => return (*told, Source::Triton),
             Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(job.id = %job.id, %error, "Triton could not be asked for the job's end");
@@ -364,7 +401,7 @@ impl Inner {
                 tracing::debug!(job.id = %job.id, "Triton took too long to tell of the job's end");
             }
         }
-        job
+        (job, Source::Triton)
     }
 
     fn keep_here(&self, job_id: &JobId, result: Bytes, lapses: u64) {

@@ -46,12 +46,14 @@ impl Hub {
         if shared.is_full() {
             return self.turn_away();
         }
-        let place = match shared.callers.place(caller) {
+        let place = match shared.callers.place(caller, std::slice::from_ref(job_id)) {
             Ok(place) => place,
             Err(too_many) => return self.turn_away_from_more(too_many),
         };
+        let questions = || place.as_ref().map(|place| Arc::clone(place.questions()));
         let claimed = matches!(cursor, Cursor::After(_));
-        let Some(mut interest) = shared.interest(job_id, claimed) else {
+        let make = |job_id| Topic::new(job_id, questions());
+        let Some(mut interest) = shared.interest(job_id, claimed, make) else {
             return self.turn_away();
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);
@@ -74,7 +76,7 @@ impl Hub {
                 Word::AtTheEnd => return Attached::Ended,
                 Word::Unknown => return Attached::Unknown,
                 Word::Hidden => {
-                    let Some(decoy) = shared.decoy(job_id, claimed) else {
+                    let Some(decoy) = shared.decoy(job_id, claimed, questions()) else {
                         return self.turn_away();
                     };
                     interest = decoy;
@@ -125,12 +127,13 @@ impl Hub {
         if shared.is_full() {
             return self.turn_away();
         }
-        let place = match shared.callers.place(caller) {
+        let place = match shared.callers.place(caller, &selection.job_ids) {
             Ok(place) => place,
             Err(too_many) => return self.turn_away_from_more(too_many),
         };
+        let questions = place.as_ref().map(|place| Arc::clone(place.questions()));
         let selection = VisibleSelection::new(selection, caller.clients().clone());
-        match ManyWatcher::attach(Arc::clone(shared), selection, cursor).await {
+        match ManyWatcher::attach(Arc::clone(shared), selection, cursor, questions).await {
             Ok(watcher) => {
                 let paced = Paced::new(watcher);
                 let due = shared.due(caller, paced.slot());

@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::Entry;
+use conch_ports::{Entry, MAX_POSITIONS};
 use conch_wire::snapshot;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::announced;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
-use super::topic::{Announced, Topic};
+use super::topic::{Announced, Phase, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
 
@@ -253,10 +254,12 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             () = shared.feed.lapsed.notified() => {}
             () = tokio::time::sleep(shared.settings.position_check) => {}
         }
-        if !shared.feed.is_open_ended() {
+        let absent = given_up(&shared);
+        if !shared.feed.is_open_ended() && absent.is_empty() {
             asked_at = (shared.clock)();
             continue;
         }
+        look_for(&shared, &absent).await;
         let asking_at = (shared.clock)();
         let everything = VisibleSelection::everything();
         match selected(&shared, &everything, Some(asked_at.as_millis())).await {
@@ -264,6 +267,12 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
                 asked_at = asking_at;
                 for job_id in job_ids {
                     let topic = shared.topics.lock().get(&job_id).cloned();
+                    if let Some(topic) = &topic {
+                        topic.look_anew();
+                    }
+                    if !shared.feed.is_open_ended() {
+                        continue;
+                    }
                     let head = topic.and_then(|topic| topic.state().head());
                     let is_told = shared
                         .feed
@@ -275,6 +284,34 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
                 }
             }
             Err(error) => tracing::debug!(%error, "Triton's list could not be looked through"),
+        }
+    }
+}
+
+/// The topics of jobs that streams name and that don't exist yet.
+fn given_up(shared: &Shared) -> Vec<Arc<Topic>> {
+    let mut topics: Vec<_> = shared.topics.lock().values().cloned().collect();
+    topics.retain(|topic| topic.state().phase == Phase::Lost);
+    topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
+    topics
+}
+
+/// Looks whether they have logs by now, many with one question: an announcement that was lost is made
+/// up for.
+async fn look_for(shared: &Shared, topics: &[Arc<Topic>]) {
+    for topics in topics.chunks(MAX_POSITIONS) {
+        let job_ids: Vec<_> = topics.iter().map(|topic| topic.job_id.clone()).collect();
+        match announced::positions(shared, &job_ids).await {
+            Ok(positions) => {
+                for (topic, position) in topics.iter().zip(positions) {
+                    if position.is_some() {
+                        topic.hint.notify_one();
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "jobs that are to come could not be looked for");
+            }
         }
     }
 }

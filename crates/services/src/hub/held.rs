@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn topic(id: &str) -> Arc<Topic> {
-        Arc::new(Topic::new(JobId::parse(id).unwrap()))
+        Arc::new(Topic::new(JobId::parse(id).unwrap(), None))
     }
 
     fn is_kept(topic: &Topic) -> bool {

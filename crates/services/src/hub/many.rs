@@ -20,10 +20,12 @@ use futures::future::BoxFuture;
 use super::feed::Home;
 use super::floors::Floors;
 use super::follow::Follow;
+use super::looks::{MANY, Request};
+use super::questions::Questions;
 use super::ring::{id, parse_id};
 use super::selection::{Listed, VisibleSelection, list};
-use super::topic::Phase;
-use super::waiting::{Decoys, Settled, Waiting};
+use super::topic::{Phase, Topic};
+use super::waiting::{Decoys, Settled, Until, Waiting, Word};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
@@ -52,8 +54,12 @@ pub(super) struct ManyWatcher {
     listed_at: Option<i64>,
     /// Of the jobs to begin with, those of which nothing is known yet.
     waiting: Waiting,
+    /// Named jobs that don't exist yet: each is taken up when it comes.
+    absent: Waiting,
     /// Of the jobs to begin with, those whose state the stream is given next.
     settled: Vec<Settled>,
+    /// The caller's budget of questions about jobs without a log.
+    questions: Option<Arc<Questions>>,
     floors: Floors,
     /// Named jobs that have not ended, kept alive.
     unfinished: BTreeMap<JobId, Interest>,
@@ -93,6 +99,9 @@ impl Follow for ManyWatcher {
         while let Poll::Ready(Some(settled)) = self.waiting.poll_next(cx) {
             self.settle_one(settled);
         }
+        while let Poll::Ready(Some(come)) = self.absent.poll_next(cx) {
+            self.settle_one(come);
+        }
         if self.found_no_room {
             out.push(self.shared.not_now());
             return true;
@@ -127,6 +136,7 @@ impl ManyWatcher {
         shared: Arc<Shared>,
         selection: VisibleSelection,
         cursor: Option<&str>,
+        questions: Option<Arc<Questions>>,
     ) -> Result<Self, NoStream> {
         let cursor = cursor.and_then(parse_id);
         let is_at_end = cursor == Some(END_MILLIS) && selection.names_jobs();
@@ -141,7 +151,9 @@ impl ManyWatcher {
             listing: None,
             listed_at: None,
             waiting: Waiting::default(),
+            absent: Waiting::default(),
             settled: Vec::new(),
+            questions,
             floors: Floors::default(),
             unfinished: BTreeMap::new(),
             next_item,
@@ -176,6 +188,7 @@ impl ManyWatcher {
         let listing = list(Arc::clone(&self.shared), self.selection.clone(), since);
         self.listing = Some(Box::pin(listing));
         self.waiting = Waiting::default();
+        self.absent = Waiting::default();
         self.settled = Vec::new();
         self.floors = Floors::default();
     }
@@ -195,32 +208,51 @@ impl ManyWatcher {
     }
 
     fn settle_one(&mut self, settled: Settled) {
-        if settled.broken_off {
+        match settled.word {
             // As in `wait_for`: not left out of a stream that names it.
-            self.found_no_room |= self.selection.names_jobs();
-        } else {
-            self.settled.push(settled);
+            Word::BrokenOff => self.found_no_room |= self.selection.names_jobs(),
+            Word::Found => self.settled.push(settled),
+            Word::Unknown => {
+                self.unfinished.remove(&settled.job_id);
+                if self.selection.names_jobs() {
+                    let decoys = Decoys::new(&self.shared, self.selection.clients());
+                    let (place, interest) = (settled.place, settled.interest);
+                    self.absent.push(place, interest, decoys, Until::Found);
+                }
+            }
         }
     }
 
     fn wait_for(&mut self, listed: Listed) {
         self.listing = None;
         self.listed_at = Some(listed.asked_at);
+        let are_many = listed.job_ids.len() >= MANY;
+        let mut requests = Vec::new();
         for (place, job_id) in listed.job_ids.into_iter().enumerate() {
-            match self.shared.interest(&job_id, false) {
+            let make = |job_id: JobId| {
+                let topic = Topic::new(job_id.clone(), self.questions.clone());
+                if !are_many {
+                    return topic;
+                }
+                let (request, look) = Request::new(job_id);
+                requests.push(request);
+                topic.looked_for(look)
+            };
+            match self.shared.interest(&job_id, false, make) {
                 Some(interest) => {
                     let decoys = Decoys::new(&self.shared, self.selection.clients());
-                    self.waiting.push(place, interest, decoys);
+                    self.waiting.push(place, interest, decoys, Until::Known);
                 }
                 // To leave out a job that was named would tell of an end that nobody told of.
                 None => self.found_no_room |= self.selection.names_jobs(),
             }
         }
+        self.shared.looks.request(requests);
     }
 
     /// Looks at a job, if there is one and the stream is about it.
     fn look_at<T>(&self, settled: &Settled, look: impl FnOnce(&Job) -> T) -> Option<T> {
-        let state = settled.interest.as_ref()?.topic().state();
+        let state = settled.interest.topic().state();
         let job = state.known().filter(|_| state.phase != Phase::Lost)?;
         let selected = self.selection.includes(&job.id, job.client_id.as_ref());
         selected.then(|| look(job))
@@ -235,11 +267,11 @@ impl ManyWatcher {
         let now = (self.shared.clock)();
         let mut last = None;
         for settled in settled {
-            let job = self.look_at(&settled, Job::clone);
-            let (Some(job), Some(interest)) = (job, settled.interest) else {
+            let Some(job) = self.look_at(&settled, Job::clone) else {
                 self.unfinished.remove(&settled.job_id);
                 continue;
             };
+            let interest = settled.interest;
             let has_log = !interest.topic().is_without_log();
             let reason = if has_log {
                 snapshot::Reason::Beginning
@@ -279,12 +311,13 @@ impl ManyWatcher {
         }
     }
 
-    /// Whether all jobs that are named have ended, of those that there are.
+    /// Whether all jobs that are named have ended, or none of them is there and none ever was.
     fn is_over(&self) -> bool {
         self.selection.names_jobs()
             && self.listing.is_none()
             && self.waiting.is_empty()
             && self.unfinished.is_empty()
+            && (self.absent.is_empty() || self.last_line.is_none())
     }
 
     /// Pushes what the feed has for this watcher.
@@ -323,7 +356,9 @@ impl ManyWatcher {
                 continue;
             }
             // What a job that is waited for has been through will be in its state.
-            if !selected || self.waiting.contains(&item.job_id) || self.floors.cover(item, index) {
+            let is_to_come =
+                self.waiting.contains(&item.job_id) || self.absent.contains(&item.job_id);
+            if !selected || is_to_come || self.floors.cover(item, index) {
                 continue;
             }
             out.push(if holds_back {

@@ -17,8 +17,10 @@ mod floors;
 mod follow;
 mod hearing;
 mod held;
+mod looks;
 mod many;
 mod pump;
+mod questions;
 mod ring;
 mod selection;
 mod standing;
@@ -47,11 +49,13 @@ use crate::reconcile::Reconcile;
 use crate::results::Results;
 use crate::{Clock, entropy, limits};
 use announced::Announcements;
-use callers::{Callers, Place, TooMany};
+use callers::{Callers, Most, Place, TooMany};
 use expiry::{Due, Expiries};
 use feed::Feed;
 use follow::Paced;
+use looks::Looks;
 use many::ManyWatcher;
+use questions::Questions;
 pub use selection::Selection;
 use topic::Topic;
 use wake::{Beats, Over, Slot, Slots};
@@ -87,6 +91,9 @@ pub struct Settings {
     /// Streams of one caller at once, where callers say who they are; one more is turned away. None:
     /// any number.
     pub max_streams_per_caller: Option<usize>,
+    /// Jobs that the streams of one caller name together; a stream that names more is turned away. A
+    /// caller who doesn't say who it is goes by its address. None: any number.
+    pub max_watched_jobs_per_caller: Option<usize>,
     /// How long a stream lasts, give or take a tenth: then its watcher is told to come back. None: as
     /// long as its jobs.
     pub stream_lifetime: Option<Duration>,
@@ -112,6 +119,7 @@ impl Default for Settings {
             max_held: 10_000,
             max_watchers: 100_000,
             max_streams_per_caller: Some(100),
+            max_watched_jobs_per_caller: Some(5000),
             stream_lifetime: None,
             max_reads: 32,
             retry_ms: 2000,
@@ -148,7 +156,12 @@ impl Settings {
         let shared = Arc::new(Shared {
             reads: Semaphore::new(self.max_reads),
             lists: Semaphore::new(LISTS),
-            callers: Arc::new(Callers::new(self.max_streams_per_caller, self.max_watchers)),
+            callers: Arc::new(Callers::new(Most {
+                streams: self.max_streams_per_caller,
+                jobs: self.max_watched_jobs_per_caller,
+                callers: self.max_watchers,
+            })),
+            looks: Looks::default(),
             feed: Arc::new(Feed::new(self.max_held)),
             announcements: Announcements::default(),
             settings: self,
@@ -189,6 +202,7 @@ struct Shared {
     expiries: Arc<Expiries>,
     feed: Arc<Feed>,
     announcements: Announcements,
+    looks: Looks,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
     callers: Arc<Callers>,
@@ -315,8 +329,8 @@ impl Hub {
         self.not_now()
     }
 
-    fn turn_away_from_more(&self, _: TooMany) -> Attached {
-        limits::hit("max_streams_per_caller");
+    fn turn_away_from_more(&self, TooMany(limit): TooMany) -> Attached {
+        limits::hit(limit);
         self.not_now()
     }
 
@@ -362,9 +376,15 @@ impl Shared {
         Some(self.expiries.add(ends_at, why, Arc::clone(slot)))
     }
 
-    /// The job's topic, made and started if need be; none when there are too many.
-    fn interest(self: &Arc<Self>, job_id: &JobId, claimed: bool) -> Option<Interest> {
-        let interest = self.interest_in(job_id, claimed, self.settings.max_topics, Topic::new)?;
+    /// The topic of a job that somebody names, made by `make` and started if need be; none when there
+    /// are too many.
+    fn interest(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
+        let interest = self.interest_in(job_id, claimed, self.settings.max_topics, make)?;
         let topic = interest.topic();
         topic.look_anew();
         // A lookup would ask Triton now.
@@ -377,13 +397,19 @@ impl Shared {
     /// The same for a job that nobody names. Whoever can announce could else turn away all who do.
     fn unnamed_interest(self: &Arc<Self>, job_id: &JobId) -> Option<Interest> {
         let most = self.settings.max_topics;
-        self.interest_in(job_id, false, most - most / 8, Topic::new)
+        let make = |job_id| Topic::new(job_id, None);
+        self.interest_in(job_id, false, most - most / 8, make)
     }
 
     /// A topic in which nothing is ever found, for one who may not know of the job; none when there are
     /// too many. It costs what a topic of an absent job does, and takes as long.
-    fn decoy(self: &Arc<Self>, instead_of: &JobId, claimed: bool) -> Option<Interest> {
-        let make = |nobodys| Topic::decoy(nobodys, instead_of.clone());
+    fn decoy(
+        self: &Arc<Self>,
+        instead_of: &JobId,
+        claimed: bool,
+        questions: Option<Arc<Questions>>,
+    ) -> Option<Interest> {
+        let make = |nobodys| Topic::decoy(nobodys, instead_of.clone(), questions);
         let most = self.settings.max_topics;
         self.interest_in(&entropy::nobodys_job(), claimed, most, make)
     }

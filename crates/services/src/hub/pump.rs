@@ -11,11 +11,10 @@ use std::time::Duration;
 use conch_domain::{Job, JobId, Position};
 use conch_ports::{Entry, Error, ErrorKind, Log};
 use futures::FutureExt;
-use tokio::time::Instant;
 
 use super::Shared;
 use super::hearing::{Heard, left, listen, spread_out};
-use super::topic::{Absence, Absorbed, Phase, Topic};
+use super::topic::{Absorbed, Phase, Topic};
 use crate::reconcile::Asked;
 
 /// Events read at a time.
@@ -80,6 +79,9 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let mut silent = false;
     // Whether even a topic that has ended has to be read again.
     let mut outdone = false;
+    let Some(mut is_absent) = first_look(shared, topic).await else {
+        return;
+    };
     loop {
         if topic.is_over() && !outdone {
             shared.feed.release(&topic.job_id);
@@ -102,7 +104,8 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
         if topic.hint.notified().now_or_never().is_some() {
             topic.lapsed.store(false, Ordering::Release);
         }
-        let reason_to_wait = match round(shared, topic, silent).await {
+        let is_known_absent = std::mem::take(&mut is_absent);
+        let reason_to_wait = match round(shared, topic, silent, is_known_absent).await {
             Ok(round) => {
                 if failures > 0 {
                     tracing::debug!(job.id = %topic.job_id, "log reachable again");
@@ -137,6 +140,23 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     }
 }
 
+/// Waits for the answer where the job is looked for together with others: whether there is no log. A
+/// hint that comes meanwhile is a reason to read it. None: nobody is interested any more, and the topic
+/// is off the map.
+async fn first_look(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
+    let Some(mut look) = topic.take_look() else {
+        return Some(false);
+    };
+    loop {
+        tokio::select! {
+            biased;
+            gone = left(shared, topic) => if gone { return None },
+            () = topic.hint.notified() => return Some(false),
+            absent = &mut look => return Some(absent.unwrap_or(false)),
+        }
+    }
+}
+
 /// How soon a job whose log is absent is looked for again.
 fn recheck(shared: &Shared) -> Duration {
     shared
@@ -148,8 +168,18 @@ fn recheck(shared: &Shared) -> Duration {
 
 /// One look at the log, and at who else may know of the job's end: where the log is absent, has been
 /// silent, or shows no end to one who just came.
-async fn round(shared: &Shared, topic: &Arc<Topic>, silent: bool) -> Result<Round, Error> {
-    let caught_up = catch_up(shared, topic).await?;
+async fn round(
+    shared: &Shared,
+    topic: &Arc<Topic>,
+    silent: bool,
+    is_known_absent: bool,
+) -> Result<Round, Error> {
+    let caught_up = if is_known_absent {
+        topic.has_no_log();
+        Round::Absent
+    } else {
+        catch_up(shared, topic).await?
+    };
     let inquiry = topic.take_inquiry();
     let is_absent = match caught_up {
         Round::Gone => return Ok(Round::Gone),
@@ -238,6 +268,10 @@ enum Learned {
 
 /// Asks whatever a lookup asks: Triton, and where there is no log the cached result. Cancel-safe.
 async fn ask(shared: &Shared, topic: &Topic, is_absent: bool) -> Result<Learned, Error> {
+    // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
+    if is_absent && let Some(questions) = &topic.questions {
+        questions.turn().await;
+    }
     let asked = shared.reconcile.ask(&topic.job_id);
     let result = if is_absent {
         shared.results.job(&topic.job_id).await
@@ -311,12 +345,7 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
         let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
-            topic.update(|state| {
-                state.absent.get_or_insert(Absence {
-                    since: Instant::now(),
-                    unknown_to_triton: false,
-                });
-            });
+            topic.has_no_log();
             return Ok(Round::Absent);
         };
         let (job, entries) = (log.job.clone(), log.entries.clone());

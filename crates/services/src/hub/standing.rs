@@ -8,6 +8,7 @@ use super::Shared;
 use super::announced;
 use super::expiry;
 use super::feed;
+use super::looks;
 use super::wake::SHARDS;
 
 pub(super) fn spawn_all(shared: &Arc<Shared>) {
@@ -16,6 +17,7 @@ pub(super) fn spawn_all(shared: &Arc<Shared>) {
     spawn(shared, expiry::keep(Arc::clone(shared)));
     spawn(shared, feed::watch_over(Arc::clone(shared)));
     spawn(shared, announced::follow_up(Arc::clone(shared)));
+    spawn(shared, looks::answer(Arc::clone(shared)));
 }
 
 fn spawn(shared: &Arc<Shared>, task: impl Future<Output = ()> + Send + 'static) {

@@ -5,6 +5,7 @@
 //! and only then reads its log; every hint makes it read again from where it stands.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::looks::Look;
+use super::questions::Questions;
 use super::wake::Slots;
 
 /// An event as every watcher of its job gets it.
@@ -166,6 +169,10 @@ pub(super) struct Topic {
     broken_off: AtomicBool,
     /// Whether a watcher holds a cursor of this job, which proves that it existed.
     pub(super) claimed: AtomicBool,
+    /// The answer to whether there is a log, where the job is looked for together with others.
+    look: Mutex<Option<Look>>,
+    /// Whose questions those are that are asked because there is no log; none: nobody's in particular.
+    pub(super) questions: Option<Arc<Questions>>,
     /// Somebody came for whom Triton is to be asked whether the job has ended.
     inquiry: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
@@ -211,7 +218,7 @@ pub(super) enum Absorbed {
 }
 
 impl Topic {
-    pub(super) fn new(job_id: JobId) -> Self {
+    pub(super) fn new(job_id: JobId, questions: Option<Arc<Questions>>) -> Self {
         Self {
             job_id,
             instead_of: None,
@@ -234,6 +241,8 @@ impl Topic {
             lapsed: AtomicBool::new(false),
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
+            look: Mutex::new(None),
+            questions,
             inquiry: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
@@ -246,11 +255,38 @@ impl Topic {
     }
 
     /// A topic in which nothing is ever found.
-    pub(super) fn decoy(job_id: JobId, instead_of: JobId) -> Self {
+    pub(super) fn decoy(
+        job_id: JobId,
+        instead_of: JobId,
+        questions: Option<Arc<Questions>>,
+    ) -> Self {
         Self {
             instead_of: Some(instead_of),
-            ..Self::new(job_id)
+            ..Self::new(job_id, questions)
         }
+    }
+
+    /// A topic of a job that is looked for together with others.
+    pub(super) fn looked_for(self, look: Look) -> Self {
+        Self {
+            look: Mutex::new(Some(look)),
+            ..self
+        }
+    }
+
+    /// The answer that the topic waits for, if it does.
+    pub(super) fn take_look(&self) -> Option<Look> {
+        self.look.lock().take()
+    }
+
+    /// Its log was looked for, and there is none.
+    pub(super) fn has_no_log(&self) {
+        self.update(|state| {
+            state.absent.get_or_insert(Absence {
+                since: Instant::now(),
+                unknown_to_triton: false,
+            });
+        });
     }
 
     /// The job as its watchers know it.
@@ -313,7 +349,10 @@ impl Topic {
     /// Has Triton asked, if the log shows no end.
     pub(super) fn inquire(&self) {
         self.inquiry.store(true, Ordering::Release);
-        self.hint.notify_one();
+        // One that hasn't read its log yet is about to.
+        if self.state.lock().phase == Phase::Live {
+            self.hint.notify_one();
+        }
     }
 
     /// Has the job looked for again, if it was given up: somebody new asks for it.

@@ -20,10 +20,10 @@ pub(super) struct Settled {
     /// Where it stands among the jobs that the stream begins with.
     pub(super) place: usize,
     pub(super) job_id: JobId,
-    /// None when there is no such job, or when it broke off.
-    pub(super) interest: Option<Interest>,
-    /// Nothing follows the job any more, though there may be one.
-    pub(super) broken_off: bool,
+    /// What was learned.
+    pub(super) word: Word,
+    /// Keeps its topic, or that of its decoy.
+    pub(super) interest: Interest,
 }
 
 /// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
@@ -43,10 +43,20 @@ impl Decoys {
             .is_some_and(|(_, clients)| interest.topic().state().is_hidden_from(clients))
     }
 
-    fn instead_of(&self, job_id: &JobId) -> Option<Interest> {
+    fn instead_of(&self, interest: &Interest) -> Option<Interest> {
         let (shared, _) = self.0.as_ref()?;
-        shared.decoy(job_id, false)
+        let questions = interest.topic().questions.clone();
+        shared.decoy(interest.topic().asked_for(), false, questions)
     }
+}
+
+/// How long a job is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until something is known of it, be it that there is none.
+    Known,
+    /// Until there is one.
+    Found,
 }
 
 #[derive(Default)]
@@ -56,10 +66,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, place: usize, interest: Interest, decoys: Decoys) {
-        self.for_jobs.insert(interest.topic().job_id.clone());
+    pub(super) fn push(&mut self, place: usize, interest: Interest, decoys: Decoys, until: Until) {
+        self.for_jobs.insert(interest.topic().asked_for().clone());
         self.settling
-            .push(Box::pin(settle(place, interest, decoys)));
+            .push(Box::pin(settle(place, interest, decoys, until)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,32 +100,36 @@ impl Waiting {
 }
 
 /// What is known of a job that was waited for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
     Found,
     Unknown,
     /// It can't be watched now.
     BrokenOff,
 }
 
-/// Waits until the job was found, or proved unknown to log and Triton, or nothing follows it any more.
-async fn settle(place: usize, mut interest: Interest, decoys: Decoys) -> Settled {
-    let job_id = interest.topic().job_id.clone();
-    let mut word = interest.topic().wait_for(word_of).await;
+/// Waits until the job was found, or proved unknown to log and Triton where that is enough, or nothing
+/// follows it any more.
+async fn settle(place: usize, mut interest: Interest, decoys: Decoys, until: Until) -> Settled {
+    let look = |topic: &Topic| {
+        word_of(topic).filter(|word| until == Until::Known || *word != Word::Unknown)
+    };
+    let mut word = interest.topic().wait_for(look).await;
+    // One that comes later may be another tenant's as well.
     if decoys.is_hidden(&interest) {
-        word = match decoys.instead_of(&job_id) {
+        word = match decoys.instead_of(&interest) {
             Some(decoy) => {
                 interest = decoy;
-                interest.topic().wait_for(word_of).await
+                interest.topic().wait_for(look).await
             }
             None => Word::BrokenOff,
         };
     }
     Settled {
         place,
-        job_id,
-        interest: (word == Word::Found).then_some(interest),
-        broken_off: word == Word::BrokenOff,
+        job_id: interest.topic().asked_for().clone(),
+        word,
+        interest,
     }
 }
 

@@ -141,7 +141,8 @@ impl JobWatcher {
     fn move_to_decoy(&mut self) -> bool {
         let claimed = self.position().is_some();
         let asked_for = self.topic().asked_for().clone();
-        let Some(decoy) = self.shared.decoy(&asked_for, claimed) else {
+        let questions = self.topic().questions.clone();
+        let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions) else {
             return false;
         };
         self.registration.move_to(decoy);

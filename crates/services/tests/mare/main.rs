@@ -3,6 +3,7 @@
 
 mod abandoned;
 mod access;
+mod coming;
 #[path = "../support/counters.rs"]
 mod counters;
 mod crowd;

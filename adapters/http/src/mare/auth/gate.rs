@@ -1,8 +1,9 @@
 //! What each route needs of its caller, written where the route is: one can't be added without it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -161,7 +162,12 @@ impl FromRequestParts<Edge> for Who {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
         if let Some(anybody) = edge.anybody() {
-            return Ok(Self(anybody));
+            // What one takes is bounded by where it comes from, where nothing else tells callers apart.
+            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+            return Ok(Self(match peer {
+                Some(ConnectInfo(peer)) => anybody.from_peer(peer.ip()),
+                None => anybody,
+            }));
         }
         let caller = parts.extensions.get::<Caller>().cloned();
         caller.map(Self).ok_or_else(|| {

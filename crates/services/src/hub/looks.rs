@@ -1,0 +1,97 @@
+//! The first look for many jobs that one stream names: whether each has a log, one question for
+//! hundreds of them. What has one is then read by itself.
+//!
+//! A topic takes hints before it is looked for, so nothing is missed in between (law 4).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use conch_domain::JobId;
+use conch_ports::MAX_POSITIONS;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::Shared;
+use super::announced::positions;
+
+/// From how many jobs on a stream has them looked for together.
+pub(super) const MANY: usize = 16;
+
+/// What a topic waits for: whether its log is absent. Fails when that can't be learned.
+pub(super) type Look = oneshot::Receiver<bool>;
+
+/// A job to look for, and whoever waits for it.
+pub(super) struct Request {
+    job_id: JobId,
+    answer: oneshot::Sender<bool>,
+}
+
+impl Request {
+    pub(super) fn new(job_id: JobId) -> (Self, Look) {
+        let (answer, look) = oneshot::channel();
+        (Self { job_id, answer }, look)
+    }
+}
+
+/// Jobs that wait for their first look; as many at most as there are topics.
+#[derive(Default)]
+pub(super) struct Looks {
+    waiting: Mutex<VecDeque<Request>>,
+    arrived: Notify,
+}
+
+impl Looks {
+    pub(super) fn request(&self, requests: Vec<Request>) {
+        self.waiting.lock().extend(requests);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Vec<Request> {
+        let mut waiting = self.waiting.lock();
+        // Whoever asked may have gone.
+        while waiting
+            .front()
+            .is_some_and(|request| request.answer.is_closed())
+        {
+            waiting.pop_front();
+        }
+        let count = waiting.len().min(MAX_POSITIONS);
+        let batch = waiting.drain(..count).collect();
+        if waiting.is_empty() {
+            *waiting = VecDeque::new();
+        }
+        batch
+    }
+}
+
+/// Answers those that wait, until the shutdown.
+pub(super) async fn answer(shared: Arc<Shared>) {
+    tokio::select! {
+        biased;
+        () = shared.shutdown.cancelled() => {}
+        () = keep_answering(&shared) => {}
+    }
+}
+
+async fn keep_answering(shared: &Shared) {
+    loop {
+        shared.looks.arrived.notified().await;
+        loop {
+            let batch = shared.looks.take();
+            if batch.is_empty() {
+                break;
+            }
+            let job_ids: Vec<_> = batch.iter().map(|r| r.job_id.clone()).collect();
+            match positions(shared, &job_ids).await {
+                Ok(positions) => {
+                    for (request, position) in batch.into_iter().zip(positions) {
+                        // It may have gone meanwhile.
+                        request.answer.send(position.is_none()).ok();
+                    }
+                }
+                // Each of them reads its log by itself, and tries again for as long as it takes.
+                Err(error) => tracing::debug!(%error, "many jobs could not be looked for at once"),
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Streams that name jobs which don't exist yet, or never will: such a job is taken up when it comes,
+//! the stream ends when all have ended, and ids that nobody has cost little.
+
+use std::time::Duration;
+
+use conch_domain::{Caller, Job, JobRecord, JobStatus};
+use conch_services::hub::{Attached, Selection, Settings};
+use tokio::time::Instant;
+
+use crate::world::{
+    Eyes, POSITION_CHECK, Seen, World, caller, data, ids, job_id, name, named, queued, told,
+};
+
+const END: &str = "m-253402300799999";
+const CLOSING: &str = ": Connection closing - all jobs ended";
+
+/// One job that runs; the stream names another one, too, that comes later.
+async fn one_is_there() -> (World, crate::world::Writer, Eyes) {
+    let world = World::new();
+    let mut here = world.job("here");
+    here.start().await;
+    let mut eyes = world.watch_many(named(&["here", "later"]), None).await;
+    assert_eq!(told(&eyes.until_idle().await), ["here job:snapshot 2"]);
+    (world, here, eyes)
+}
+
+fn is_the_end(seen: &[Seen], last: &str) {
+    let (closing, events) = seen.split_last().expect("the end is told");
+    assert_eq!(*closing, Seen::Line(CLOSING.to_owned()));
+    assert_eq!(told(events).last().map(String::as_str), Some(last));
+    assert_eq!(ids(events).last().map(String::as_str), Some(END));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_job_that_comes_later_is_taken_up_and_the_stream_ends_with_the_last() {
+    let (world, mut here, mut eyes) = one_is_there().await;
+    let names = named(&["here", "later"]);
+    here.complete().await;
+    let seen = eyes.until_idle().await;
+    assert_eq!(told(&seen), ["here job:completed 3"]);
+    assert_ne!(ids(&seen), [END], "one is to come");
+    // A reconnect isn't told that it is over, either.
+    let mut back = world.watch_many(names.clone(), Some(&ids(&seen)[0])).await;
+    assert_eq!(told(&back.until_idle().await), ["here job:snapshot 3"]);
+
+    let begun = Instant::now();
+    let mut later = world.job("later");
+    later.append(queued()).await;
+    assert_eq!(told(&eyes.events(1).await), ["later job:snapshot 1"]);
+    assert!(
+        begun.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        begun.elapsed()
+    );
+    later.append(crate::world::started()).await;
+    assert_eq!(told(&eyes.events(1).await), ["later job:started 2"]);
+    later.complete().await;
+    is_the_end(&eyes.rest().await, "later job:completed 3");
+    // This one looks only now.
+    is_the_end(&back.rest().await, "later job:snapshot 3");
+    let again = world.hub.watch_many(names, Some(END)).await;
+    assert_eq!(name(&again), "Ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_found_though_its_announcements_are_lost() {
+    let (world, mut here, mut eyes) = one_is_there().await;
+    world.faults.lose_announcements(|_, _| true);
+    let mut later = world.job("later");
+    later.append(queued()).await;
+    let begun = Instant::now();
+    assert_eq!(told(&eyes.events(1).await), ["later job:snapshot 1"]);
+    assert!(begun.elapsed() <= POSITION_CHECK);
+    later.complete().await;
+    here.complete().await;
+    let seen = eyes.rest().await;
+    assert_eq!(ids(&seen)[seen.len() - 2..], [END, CLOSING]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_found_when_only_triton_knows_of_it() {
+    let (world, _here, mut eyes) = one_is_there().await;
+    let unborn = Job::unborn(
+        job_id("later"),
+        "00000000".parse().expect("an epoch"),
+        false,
+    );
+    world.triton.set_job(Job::restore(JobRecord {
+        status: JobStatus::Running,
+        ..(*unborn).clone()
+    }));
+    let begun = Instant::now();
+    let seen = eyes.events(1).await;
+    assert_eq!(data(&seen[0])["job_id"], "later");
+    assert!(begun.elapsed() <= POSITION_CHECK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_asks_for_a_job_that_others_wait_for_is_answered_anew() {
+    let (world, _here, _eyes) = one_is_there().await;
+    let attached = world.hub.watch(&job_id("later"), None).await;
+    assert_eq!(name(&attached), "Unknown");
+    world.faults.lose_announcements(|_, _| true);
+    world.job("later").append(queued()).await;
+    let seen = world.watch("later", None).await.events(1).await;
+    assert_eq!(data(&seen[0])["event_type"], "job:queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_tenant_s_job_that_comes_later_never_comes() {
+    let world = World::new();
+    let mut ours = world.job("ours");
+    ours.start().await;
+    let caller = caller(&["c1"], (world.clock)().plus_millis(3_600_000));
+    let names = named(&["ours", "theirs", "absent"]);
+    let attached = world.hub.watch_many_as(&caller, names, None).await;
+    let Attached::Stream(watcher) = attached else {
+        panic!("expected a stream, got {}", name(&attached));
+    };
+    let mut eyes = Eyes(watcher);
+    assert_eq!(told(&eyes.until_idle().await), ["ours job:snapshot 2"]);
+    let mut theirs = world.job_of("theirs", "c2");
+    theirs.start().await;
+    theirs.complete().await;
+    assert!(eyes.until_idle().await.is_empty());
+    ours.complete().await;
+    assert_eq!(told(&eyes.until_idle().await), ["ours job:completed 3"]);
+    assert!(
+        eyes.until_idle().await.is_empty(),
+        "both are to come, for all they know"
+    );
+}
+
+/// So many ids that nobody has, and one that somebody does.
+fn made_up(count: usize, mark: &str) -> Selection {
+    let ids: Vec<String> = (0..count).map(|n| format!("{mark}-{n}")).collect();
+    let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    ids.push("here");
+    named(&ids)
+}
+
+fn anybody() -> Caller {
+    Caller::anybody().from_peer("10.0.0.1".parse().expect("an address"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_that_nobody_has_cost_one_look_and_a_bounded_number_of_questions() {
+    let world = World::with_a_distant_store(conch_memory::Settings::default());
+    world.job("here").start().await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let count = |what| world.faults.calls(what);
+    let begun = Instant::now();
+    let attached = world
+        .hub
+        .watch_many_as(&anybody(), made_up(900, "absent"), None)
+        .await;
+    let Attached::Stream(watcher) = attached else {
+        panic!("expected a stream, got {}", name(&attached));
+    };
+    let mut eyes = Eyes(watcher);
+    assert_eq!(told(&eyes.events(1).await), ["here job:snapshot 2"]);
+    assert!(begun.elapsed() <= Settings::default().attach_patience);
+    assert_eq!(count("event_bus.positions"), 2, "500 at a time");
+    assert_eq!(count("event_bus.read"), 1, "that of the one that is there");
+    // A hundred, and twenty for each second.
+    assert!(
+        world.triton.calls("job") <= 140,
+        "{}",
+        world.triton.calls("job")
+    );
+    assert!(count("result_cache.get") <= 140);
+    // Once all are known to be absent nothing is asked of them one by one.
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let (asked, read) = (world.triton.calls("job"), count("event_bus.read"));
+    assert!(asked <= 901, "{asked}");
+    tokio::time::sleep(POSITION_CHECK * 6).await;
+    assert_eq!(world.triton.calls("job"), asked);
+    // But the log of the one that is there, which is silent.
+    assert!(count("event_bus.read") <= read + 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_names_so_many_jobs_and_others_have_room() {
+    let world = World::new();
+    world.job("here").start().await;
+    let mut let_in = Vec::new();
+    for n in 0..100 {
+        let selection = made_up(900, &format!("s{n}"));
+        let attached = world.hub.watch_many_as(&anybody(), selection, None).await;
+        match attached {
+            Attached::Stream(watcher) => let_in.push(watcher),
+            other => {
+                assert_eq!(name(&other), "Full");
+                let Attached::Full(watcher) = other else {
+                    unreachable!()
+                };
+                let seen = Eyes(watcher).frames().await.0;
+                assert!(seen[0].starts_with(b"retry: "), "{seen:?}");
+            }
+        }
+    }
+    assert_eq!(let_in.len(), 5, "of 900 each, where 5,000 may be named");
+    assert!(world.hub.topics() <= 5_001);
+    // One more stream of what is named already is no more.
+    let again = world.hub.watch_as(&anybody(), &job_id("here"), None).await;
+    assert_eq!(name(&again), "Stream");
+    // Another one there is room for, but its turn to be asked about hasn't come.
+    let more = world.hub.watch_as(&anybody(), &job_id("more"), None).await;
+    assert_eq!(name(&more), "Stream");
+    let somebody = Caller::anybody().from_peer("10.0.0.2".parse().expect("an address"));
+    let other = world
+        .hub
+        .watch_many_as(&somebody, made_up(900, "o"), None)
+        .await;
+    assert_eq!(name(&other), "Stream");
+    drop(let_in);
+    let freed = world
+        .hub
+        .watch_many_as(&anybody(), made_up(900, "f"), None)
+        .await;
+    assert_eq!(name(&freed), "Stream");
+}
