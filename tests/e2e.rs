@@ -7,6 +7,8 @@
 mod auth;
 #[path = "e2e/bad_input/mod.rs"]
 mod bad_input;
+#[path = "e2e/ends.rs"]
+mod ends;
 #[path = "e2e/generator.rs"]
 mod generator;
 #[path = "e2e/limits.rs"]
