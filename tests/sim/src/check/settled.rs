@@ -159,10 +159,19 @@ fn ended_at(court: &Court<'_>, subject: &Subject) -> Option<Millis> {
     ends.and_then(|ends| ends.into_iter().max())
 }
 
-/// A foreign job whose end nobody ever told has none.
+/// A foreign job whose end nobody ever told has none. And a job whose record the store has lost can't be
+/// told from one that is to come: a stream that names it beside others waits for it.
 fn is_excused(court: &Court<'_>, subject: &Subject) -> bool {
-    let Subject::One(job) = subject else {
-        return false;
+    let job = match subject {
+        Subject::One(job) => job,
+        Subject::Named(jobs) => {
+            let is_gone = |job: &Job| {
+                let log = court.ledger.jobs.get(job).and_then(JobLog::head);
+                log.is_none() && court.ledger.lost_of(job, Millis::MAX)
+            };
+            return jobs.iter().any(is_gone);
+        }
+        Subject::Every => return false,
     };
     let ended = || {
         let state = court.ledger.jobs.get(job).and_then(JobLog::state);
