@@ -23,7 +23,13 @@ pub use event_bus::{
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
 pub use quota::{Quota, Quotas};
+#[cfg(feature = "testing")]
+pub use result_cache::MockResultCache;
 pub use result_cache::{MAX_RESULT_BYTES, ResultCache};
+#[cfg(feature = "testing")]
+pub use template_generator::MockTemplateGenerator;
 pub use template_generator::{Brief, TemplateGenerator};
 pub use ticket_store::{TicketHash, TicketStore};
+#[cfg(feature = "testing")]
+pub use triton_gateway::MockTritonGateway;
 pub use triton_gateway::{Cancelled, Document, NewJob, Requested, TritonGateway};

@@ -38,6 +38,7 @@ pub struct Brief {
 ///   brief's category and audience.
 /// - **dropping_stops**: dropping the future MUST stop the work, and leave no process and no task.
 /// - **ends_by_itself**: the future MUST end within a bound that the adapter's settings name.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait TemplateGenerator: Send + Sync {
     /// Composes one template. Cancel-safe: dropping it stops the work.

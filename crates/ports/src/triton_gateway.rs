@@ -69,6 +69,7 @@ pub enum Cancelled {
 ///   a refused late cancel MUST all be understood.
 /// - **garbage_is_bad_response**: an answer that is not what was asked for (not JSON, cut off,
 ///   another job's, completed without templates, a redirect) MUST be `BadResponse`.
+#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait TritonGateway: Send + Sync {
     /// Whether the job service answers now.

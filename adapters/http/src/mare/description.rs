@@ -1,5 +1,6 @@
 //! The description of the API as this instance serves it: what it doesn't ask for or doesn't have is left
-//! out. Kept by hand in `openapi.json`; tests hold it against the routes.
+//! out. Kept by hand in `openapi.json`, which tests hold against the routes; the schemas of a template are
+//! made from its types.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -50,6 +51,10 @@ pub(super) fn document(asks: Asks<'_>) -> Bytes {
     let Some(components) = document["components"].as_object_mut() else {
         return Bytes::from(document.to_string());
     };
+    if let Some(schemas) = components["schemas"].as_object_mut() {
+        // Made from the types; see `ComposedTemplate` in openapi.json's `Template`.
+        schemas.extend(conch_wire::schema::components());
+    }
     match cookie {
         _ if !keeps_security => drop(components.remove("securitySchemes")),
         Some(cookie) => components["securitySchemes"]["cookie"]["name"] = cookie.as_str().into(),

@@ -57,6 +57,11 @@ async fn the_description_is_true() {
         let pointer = reference.split('"').next().unwrap();
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
+    // The schemas of a template are those of its types.
+    for name in ["ComposedTemplate", "GeneratedTemplate", "Widget"] {
+        let served = &document["components"]["schemas"][name];
+        assert_eq!(served, &conch_wire::schema::components()[name], "{name}");
+    }
 }
 
 #[tokio::test]

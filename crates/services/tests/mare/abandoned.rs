@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use conch_conformance::build;
-use conch_domain::{JobId, TemplateDraft};
-use conch_ports::{Brief, Error, ErrorKind, NewJob, Requested, Result, TemplateGenerator};
+use conch_domain::JobId;
+use conch_ports::{MockTemplateGenerator, NewJob, Requested};
 use conch_services::hub::Selection;
 use conch_services::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
@@ -18,17 +17,6 @@ use crate::world::{Seen, World, data, ids, named};
 /// The store in memory forgets an unfinished log after seven.
 const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
 const CLOSING: &str = ": Connection closing - job failed";
-
-/// Makes no template, ever.
-struct Idle;
-
-#[async_trait]
-impl TemplateGenerator for Idle {
-    async fn generate(&self, _: &Brief) -> Result<TemplateDraft> {
-        let operation = "template_generator.generate";
-        Err(Error::new(ErrorKind::Internal, operation, "out of ideas"))
-    }
-}
 
 async fn submitted(world: &World) -> JobId {
     let catalogue = world.memory.catalogue();
@@ -101,11 +89,14 @@ async fn a_worker_that_comes_after_the_log_has_run_out_ends_the_job_for_all_who_
     }
     assert_eq!(status(&world, &id).await, "pending");
 
+    // The job's time is up: there is nothing to ask a generator for.
+    let mut generator = MockTemplateGenerator::new();
+    generator.expect_generate().never();
     let worker = Settings::default().build(Dependencies {
         bus: world.memory.bus(),
         queue: world.memory.queue(),
         catalogue: world.memory.catalogue(),
-        generator: Arc::new(Idle),
+        generator: Arc::new(generator),
         clock: Arc::clone(&world.clock),
     });
     let shutdown = CancellationToken::new();

@@ -19,6 +19,7 @@ mod lines;
 mod lookup;
 mod many;
 mod reopened;
+mod scripted;
 mod slow_triton;
 mod store_clock;
 mod tenants;

@@ -12,6 +12,7 @@ mod limits;
 mod lines;
 mod lost;
 mod run;
+mod scripted;
 mod silence;
 mod submit;
 mod system;

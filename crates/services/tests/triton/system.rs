@@ -271,6 +271,16 @@ impl System {
         self.start(settings, generator, self.memory.queue(), signals)
     }
 
+    /// A worker with any generator.
+    pub(crate) fn worker_asking(
+        &self,
+        settings: Settings,
+        generator: Arc<dyn TemplateGenerator>,
+    ) -> Working {
+        let signals = self.memory.bus().subscribe();
+        self.start_with(settings, generator, self.memory.queue(), signals)
+    }
+
     /// A worker that sees the queue through somebody else's eyes.
     pub(crate) fn worker_on(
         &self,
@@ -294,6 +304,16 @@ impl System {
         signals: Signals,
     ) -> Working {
         let generator: Arc<Generator> = Arc::clone(generator);
+        self.start_with(settings, generator, queue, signals)
+    }
+
+    fn start_with(
+        &self,
+        settings: Settings,
+        generator: Arc<dyn TemplateGenerator>,
+        queue: Arc<dyn JobQueue>,
+        signals: Signals,
+    ) -> Working {
         let worker = settings.build(Dependencies {
             bus: self.memory.bus(),
             queue,
