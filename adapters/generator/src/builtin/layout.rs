@@ -40,9 +40,8 @@ fn looks_well(widget_type: WidgetType, rows: u32, columns: u32) -> bool {
         return false;
     }
     let (heights, widths) = match widget_type {
-        T::KpiCard => (2..=2, 2..=4),
+        T::KpiCard | T::TrendSparkline => (2..=2, 2..=4),
         T::GaugeChart | T::ProgressBar => (2..=2, 3..=4),
-        T::TrendSparkline => (2..=2, 2..=4),
         T::KpiGrid => (2..=2, 6..=12),
         T::PieChart
         | T::DonutChart

@@ -152,9 +152,10 @@ fn has_shape(kind: &str, data: &Value) -> bool {
         ),
         "scorecard" => objects(items, &["label", "unit", "status"], &["value", "target"]),
         "line-chart" | "area-chart" => unit && is(&["target"]) && series(data, "labels", 1, 1),
-        "multi-line-chart" | "stacked-area-chart" => unit && series(data, "labels", 2, 6),
         "bar-chart" | "horizontal-bar-chart" => unit && series(data, "labels", 1, 1),
-        "stacked-bar-chart" | "grouped-bar-chart" => unit && series(data, "labels", 2, 6),
+        "multi-line-chart" | "stacked-area-chart" | "stacked-bar-chart" | "grouped-bar-chart" => {
+            unit && series(data, "labels", 2, 6)
+        }
         "pie-chart" | "donut-chart" => unit && objects(items, &["label"], &["value"]),
         "polar-area-chart" | "radial-bar-chart" => {
             unit && is(&["max"]) && objects(items, &["label"], &["value"])

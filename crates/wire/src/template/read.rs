@@ -19,6 +19,15 @@ const MAX_FAULTS: usize = 64;
 /// Most entries of a list that are read; rules about shorter lists are the domain's.
 const MAX_ENTRIES: usize = 256;
 
+/// The fields of `data_requirements` that the contract names.
+const NAMED_REQUIREMENTS: [&str; 5] = [
+    "query_type",
+    "metrics",
+    "dimensions",
+    "filters",
+    "time_range",
+];
+
 /// Reads a template, bare or wrapped.
 ///
 /// # Errors
@@ -299,15 +308,11 @@ impl Reader {
             None => None,
             Some(_) => self.object(place, "time_range"),
         };
-        const NAMED: [&str; 5] = [
-            "query_type",
-            "metrics",
-            "dimensions",
-            "filters",
-            "time_range",
-        ];
         let is_named = |key: &str| {
-            NAMED.contains(&key) || NAMED.iter().any(|name| other_spelling(name) == key)
+            NAMED_REQUIREMENTS.contains(&key)
+                || NAMED_REQUIREMENTS
+                    .iter()
+                    .any(|name| other_spelling(name) == key)
         };
         let more = place.object.iter().filter(|(key, _)| !is_named(key));
         DataRequirements {
@@ -343,13 +348,11 @@ impl Reader {
 
     /// Any JSON value that is there, as its text.
     fn any(&mut self, place: &Place<'_>, name: &str) -> Arc<str> {
-        match place.object.get(name) {
-            Some(value) => value.to_string().into(),
-            None => {
-                self.fault(place.at(name), "is missing");
-                Arc::from("null")
-            }
+        if let Some(value) = place.object.get(name) {
+            return value.to_string().into();
         }
+        self.fault(place.at(name), "is missing");
+        Arc::from("null")
     }
 
     fn visual_style(&mut self, place: &Place<'_>) -> VisualStyle {

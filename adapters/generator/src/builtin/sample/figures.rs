@@ -55,9 +55,9 @@ pub(super) fn sample(
         ),
         WidgetType::GaugeChart => {
             let low = course.from.min(course.to) * 0.8;
-            let high = course.from.max(course.to) * 1.2;
+            let high = metric.cap(course.from.max(course.to) * 1.2);
             let [primary, accent] = subject.colors;
-            let middle = (course.from + course.to) / 2.0;
+            let middle = f64::midpoint(course.from, course.to);
             (
                 json!({
                     "min_value": rounded(low), "max_value": rounded(high),
