@@ -156,7 +156,7 @@ impl RunningJob {
             let tries = self.context.settings.template_tries;
             tracing::warn!(
                 job.id = %self.job.id, template.index = brief.index, try_number = brief.try_number, tries,
-                %error, cause, "no template"
+                %error, cause, "template failed"
             );
             if !again || brief.try_number >= tries {
                 return Ok(Made::Nothing(told));
