@@ -213,6 +213,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("addresses", &addresses)
             .field("token", &self.token)
+            .field("authorities", &self.authorities.as_ref().map(|a| a.0.len()))
             .field("connect_timeout", &self.connect_timeout)
             .field("try_timeout", &self.try_timeout)
             .field("call_timeout", &self.call_timeout)
