@@ -123,7 +123,7 @@ pub(super) async fn keys(store: &mut Resp, pattern: &str) -> Result<Vec<String>>
 /// Beyond this nothing that serves the moment is kept.
 const UNFINISHED: Duration = Duration::from_hours(48);
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
-const TICKET: Duration = Duration::from_mins(1);
+const TICKET: Duration = Duration::from_hours(24);
 
 /// The settings that say how long something is kept.
 #[derive(Debug, Clone, Copy)]

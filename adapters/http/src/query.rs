@@ -1,6 +1,6 @@
 //! Query parameters: parsed by name, the last one wins where one is asked for, unknown ones are ignored.
-//! What doesn't validate is 422 and names the parameter. So is an empty one: an unset variable in a script
-//! must not turn "this job" into "every job". Only an empty cursor or ticket counts as absent.
+//! What doesn't validate is 422 and names the parameter. An empty one counts as absent, as forms send it;
+//! but an empty id is 422: an unset variable in a script must not turn "this job" into "every job".
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -51,6 +51,15 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All parameters but those, in the order given.
+    pub(crate) fn without<'a>(
+        &'a self,
+        names: &'a [&str],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let all = self.0.iter().map(|(name, value)| (&**name, &**value));
+        all.filter(|(name, _)| !names.contains(name))
+    }
+
     /// The parameter as it stands; an empty one counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values(name).next_back()
@@ -69,27 +78,14 @@ impl Query {
         Ok(self.text(name))
     }
 
-    /// The cursor as `parse` reads it; an empty one counts as absent. `expected` finishes the sentence
-    /// "<name> …".
-    pub(crate) fn cursor<T>(
+    /// The parameter as `parse` reads it; `expected` finishes the sentence "<name> …".
+    pub(crate) fn parsed<T>(
         &self,
         name: &str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         self.text(name)
-            .map(|text| parse(text).ok_or_else(|| Problem::invalid_field(name, expected)))
-            .transpose()
-    }
-
-    /// The parameter as `parse` reads it; `expected` finishes the sentence "<name> …".
-    fn parsed<T>(
-        &self,
-        name: &str,
-        expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, Problem> {
-        self.filled(name)?
             .map(|text| parse(text).ok_or_else(|| Problem::invalid_field(name, expected)))
             .transpose()
     }
@@ -105,7 +101,7 @@ impl Query {
             let names: Vec<_> = all.iter().map(|v| as_str(*v)).collect();
             format!("must be one of: {}", names.join(", "))
         };
-        self.filled(name)?
+        self.text(name)
             .map(|text| {
                 let found = all.iter().copied().find(|v| as_str(*v) == text);
                 found.ok_or_else(|| Problem::invalid_field(name, names()))
@@ -145,10 +141,10 @@ impl Query {
     }
 
     /// Which clients.
-    pub(crate) fn client_filter(&self) -> Result<ClientFilter, Problem> {
-        Ok(ClientFilter {
-            industry: self.filled("industry")?.map(str::to_owned),
-        })
+    pub(crate) fn client_filter(&self) -> ClientFilter {
+        ClientFilter {
+            industry: self.text("industry").map(str::to_owned),
+        }
     }
 
     /// Which jobs.

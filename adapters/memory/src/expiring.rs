@@ -38,6 +38,17 @@ impl<K: Clone + Eq + Hash + Ord, V> Expiring<K, V> {
             .map(|(value, _)| value)
     }
 
+    /// When the entry runs out.
+    pub(crate) fn ends_at(&self, key: &K) -> Option<Instant> {
+        self.entries.get(key).map(|(_, until)| *until)
+    }
+
+    /// Everything that is held, what runs out first before the rest.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (&K, &V)> {
+        let keys = self.order.iter().map(|(_, key)| key);
+        keys.filter_map(|key| self.entries.get(key).map(|(value, _)| (key, value)))
+    }
+
     /// Everything that is held, what has run out included.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.values_mut().map(|(value, _)| value)

@@ -15,9 +15,15 @@ use crate::Memory;
 use crate::expiring::Expiring;
 use crate::store::corrupt;
 
-/// What is kept of all tickets.
+/// What is kept of all tickets: those that are bound to a stream are counted apart.
 #[derive(Default, Clone)]
 pub(crate) struct Tickets {
+    fresh: Pool,
+    bound: Pool,
+}
+
+#[derive(Default, Clone)]
+struct Pool {
     kept: Expiring<TicketHash, Ticket>,
     /// How many of them each caller has; none without any.
     by_caller: HashMap<Arc<Identity>, usize>,
@@ -29,7 +35,7 @@ struct Ticket {
     caller: Arc<Identity>,
 }
 
-impl Tickets {
+impl Pool {
     /// Removes what has run out, all of it: what counts against a bound must be alive. There are at
     /// most as many as the bound.
     fn sweep(&mut self, now: Instant) {
@@ -41,6 +47,35 @@ impl Tickets {
             for (_, ticket) in swept {
                 self.discount(&ticket.caller);
             }
+        }
+    }
+
+    fn of(&self, caller: &Identity) -> usize {
+        self.by_caller.get(caller).copied().unwrap_or(0)
+    }
+
+    fn insert(&mut self, hash: TicketHash, ticket: Ticket, until: Instant) {
+        *self
+            .by_caller
+            .entry(Arc::clone(&ticket.caller))
+            .or_default() += 1;
+        self.kept.insert(hash, ticket, until);
+    }
+
+    fn remove(&mut self, hash: &TicketHash) -> Option<Ticket> {
+        let ticket = self.kept.remove(hash)?;
+        self.discount(&ticket.caller);
+        Some(ticket)
+    }
+
+    /// Removes the caller's ticket that ends first.
+    fn remove_soonest_of(&mut self, caller: &Identity) {
+        let mut all = self.kept.in_order();
+        let soonest = all.find(|(_, ticket)| *ticket.caller == *caller);
+        let soonest = soonest.map(|(hash, _)| *hash);
+        drop(all);
+        if let Some(hash) = soonest {
+            self.remove(&hash);
         }
     }
 
@@ -67,10 +102,10 @@ impl TicketStore for Memory {
                 store.settings.max_tickets,
                 store.settings.max_tickets_per_caller,
             );
-            let tickets = &mut store.data.tickets;
+            let tickets = &mut store.data.tickets.fresh;
             tickets.sweep(now);
             let full = |what| Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, what));
-            if tickets.by_caller.get(caller).copied().unwrap_or(0) >= max_per_caller {
+            if tickets.of(caller) >= max_per_caller {
                 return full(
                     "this caller has too many tickets: they are good for a minute, use them again",
                 );
@@ -82,8 +117,53 @@ impl TicketStore for Memory {
                 grant: text,
                 caller: caller.clone(),
             };
-            tickets.kept.insert(hash, ticket, now + lifetime);
-            *tickets.by_caller.entry(caller.clone()).or_default() += 1;
+            tickets.insert(hash, ticket, now + lifetime);
+            Ok(())
+        })
+    }
+
+    async fn bind(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<bool> {
+        const OPERATION: &str = "ticket_store.bind";
+        let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
+            return Ok(false);
+        };
+        self.step(OPERATION, |store, now| {
+            let (max, max_per_caller) = (
+                store.settings.max_tickets,
+                store.settings.max_tickets_per_caller,
+            );
+            let Tickets { fresh, bound } = &mut store.data.tickets;
+            fresh.sweep(now);
+            bound.sweep(now);
+            if fresh.kept.get(&hash, now).is_none() || bound.kept.len() >= max {
+                return Ok(false);
+            }
+            while bound.of(caller) >= max_per_caller.max(1) {
+                bound.remove_soonest_of(caller);
+            }
+            fresh.remove(&hash);
+            let ticket = Ticket {
+                grant: text,
+                caller: caller.clone(),
+            };
+            bound.insert(hash, ticket, now + lifetime);
+            Ok(true)
+        })
+    }
+
+    async fn shorten(&self, hash: TicketHash, _: &Grant, within: Duration) -> Result<()> {
+        const OPERATION: &str = "ticket_store.shorten";
+        self.step(OPERATION, |store, now| {
+            let bound = &mut store.data.tickets.bound;
+            bound.sweep(now);
+            if bound
+                .kept
+                .ends_at(&hash)
+                .is_some_and(|until| until > now + within)
+                && let Some(ticket) = bound.remove(&hash)
+            {
+                bound.insert(hash, ticket, now + within);
+            }
             Ok(())
         })
     }
@@ -91,7 +171,11 @@ impl TicketStore for Memory {
     async fn get(&self, hash: TicketHash) -> Result<Option<Grant>> {
         const OPERATION: &str = "ticket_store.get";
         self.step(OPERATION, |store, now| {
-            let ticket = store.data.tickets.kept.get(&hash, now);
+            let Tickets { fresh, bound } = &store.data.tickets;
+            let ticket = fresh
+                .kept
+                .get(&hash, now)
+                .or_else(|| bound.kept.get(&hash, now));
             ticket
                 .map(|ticket| grant::decode(&ticket.grant).map_err(corrupt(OPERATION)))
                 .transpose()

@@ -109,7 +109,17 @@ impl Keys {
         self.name(&format!("tickets:caller:{}", digest(caller)))
     }
 
-    /// Sorted set: the hashes of all tickets, likewise.
+    /// Sorted set: the hashes of a caller's tickets that are bound to a stream, likewise.
+    pub(crate) fn bound_tickets_of(&self, caller: &str) -> String {
+        self.name(&format!("tickets:bound:{}", digest(caller)))
+    }
+
+    /// Sorted set: the hashes of all tickets that are bound to a stream, likewise.
+    pub(crate) fn bound_tickets(&self) -> String {
+        self.name("tickets:bound")
+    }
+
+    /// Sorted set: the hashes of all other tickets, likewise.
     pub(crate) fn tickets(&self) -> String {
         self.name("tickets:all")
     }

@@ -44,6 +44,8 @@ pub(crate) struct Scripts {
     pub(crate) put: Script,
     pub(crate) put_template: Script,
     pub(crate) put_ticket: Script,
+    pub(crate) bind_ticket: Script,
+    pub(crate) shorten_ticket: Script,
     pub(crate) list: Script,
     pub(crate) plan: Script,
 }
@@ -71,6 +73,8 @@ impl Scripts {
             put: script!("prelude", "record", "put"),
             put_template: script!("prelude", "record", "put_template"),
             put_ticket: script!("prelude", "put_ticket"),
+            bind_ticket: script!("prelude", "bind_ticket"),
+            shorten_ticket: script!("prelude", "shorten_ticket"),
             list: script!("prelude", "record", "list"),
             plan: script!("plan"),
         }

@@ -1,5 +1,5 @@
-//! Tickets: a string per grant that ends with its ticket, and two sorted sets that count them, by the
-//! moment at which each ends. A ticket itself is nowhere in here: keys are made of its hash.
+//! Tickets: a string per grant that ends with its ticket, and sorted sets that count them, by the moment at
+//! which each ends: two for all and two for those that are bound to a stream. A ticket itself is nowhere in here: keys are made of its hash.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -43,6 +43,44 @@ impl TicketStore for Redis {
             "total" => full("there are too many tickets: come back in a minute"),
             _ => Err(unexpected(OPERATION)),
         }
+    }
+
+    async fn bind(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<bool> {
+        const OPERATION: &str = "ticket_store.bind";
+        let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
+            return Ok(false);
+        };
+        let (hash, caller) = (hex(hash), name(caller));
+        let mut call = self.scripts.bind_ticket.prepare_invoke();
+        call.key(self.keys.ticket(&hash))
+            .key(self.keys.tickets_of(&caller))
+            .key(self.keys.tickets())
+            .key(self.keys.bound_tickets_of(&caller))
+            .key(self.keys.bound_tickets())
+            .arg(&hash)
+            .arg(&text[..])
+            .arg(micros(lifetime))
+            .arg(millis(lifetime))
+            .arg(self.settings.max_tickets_per_caller)
+            .arg(self.settings.max_tickets);
+        self.connections.script(OPERATION, &call).await
+    }
+
+    async fn shorten(&self, hash: TicketHash, grant: &Grant, within: Duration) -> Result<()> {
+        const OPERATION: &str = "ticket_store.shorten";
+        let Some(caller) = grant.caller.identity() else {
+            return Ok(());
+        };
+        let hash = hex(hash);
+        let mut call = self.scripts.shorten_ticket.prepare_invoke();
+        call.key(self.keys.ticket(&hash))
+            .key(self.keys.bound_tickets_of(&name(caller)))
+            .key(self.keys.bound_tickets())
+            .arg(&hash)
+            .arg(micros(within))
+            .arg(millis(within));
+        let _done: bool = self.connections.script(OPERATION, &call).await?;
+        Ok(())
     }
 
     async fn get(&self, hash: TicketHash) -> Result<Option<Grant>> {

@@ -123,6 +123,9 @@ macro_rules! with_laws {
                 a_ticket_ends
                 tickets_are_bounded_per_caller
                 tickets_are_bounded_in_total
+                a_bound_ticket_lives_on
+                bound_tickets_are_counted_apart
+                a_ticket_can_be_cut_short
                 tickets_open_elsewhere
             ]
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Caller, Clients, Grant, Identity, Opens, Scope, Timestamp};
+use conch_domain::{Caller, Clients, Grant, Identity, Opens, Scope, StreamDigest, Timestamp};
 use conch_ports::{ErrorKind, Result, TicketHash};
 
 use crate::{Outcome, Subject, build};
@@ -26,6 +26,8 @@ fn grant(subject: &str, opens: Opens) -> Grant {
     Grant {
         caller: Caller::new(identity, clients, scopes, ends_at),
         opens,
+        fresh_until: Timestamp::from_micros(1_800_000_000_000_001),
+        bound_to: None,
     }
 }
 
@@ -100,6 +102,8 @@ pub async fn tickets_are_bounded_per_caller(subject: &dyn Subject) {
             Timestamp::from_micros(1_900_000_000_000_000),
         ),
         opens: Opens::ManyJobs,
+        fresh_until: Timestamp::from_micros(1_800_000_000_000_000),
+        bound_to: None,
     };
     tickets.put(hash(202), &namesake, LONG).await.unwrap();
 }
@@ -116,6 +120,107 @@ pub async fn tickets_are_bounded_in_total(subject: &dyn Subject) {
     let refused = tickets.put(hash(200), &late, LONG).await;
     assert!(is_refused(refused), "the bound in total is not kept");
     assert_eq!(tickets.get(hash(200)).await.unwrap(), None);
+}
+
+/// The same grant, bound to a stream.
+fn bound(grant: &Grant, stream: u8) -> Grant {
+    Grant {
+        bound_to: Some(StreamDigest([stream; 32])),
+        ..grant.clone()
+    }
+}
+
+/// A ticket is bound once, to what it opened first, and then lives as long as it was bound for.
+pub async fn a_bound_ticket_lives_on(subject: &dyn Subject) {
+    let tickets = subject.tickets();
+    let grant = grant("a", Opens::Job(build::job_id()));
+    let first = bound(&grant, 1);
+    let short = Duration::from_secs(1);
+    let absent = tickets.bind(hash(1), &first, LONG).await.unwrap();
+    assert!(!absent, "there is no such ticket");
+    assert_eq!(tickets.get(hash(1)).await.unwrap(), None);
+    for n in [1, 2] {
+        tickets.put(hash(n), &grant, short).await.unwrap();
+    }
+    assert!(tickets.bind(hash(1), &first, LONG).await.unwrap());
+    let again = tickets
+        .bind(hash(1), &bound(&grant, 2), LONG)
+        .await
+        .unwrap();
+    assert!(!again, "it was bound twice");
+    subject.advance(short + Duration::from_millis(50)).await;
+    let found = tickets.get(hash(1)).await.unwrap();
+    assert_eq!(found, Some(first.clone()), "a bound ticket lives on");
+    assert_eq!(tickets.get(hash(2)).await.unwrap(), None);
+    let late = tickets.bind(hash(2), &first, LONG).await.unwrap();
+    assert!(!late, "it had ended");
+    assert_eq!(tickets.get(hash(2)).await.unwrap(), None);
+}
+
+/// Bound tickets have room of their own; a caller's next one takes the place of the one that ends first.
+pub async fn bound_tickets_are_counted_apart(subject: &dyn Subject) {
+    let tickets = subject.tickets();
+    let limits = subject.limits();
+    let most = limits.tickets_per_caller as u8;
+    let grant = grant("a", Opens::ManyJobs);
+    let bind = async |n: u8, grant: &Grant| {
+        tickets
+            .put(hash(n), grant, LONG)
+            .await
+            .expect("bound tickets take no room of others");
+        let lifetime = LONG + Duration::from_secs(u64::from(n));
+        tickets
+            .bind(hash(n), &bound(grant, n), lifetime)
+            .await
+            .unwrap()
+    };
+    for n in 0..=most {
+        assert!(
+            bind(n, &grant).await,
+            "there is always room for a caller's latest"
+        );
+    }
+    let first = tickets.get(hash(0)).await.unwrap();
+    assert_eq!(first, None, "the one that ends first makes room");
+    for n in 1..=most {
+        assert!(tickets.get(hash(n)).await.unwrap().is_some(), "{n}");
+    }
+    let others: Vec<u8> = (0..limits.tickets as u8 - most).map(|n| 50 + n).collect();
+    for n in &others {
+        let other = self::grant(&format!("caller {n}"), Opens::ManyJobs);
+        assert!(bind(*n, &other).await);
+    }
+    let late = self::grant("late", Opens::ManyJobs);
+    assert!(
+        !bind(100, &late).await,
+        "the bound in total is not kept for bound tickets"
+    );
+    assert_eq!(
+        tickets.get(hash(100)).await.unwrap(),
+        Some(late),
+        "it is as it was"
+    );
+}
+
+/// A bound ticket that is cut short ends then; one that ends sooner doesn't last longer for it.
+pub async fn a_ticket_can_be_cut_short(subject: &dyn Subject) {
+    let tickets = subject.tickets();
+    let grant = grant("a", Opens::Job(build::job_id()));
+    let (one, two) = (bound(&grant, 1), bound(&grant, 2));
+    let short = Duration::from_secs(1);
+    for (n, grant, lifetime) in [(1, &one, LONG), (2, &two, short)] {
+        tickets.put(hash(n), grant, LONG).await.unwrap();
+        assert!(tickets.bind(hash(n), grant, lifetime).await.unwrap());
+    }
+    tickets.shorten(hash(1), &one, short).await.unwrap();
+    tickets.shorten(hash(2), &two, LONG).await.unwrap();
+    tickets.shorten(hash(3), &two, LONG).await.unwrap();
+    assert_eq!(tickets.get(hash(1)).await.unwrap(), Some(one));
+    subject.advance(short + Duration::from_millis(50)).await;
+    for n in [1, 2, 3] {
+        let found = tickets.get(hash(n)).await.unwrap();
+        assert_eq!(found, None, "{n} outlived its time");
+    }
 }
 
 /// What one process stored, another finds, and the bounds are the same ones.

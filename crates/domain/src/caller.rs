@@ -215,6 +215,10 @@ pub enum Opens {
     ManyJobs,
 }
 
+/// Which stream it is, cursors aside: the SHA-256 of what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamDigest(pub [u8; 32]);
+
 /// What a ticket stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -222,6 +226,10 @@ pub struct Grant {
     pub caller: Caller,
     /// What for.
     pub opens: Opens,
+    /// Until when it opens any stream of that kind.
+    pub fresh_until: Timestamp,
+    /// The stream that it opened first, which it may open again after that.
+    pub bound_to: Option<StreamDigest>,
 }
 
 #[cfg(test)]

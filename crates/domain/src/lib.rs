@@ -17,7 +17,8 @@ mod time;
 
 pub use attempts::{Attempts, MAX_PLACES};
 pub use caller::{
-    Caller, Clients, Grant, Identity, MAX_CLIENTS_PER_CALLER, Opens, Scope, Scopes, TooManyClients,
+    Caller, Clients, Grant, Identity, MAX_CLIENTS_PER_CALLER, Opens, Scope, Scopes, StreamDigest,
+    TooManyClients,
 };
 pub use client::{Client, InvalidText, ValueProposition};
 pub use event::{Event, EventKind, RetryReason};

@@ -43,6 +43,14 @@ impl fmt::Debug for TicketHash {
 ///   other callers MUST NOT notice.
 /// - **tickets_are_bounded_in_total**: as many tickets as the store's other bound MUST be the most
 ///   that there are; one more is `QuotaExceeded`.
+/// - **a_bound_ticket_lives_on**: [`bind`](TicketStore::bind) MUST, in one step, put the grant in the place
+///   of that of a ticket which is there and isn't bound, for the new lifetime, and answer true; else it
+///   MUST change nothing and answer false.
+/// - **bound_tickets_are_counted_apart**: a bound ticket MUST take none of the room of those that aren't. A
+///   caller that has as many bound tickets as the bound loses the one that ends first; where there are as
+///   many as the bound in total, `bind` MUST change nothing and answer false.
+/// - **a_ticket_can_be_cut_short**: after [`shorten`](TicketStore::shorten) a ticket MUST be gone within that
+///   time, and never later than it would have been.
 /// - **tickets_open_elsewhere**: on a store that is shared, other processes MUST find a grant as soon
 ///   as the call that stored it has returned.
 #[async_trait]
@@ -52,6 +60,19 @@ pub trait TicketStore: Send + Sync {
     /// # Errors
     /// When the store is out of reach or has no room, or a bound is reached.
     async fn put(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<()>;
+
+    /// Binds a ticket: keeps `grant`, which says to what, in the place of its grant, for `lifetime` from now.
+    /// Whether it did.
+    ///
+    /// # Errors
+    /// When the store is out of reach or has no room.
+    async fn bind(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<bool>;
+
+    /// Lets a bound ticket end after `within`, if it would last longer.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn shorten(&self, hash: TicketHash, grant: &Grant, within: Duration) -> Result<()>;
 
     /// What a ticket stands for, while it lives.
     ///

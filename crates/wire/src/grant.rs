@@ -2,7 +2,9 @@
 //! doesn't decode grants nothing.
 
 use bytes::Bytes;
-use conch_domain::{Caller, ClientId, Clients, Grant, Identity, JobId, Opens, Scope, Timestamp};
+use conch_domain::{
+    Caller, ClientId, Clients, Grant, Identity, JobId, Opens, Scope, StreamDigest, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, to_bytes};
@@ -18,11 +20,17 @@ struct Record {
     ends_at_micros: i64,
     /// None: the stream over many jobs.
     job_id: Option<String>,
+    /// None in what an earlier version wrote, which lives no longer.
+    #[serde(default)]
+    fresh_until_micros: Option<i64>,
+    /// In hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bound_to: Option<String>,
 }
 
 /// Writes a grant down; none for a caller without an identity, who needs no ticket.
 pub fn encode(grant: &Grant) -> Option<Bytes> {
-    let Grant { caller, opens } = grant;
+    let Grant { caller, opens, .. } = grant;
     let identity = caller.identity()?;
     Some(to_bytes(&Record {
         issuer: identity.issuer.clone(),
@@ -41,6 +49,8 @@ pub fn encode(grant: &Grant) -> Option<Bytes> {
             Opens::Job(id) => Some(id.to_string()),
             Opens::ManyJobs => None,
         },
+        fresh_until_micros: Some(grant.fresh_until.as_micros()),
+        bound_to: grant.bound_to.map(|stream| hex(&stream.0)),
     }))
 }
 
@@ -77,10 +87,37 @@ pub fn decode(bytes: &[u8]) -> Result<Grant, Invalid> {
         subject: record.subject,
     };
     let ends_at = Timestamp::from_micros(record.ends_at_micros);
+    let fresh_until = record
+        .fresh_until_micros
+        .map_or(ends_at, Timestamp::from_micros);
+    let bound_to = record
+        .bound_to
+        .map(|text| digest(&text).ok_or_else(|| invalid("no usable stream")))
+        .transpose()?;
     Ok(Grant {
+        fresh_until,
+        bound_to,
         caller: Caller::new(identity, clients, scopes, ends_at),
         opens,
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+fn digest(text: &str) -> Option<StreamDigest> {
+    let digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    if text.len() != 64 || !text.as_bytes().iter().all(digit) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, two) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(two).ok()?, 16).ok()?;
+    }
+    Some(StreamDigest(bytes))
 }
 
 #[cfg(test)]
@@ -97,6 +134,9 @@ mod tests {
         let ids = ["c2", "c1"].map(|id| ClientId::parse(id).expect("an id"));
         let some = Clients::only(ids).expect("few");
         let job = Opens::Job(JobId::parse("j").expect("an id"));
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(100..).for_each(|(byte, n)| *byte = n);
+        let mut bound_to = Some(StreamDigest(bytes));
         for (clients, scopes, opens) in [
             (some, [Scope::EventsRead].into_iter().collect(), job),
             (
@@ -113,6 +153,8 @@ mod tests {
             let grant = Grant {
                 caller: Caller::new(identity.clone(), clients, scopes, end),
                 opens,
+                fresh_until: end.plus_millis(-1),
+                bound_to: bound_to.take(),
             };
             let bytes = encode(&grant).expect("it has an identity");
             assert_eq!(decode(&bytes), Ok(grant));
@@ -120,6 +162,8 @@ mod tests {
         let anybody = Grant {
             caller: Caller::anybody(),
             opens: Opens::ManyJobs,
+            fresh_until: end,
+            bound_to: None,
         };
         assert_eq!(encode(&anybody), None);
     }
@@ -134,6 +178,7 @@ mod tests {
             ("\"job_id\":null", "\"job_id\":\"all\""),
             ("\"ends_at_micros\":1,", ""),
             ("\"issuer\":\"i\",", ""),
+            ("{", "{\"bound_to\":\"0\",\"fresh_until_micros\":1,"),
             ("{", "{\"more\":1,"),
         ] {
             let text = whole.replacen(part, instead, 1);

@@ -40,7 +40,7 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, Problem> {
     let paging = query.paging()?;
-    let filter = query.client_filter()?;
+    let filter = query.client_filter();
     let page = edge.access.clients(&caller, &filter, paging).await;
     let page = page.map_err(failed)?;
     let clients = texts(&page.items);

@@ -91,7 +91,7 @@ pub(super) async fn events(
     query: Query,
 ) -> Result<Response, Problem> {
     let after = query
-        .cursor("after", "must be a sequence number", query::number)?
+        .parsed("after", "must be a sequence number", query::number)?
         .unwrap_or(0);
     let lookup = &edge.lookup;
     let events = lookup.events_seen_by(caller.clients(), &id, after).await;

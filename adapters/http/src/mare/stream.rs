@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use conch_domain::{ClientId, JobId};
 use conch_services::hub::{self, Attached, Selection, Watcher};
+use conch_services::tickets;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::auth::Who;
+use super::auth::{Held, Who};
 use super::{Edge, accept};
 use crate::failure;
 use crate::path::Id;
@@ -29,18 +30,21 @@ pub(super) async fn one(
     State(edge): State<Edge>,
     Id(id): Id<JobId>,
     Who(caller): Who,
+    Held(held): Held,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     accept::event_stream(&headers)?;
     let cursor = cursor(&headers, &query);
     let attached = edge.hub.watch_as(&caller, &id, cursor.as_deref()).await;
+    Used::of(&attached).note(&edge, held).await;
     answer(attached).ok_or_else(|| failure::no_job(&id))
 }
 
 pub(super) async fn many(
     State(edge): State<Edge>,
     Who(caller): Who,
+    Held(held): Held,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -54,12 +58,46 @@ pub(super) async fn many(
     let attached = hub
         .watch_many_as(&caller, selection, cursor.as_deref())
         .await;
+    Used::of(&attached).note(&edge, held).await;
     answer(attached).ok_or_else(|| {
         Problem::new(
             Code::JobNotFound,
             "there is none of the jobs that were named",
         )
     })
+}
+
+/// What a ticket did.
+#[derive(Clone, Copy)]
+struct Used {
+    opened: bool,
+    of_ended_job: bool,
+}
+
+impl Used {
+    fn of(attached: &Attached) -> Self {
+        let opened = matches!(attached, Attached::Stream(_));
+        let of_ended_job = match attached {
+            Attached::Stream(watcher) => watcher.is_of_ended_job(),
+            Attached::Ended => true,
+            Attached::Unknown | Attached::Full(_) => false,
+        };
+        Self {
+            opened,
+            of_ended_job,
+        }
+    }
+
+    /// Keeps the ticket that opened a stream for its reconnects, until soon after its job has ended.
+    async fn note(self, edge: &Edge, held: Option<tickets::Held>) {
+        let Some(held) = held else { return };
+        if self.opened {
+            edge.tickets.opened(&held).await;
+        }
+        if self.of_ended_job {
+            edge.tickets.ended(&held).await;
+        }
+    }
 }
 
 /// What the caller has seen. A browser's first request can carry no header, hence the parameters; its

@@ -34,7 +34,7 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, Problem> {
     let paging = query.paging()?;
-    let filter = query.client_filter()?;
+    let filter = query.client_filter();
     let page = service
         .catalogue
         .clients(&filter, paging)

@@ -64,7 +64,11 @@ pub(crate) fn edge_within(
     let triton = ScriptedTriton::new();
     triton.set_client(id("acme"), Document::from_json(CLIENT));
     let gateway = Arc::new(triton.clone());
-    let clock: Clock = Arc::new(|| Timestamp::from_micros(1_764_579_349_123_456));
+    let now = Timestamp::from_micros(1_764_579_349_123_456);
+    let clock: Clock = Arc::new(move || now);
+    // Tickets end, and tests let time pass for that.
+    let began = tokio::time::Instant::now();
+    let passing: Clock = Arc::new(move || now.plus_millis(began.elapsed().as_millis() as i64));
     let shutdown = CancellationToken::new();
     let reconcile = Reconcile::new(memory.bus(), gateway.clone(), clock.clone());
     let hub = hub.build(
@@ -92,7 +96,7 @@ pub(crate) fn edge_within(
         lookup: lookup.clone(),
         edge_cancel: EdgeCancel::new(gateway.clone(), lookup, reconcile, hub),
         access: Access::new(gateway.clone(), rate),
-        tickets: Tickets::new(memory.tickets(), clock.clone()),
+        tickets: Tickets::new(memory.tickets(), passing),
         clock,
         gateway,
         bus: memory.bus(),
@@ -126,21 +130,35 @@ pub(crate) async fn finish(memory: &Memory, job_id: &str) {
     finish_of(memory, job_id, "acme").await;
 }
 
+fn at() -> Timestamp {
+    Timestamp::from_micros(1_764_579_349_000_000)
+}
+
+/// A job that runs.
+pub(crate) async fn start(memory: &Memory, job_id: &str, client: &str) -> Job {
+    let started = EventKind::Started { started_at: at() };
+    tell(memory, job_id, client, vec![started]).await
+}
+
 /// The same of another client; answers the job.
 pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Job {
-    let job_id: JobId = id(job_id);
-    let at = Timestamp::from_micros(1_764_579_349_000_000);
-    let kinds = [
-        EventKind::Started { started_at: at },
+    let kinds = vec![
+        EventKind::Started { started_at: at() },
         EventKind::Completed {
             template_ids: vec![id("t1")],
             template_count: 1,
             generation_duration_ms: Some(7),
-            completed_at: at,
+            completed_at: at(),
             failed_templates: Vec::new(),
             error_message: None,
         },
     ];
+    tell(memory, job_id, client, kinds).await
+}
+
+async fn tell(memory: &Memory, job_id: &str, client: &str, kinds: Vec<EventKind>) -> Job {
+    let job_id: JobId = id(job_id);
+    let at = at();
     let mut job = Job::unborn(job_id.clone(), Epoch::from_random([0xab; 4]), false);
     for (i, kind) in kinds.into_iter().enumerate() {
         let event = Event {

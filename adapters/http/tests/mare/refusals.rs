@@ -97,12 +97,8 @@ async fn query_parameters() {
         ("jobs?updated_since=yesterday", "updated_since"),
         // What is empty may be a variable that a script left unset.
         ("jobs?client_id=", "client_id"),
-        ("jobs?status=", "status"),
-        ("jobs?page=", "page"),
-        ("jobs?updated_since", "updated_since"),
-        ("clients?industry=", "industry"),
         ("templates?job_id=", "job_id"),
-        ("templates?category=&job_id=a", "category"),
+        ("templates?job_id=a&client_id", "client_id"),
         ("jobs/subscribe?job_id=", "job_id"),
         ("jobs/subscribe?job_id=a&job_id=", "job_id"),
         ("jobs/subscribe?client_id=&job_id=a", "client_id"),
@@ -115,7 +111,11 @@ async fn query_parameters() {
             .await
             .names_field(name);
     }
-    let page = get(router, "/v1/triton/clients?page=2&page_size=7&surplus=%ff").await;
+    let page = get(
+        router,
+        "/v1/triton/clients?page=2&page_size=7&surplus=%ff&page&industry=",
+    )
+    .await;
     assert_eq!(
         page.text,
         r#"{"total":1,"page":2,"page_size":7,"clients":[]}"#

@@ -551,6 +551,25 @@ impl TicketStore for Broken {
         }
     }
 
+    async fn bind(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<bool> {
+        let is_there = self.tickets.get(hash).await?.is_some();
+        match self.fault {
+            Fault::BindNothing => Ok(is_there),
+            Fault::BindWhereThereIsNoRoom => {
+                let bound = self.tickets.bind(hash, grant, lifetime).await?;
+                Ok(bound || is_there)
+            }
+            _ => self.tickets.bind(hash, grant, lifetime).await,
+        }
+    }
+
+    async fn shorten(&self, hash: TicketHash, grant: &Grant, within: Duration) -> Result<()> {
+        match self.fault {
+            Fault::NeverCutShort => Ok(()),
+            _ => self.tickets.shorten(hash, grant, within).await,
+        }
+    }
+
     async fn get(&self, hash: TicketHash) -> Result<Option<Grant>> {
         if self.is(Fault::OpenOnce) {
             let mut seen = self.seen();

@@ -67,6 +67,12 @@ enum Fault {
     ReplaceTemplates,
     ClaimsToBeShared,
     OpenOnce,
+    /// `bind` says that it did, and does nothing.
+    BindNothing,
+    /// `bind` says that it did, whether it did or not.
+    BindWhereThereIsNoRoom,
+    /// `shorten` does nothing.
+    NeverCutShort,
     OpenToAnyHash,
     OpenForEver,
     StoreAnyTicket,
@@ -359,6 +365,21 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::StoreAnyTicket,
         "ticket_store::tickets_are_bounded_in_total",
         "the bound in total",
+    ),
+    (
+        Fault::BindNothing,
+        "ticket_store::a_bound_ticket_lives_on",
+        "it was bound twice",
+    ),
+    (
+        Fault::BindWhereThereIsNoRoom,
+        "ticket_store::bound_tickets_are_counted_apart",
+        "the bound in total",
+    ),
+    (
+        Fault::NeverCutShort,
+        "ticket_store::a_ticket_can_be_cut_short",
+        "outlived its time",
     ),
     (
         Fault::ClaimsToBeShared,

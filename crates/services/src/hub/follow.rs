@@ -41,6 +41,10 @@ impl<F: Follow> Paced<F> {
         }
     }
 
+    pub(super) fn follower(&self) -> &F {
+        &self.follower
+    }
+
     pub(super) fn slot(&self) -> &Arc<Slot> {
         self.follower.slot()
     }

@@ -258,6 +258,14 @@ enum Kind {
 }
 
 impl Watcher {
+    /// Whether this is the stream of one job, which has ended.
+    pub fn is_of_ended_job(&self) -> bool {
+        match &self.kind {
+            Kind::Job(watcher) => watcher.follower().has_ended(),
+            Kind::Many(_) | Kind::TurnedAway(_) => false,
+        }
+    }
+
     /// Pushes the frames that are due, each a whole number of SSE lines, and says whether more can
     /// follow. When pending nothing was pushed, and the waker is called once there may be something.
     /// To be polled by one task at a time.

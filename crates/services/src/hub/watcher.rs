@@ -121,6 +121,10 @@ impl JobWatcher {
         }
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.topic().state().phase, Phase::Ended(_))
+    }
+
     fn topic(&self) -> &Topic {
         self.registration.home().topic()
     }

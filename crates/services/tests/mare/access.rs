@@ -282,6 +282,16 @@ async fn an_idempotency_key_counts_for_its_caller() {
     assert_eq!(submit(&Caller::anybody()).await, "key");
 }
 
+/// Whom a ticket stands for, at the stream without any parameters.
+async fn caller_by(
+    tickets: &Tickets,
+    text: &str,
+    opens: &Opens,
+) -> conch_ports::Result<Option<Caller>> {
+    let held = tickets.holder(text, opens, std::iter::empty()).await?;
+    Ok(held.map(|held| held.caller().clone()))
+}
+
 fn tickets(settings: Settings) -> (Memory, Tickets) {
     let memory = settings.build();
     let tickets = Tickets::new(memory.tickets(), clock());
@@ -301,7 +311,7 @@ async fn a_ticket_opens_what_it_is_for_and_for_a_minute() {
         .expect("one");
     assert_ne!(ticket.text, other.text);
     for _ in 0..3 {
-        let found = tickets.holder(&ticket.text, &job).await;
+        let found = caller_by(&tickets, &ticket.text, &job).await;
         assert_eq!(found.expect("an answer"), Some(holder.clone()));
     }
     for (text, opens) in [
@@ -313,21 +323,19 @@ async fn a_ticket_opens_what_it_is_for_and_for_a_minute() {
         (&"0".repeat(64), job.clone()),
         ("", job.clone()),
     ] {
-        let found = tickets.holder(text, &opens).await;
+        let found = caller_by(&tickets, text, &opens).await;
         assert_eq!(found.expect("an answer"), None, "{text} {opens:?}");
     }
     tokio::time::advance(Duration::from_millis(59_900)).await;
     assert!(
-        tickets
-            .holder(&ticket.text, &job)
+        caller_by(&tickets, &ticket.text, &job)
             .await
             .expect("an answer")
             .is_some()
     );
     tokio::time::advance(Duration::from_millis(200)).await;
     assert!(
-        tickets
-            .holder(&ticket.text, &job)
+        caller_by(&tickets, &ticket.text, &job)
             .await
             .expect("an answer")
             .is_none()
@@ -347,7 +355,7 @@ async fn a_ticket_is_never_more_than_what_it_was_given_out_for() {
         .await
         .expect("one");
     assert_eq!(ticket.ends_at, end);
-    let found = tickets.holder(&ticket.text, &Opens::ManyJobs).await;
+    let found = caller_by(&tickets, &ticket.text, &Opens::ManyJobs).await;
     assert_eq!(
         found.expect("an answer").and_then(|c| c.ends_at()),
         Some(end)
@@ -362,7 +370,7 @@ async fn a_ticket_is_never_more_than_what_it_was_given_out_for() {
         Some(ErrorKind::QuotaExceeded)
     );
     tokio::time::advance(Duration::from_millis(10_001)).await;
-    let found = tickets.holder(&ticket.text, &Opens::ManyJobs).await;
+    let found = caller_by(&tickets, &ticket.text, &Opens::ManyJobs).await;
     assert_eq!(found.expect("an answer"), None);
     // Who needs no credentials needs no ticket: it is made, and kept nowhere.
     let puts = memory.faults().calls("ticket_store.put");
@@ -372,4 +380,71 @@ async fn a_ticket_is_never_more_than_what_it_was_given_out_for() {
         .await
         .expect("one");
     assert_eq!(memory.faults().calls("ticket_store.put"), puts);
+}
+
+/// What a ticket opened first it opens again for a day, whatever the process; nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_opened_a_stream_opens_it_again() {
+    let time = clock();
+    let (memory, tickets) = tickets(Settings::default());
+    let holder = caller(&["a"], NEVER);
+    let stream = |status: &'static str| [("job_id", "j"), ("status", status)].into_iter();
+    let ticket = tickets
+        .give_out(&holder, Opens::ManyJobs)
+        .await
+        .expect("one");
+    let held = async |tickets: &Tickets, status| {
+        let held = tickets
+            .holder(&ticket.text, &Opens::ManyJobs, stream(status))
+            .await;
+        held.expect("an answer")
+    };
+    tickets
+        .opened(&held(&tickets, "a").await.expect("fresh"))
+        .await;
+    // Another stream within its minute doesn't take the place of the first.
+    tickets
+        .opened(&held(&tickets, "b").await.expect("fresh"))
+        .await;
+    tokio::time::advance(Duration::from_hours(1)).await;
+    let restarted = Tickets::new(memory.tickets(), time);
+    for tickets in [&tickets, &restarted] {
+        assert!(held(tickets, "a").await.is_some());
+        assert!(held(tickets, "b").await.is_none(), "another stream");
+        let other = tickets
+            .holder(&ticket.text, &Opens::Job(job_id("j")), stream("a"))
+            .await;
+        assert!(other.expect("an answer").is_none());
+    }
+    tokio::time::advance(Duration::from_hours(22)).await;
+    let last = held(&tickets, "a").await.expect("less than a day");
+    tickets.ended(&last).await;
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(
+        held(&tickets, "a").await.is_some(),
+        "time to be told of the end"
+    );
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(held(&tickets, "a").await.is_none());
+
+    let ticket = tickets
+        .give_out(&holder, Opens::ManyJobs)
+        .await
+        .expect("one");
+    let held = tickets
+        .holder(&ticket.text, &Opens::ManyJobs, stream("a"))
+        .await;
+    tickets
+        .opened(&held.expect("an answer").expect("fresh"))
+        .await;
+    tokio::time::advance(Duration::from_hours(24) - Duration::from_secs(1)).await;
+    let held = tickets
+        .holder(&ticket.text, &Opens::ManyJobs, stream("a"))
+        .await;
+    assert!(held.expect("an answer").is_some());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let held = tickets
+        .holder(&ticket.text, &Opens::ManyJobs, stream("a"))
+        .await;
+    assert!(held.expect("an answer").is_none(), "a day is the most");
 }

@@ -3,13 +3,15 @@
 //! A header counts before a ticket, a ticket before a cookie; whichever counts is not made up for by
 //! another when it is refused.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use conch_domain::{Caller, JobId, Opens};
 use conch_services::Clock;
 use conch_services::hub::{Attached, Hub};
-use conch_services::tickets::Tickets;
+use conch_services::tickets::{self, Tickets};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -40,6 +42,18 @@ pub(super) struct Turned(pub(super) Response);
 impl From<Problem> for Turned {
     fn from(problem: Problem) -> Self {
         Self(problem.into_response())
+    }
+}
+
+/// The ticket that opens the stream of a request, if it is one that does.
+#[derive(Clone, Default)]
+pub(in crate::mare) struct Held(pub(in crate::mare) Option<tickets::Held>);
+
+impl<S: Sync> FromRequestParts<S> for Held {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.remove().unwrap_or_default())
     }
 }
 
@@ -128,12 +142,21 @@ impl Guard {
             None => Some(Opens::ManyJobs),
             Some(id) => id.ok().map(Opens::Job),
         };
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let same = query.without(&["ticket", "after", "last_event_id"]);
         let holder = match &opens {
-            Some(opens) => self.0.tickets.holder(ticket, opens).await,
+            Some(opens) => self.0.tickets.holder(ticket, opens, same).await,
             None => Ok(None),
         };
         match holder {
-            Ok(Some(caller)) => Ok(caller),
+            Ok(Some(held)) => {
+                let caller = held.caller().clone();
+                // A HEAD opens no stream.
+                if parts.method == Method::GET {
+                    parts.extensions.insert(Held(Some(held)));
+                }
+                Ok(caller)
+            }
             Ok(None) => {
                 refused("ticket");
                 let words =

@@ -29,7 +29,7 @@ use key_source::{KeySet, Keys, read_file};
 use token::Verifier;
 
 pub(super) use gate::{Need, Route, Who, gated};
-pub(super) use guard::Guard;
+pub(super) use guard::{Guard, Held};
 pub(super) use session::{begin, end};
 pub(super) use ticket::{for_job, for_many};
 

@@ -119,11 +119,68 @@ async fn a_ticket_ends_after_a_minute() {
     let ticket = ticket(&edge, &token, "/v1/triton/jobs/acme-job/ticket").await;
     let path = format!("{JOB}?ticket={ticket}");
     tokio::time::advance(std::time::Duration::from_secs(59)).await;
-    assert_eq!(get(&edge.router, &path).await.status, 200);
+    // A HEAD opens no stream, so it is not what the ticket may open again.
+    assert_eq!(call(&edge.router, "HEAD", &path).await.status, 200);
     tokio::time::advance(std::time::Duration::from_secs(2)).await;
     get(&edge.router, &path)
         .await
         .is_problem(401, "invalid-ticket");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_opened_a_stream_reopens_that_stream() {
+    let edge = guarded(by_secret()).await;
+    crate::edge::start(&edge.memory, "running", "acme").await;
+    let token = good(&json!(["acme"]), ALL);
+    let job = ticket(&edge, &token, "/v1/triton/jobs/running/ticket").await;
+    let many = ticket(&edge, &token, "/v1/triton/jobs/subscribe/ticket").await;
+    let unused = ticket(&edge, &token, "/v1/triton/jobs/running/ticket").await;
+    let one = "/v1/triton/jobs/running/subscribe";
+    for path in [
+        format!("{one}?ticket={job}"),
+        format!("{MANY}?job_id=running&ticket={many}"),
+    ] {
+        assert_eq!(get(&edge.router, &path).await.status, 200, "{path}");
+    }
+    tokio::time::advance(std::time::Duration::from_secs(66)).await;
+    for path in [
+        format!("{one}?ticket={job}"),
+        format!("{one}/?after=abababab-1&ticket={job}"),
+        format!("{one}?ticket={job}&last_event_id=abababab-1"),
+        format!("{MANY}?job_id=running&ticket={many}"),
+        format!("{MANY}?after=m-1&ticket={many}&job_id=running"),
+    ] {
+        let answer = get(&edge.router, &path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    for path in [
+        format!("{one}?ticket={unused}"),
+        format!("{one}?ticket={job}&more=1"),
+        format!("{JOB}?ticket={job}"),
+        format!("{MANY}?ticket={many}"),
+        format!("{MANY}?job_id=acme-job&ticket={many}"),
+        format!("{MANY}?job_id=running&ticket={job}"),
+    ] {
+        let answer = get(&edge.router, &path).await;
+        answer.is_problem(401, "invalid-ticket");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_of_an_ended_job_reopens_for_a_minute() {
+    let edge = guarded(by_secret()).await;
+    let token = good(&json!(["acme"]), ALL);
+    let ticket = ticket(&edge, &token, "/v1/triton/jobs/acme-job/ticket").await;
+    let path = format!("{JOB}?ticket={ticket}");
+    tokio::time::advance(std::time::Duration::from_secs(50)).await;
+    assert_eq!(get(&edge.router, &path).await.status, 200);
+    tokio::time::advance(std::time::Duration::from_secs(50)).await;
+    // The watcher is told that all is over, though the ticket's own minute has passed.
+    let at_the_end = format!("{path}&after=abababab-2");
+    assert_eq!(get(&edge.router, &at_the_end).await.status, 204);
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    let answer = get(&edge.router, &path).await;
+    answer.is_problem(401, "invalid-ticket");
 }
 
 #[tokio::test]
