@@ -318,7 +318,14 @@ async fn another_tenant_s_is_what_is_not_there_to_the_byte() {
         .iter()
         .map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
         .collect();
-    assert_eq!(walked, described);
+    assert!(described.is_subset(&walked), "{described:?}");
+    // What an instance without a cookie doesn't have, and what is on another listener, isn't described.
+    let beyond: Vec<&str> = walked
+        .difference(&described)
+        .map(|(_, path)| &**path)
+        .collect();
+    let session = "/v1/triton/auth/session";
+    assert_eq!(beyond, [session, "/metrics", session]);
 
     for (i, (method, path, filled, body)) in WALK.iter().enumerate() {
         let path = if filled.is_empty() { path } else { filled };
@@ -497,7 +504,13 @@ async fn a_ticket_of_one_api_opens_on_another() {
     for key in keys.lines() {
         assert!(!key.contains(&ticket), "{key}");
         let lives: i64 = redis.cli(&["PTTL", key]).parse().expect("a number");
-        assert!((1..=60_000).contains(&lives), "{key}: {lives}");
+        // The job has ended, and with it soon the ticket; what counts it lasts as long as the token may.
+        let most = if key.starts_with("triton:ticket:") {
+            60_000
+        } else {
+            24 * 3_600_000
+        };
+        assert!((1..=most).contains(&lives), "{key}: {lives}");
     }
     assert!(!redis.cli(&["--scan", "--pattern", "*"]).contains(&ticket));
     for api in [&here, &there] {

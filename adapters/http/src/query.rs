@@ -51,13 +51,9 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All parameters but those, in the order given.
-    pub(crate) fn without<'a>(
-        &'a self,
-        names: &'a [&str],
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let all = self.0.iter().map(|(name, value)| (&**name, &**value));
-        all.filter(|(name, _)| !names.contains(name))
+    /// All parameters, in the order given.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// The parameter as it stands; an empty one counts as absent.

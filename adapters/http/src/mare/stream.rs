@@ -23,6 +23,15 @@ use crate::serve::{Frames, Next, Takeover};
 /// Where an EventSource stands when it reconnects.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Where a cursor may stand in a query; the first that is there counts.
+const CURSORS: [&str; 3] = ["lastEventId", "after", "last_event_id"];
+
+/// What of a query says which stream it is: not from where on, nor by which ticket.
+pub(super) fn identity(query: &Query) -> impl Iterator<Item = (&str, &str)> {
+    let all = query.pairs();
+    all.filter(|(name, _)| *name != "ticket" && !CURSORS.contains(name))
+}
+
 /// Most jobs, and most clients, that one stream may name.
 const NAMES_MAX: usize = 1000;
 
@@ -107,7 +116,7 @@ impl Used {
 fn cursor(headers: &HeaderMap, query: &Query) -> Option<String> {
     let header = headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let header = header.map(String::from_utf8_lossy);
-    let parameters = ["lastEventId", "after", "last_event_id"]
+    let parameters = CURSORS
         .into_iter()
         .filter_map(|name| query.text(name).map(Cow::Borrowed));
     let mut newest_first = header.into_iter().chain(parameters);

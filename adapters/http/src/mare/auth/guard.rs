@@ -143,7 +143,7 @@ impl Guard {
             Some(id) => id.ok().map(Opens::Job),
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let same = query.without(&["ticket", "after", "last_event_id"]);
+        let same = stream::identity(&query);
         let holder = match &opens {
             Some(opens) => self.0.tickets.holder(ticket, opens, same).await,
             None => Ok(None),
