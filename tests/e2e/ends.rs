@@ -37,7 +37,9 @@ async fn fresh_api(pair: &Pair) -> Conch {
 async fn told_at_once(api: &Conch, job: &str, cursor: Option<&str>) -> Vec<Event> {
     let mut stream = Stream::open(&api.mare().subscribe_url(job), cursor).await;
     let begun = Instant::now();
-    let events = stream.until_comment("Connection closing").await;
+    let events = stream.read_to_end().await;
+    let closing = stream.comments().last().map(String::as_str);
+    assert_eq!(closing, Some("Connection closing - job completed"));
     assert!(
         begun.elapsed() <= AT_ONCE,
         "{:?}: {events:#?}",
