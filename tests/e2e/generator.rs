@@ -54,7 +54,7 @@ async fn what_a_generator_complains_of_is_for_the_log_and_it_knows_no_secret() {
     );
 
     let log = worker.log();
-    let line = log.lines().find(|line| line.contains("no template"));
+    let line = log.lines().find(|line| line.contains("template failed"));
     let line = line.expect("the log tells of it");
     assert!(
         line.contains("PATH=") && line.contains("at /srv/generator"),
