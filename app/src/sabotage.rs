@@ -22,7 +22,7 @@ use conch_domain::{
 use conch_ports::{
     Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
     Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, Signal, Signals,
-    Submission, Submitted, TemplateFilter,
+    Submission, Submitted, Sweep, Swept, TemplateFilter,
 };
 use futures::StreamExt as _;
 
