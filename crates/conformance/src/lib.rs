@@ -151,6 +151,10 @@ with_laws!(list,);
 /// # Panics
 /// When the law was skipped and the subject doesn't name it, or was run though the subject does, or when
 /// the subject names a law that there isn't.
+#[allow(
+    clippy::print_stderr,
+    reason = "a skipped law is to be seen in the test's output"
+)]
 pub fn settle(subject: &dyn Subject, law: &str, outcome: Outcome) {
     let cannot = subject.cannot();
     for Cannot { law, .. } in cannot {

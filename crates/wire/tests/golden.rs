@@ -239,10 +239,7 @@ fn a_record_keeps_what_its_attempts_have_come_to() {
     assert_eq!(job.attempts.making, Some(2));
     assert_eq!(job.attempts.lost_at(2), 1);
     let bytes = record::encode_job(&job);
-    check(
-        "job_record_running",
-        &String::from_utf8(bytes.to_vec()).expect("UTF-8"),
-    );
+    check("job_record_running", str::from_utf8(&bytes).expect("UTF-8"));
     assert_eq!(record::decode_job(&bytes).expect("our own"), job);
 
     let before = r#"{"id":"j","job_id":"j","client_id":"c-1","value_proposition_id":"vp-1","status":"running","progress":14,"attempt":2,"error_message":null,"started_at":"2025-12-01T08:55:49.123456Z","completed_at":null,"generation_duration_ms":null,"template_ids":["t-1"],"template_count":1,"created_at":null,"updated_at":null,"cancel_requested":false,"_fold":{"position":"5f3a9c1e-3","own":true,"least_attempt":2}}"#;
