@@ -149,6 +149,9 @@ pub enum Illegal {
         /// The least that is taken.
         least: u32,
     },
+    /// It says less than what the job is known to have done.
+    #[error("the job is further already")]
+    Behind,
     /// It is older than the event that the job went on with after an earlier end.
     #[error("it belongs to a run before the one that the job went on with")]
     OfAnEarlierEpoch,

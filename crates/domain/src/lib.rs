@@ -28,7 +28,7 @@ pub use id::{
 };
 pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobRecord};
 pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
-pub use reopen::MAX_EPOCHS;
+pub use reopen::{MAX_EPOCHS, Origin};
 pub use template::{
     Audience, BrokenRule, COLUMNS, Category, ChartType, Config, ConfigValue, DESCRIPTION_CHARS,
     DataRequirements, DataType, Filter, Group, InvalidTemplate, KEY_FEATURES, Layout, Metadata,

@@ -5,7 +5,10 @@
 //! Never in here: a job of our own, or anything after `job:completed` or `job:cancelled`. What an epoch
 //! has seen never changes; the next one only remembers where it ended.
 
-use crate::{Attempts, Epoch, Event, EventKind, Job, JobRecord, JobStatus, Position};
+use crate::{
+    Attempts, ClientId, Epoch, Event, EventKind, Job, JobRecord, JobStatus, Position, Timestamp,
+    ValuePropositionId,
+};
 
 /// Epochs that a job may have by going on after its end, the first one included.
 pub const MAX_EPOCHS: usize = 16;
@@ -13,6 +16,34 @@ pub const MAX_EPOCHS: usize = 16;
 /// By how much the clocks of a publisher's workers may differ, in milliseconds. An event that is older
 /// than the end by more than that belongs to the run that failed.
 const CLOCK_SKEW_MS: i64 = 1000;
+
+/// Where a job comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose it is.
+    pub client_id: Option<ClientId>,
+    /// What it is generated from.
+    pub value_proposition_id: Option<ValuePropositionId>,
+    /// When it was accepted.
+    pub created_at: Option<Timestamp>,
+}
+
+impl Origin {
+    /// What is known of a job's.
+    pub fn of(job: &JobRecord) -> Self {
+        Self {
+            client_id: job.client_id.clone(),
+            value_proposition_id: job.value_proposition_id.clone(),
+            created_at: job.created_at,
+        }
+    }
+}
+
+fn fill<T: Clone>(known: &mut Option<T>, told: Option<&T>) {
+    if known.is_none() {
+        *known = told.cloned();
+    }
+}
 
 impl Job {
     /// The job as it goes on with this event, in the epoch that the event begins; none when the event
@@ -55,6 +86,20 @@ impl Job {
         }))
     }
 
+    /// Fills in what Triton knows of an external job and its publisher's events didn't tell: whose it is,
+    /// from which value proposition, since when. What was once known stays known.
+    pub fn learn(&mut self, origin: &Origin) {
+        if self.own {
+            return;
+        }
+        let mut record = (**self).clone();
+        fill(&mut record.client_id, origin.client_id.as_ref());
+        let value_proposition_id = origin.value_proposition_id.as_ref();
+        fill(&mut record.value_proposition_id, value_proposition_id);
+        fill(&mut record.created_at, origin.created_at.as_ref());
+        *self = Self::restore(record);
+    }
+
     /// Whether this was an epoch of the job before it went on after its end.
     pub fn has_gone_on_from(&self, epoch: Epoch) -> bool {
         self.past.iter().any(|end| end.epoch == epoch)
@@ -69,7 +114,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Applied, ClientId, EventCap, EventId, Illegal, JobId, Timestamp};
+    use crate::{Applied, EventCap, EventId, Illegal, JobId};
 
     use super::*;
 

@@ -174,6 +174,7 @@ fn verdict(job: &Job, before: &Job, answer: Result<Applied, Illegal>) -> char {
             assert_eq!(job, before, "a refused event changes nothing");
             match illegal {
                 Illegal::AlreadyQueued => 'q',
+                Illegal::Behind => panic!("only said of what a publisher repeats"),
                 Illegal::OfAnEarlierEpoch => panic!("this job has had one epoch"),
                 Illegal::AlreadyStarted => 's',
                 Illegal::AlreadyCancelRequested => 'c',

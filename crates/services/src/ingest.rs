@@ -5,7 +5,6 @@
 
 mod results;
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +20,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Clock;
 use crate::append::patience;
+use crate::backlog::{Backlog, Bounds, Due, Heard};
 use crate::hub::Hub;
 use crate::lookup::Lookup;
-use crate::offer::{Offered, Source, offer};
-use crate::{Clock, entropy};
+use crate::offer::{Offered, Origins, Source, offer};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
 const LANES: usize = 16;
-/// Foreign events that wait per lane; more are dropped and counted.
-const LANE_LENGTH: usize = 1024;
+/// Jobs of our own whose end is to be cached elsewhere that wait for it.
+const ENDS: usize = 1024;
 /// For how long an event is offered to a store that is out of reach.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Once no event was over the quota for as long, the next one that is begins another overflow.
@@ -121,29 +121,24 @@ pub async fn run(
         ForeignEvents::Accept { cap, .. } => cap,
         ForeignEvents::Ignore => EventCap::default(),
     };
-    let lanes: Vec<_> = (0..LANES)
-        .map(|_| {
-            let (sender, events) = mpsc::channel(LANE_LENGTH);
-            tasks.spawn(lane(
-                Arc::clone(&bus),
-                listeners.clone(),
-                Arc::clone(&overflow),
-                cap,
-                events,
-                stop.clone(),
-            ));
-            sender
-        })
-        .collect();
-    let (ends, ended) = mpsc::channel(LANE_LENGTH);
+    let backlog = Arc::new(Backlog::new(Bounds::default()));
+    for _ in 0..LANES {
+        let lane = Lane {
+            bus: Arc::clone(&bus),
+            listeners: listeners.clone(),
+            overflow: Arc::clone(&overflow),
+            cap,
+            backlog: Arc::clone(&backlog),
+        };
+        tasks.spawn(lane.run(stop.clone()));
+    }
+    let (ends, ended) = mpsc::channel(ENDS);
     tasks.spawn(results::keep_caching(
         Arc::clone(&bus),
         listeners.lookup.clone(),
         ended,
         stop.clone(),
     ));
-    // Not known to those who choose job ids.
-    let salt = entropy::seed();
     let mut gone = None;
     loop {
         let signal = tokio::select! {
@@ -159,42 +154,13 @@ pub async fn run(
         match signal {
             Some(Signal::Lapsed) => listeners.lapsed(),
             Some(Signal::Message(bytes)) => {
-                let Some(incoming) = read(&bytes, &clock) else {
-                    continue;
-                };
-                let job_id = incoming.event.job_id.clone();
-                if incoming.is_numbered() {
-                    listeners.hint(&job_id, incoming.sequence);
-                    if listeners.cache_results && incoming.event.kind.is_terminal() {
-                        // Without room for it the result is cached by the first who asks for it.
-                        drop(ends.try_send(job_id));
-                    }
-                    continue;
-                }
-                match foreign {
-                    ForeignEvents::Ignore => {
-                        dropped("ignored");
-                        continue;
-                    }
-                    ForeignEvents::Accept { max_bytes, .. } if bytes.len() > max_bytes => {
-                        dropped("oversize");
-                        tracing::debug!(job.id = %job_id, bytes = bytes.len(), "foreign event dropped");
-                        continue;
-                    }
-                    ForeignEvents::Accept { .. } => {}
-                }
-                let lane = BuildHasherDefault::<DefaultHasher>::default().hash_one((salt, &job_id));
-                let lane = lane as usize % LANES;
-                if lanes[lane].try_send(incoming).is_err() {
-                    dropped("overflow");
-                    // The job's end is still learned from Triton.
-                    listeners.hub.hint(&job_id, None);
-                }
+                hear(bytes, &listeners, foreign, &backlog, &ends, &clock);
             }
             None => break,
         }
     }
-    drop((lanes, ends));
+    drop(ends);
+    backlog.close();
     while let Some(ended) = tasks.join_next().await {
         gone = gone.or(ended.err());
     }
@@ -203,8 +169,10 @@ pub async fn run(
     }
 }
 
+const DROPPED: &str = "conch_channel_events_dropped_total";
+
 fn dropped(reason: &'static str) {
-    metrics::counter!("conch_channel_events_dropped_total", "reason" => reason).increment(1);
+    metrics::counter!(DROPPED, "reason" => reason).increment(1);
 }
 
 fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
@@ -222,36 +190,114 @@ fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
     }
 }
 
-/// Offers the foreign events of its jobs, one by one, in the order in which they came.
-async fn lane(
+/// Takes an announcement: a hint if it has a number, else an event that waits to be offered.
+fn hear(
+    bytes: Bytes,
+    listeners: &Listeners,
+    foreign: ForeignEvents,
+    backlog: &Backlog,
+    ends: &mpsc::Sender<JobId>,
+    clock: &Clock,
+) {
+    let Some(incoming) = read(&bytes, clock) else {
+        return;
+    };
+    let job_id = &incoming.event.job_id;
+    if incoming.is_numbered() {
+        listeners.hint(job_id, incoming.sequence);
+        if listeners.cache_results && incoming.event.kind.is_terminal() {
+            // Without room for it the result is cached by the first who asks for it.
+            drop(ends.try_send(job_id.clone()));
+        }
+        return;
+    }
+    match foreign {
+        ForeignEvents::Ignore => return dropped("ignored"),
+        ForeignEvents::Accept { max_bytes, .. } if bytes.len() > max_bytes => {
+            tracing::debug!(job.id = %job_id, bytes = bytes.len(), "external event dropped");
+            return dropped("oversize");
+        }
+        ForeignEvents::Accept { .. } => {}
+    }
+    // Its bytes as they came: what they say is several times as large.
+    let heard = Heard {
+        line: bytes,
+        received_at: clock(),
+    };
+    let lost = backlog.push(job_id, &incoming.event.kind, heard);
+    metrics::counter!(DROPPED, "reason" => "superseded").increment(lost.superseded as u64);
+    metrics::counter!(DROPPED, "reason" => "overflow").increment(lost.overflow as u64);
+}
+
+/// Offers external events, one by one of each job, in the order in which they came.
+struct Lane {
     bus: Arc<dyn EventBus>,
     listeners: Listeners,
     overflow: Arc<Overflow>,
     cap: EventCap,
-    mut events: mpsc::Receiver<Incoming>,
-    shutdown: CancellationToken,
-) {
-    while let Some(incoming) = events.recv().await {
+    backlog: Arc<Backlog>,
+}
+
+impl Lane {
+    async fn run(self, shutdown: CancellationToken) {
+        loop {
+            let due = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                due = self.backlog.next() => due,
+            };
+            let Some((job_id, due)) = due else {
+                return;
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.settle(&job_id, due) => {}
+            }
+            self.backlog.done(&job_id);
+        }
+    }
+
+    async fn settle(&self, job_id: &JobId, due: Due) {
+        match due {
+            Due::Event(heard) => match event::decode(&heard.line, heard.received_at) {
+                Ok(incoming) => self.offer(incoming).await,
+                Err(error) => tracing::error!(%error, "an event that was read can't be read again"),
+            },
+            Due::Owed => {
+                if let Err(error) = self.listeners.lookup.make_up_for(job_id).await {
+                    tracing::warn!(job.id = %job_id, %error, "events of this job found no room, and what became of it can't be asked now");
+                }
+                self.listeners.hint(job_id, None);
+            }
+        }
+    }
+
+    async fn offer(&self, incoming: Incoming) {
+        let (bus, listeners) = (&self.bus, &self.listeners);
         let job_id = &incoming.event.job_id;
         let kind = &incoming.event.kind;
         let turns = kind.is_terminal() || matches!(kind, EventKind::Started { .. });
         let attempt = || async {
-            let source = Source::Publisher(cap);
-            offer(&bus, &incoming.event, source, |job| incoming.adopt(job)).await
+            let origins = Origins::Asked(&listeners.lookup);
+            let source = Source::Publisher(self.cap);
+            offer(bus, &incoming.event, source, origins, |job| {
+                incoming.adopt(job)
+            })
+            .await
         };
-        let backoff = patience(Some(PATIENCE));
-        let offered = tokio::select! {
-            biased;
-            offered = attempt.retry(backoff).when(conch_ports::Error::is_retryable) => offered,
-            () = shutdown.cancelled() => return,
-        };
+        let offered = attempt
+            .retry(patience(Some(PATIENCE)))
+            .when(conch_ports::Error::is_retryable)
+            .await;
         match offered {
             Ok(Offered::Appended(at) | Offered::Duplicate(at)) => {
                 listeners.tell(job_id, Some(at.sequence), turns).await;
             }
+            Ok(Offered::Illegal(Illegal::Behind)) => dropped("superseded"),
             Ok(Offered::Illegal(illegal)) => {
                 dropped("illegal");
-                tracing::debug!(job.id = %job_id, reason = %illegal, "foreign event dropped");
+                tracing::debug!(job.id = %job_id, reason = %illegal, "external event dropped");
                 // Perhaps because another instance appended it first, which announces nothing.
                 if !matches!(illegal, Illegal::Ended(_)) {
                     listeners.hub.hint(job_id, None);
@@ -261,19 +307,19 @@ async fn lane(
                 dropped("own_job");
                 tracing::warn!(
                     job.id = %job_id,
-                    event.kind = incoming.event.kind.event_type(),
+                    event.kind = kind.event_type(),
                     "an event that no log confirms was announced for a job of our own: dropped"
                 );
             }
             Err(error) if error.kind() == ErrorKind::QuotaExceeded => {
                 dropped("quota");
-                if overflow.begins() {
+                if self.overflow.begins() {
                     tracing::warn!(job.id = %job_id, %error, "events of further foreign jobs are dropped until there is room");
                 }
             }
             Err(error) => {
                 dropped("store_unreachable");
-                tracing::warn!(job.id = %job_id, %error, "foreign event dropped");
+                tracing::warn!(job.id = %job_id, %error, "external event dropped");
             }
         }
     }

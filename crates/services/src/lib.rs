@@ -21,6 +21,7 @@ use conch_domain::Timestamp;
 
 pub mod access;
 mod append;
+mod backlog;
 pub mod cancel;
 mod ears;
 pub mod edge_cancel;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, Job, JobId, JobStatus};
+use conch_domain::{ClientId, Clients, Job, JobId, JobStatus, Origin};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
 use conch_wire::{document, job};
 use futures::FutureExt;
@@ -213,6 +213,27 @@ impl Lookup {
         Ok(())
     }
 
+    /// Where an external job comes from.
+    pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
+        self.0.reconcile.origin(job_id).await
+    }
+
+    /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
+    ///
+    /// # Errors
+    /// When the log or Triton is out of reach. The position check asks again.
+    pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
+        let log = self.0.bus.read(job_id, 0, 0).await?;
+        let job = log.map(|log| log.job);
+        if job
+            .as_ref()
+            .is_some_and(|job| job.own || job.status.is_terminal())
+        {
+            return Ok(());
+        }
+        self.0.reconcile.ask(job_id).await.map(drop)
+    }
+
     /// As [`Lookup::job`], for who may see these clients' jobs. Cancel-safe.
     ///
     /// # Errors
@@ -337,13 +358,15 @@ impl Inner {
         if let Some(result) = self.results.get(job_id).await {
             let status = job::status_if_whole(&result, job_id);
             tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
-            if status != Some(JobStatus::Failed) {
+            // Another program's may lack what the log knows.
+            let is_whole = document::look(&result).created_at.is_some();
+            if status != Some(JobStatus::Failed) && is_whole {
                 self.keep_here(job_id, result.clone(), lapses);
                 return Ok(Some((result, Source::Cache)));
             }
             // An external job may have gone on, and another program may have cached its failure since.
             return match self.bus.read(job_id, 0, 0).await {
-                Ok(Some(log)) if log.job.status != JobStatus::Failed => {
+                Ok(Some(log)) if Some(log.job.status) != status || !is_whole => {
                     let (job, source) = self.up_to_date(log.job).await;
                     Ok(Some((self.keep(&job, lapses).await, source)))
                 }
@@ -410,7 +433,11 @@ impl Inner {
 
     /// Encodes the job, and caches it if it has ended. It was asked for after so many `lapses`.
     async fn keep(&self, job: &Job, lapses: u64) -> Bytes {
-        let bytes = job::encode(job);
+        let mut told = job.clone();
+        if let Some(origin) = self.reconcile.known_origin(&job.id) {
+            told.learn(&origin);
+        }
+        let bytes = job::encode(&told);
         if job.status.is_terminal() {
             // An external job may go on after this, and what is heard of that may overtake this.
             if job.own || job.status != JobStatus::Failed {

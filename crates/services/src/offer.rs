@@ -6,10 +6,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conch_domain::{Applied, Event, EventCap, Illegal, Job, JobRecord, Position};
+use conch_domain::{
+    Applied, Event, EventCap, EventKind, Illegal, Job, JobId, JobRecord, JobStatus, Origin,
+    Position,
+};
 use conch_ports::{Commit, Error, EventBus, Fence, Published, QueueEffect};
 
 use crate::append::{RACES, log_published, lost_races};
+use crate::lookup::Lookup;
 use crate::{entropy, limits};
 
 /// Who says what is offered.
@@ -31,12 +35,42 @@ impl Source {
 
     fn check(self, job: &Job, event: &Event) -> Result<(), Illegal> {
         match self {
+            // Progress that is told late, or twice: what the job has done is known.
+            Self::Publisher(_)
+                if job.status == JobStatus::Running
+                    && matches!(event.kind, EventKind::Progress { progress, .. } if progress < job.progress) =>
+            {
+                Err(Illegal::Behind)
+            }
             Self::Publisher(cap) => job.check(event, cap),
             // What was true of an epoch says nothing of the next one.
             Self::Triton { past_epochs } if job.past.len() != past_epochs => {
                 Err(Illegal::OfAnEarlierEpoch)
             }
             Self::Triton { .. } => job.check(event, EventCap::NONE),
+        }
+    }
+}
+
+/// Who says where a job comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Origins<'a> {
+    /// Triton, which told of the job.
+    Told(&'a Origin),
+    /// Triton, when it is asked.
+    Asked(&'a Lookup),
+    /// No one.
+    #[cfg(test)]
+    Unknown,
+}
+
+impl Origins<'_> {
+    async fn of(self, job_id: &JobId) -> Option<Origin> {
+        match self {
+            Self::Told(origin) => Some(origin.clone()),
+            Self::Asked(lookup) => lookup.origin(job_id).await,
+            #[cfg(test)]
+            Self::Unknown => None,
         }
     }
 }
@@ -55,7 +89,8 @@ pub(crate) enum Offered {
 }
 
 /// Appends the event where it fits, if its job takes so many; if the job goes on with it after its end,
-/// in a new epoch. `encode` writes it down, given the fold after it.
+/// in a new epoch. `encode` writes it down, given the fold after it; `origins` say where a job comes from that
+/// lacks it.
 ///
 /// # Errors
 /// When the store is out of reach; offering again is safe.
@@ -63,6 +98,7 @@ pub(crate) async fn offer(
     bus: &Arc<dyn EventBus>,
     event: &Event,
     source: Source,
+    origins: Origins<'_>,
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
     let fence = source.fence();
@@ -96,6 +132,16 @@ pub(crate) async fn offer(
             }
         }
         let ended = job.status;
+        // Asked where a log begins, and once more before it ends.
+        let lacks_origin = !job.own && (job.created_at.is_none() || job.client_id.is_none());
+        let turns = job.position.sequence == 0 || event.kind.is_terminal();
+        if lacks_origin
+            && turns
+            && !ended.is_terminal()
+            && let Some(origin) = origins.of(&job.id).await
+        {
+            job.learn(&origin);
+        }
         let position = job.position.next();
         if ended.is_terminal() {
             // Behind the head: at the head's own place the commit would begin the log again, should the
@@ -217,7 +263,7 @@ mod tests {
         let offer = async |bus: &Arc<dyn EventBus>, error: &str| {
             let event = failure(error);
             let source = Source::Publisher(EventCap::default());
-            let offered = offer(bus, &event, source, line).await;
+            let offered = offer(bus, &event, source, Origins::Unknown, line).await;
             match offered.expect("memory answers") {
                 Offered::Appended(position) => position,
                 other => panic!("{other:?}"),

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Timestamp};
+use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Origin, Timestamp};
 use conch_ports::{Error, ErrorKind, EventBus, TritonGateway};
 use conch_wire::event;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Clock;
-use crate::offer::{Offered, Source, offer};
+use crate::offer::{Offered, Origins, Source, offer};
 
 /// Questions to Triton under way at once.
 const CONCURRENCY: usize = 16;
@@ -22,6 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Jobs of which is remembered when Triton was asked. Of one that is forgotten it is asked again.
 const MAX_ASKED: usize = 10_000;
+
+/// External jobs of which is remembered where they come from.
+const MAX_ORIGINS: usize = 10_000;
+/// How long the first event of a job, and its end, wait for word of where it comes from.
+const ORIGIN_PATIENCE: Duration = Duration::from_millis(500);
+/// For how long Triton isn't asked for that once it didn't answer.
+const ORIGIN_PAUSE: Duration = Duration::from_secs(5);
 
 /// What asking Triton brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +53,15 @@ pub struct Reconcile {
     limit: Arc<Semaphore>,
     /// When Triton was asked last.
     asked: Arc<Cache<JobId, Instant>>,
+    origins: Arc<KnownOrigins>,
+}
+
+/// What Triton said of where external jobs come from.
+struct KnownOrigins {
+    /// None: it knows of no such job.
+    of: Cache<JobId, Option<Origin>>,
+    /// Not asked again before, since it didn't answer in time.
+    silent_until: Mutex<Option<Instant>>,
 }
 
 impl Reconcile {
@@ -56,6 +73,10 @@ impl Reconcile {
             clock,
             limit: Arc::new(Semaphore::new(CONCURRENCY)),
             asked: Arc::new(Cache::new(MAX_ASKED)),
+            origins: Arc::new(KnownOrigins {
+                of: Cache::new(MAX_ORIGINS),
+                silent_until: Mutex::new(None),
+            }),
         }
     }
 
@@ -80,12 +101,50 @@ impl Reconcile {
         };
         let asked_at = Instant::now();
         let told = self.gateway.job(job_id).await?;
+        if let Some(job) = &told {
+            self.remember(job);
+        }
         let asked = match &told {
             Some(job) => self.derive(job).await?,
             None => Asked::Unknown,
         };
         self.asked.insert(job_id.clone(), asked_at);
         Ok(asked)
+    }
+
+    /// Remembers where a job of a Triton that isn't ours comes from.
+    pub fn remember(&self, told: &Job) {
+        if !told.own {
+            self.origins
+                .of
+                .insert(told.id.clone(), Some(Origin::of(told)));
+        }
+    }
+
+    /// Where an external job comes from, if that was heard of lately.
+    pub fn known_origin(&self, job_id: &JobId) -> Option<Origin> {
+        self.origins.of.get(job_id).flatten()
+    }
+
+    /// Where an external job comes from, as Triton knows it. Never waits for long, and asks nothing while
+    /// Triton doesn't answer in time: what comes of the job must not be held up by this.
+    pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
+        if let Some(known) = self.origins.of.get(job_id) {
+            return known;
+        }
+        let silent = *self.origins.silent_until.lock();
+        if silent.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let _permit = self.limit.try_acquire().ok()?;
+        let asked = tokio::time::timeout(ORIGIN_PATIENCE, self.gateway.job(job_id)).await;
+        let Ok(Ok(told)) = asked else {
+            *self.origins.silent_until.lock() = Some(Instant::now() + ORIGIN_PAUSE);
+            return None;
+        };
+        let origin = told.filter(|job| !job.own).map(|job| Origin::of(&job));
+        self.origins.of.insert(job_id.clone(), origin.clone());
+        origin
     }
 
     /// Appends what the log lacks of what `told` says.
@@ -110,10 +169,11 @@ impl Reconcile {
         }
         let past_epochs = known.as_ref().map_or(0, |job| job.past.len());
         let source = Source::Triton { past_epochs };
+        let origin = Origin::of(told);
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.bus, &event, source, encode).await;
+            let offered = offer(&self.bus, &event, source, Origins::Told(&origin), encode).await;
             let offered = match offered {
                 Err(error)
                     if told.status.is_terminal()

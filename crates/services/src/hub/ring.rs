@@ -12,6 +12,8 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 /// Frames kept for those who lag.
 pub(super) const RING: usize = 4096;
+/// Bytes of them: large events leave room for fewer.
+const RING_BYTES: usize = 32 << 20;
 /// Jobs of which it is remembered how far they were told: several times those that are followed at
 /// once, so that what is forgotten has long ended.
 const TOLD: usize = 32_768;
@@ -50,6 +52,8 @@ pub(super) struct Told {
 
 pub(super) struct Ring {
     items: VecDeque<Item>,
+    /// Bytes of their frames.
+    bytes: usize,
     /// Index of the item that comes next.
     next: u64,
     told: Cache<JobId, Told>,
@@ -67,6 +71,7 @@ impl Default for Ring {
             .expect("both capacities are set");
         Self {
             items: VecDeque::new(),
+            bytes: 0,
             next: 0,
             told: Cache::with_options(
                 options,
@@ -92,6 +97,8 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, job: &Job, millis: i64, news: News) {
+        // Its own moment: that of another job's event would tell of that job.
+        let frame = sse::event(&id(millis), &news.line);
         self.push_item(Item {
             job_id: job.id.clone(),
             client_id: job.client_id.clone(),
@@ -100,9 +107,9 @@ impl Ring {
                 ..job.position
             },
             millis,
-            // Its own moment: that of another job's event would tell of that job.
-            frame: sse::event(&id(millis), &news.line),
-            line: news.line,
+            // One copy of the bytes.
+            line: sse::data(&frame).unwrap_or(news.line),
+            frame,
             ends: news.ends,
             resets: news.resets,
             breaks_off: false,
@@ -127,16 +134,19 @@ impl Ring {
     }
 
     fn push_item(&mut self, item: Item) {
+        self.bytes += item.frame.len();
         self.items.push_back(item);
         self.next += 1;
-        if self.items.len() > RING {
-            self.items.pop_front();
+        while self.items.len() > RING || self.bytes > RING_BYTES && self.items.len() > 1 {
+            let gone = self.items.pop_front();
+            self.bytes -= gone.map_or(0, |item| item.frame.len());
         }
     }
 
     /// Lets go of the frames. What was told stays known.
     pub(super) fn clear(&mut self) {
-        self.items.clear();
+        self.items = VecDeque::new();
+        self.bytes = 0;
     }
 
     /// Remembers that the job was told up to where it is now.
@@ -192,6 +202,30 @@ mod tests {
         }
         assert!(ring.told(&told_once.id).is_some());
         assert!(ring.told.len() <= TOLD, "{}", ring.told.len());
+    }
+
+    #[test]
+    fn large_events_leave_room_for_fewer_and_are_kept_once() {
+        let mut ring = Ring::default();
+        for sequence in 0..1000 {
+            let news = News {
+                sequence,
+                line: Bytes::from(format!("{{\"pad\":\"{}\"}}", "x".repeat(64 << 10))),
+                ends: false,
+                resets: false,
+            };
+            ring.push(&job(1), 0, news);
+            assert!(ring.bytes <= RING_BYTES, "{} bytes", ring.bytes);
+        }
+        let kept: usize = ring.items.iter().map(|item| item.frame.len()).sum();
+        assert_eq!(ring.bytes, kept);
+        assert!(ring.items.len() > 500, "{} are kept", ring.items.len());
+        for item in &ring.items {
+            let frame = item.frame.as_ptr_range();
+            assert!(frame.contains(&item.line.as_ptr()), "a second copy");
+        }
+        ring.clear();
+        assert_eq!((ring.bytes, ring.items.capacity()), (0, 0));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod limits;
 mod lines;
 mod lookup;
 mod many;
+mod publishers;
 mod reopened;
 mod scripted;
 mod slow_triton;
