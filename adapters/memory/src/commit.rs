@@ -5,10 +5,10 @@ use std::collections::{HashMap, VecDeque};
 
 use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
-    Commit, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, Fence, Published, QueueEffect, Quota,
-    Result,
+    Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, Fence, Published,
+    QueueEffect, Quota, Result, Weighed,
 };
-use conch_wire::{job, record};
+use conch_wire::{event, job, record};
 use tokio::time::Instant;
 
 use crate::store::{JobLog, JobRow, Store};
@@ -79,6 +79,10 @@ impl Store {
         let quotas = self.settings.quotas;
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
+        if !commit.job.own && !self.data.jobs.contains(job_id, now) {
+            let kept = log.filter(|_| commit.replaces.is_none());
+            self.weigh(commit, log.is_none(), kept.map_or(0, JobLog::bytes))?;
+        }
         let goes_on = commit.reopens() && !commit.job.status.is_terminal();
         if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
             return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
@@ -96,6 +100,28 @@ impl Store {
             ));
         }
         Ok(None)
+    }
+
+    /// Whether there is room for the bytes of one more event of a job that isn't our own, of which so
+    /// many are kept.
+    fn weigh(&self, commit: &Commit, begins: bool, kept: usize) -> Result<()> {
+        let quotas = self.settings.quotas;
+        let glance = event::glance(&commit.line);
+        let weighed = Weighed {
+            bytes: commit.line.len() + EVENT_OVERHEAD,
+            vital: glance.vital,
+            ends: commit.job.status.is_terminal(),
+            begins,
+        };
+        let (of_job, of_all) = weighed.most(&quotas);
+        let full = if kept + weighed.bytes > of_job {
+            Quota::ForeignJobKib
+        } else if self.data.foreign_bytes + weighed.bytes > of_all {
+            Quota::ForeignMib
+        } else {
+            return Ok(());
+        };
+        Err(quotas.refusal(full, "event_bus.publish"))
     }
 
     fn append(&mut self, commit: &Commit, now: Instant) {
@@ -135,10 +161,11 @@ impl Store {
         } else {
             self.settings.unfinished_ttl
         };
-        let ended = log.ended;
+        let (ended, bytes) = (log.ended, log.bytes());
         logs.insert(job.id.clone(), log, now + lifetime);
         if !job.own && !self.data.jobs.contains(&job.id, now) {
-            self.data.list_foreign(&job.id, ended, now + lifetime);
+            self.data
+                .list_foreign(&job.id, ended, bytes, now + lifetime);
         }
     }
 
@@ -203,6 +230,12 @@ impl JobLog {
             self.entries.retain(|entry| entry.sequence > sequence);
             self.base = Some(state);
         }
+    }
+
+    /// What its kept events cost.
+    pub(crate) fn bytes(&self) -> usize {
+        let cost = |entry: &Entry| entry.line.len() + EVENT_OVERHEAD;
+        self.entries.iter().map(cost).sum()
     }
 
     /// Where the commit's event is, if it was appended before.

@@ -205,13 +205,12 @@ impl Faults {
         };
         if log.entries.is_empty() {
             logs.remove(job_id);
-            data.unfinished_foreign.remove(job_id);
-            data.ended_foreign.remove(job_id);
+            data.unlist_foreign(job_id);
         } else {
-            let (own, ended) = (log.own, log.ended);
+            let (own, ended, bytes) = (log.own, log.ended, log.bytes());
             logs.insert(job_id.clone(), log, until);
             if !own {
-                data.list_foreign(job_id, ended, until);
+                data.list_foreign(job_id, ended, bytes, until);
             }
         }
         true

@@ -30,9 +30,11 @@ pub(crate) struct Store {
 #[derive(Clone)]
 pub(crate) struct Data {
     pub(crate) logs: Expiring<JobId, JobLog>,
-    /// Jobs that are not our own, as long as their log.
-    pub(crate) unfinished_foreign: Expiring<JobId, ()>,
-    pub(crate) ended_foreign: Expiring<JobId, ()>,
+    /// Jobs that are not our own, as long as their log, and its bytes.
+    pub(crate) unfinished_foreign: Expiring<JobId, usize>,
+    pub(crate) ended_foreign: Expiring<JobId, usize>,
+    /// The bytes of all of these logs.
+    pub(crate) foreign_bytes: usize,
     pub(crate) results: Expiring<JobId, Bytes>,
     pub(crate) queue: Queue,
     /// Own jobs that have not ended, and whether each runs.
@@ -107,8 +109,10 @@ impl Store {
     pub(crate) fn sweep(&mut self, now: Instant) {
         let data = &mut self.data;
         data.logs.sweep(now);
-        data.unfinished_foreign.sweep(now);
-        data.ended_foreign.sweep(now);
+        let unfinished = data.unfinished_foreign.sweep(now);
+        for (_, bytes) in unfinished.into_iter().chain(data.ended_foreign.sweep(now)) {
+            data.foreign_bytes -= bytes;
+        }
         data.results.sweep(now);
         data.submissions.sweep(now);
         data.clients.sweep(now);
@@ -131,22 +135,34 @@ impl Store {
 }
 
 impl Data {
-    /// Lists the log of a job that is not our own, which lives until then.
-    pub(crate) fn list_foreign(&mut self, job_id: &JobId, ended: bool, until: Instant) {
-        let (list, other) = if ended {
-            (&mut self.ended_foreign, &mut self.unfinished_foreign)
+    /// Lists the log of a job that is not our own, which lives until then, with its bytes.
+    pub(crate) fn list_foreign(
+        &mut self,
+        job_id: &JobId,
+        ended: bool,
+        bytes: usize,
+        until: Instant,
+    ) {
+        self.unlist_foreign(job_id);
+        let list = if ended {
+            &mut self.ended_foreign
         } else {
-            (&mut self.unfinished_foreign, &mut self.ended_foreign)
+            &mut self.unfinished_foreign
         };
-        other.remove(job_id);
-        list.insert(job_id.clone(), (), until);
+        list.insert(job_id.clone(), bytes, until);
+        self.foreign_bytes += bytes;
+    }
+
+    pub(crate) fn unlist_foreign(&mut self, job_id: &JobId) {
+        let unfinished = self.unfinished_foreign.remove(job_id);
+        let listed = unfinished.or_else(|| self.ended_foreign.remove(job_id));
+        self.foreign_bytes -= listed.unwrap_or_default();
     }
 
     /// Takes the log of a job that is not our own away, with the result that its end left.
     pub(crate) fn forget_foreign(&mut self, job_id: &JobId) {
         self.logs.remove(job_id);
-        self.unfinished_foreign.remove(job_id);
-        self.ended_foreign.remove(job_id);
+        self.unlist_foreign(job_id);
         self.results.remove(job_id);
     }
 
@@ -155,6 +171,7 @@ impl Data {
             logs: Expiring::default(),
             unfinished_foreign: Expiring::default(),
             ended_foreign: Expiring::default(),
+            foreign_bytes: 0,
             results: Expiring::default(),
             queue: Queue::default(),
             unfinished: BTreeMap::new(),

@@ -129,6 +129,11 @@ impl Keys {
         self.name("foreign:unfinished")
     }
 
+    /// Hash: the bytes that are kept of each of these logs, and under `all` of all of them.
+    pub(crate) fn foreign_bytes(&self) -> String {
+        self.name("foreign:bytes")
+    }
+
     /// Sorted set: those that have ended, likewise.
     pub(crate) fn ended_foreign(&self) -> String {
         self.name("foreign:ended")

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, Error, ErrorKind, EventBus, Fence, Guarantees,
-    Log, Published, QueueEffect, Quota, Result, Signals,
+    Commit, Durability, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, EventBus,
+    Fence, Guarantees, Log, Published, QueueEffect, Quota, Result, Signals, Weighed,
 };
 use conch_wire::{event, job, record};
 use redis::{Script, ScriptInvocation, Value};
@@ -180,8 +180,24 @@ impl Redis {
             let quotas = settings.quotas;
             call.key(keys.unfinished_foreign())
                 .key(keys.ended_foreign())
+                .key(keys.foreign_bytes())
                 .arg(quotas.foreign_jobs)
                 .arg(quotas.ended_foreign_jobs());
+            // Whether it begins a log is known in the step alone.
+            let weighed = |begins| Weighed {
+                bytes: commit.line.len() + EVENT_OVERHEAD,
+                vital: event::glance(&commit.line).vital,
+                ends: ended,
+                begins,
+            };
+            let (first, next) = (weighed(true), weighed(false));
+            call.arg(first.bytes);
+            for weighed in [first, next] {
+                let (of_job, of_all) = weighed.most(&quotas);
+                call.arg(of_job).arg(of_all);
+            }
+            let longest = settings.unfinished_ttl.max(settings.finished_ttl());
+            call.arg(millis(longest));
         }
         call
     }
@@ -203,9 +219,15 @@ impl EventBus for Redis {
         let call = self.commit(&self.scripts.publish, &commit, &[]);
         // Once more does no harm: it is a duplicate.
         let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
-        if answer == ["full", "foreign"] {
-            let quotas = self.settings.quotas;
-            return Err(quotas.refusal(Quota::ForeignJobs, OPERATION));
+        if let [full, of] = &answer[..]
+            && full == "full"
+        {
+            let quota = match of.as_str() {
+                "job bytes" => Quota::ForeignJobKib,
+                "bytes" => Quota::ForeignMib,
+                _ => Quota::ForeignJobs,
+            };
+            return Err(self.settings.quotas.refusal(quota, OPERATION));
         }
         outcome(OPERATION, &answer)
     }

@@ -29,6 +29,8 @@ const LIMITS: Limits = Limits {
         clients: 20,
         value_propositions: 4,
         foreign_jobs: 4,
+        foreign_job_kib: 64,
+        foreign_mib: 1,
     },
 };
 

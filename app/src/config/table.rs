@@ -278,6 +278,18 @@ pub const SETTINGS: &[Setting] = &[
         "jobs of foreign publishers that are unfinished at once; events of one more are dropped",
     ),
     setting(
+        "MAX_FOREIGN_JOB_KIB",
+        "1024",
+        API,
+        "KiB of events that are kept of one external job; beyond, only what changes its life is taken",
+    ),
+    setting(
+        "MAX_FOREIGN_MIB",
+        "256",
+        API,
+        "MiB of events that are kept of all external jobs; beyond, no job begins, and ends have a quarter more",
+    ),
+    setting(
         "MAX_EVENT_BYTES",
         "65536",
         API,

@@ -464,6 +464,8 @@ fn quotas_go_to_the_store_that_is_chosen() {
         clients: 10_000,
         value_propositions: 100,
         foreign_jobs: 10_000,
+        foreign_job_kib: 1024,
+        foreign_mib: 256,
     };
     assert_eq!(quotas("redis", &[]), default);
     let less = Quotas {
@@ -477,6 +479,8 @@ fn quotas_go_to_the_store_that_is_chosen() {
         ("MAX_CLIENTS", "3"),
         ("MAX_VALUE_PROPOSITIONS", "4"),
         ("MAX_FOREIGN_JOBS", "5"),
+        ("MAX_FOREIGN_JOB_KIB", "64"),
+        ("MAX_FOREIGN_MIB", "7"),
     ];
     for bus in ["redis", "memory"] {
         let set = Quotas {
@@ -485,6 +489,8 @@ fn quotas_go_to_the_store_that_is_chosen() {
             clients: 3,
             value_propositions: 4,
             foreign_jobs: 5,
+            foreign_job_kib: 64,
+            foreign_mib: 7,
         };
         assert_eq!(quotas(bus, &env), set, "{bus}");
     }

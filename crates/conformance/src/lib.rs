@@ -81,6 +81,7 @@ macro_rules! with_laws {
                 what_may_have_lost_begins_anew
                 subscription_starts_with_lapsed
                 foreign_logs_are_bounded
+                external_bytes_are_bounded
                 effects_belong_to_the_append
                 shared_means_shared
             ]

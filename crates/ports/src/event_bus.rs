@@ -218,6 +218,9 @@ pub struct Guarantees {
 ///   such logs are unfinished as [`Quotas`](crate::Quotas) allow, or ten times as many have ended and
 ///   not run out. A log that is there MUST take events as ever, and one that ends or runs out MUST
 ///   make room.
+/// - **external_bytes_are_bounded**: likewise an event of such a job by the bytes that are kept of the job
+///   and of all such jobs ([`Weighed`](crate::Weighed)): its line and
+///   [`EVENT_OVERHEAD`](crate::EVENT_OVERHEAD). What is trimmed, replaced or runs out MUST make room.
 /// - **effects_belong_to_the_append**: with `atomic_commit`, whoever sees the event in the log MUST
 ///   see the queue effect, the catalogue's job record (own jobs) and, for a terminal event, the
 ///   cached result.

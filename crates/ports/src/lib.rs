@@ -22,7 +22,7 @@ pub use event_bus::{
     MAX_POSITIONS, Published, QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
-pub use quota::{Quota, Quotas};
+pub use quota::{EVENT_OVERHEAD, Quota, Quotas, Weighed};
 #[cfg(feature = "testing")]
 pub use result_cache::MockResultCache;
 pub use result_cache::{MAX_RESULT_BYTES, ResultCache};

@@ -16,6 +16,10 @@ pub enum Quota {
     ValuePropositions,
     /// Jobs of foreign publishers.
     ForeignJobs,
+    /// KiB of one external job's log.
+    ForeignJobKib,
+    /// MiB of all external jobs' logs.
+    ForeignMib,
 }
 
 /// How many of each a store takes.
@@ -31,6 +35,49 @@ pub struct Quotas {
     pub value_propositions: usize,
     /// Logs of jobs that are not our own and have not ended: of foreign publishers, and derived ones.
     pub foreign_jobs: usize,
+    /// KiB of one external job's kept events, before those are refused that its life doesn't depend on.
+    pub foreign_job_kib: usize,
+    /// MiB of all external jobs' kept events, likewise; a quarter more is kept free for what the lives
+    /// of those jobs depend on.
+    pub foreign_mib: usize,
+}
+
+/// What a kept event costs a store beside its line.
+pub const EVENT_OVERHEAD: usize = 256;
+
+/// What the bounds in bytes say of one more event of an external job.
+#[derive(Debug, Clone, Copy)]
+pub struct Weighed {
+    /// Bytes of its line, and what it costs beside.
+    pub bytes: usize,
+    /// Whether its job's life depends on it.
+    pub vital: bool,
+    /// Whether its job ends with it.
+    pub ends: bool,
+    /// Whether it begins its job's log.
+    pub begins: bool,
+}
+
+impl Weighed {
+    /// The most bytes that its job's log may have with it, and all external logs together.
+    pub fn most(self, quotas: &Quotas) -> (usize, usize) {
+        let (job, all) = (quotas.foreign_job_kib << 10, quotas.foreign_mib << 20);
+        match self {
+            Self {
+                ends: true,
+                begins: false,
+                ..
+            } => (usize::MAX >> 12, all + all / 4),
+            Self {
+                vital: true,
+                begins: false,
+                ..
+            } => (2 * job, all + all / 4),
+            // A log that can't begin leaves no stream without its end.
+            Self { vital: true, .. } => (2 * job, all),
+            Self { vital: false, .. } => (job, all),
+        }
+    }
 }
 
 impl Default for Quotas {
@@ -41,18 +88,22 @@ impl Default for Quotas {
             clients: 10_000,
             value_propositions: 100,
             foreign_jobs: 10_000,
+            foreign_job_kib: 1024,
+            foreign_mib: 256,
         }
     }
 }
 
 impl Quota {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::QueuedJobs,
         Self::Jobs,
         Self::Clients,
         Self::ValuePropositions,
         Self::ForeignJobs,
+        Self::ForeignJobKib,
+        Self::ForeignMib,
     ];
 
     /// The setting that changes it.
@@ -63,6 +114,8 @@ impl Quota {
             Self::Clients => "MAX_CLIENTS",
             Self::ValuePropositions => "MAX_VALUE_PROPOSITIONS",
             Self::ForeignJobs => "MAX_FOREIGN_JOBS",
+            Self::ForeignJobKib => "MAX_FOREIGN_JOB_KIB",
+            Self::ForeignMib => "MAX_FOREIGN_MIB",
         }
     }
 }
@@ -76,6 +129,8 @@ impl Quotas {
             Quota::Clients => self.clients,
             Quota::ValuePropositions => self.value_propositions,
             Quota::ForeignJobs => self.foreign_jobs,
+            Quota::ForeignJobKib => self.foreign_job_kib,
+            Quota::ForeignMib => self.foreign_mib,
         }
     }
 
@@ -101,6 +156,14 @@ impl Quotas {
             ),
             Quota::ForeignJobs => (
                 "jobs of foreign publishers are unfinished, or ten times as many have ended lately",
+                "set FOREIGN_EVENTS=ignore if they are made up, or raise",
+            ),
+            Quota::ForeignJobKib => (
+                "KiB of events of this external job are kept",
+                "publish less of it, or raise",
+            ),
+            Quota::ForeignMib => (
+                "MiB of events of external jobs are kept",
                 "set FOREIGN_EVENTS=ignore if they are made up, or raise",
             ),
         };

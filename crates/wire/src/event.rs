@@ -386,6 +386,8 @@ pub struct Glance {
     pub superseded_by_later: bool,
     /// How its job ended, if it did.
     pub end: Option<JobStatus>,
+    /// Whether its job's life depends on it.
+    pub vital: bool,
 }
 
 /// Looks at a line that came out of a log. What can't be read is an event of an unknown type.
@@ -400,6 +402,16 @@ pub fn glance(line: &[u8]) -> Glance {
         .unwrap_or_default();
     Glance {
         superseded_by_later: event_type == "job:progress",
+        vital: matches!(
+            &*event_type,
+            "job:queued"
+                | "job:started"
+                | "job:retrying"
+                | "job:cancel_requested"
+                | "job:completed"
+                | "job:failed"
+                | "job:cancelled"
+        ),
         end: match &*event_type {
             "job:completed" => Some(JobStatus::Completed),
             "job:failed" => Some(JobStatus::Failed),

@@ -302,6 +302,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::IgnoreQuotas,
+        "event_bus::external_bytes_are_bounded",
+        "more bytes than there may be",
+    ),
+    (
+        Fault::IgnoreQuotas,
         "catalogue::quotas_refuse_before_anything_changes",
         "one client more",
     ),

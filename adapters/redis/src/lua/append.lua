@@ -81,7 +81,8 @@ local function refusal(c, at)
     expect_foreign(c.foreign)
   end
 
-  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past')
+  local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
+    'bytes', 'cut')
   local epoch, sequence, ended = state[1], state[2], state[3] == '1'
   if epoch then
     local known = duplicate(c, epoch, state[6])
@@ -94,6 +95,13 @@ local function refusal(c, at)
   end
   if fenced(c, at) then
     return { 'fenced' }
+  end
+  if c.foreign and not is_recorded(c) then
+    local kept = c.replaces_epoch == '' and tonumber(state[7] or 0) - tonumber(state[8] or 0) or 0
+    local lacks = lacks_bytes(c.foreign, not epoch, kept, at)
+    if lacks then
+      return { 'full', lacks }
+    end
   end
   if not epoch then
     c.begins = true
@@ -145,12 +153,12 @@ local function trim(c)
   if c.place % c.history ~= 0 then
     return
   end
-  local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold')
+  local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold', 'mark_bytes', 'bytes')
   if mark[1] then
     redis.call('XTRIM', c.log, 'MINID', '=', string.format('%.0f-0', tonumber(mark[1]) + 1))
-    redis.call('HSET', c.state, 'base', mark[2])
+    redis.call('HSET', c.state, 'base', mark[2], 'cut', mark[3] or 0)
   end
-  redis.call('HSET', c.state, 'mark', c.sequence, 'mark_fold', c.fold)
+  redis.call('HSET', c.state, 'mark', c.sequence, 'mark_fold', c.fold, 'mark_bytes', mark[4] or 0)
 end
 
 local function append(c, at)
@@ -171,6 +179,10 @@ local function append(c, at)
   if c.base ~= '' then
     redis.call('HSET', c.state, 'base', c.base)
   end
+  if c.foreign then
+    local bytes = tonumber(redis.call('HGET', c.state, 'bytes') or 0) + c.foreign.size
+    redis.call('HSET', c.state, 'bytes', bytes)
+  end
   trim(c)
   redis.call('ZADD', c.seen, string.format('%.0f', c.past_epochs * EPOCH + c.place), c.event_id)
   redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
@@ -183,7 +195,9 @@ local function append(c, at)
   if c.record then
     put_record(c.record, at)
   elseif not is_recorded(c) then
-    list_foreign(c.foreign, c.job_id, c.ended, c.ttl, at)
+    local bytes = redis.call('HMGET', c.state, 'bytes', 'cut')
+    local kept = tonumber(bytes[1]) - tonumber(bytes[2] or 0)
+    list_foreign(c.foreign, c.job_id, c.ended, kept, c.ttl, at)
   end
   if c.cached ~= '' then
     redis.call('SET', c.result, c.cached, 'PX', c.result_ttl)

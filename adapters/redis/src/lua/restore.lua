@@ -31,8 +31,9 @@ redis.call('HSET', entry, 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[
 enlist(leases, at + tonumber(ARGV[5]), id)
 if forged then
   redis.call('DEL', log, state, KEYS[8], KEYS[9])
-  redis.call('ZREM', KEYS[10], id)
-  redis.call('ZREM', KEYS[11], id)
+  -- It has run out: whoever appends next takes its bytes off.
+  redis.call('ZADD', KEYS[10], 'XX', 0, id)
+  redis.call('ZADD', KEYS[11], 'XX', 0, id)
 end
 if own then
   put_record(record, at)
