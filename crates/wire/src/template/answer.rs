@@ -1,7 +1,8 @@
 //! The JSON object in what a generator answered: bare, in a Markdown code fence, with words around it,
 //! or wrapped as `{"template": {…}, "reasoning": "…"}`.
 //!
-//! Never in here: a second object. The first one that is whole counts.
+//! The first whole object with `widgets` or a `template` counts; where there is none, the object that the
+//! answer begins with. Never in here: two objects made into one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +15,9 @@ const MAX_PLACES: usize = 16;
 /// Most characters between a fence and the line end or the brace after it.
 const MAX_INFO: usize = 64;
 
-/// The first JSON object of an answer, or in words why there is none.
+const NO_OBJECT: &str = "has no JSON object that is whole and has no key twice";
+
+/// The JSON object of an answer, or in words why there is none.
 pub(crate) fn find_object(answer: &[u8]) -> Result<Object, &'static str> {
     let answer = answer.strip_prefix(b"\xef\xbb\xbf").unwrap_or(answer);
     let text = std::str::from_utf8(answer).map_err(|_| "is not UTF-8")?;
@@ -38,11 +41,20 @@ pub(crate) fn find_object(answer: &[u8]) -> Result<Object, &'static str> {
     } else {
         (fenced.collect(), bare.take(MAX_PLACES).collect())
     };
-    first
-        .into_iter()
-        .chain(then)
-        .find_map(whole_object)
-        .ok_or("has no JSON object that is whole and has no key twice")
+    let mut places = first.into_iter().chain(then).map(whole_object);
+    let foremost = places.next().flatten();
+    if foremost.as_ref().is_some_and(looks_like_template) {
+        return foremost.ok_or(NO_OBJECT);
+    }
+    // An object from within one that was cut off would be told by rules that have nothing to do with the
+    // real fault.
+    let other = places.flatten().find(looks_like_template);
+    other.or(foremost).ok_or(NO_OBJECT)
+}
+
+/// Whether an object is a template, or wraps one, as far as can be told at a glance.
+fn looks_like_template(object: &Object) -> bool {
+    object.contains_key("widgets") || object.contains_key("template")
 }
 
 /// The object that a text begins with; what follows it doesn't matter.
@@ -72,6 +84,29 @@ mod tests {
         ] {
             let found = find_object(answer.as_bytes()).expect(answer);
             assert_eq!(Value::from(found).to_string(), r#"{"a":"```"}"#, "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_template_comes_before_other_objects() {
+        for answer in [
+            "With {} as data: {\"widgets\":[]}",
+            "```json\n{\"note\":1}\n```\n```json\n{\"widgets\":[]}\n```",
+            "{\"note\":1}\n```json\n{\"widgets\":[]}\n```",
+        ] {
+            let found = find_object(answer.as_bytes()).expect(answer);
+            assert_eq!(
+                Value::from(found).to_string(),
+                r#"{"widgets":[]}"#,
+                "{answer}"
+            );
+        }
+        // What is nested in a template that was cut off, or has a comma too many, is none.
+        for answer in [
+            "```json\n{\"widgets\":[{\"position\":{\"row\":1}},",
+            "Here: {\"widgets\":[{\"position\":{\"row\":1}},]}",
+        ] {
+            assert_eq!(find_object(answer.as_bytes()), Err(NO_OBJECT), "{answer}");
         }
     }
 
