@@ -143,11 +143,10 @@ fn description(
         ),
     };
     format!(
-        "What {client} promises, shown to a {} audience through {}, {} and {} more widgets.{topics}",
+        "What {client} promises a {} audience: {}, {} and more, in {widgets} widgets.{topics}",
         audience.as_str(),
-        leading[0].label,
-        leading[1].label,
-        widgets - 2,
+        leading[0].phrase(),
+        leading[1].phrase(),
     )
 }
 
@@ -157,10 +156,16 @@ fn features(
     client: &str,
     audience: Audience,
 ) -> Vec<String> {
-    let promises = reading.promises.iter();
-    let mut features: Vec<String> = promises
+    // A sentence is quoted once, with all that it promises.
+    let mut features: Vec<String> = reading
+        .promises
+        .chunk_by(|one, next| one.sentence == next.sentence)
         .take(3)
-        .map(|p| format!("{}: “{}”", p.figure, cut(&p.sentence, 160)))
+        .map(|promises| {
+            let figures: Vec<&str> = promises.iter().map(|p| p.figure.as_str()).collect();
+            let sentence = cut(&promises[0].sentence, 160);
+            format!("{}: “{sentence}”", figures.join(", "))
+        })
         .collect();
     if features.is_empty() {
         let quotes = reading.quotes.iter().take(2);
@@ -168,7 +173,8 @@ fn features(
     }
     features.push(format!(
         "Leads with {} and {}",
-        leading[0].label, leading[1].label
+        leading[0].phrase(),
+        leading[1].phrase()
     ));
     features.push(format!(
         "Answers what a {} audience asks of {client}",
@@ -176,7 +182,7 @@ fn features(
     ));
     if features.len() < 3 {
         let by = leading[0].by.0;
-        features.push(format!("Breaks {} down by {by}", leading[0].label));
+        features.push(format!("Breaks {} down by {by}", leading[0].phrase()));
     }
     features
 }

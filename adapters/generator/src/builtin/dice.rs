@@ -26,6 +26,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
+    /// Four characters that stand for what it was seeded with.
+    pub(crate) fn tag(mut self) -> String {
+        format!("{:04x}", self.next() & 0xffff)
+    }
+
     /// From 0 up to, not including, 1.
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64

@@ -34,6 +34,30 @@ impl Metric {
         self.unit == "%" && self.range.1 <= 100.0
     }
 
+    /// Whether parts of it add up to a whole.
+    pub(crate) fn adds_up(&self) -> bool {
+        matches!(self.data_type(), DataType::Currency | DataType::Count)
+    }
+
+    /// Whether it tells how well people are.
+    pub(crate) fn is_clinical(&self) -> bool {
+        self.serves.contains(&C)
+    }
+
+    /// The label as it stands within a sentence.
+    pub(crate) fn phrase(&self) -> String {
+        // One thing, that can be counted, needs an article.
+        let ends = [" rate", " yield", " period", " trend", " score", " time"];
+        let is_one = ends.iter().any(|end| self.label.ends_with(end))
+            || ["Price ", "Cost per "]
+                .iter()
+                .any(|start| self.label.starts_with(start));
+        let mut chars = self.label.chars();
+        let first = chars.next().map(|c| c.to_ascii_lowercase());
+        let article = if is_one { "the " } else { "" };
+        article.chars().chain(first).chain(chars).collect()
+    }
+
     /// No more than there can be.
     pub(crate) fn cap(&self, value: f64) -> f64 {
         if self.is_share() {
@@ -151,24 +175,24 @@ macro_rules! metrics {
 pub(crate) const METRICS: &[Metric] = metrics![
     "claims_cost" "Claims cost" "USD" true 180_000.0..2_400_000.0 "claim cost spend expens" [R] true SERVICE;
     "pmpm" "Cost per member per month" "USD" true 310.0..620.0 "pmpm member premium cost" [R P] true SERVICE;
-    "savings" "Net savings" "USD" false 90_000.0..1_900_000.0 "sav reduc return cost money" [R P] false GROUP;
+    "savings" "Net savings" "USD" false 90_000.0..1_900_000.0 "save saving reduc return cost money" [R P] false GROUP;
     "roi" "Return on investment" "%" false 120.0..410.0 "roi return invest value payback" [R P] false GROUP;
-    "payback" "Payback period" "months" true 4.0..16.0 "payback month invest return" [R] false GROUP;
-    "trend" "Medical cost trend" "%" true 3.0..9.5 "trend inflat cost medic" [R P] true SERVICE;
+    "payback" "Payback period" "months" true 4.0..16.0 "payback invest return" [R] false GROUP;
+    "trend" "Medical cost trend" "%" true 3.0..9.5 "trend inflat cost medical" [R P] true SERVICE;
     "high_cost" "High-cost claimants" "members" true 40.0..320.0 "catastroph stop-loss stoploss high-cost risk" [R C] true CONDITION;
     "pharmacy_spend" "Pharmacy spend" "USD" true 80_000.0..900_000.0 "pharma drug rx specialt biosimilar" [R] true CONDITION;
     "generic_rate" "Generic dispensing rate" "%" false 78.0..93.0 "generic drug formular pharma rx" [R O] true REGION;
     "rebates" "Rebate yield" "USD" false 40_000.0..500_000.0 "rebate pbm formular transparen" [R P] true GROUP;
     "readmissions" "30-day readmissions" "%" true 8.0..19.0 "readmi hospital discharge inpatient" [C R] true CONDITION;
     "er_visits" "Emergency visits per 1,000" "visits" true 140.0..260.0 "emergenc er urgent hospital" [C R] true CONDITION;
-    "adherence" "Medication adherence" "%" false 62.0..88.0 "adheren medic drug refill complian" [C] true CONDITION;
+    "adherence" "Medication adherence" "%" false 62.0..88.0 "adheren medication refill complian" [C] true CONDITION;
     "a1c" "Members with controlled A1c" "%" false 48.0..74.0 "diabet a1c glucose glycem chronic" [C] true REGION;
     "blood_pressure" "Controlled blood pressure" "%" false 52.0..77.0 "hypertens pressure cardi heart" [C] true REGION;
     "gaps_closed" "Care gaps closed" "%" false 41.0..83.0 "gap prevent screen hedis quality star" [C O] true CONDITION;
     "screening" "Preventive screening rate" "%" false 45.0..79.0 "screen prevent cancer wellness" [C] true REGION;
     "behavioral" "Behavioral health engagement" "%" false 18.0..46.0 "mental behavior depress anxiet stress" [C] true CHANNEL;
     "musculoskeletal" "Surgeries avoided" "cases" false 12.0..140.0 "surger msk back joint musculoskelet pain" [C R] true REGION;
-    "engagement" "Programme engagement" "%" false 28.0..71.0 "engag enrol particip outreach coach member" [C P] false CHANNEL;
+    "engagement" "Program engagement" "%" false 28.0..71.0 "engag enrol particip outreach coach member" [C P] false CHANNEL;
     "telehealth" "Virtual visits" "visits" false 300.0..4_200.0 "virtual tele digital remote" [C O] true REGION;
     "prior_auth" "Prior-authorization turnaround" "hours" true 6.0..72.0 "prior authoriz auth approv utiliz" [O C] true STEP;
     "call_handling" "Average call handling time" "minutes" true 3.5..11.0 "call phone contact center servic support" [O] false CHANNEL;
@@ -188,7 +212,7 @@ pub(crate) const METRICS: &[Metric] = metrics![
     "error_rate" "Error rate" "%" true 0.4..5.5 "error accura defect quality mistake waste" [O C] false STEP;
     "automation" "Work done automatically" "%" false 22.0..81.0 "automat ai digital robot software platform" [O P] false STEP;
     "uptime" "Service availability" "%" false 97.0..99.9 "uptime reliab availab outage cloud" [O] false REGION;
-    "revenue" "Revenue influenced" "USD" false 200_000.0..3_800_000.0 "revenue sales grow margin profit customer" [R P] false GROUP;
+    "revenue" "Revenue influenced" "USD" false 200_000.0..3_800_000.0 "revenue sales grow margin profit" [R P] false GROUP;
     "market_share" "Market share" "%" false 4.0..29.0 "market share compet leader brand" [P] false REGION;
     "safety" "Incidents per 1,000" "incidents" true 2.0..19.0 "safe risk incident injur secur complian" [C O] false REGION;
     "outcome_score" "Outcome score" "points" false 54.0..92.0 "outcome result improv quality better" [C P] false REGION;

@@ -24,17 +24,28 @@ const UNITS: &str = "percent million billion thousand second minute hour day wee
 const SUFFIXES: [&str; 12] = [
     "倍", "天", "个月", "個月", "か月", "ヶ月", "小时", "小時", "時間", "万", "亿", "億",
 ];
+const CURRENCIES: [char; 5] = ['$', '€', '£', '¥', '₹'];
 /// Long words that say nothing of the topic.
 const COMMON: &str = "their there these those which while where about through within between other every \
     would could should after before because being under across without against during";
+
+/// What a promised percentage does to a metric; as a share of 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Aim {
+    /// `by 18%`
+    By(f64),
+    /// `to 91%`
+    To(f64),
+}
 
 /// A number that the text promises, and where.
 #[derive(Debug)]
 pub(crate) struct Promise {
     /// As written: `18%`, `$2.4 million`, `12 months`.
     pub(crate) figure: String,
-    /// 0–1 when it is a percentage of at most 100.
-    pub(crate) share: Option<f64>,
+    is_percent: bool,
+    /// When it is a percentage of at most 100.
+    pub(crate) aim: Option<Aim>,
     /// The sentence around it.
     pub(crate) sentence: String,
     /// Per metric of the library: whether the sentence is about it.
@@ -87,9 +98,26 @@ impl Reading {
         self.calls[metric]
     }
 
-    /// The first promise about the metric at this place of the library.
+    /// The promise about the metric at this place of the library: the first one in the metric's own unit
+    /// or, where there is none, the first percentage. Months say nothing of money.
     pub(crate) fn promise_about(&self, metric: usize) -> Option<&Promise> {
-        self.promises.iter().find(|promise| promise.about[metric])
+        let promises = || self.promises.iter().filter(|p| p.about[metric]);
+        let unit = METRICS[metric].unit;
+        promises()
+            .find(|promise| promise.is_in(unit))
+            .or_else(|| promises().find(|promise| promise.is_in("%")))
+    }
+}
+
+impl Promise {
+    /// Whether its figure is in a unit of the library's.
+    fn is_in(&self, unit: &str) -> bool {
+        match unit {
+            "%" => self.is_percent,
+            "USD" => self.figure.starts_with(CURRENCIES),
+            // `months` for `12 months` and `1 month`.
+            unit => self.figure.contains(unit.trim_end_matches('s')),
+        }
     }
 }
 
@@ -168,7 +196,12 @@ fn topics(text: &str, quotes: &[String]) -> Vec<String> {
         }
     }
     let mut found: Vec<_> = found.into_iter().collect();
-    found.retain(|(word, _)| !COMMON.split_whitespace().any(|common| common == word));
+    let says_nothing = |word: &str| {
+        let stem = word.strip_suffix('s').unwrap_or(word);
+        let mut words = COMMON.split_whitespace().chain(UNITS.split_whitespace());
+        words.any(|common| common == word || common == stem)
+    };
+    found.retain(|(word, _)| !says_nothing(word));
     found.sort_by(|(_, a), (_, b)| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let mut topics: Vec<String> = found.into_iter().map(|(word, _)| word).collect();
     topics.truncate(MAX_QUOTES);
@@ -200,6 +233,8 @@ fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
         let share = is_percent
             .then_some(number / 100.0)
             .filter(|share| (0.0..=1.0).contains(share));
+        let is_level = sentence[..at].ends_with(" to ");
+        let aim = share.map(if is_level { Aim::To } else { Aim::By });
         let window = around(sentence, at);
         let about = about.get_or_insert_with(|| {
             let stems = Stems::of(window);
@@ -208,7 +243,8 @@ fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
         });
         promises.push(Promise {
             figure,
-            share,
+            is_percent,
+            aim,
             sentence: cut(&one_line(window), QUOTE_CHARS),
             about: about.clone(),
         });
@@ -263,7 +299,7 @@ fn figure(sentence: &str, at: usize) -> (usize, Option<(String, f64, bool)>) {
     }
     let mut start = at;
     let before = sentence[..at].chars().next_back();
-    let is_sum = before.is_some_and(|c| matches!(c, '$' | '€' | '£' | '¥' | '₹'));
+    let is_sum = before.is_some_and(|c| CURRENCIES.contains(&c));
     if is_sum {
         start -= before.map_or(0, char::len_utf8);
     }
@@ -343,9 +379,21 @@ mod tests {
                 .collect();
             assert_eq!(figures, expected, "{text}");
         }
-        let share = |text| Reading::of(text, "").promises[0].share;
-        assert_eq!(share("by ١٨٪"), Some(0.18));
-        assert_eq!(share("by 250%"), None);
+        let text = "We cut 30-day readmissions by 18% within 12 months and save $2.4 million. \
+            Prior authorization takes 6 hours.";
+        let reading = Reading::of(text, "");
+        let promised = |key: &str| {
+            let at = METRICS.iter().position(|metric| metric.key == key);
+            Some(reading.promise_about(at?)?.figure.as_str())
+        };
+        assert_eq!(promised("readmissions"), Some("18%"));
+        assert_eq!(promised("savings"), Some("$2.4 million"));
+        assert_eq!(promised("prior_auth"), Some("6 hours"));
+        assert_eq!(promised("uptime"), None);
+        let aim = |text| Reading::of(text, "").promises[0].aim;
+        assert_eq!(aim("by ١٨٪"), Some(Aim::By(0.18)));
+        assert_eq!(aim("raised to 91%"), Some(Aim::To(0.91)));
+        assert_eq!(aim("by 250%"), None);
     }
 
     #[test]

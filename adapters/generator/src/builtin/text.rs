@@ -4,6 +4,8 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::dice::Dice;
+
 /// Most characters of a client's name inside a title.
 const NAME_MAX: usize = 40;
 /// How many of them its end gets: names often differ at the end alone.
@@ -70,7 +72,8 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// A client's name that fits into titles. What is too long keeps its beginning and its end.
+/// A client's name that fits into titles. What is too long keeps its beginning and its end, and between
+/// them a tag that tells it from names that differ in the middle.
 pub(crate) fn name_of(name: &str) -> String {
     let name = one_line(name);
     if name.is_empty() {
@@ -79,9 +82,10 @@ pub(crate) fn name_of(name: &str) -> String {
     if name.chars().nth(NAME_MAX).is_none() {
         return name;
     }
-    let beginning = head(&name, NAME_MAX - NAME_TAIL - 1);
+    let tag = Dice::seeded(&[name.as_bytes()]).tag();
+    let beginning = head(&name, NAME_MAX - NAME_TAIL - 2 - tag.len());
     let end = tail(&name, NAME_TAIL);
-    format!("{}…{}", beginning.trim_end(), end.trim_start())
+    format!("{}…{tag}…{}", beginning.trim_end(), end.trim_start())
 }
 
 #[cfg(test)]
@@ -106,9 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_at_their_end_stay_different() {
-        let name = |end: &str| name_of(&format!("{} {end}", "Benefits ".repeat(10)));
-        assert_ne!(name("North"), name("South"));
+    fn long_names_that_differ_stay_different() {
+        let name = |middle: &str, end: &str| {
+            let benefits = "Benefits ".repeat(10);
+            name_of(&format!("{benefits}{middle} {benefits}{end}"))
+        };
+        assert_ne!(name("of", "North"), name("of", "South"));
+        assert_ne!(name("North", "Inc."), name("South", "Inc."));
+        assert_eq!(name("North", "Inc."), name("North", "Inc."));
         for odd in ["", " \n\u{7}", &"x".repeat(5000), &"👨‍👩‍👧‍👦".repeat(90)] {
             let name = name_of(odd);
             assert!((1..=NAME_MAX).contains(&name.chars().count()), "{name}");

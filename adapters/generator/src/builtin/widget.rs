@@ -62,18 +62,12 @@ impl<'a> Maker<'a> {
         let shown = self.several(widget_type, first);
         let subject = Subject {
             metrics: &shown,
-            share: promise.and_then(|p| p.share),
+            aim: promise.and_then(|p| p.aim),
             figure: promise.map(|p| p.figure.as_str()),
             colors: [&self.style.primary_color, &self.style.accent_color],
         };
         let sample = sample::sample(widget_type, &subject, dice);
         let (dimension, _) = metric.by;
-        let target = promise.map_or("a typical improvement", |p| p.figure.as_str());
-        let changed = if metric.falls {
-            "brought down"
-        } else {
-            "raised"
-        };
         Widget {
             id: format!("widget-{}", self.made),
             widget_type,
@@ -81,15 +75,15 @@ impl<'a> Maker<'a> {
                 &self.title(widget_type, metric, promise),
                 *TITLE_CHARS.end(),
             ),
-            description: Some(format!(
-                "{} in {}, measured against {target}.",
-                metric.label, metric.unit
-            )),
+            description: Some(match promise {
+                Some(p) => format!(
+                    "{} ({}), promised: {}.",
+                    metric.label, metric.unit, p.figure
+                ),
+                None => format!("{} ({}) by {dimension}.", metric.label, metric.unit),
+            }),
             position: placed.position,
-            analytics_question: format!(
-                "How far has {} {changed} {}, and where by {dimension}?",
-                self.client, metric.label
-            ),
+            analytics_question: self.question(widget_type, metric),
             data_requirements: self.requirements(widget_type, &shown, dice),
             chart_type: chart_type(widget_type),
             config: conch_wire::draft::config(widget_type, sample.config),
@@ -99,9 +93,16 @@ impl<'a> Maker<'a> {
 
     /// The metric that was shown least and fits the type; among equals the most fitting one.
     fn choose(&mut self, widget_type: WidgetType) -> usize {
+        use WidgetType as T;
         let suits = |at: usize| match widget_type {
-            WidgetType::CostBreakdown | WidgetType::WaterfallChart => METRICS[at].unit == "USD",
-            WidgetType::GaugeChart | WidgetType::ProgressBar => METRICS[at].is_share(),
+            T::CostBreakdown | T::WaterfallChart | T::RoiSummary | T::TimelineChart => {
+                METRICS[at].unit == "USD"
+            }
+            T::GaugeChart | T::ProgressBar | T::FunnelChart => METRICS[at].is_share(),
+            T::PieChart | T::DonutChart | T::Treemap | T::StackedBarChart | T::StackedAreaChart => {
+                METRICS[at].adds_up()
+            }
+            T::ClinicalMetrics => METRICS[at].is_clinical(),
             _ => true,
         };
         let candidates = self.metrics.iter().zip(&self.shown).enumerate();
@@ -121,6 +122,10 @@ impl<'a> Maker<'a> {
             _ => 1,
         };
         let others = self.metrics.iter().copied().filter(|at| *at != first);
+        let mut others: Vec<usize> = others.collect();
+        if widget_type == T::ClinicalMetrics {
+            others.sort_by_key(|at| !METRICS[*at].is_clinical());
+        }
         std::iter::once(first)
             .chain(others)
             .take(count)
@@ -131,19 +136,22 @@ impl<'a> Maker<'a> {
     fn title(&self, widget_type: WidgetType, metric: &Metric, promise: Option<&Promise>) -> String {
         use WidgetType as T;
         let (client, label, by) = (self.client, metric.label, metric.by.0);
+        let phrase = metric.phrase();
         match (widget_type, promise) {
             (T::KpiCard, Some(p)) => format!("{label} – {} promised by {client}", p.figure),
             (T::KpiCard, None) => format!("{label} with {client}"),
             (T::GaugeChart | T::ProgressBar, Some(p)) => {
-                format!("{label} on the way to {}", p.figure)
+                format!("{label}: progress toward the promised {}", p.figure)
             }
-            (T::GaugeChart | T::ProgressBar, None) => format!("{label} on the way to its target"),
+            (T::GaugeChart | T::ProgressBar, None) => {
+                format!("{label}: progress toward the target")
+            }
             (T::TrendSparkline, _) => format!("{label}: the last twelve months"),
             (T::KpiGrid, _) => format!("{client} at a glance"),
             (T::MetricComparison, _) => format!("Before and after {client}"),
             (T::Scorecard, _) => format!("{client}: where each target stands"),
             (T::LineChart | T::AreaChart, Some(p)) => {
-                format!("{client}: {label} on the way to {}", p.figure)
+                format!("{client}: {label} and the promised {}", p.figure)
             }
             (T::LineChart | T::AreaChart, None) => format!("{client}: {label} over twelve months"),
             (T::MultiLineChart | T::StackedAreaChart, _) => {
@@ -152,25 +160,69 @@ impl<'a> Maker<'a> {
             (T::StackedBarChart, _) => format!("{label} by {by} and quarter"),
             (T::GroupedBarChart, _) => format!("{label} by {by}, before and now"),
             (T::WaterfallChart, _) => format!("From baseline to target: {label}"),
-            (T::ScatterPlot | T::BubbleChart, _) => format!("What moves with {label}"),
+            (T::ScatterPlot | T::BubbleChart, _) => format!("What moves with {phrase}"),
             (T::RadarChart, _) => format!("{client} and the market: {label}"),
             (T::TimelineChart, _) => format!("When {client} pays for itself"),
             (T::RoiSummary, _) => format!("{client}: investment and return"),
-            (T::ClinicalMetrics, _) => format!("Clinical measures with {client}"),
+            (T::ClinicalMetrics, _) => format!("Outcome measures with {client}"),
             (T::CostBreakdown, _) => format!("Where the money goes: {label}"),
             (T::DataTable, _) => format!("{label}: baseline and target by {by}"),
             (T::RankedList, _) => format!("{label}: ranking by {by}"),
             (T::QualityProgression, _) => format!("{label}, quarter by quarter"),
             (T::FunnelChart, _) => format!("From identified to goal reached: {label}"),
             (T::CandlestickChart, _) => format!("{label}: range within each month"),
-            (T::BoxPlot, _) => format!("How {label} spreads by {by}"),
+            (T::BoxPlot, _) => format!("Spread of {phrase} by {by}"),
             (T::RangeBarChart, _) => format!("{label}: lowest and highest by {by}"),
             (T::SlopeChart, _) => format!("{label} by {by}: before and now"),
             (T::RadialBarChart | T::PolarAreaChart, _) => {
                 format!("{label}: target reached by {by}")
             }
-            (T::PieChart | T::DonutChart | T::Treemap, _) => format!("Shares of {label} by {by}"),
+            (T::PieChart | T::DonutChart | T::Treemap, _) => format!("Shares of {phrase} by {by}"),
             _ => format!("{label} by {by}"),
+        }
+    }
+
+    fn question(&self, widget_type: WidgetType, metric: &Metric) -> String {
+        use WidgetType as T;
+        let (client, phrase, by) = (self.client, metric.phrase(), metric.by.0);
+        match widget_type {
+            T::KpiGrid => format!("How is {client} doing on the figures that matter most?"),
+            T::MetricComparison => format!("What has changed since {client} came in?"),
+            T::Scorecard => format!("Which targets has {client} reached, and which not yet?"),
+            T::GaugeChart | T::ProgressBar => {
+                format!("How far is {client} on the way to the target for {phrase}?")
+            }
+            T::RoiSummary => format!("What return does an investment in {client} bring?"),
+            T::TimelineChart => format!("When does an investment in {client} pay for itself?"),
+            T::ClinicalMetrics => "How do outcomes compare with targets and benchmarks?".to_owned(),
+            T::FunnelChart => {
+                format!("Where are people lost on the way to the goal for {phrase}?")
+            }
+            T::WaterfallChart => format!("What moves {phrase} from the baseline to the target?"),
+            T::ScatterPlot | T::BubbleChart => format!("What rises and falls with {phrase}?"),
+            T::RadarChart => format!("Where does {client} stand against the market in {phrase}?"),
+            T::RadialBarChart | T::PolarAreaChart => {
+                format!("How much of the target for {phrase} is reached in each {by}?")
+            }
+            T::BoxPlot | T::RangeBarChart => {
+                format!("How wide is the spread of {phrase} within each {by}?")
+            }
+            T::Heatmap => format!("Which {by} and which quarter stand out in {phrase}?"),
+            _ => match query_type(widget_type) {
+                QueryType::Aggregate => {
+                    let changed = if metric.falls {
+                        "brought down"
+                    } else {
+                        "raised"
+                    };
+                    format!("How far has {client} {changed} {phrase}?")
+                }
+                QueryType::TimeSeries => {
+                    format!("How did {phrase} change over the last twelve months with {client}?")
+                }
+                QueryType::Distribution => format!("What part of {phrase} falls to each {by}?"),
+                QueryType::Comparison => format!("Which {by} stands out in {phrase}?"),
+            },
         }
     }
 

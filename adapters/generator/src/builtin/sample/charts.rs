@@ -17,7 +17,7 @@ pub(super) fn sample(
     dice: &mut Dice,
 ) -> (Value, Value) {
     use WidgetType as T;
-    let course = Course::of(subject.metric(), subject.share, dice);
+    let course = Course::of(subject.metric(), subject.aim, dice);
     match widget_type {
         T::LineChart | T::MultiLineChart | T::AreaChart | T::StackedAreaChart => {
             lines(widget_type, subject, &course, dice)
@@ -93,8 +93,7 @@ fn bars(
     let series = match widget_type {
         WidgetType::StackedBarChart => QUARTERS
             .iter()
-            .take(SERIES)
-            .map(|quarter| series(quarter, course.now / 3.0))
+            .map(|quarter| series(quarter, course.now / 4.0))
             .collect(),
         WidgetType::GroupedBarChart => {
             vec![series("Before", course.from), series("Now", course.now)]
@@ -150,7 +149,7 @@ fn parts_of_a_whole(
                 .collect();
             (
                 json!({ "show_conversion": true }),
-                json!({ "items": items, "unit": "members" }),
+                json!({ "items": items, "unit": "people" }),
             )
         }
         WidgetType::Treemap => {
@@ -208,7 +207,7 @@ fn points(widget_type: WidgetType, subject: &Subject<'_>, dice: &mut Dice) -> (V
     let axis = |metric: &Metric| format!("{} ({})", metric.label, metric.unit);
     let mut config = json!({ "x_axis": axis(x), "y_axis": axis(y) });
     if widget_type == WidgetType::BubbleChart {
-        config["size_label"] = json!("Members");
+        config["size_label"] = json!("People");
     }
     (
         config,
@@ -315,9 +314,10 @@ fn ranges(
             let series: Vec<Value> = parts
                 .iter()
                 .map(|part| {
-                    let before = course.from * around(0.9, 1.1) / course.now;
-                    let after = around(0.9, 1.1);
-                    json!({ "name": part, "values": [rounded(before), rounded(after)] })
+                    // Each part goes the way of the whole.
+                    let size = dice.between(0.85, 1.15);
+                    let values = [course.from, course.now].map(|v| rounded(metric.cap(v * size)));
+                    json!({ "name": part, "values": values })
                 })
                 .collect();
             (

@@ -12,7 +12,7 @@ pub(super) fn sample(
     dice: &mut Dice,
 ) -> (Value, Value) {
     let metric = subject.metric();
-    let course = Course::of(metric, subject.share, dice);
+    let course = Course::of(metric, subject.aim, dice);
     let parts = subject.parts();
     match widget_type {
         WidgetType::RoiSummary => roi_summary(dice),
@@ -94,7 +94,7 @@ fn clinical_metrics(subject: &Subject<'_>, dice: &mut Dice) -> Value {
         .iter()
         .enumerate()
         .map(|(i, metric)| {
-            let course = Course::of(metric, subject.share.filter(|_| i == 0), dice);
+            let course = Course::of(metric, subject.aim.filter(|_| i == 0), dice);
             let benchmark = course.from * dice.between(0.92, 1.08);
             json!({
                 "label": metric.label, "unit": metric.unit, "baseline": rounded(course.from), "value": rounded(course.now),
@@ -112,10 +112,14 @@ fn data_table(subject: &Subject<'_>, course: &Course, dice: &mut Dice) -> (Value
         .iter()
         .map(|part| {
             let spread = dice.between(0.8, 1.2);
-            let change = if course.from == 0.0 { 0.0 } else { (course.now / course.from - 1.0) * 100.0 };
+            let course = Course {
+                from: metric.cap(course.from * spread),
+                now: metric.cap(course.now * spread * dice.between(0.97, 1.03)),
+                to: metric.cap(course.to * spread),
+            };
             json!({
-                "segment": part, "baseline": rounded(metric.cap(course.from * spread)), "current": rounded(metric.cap(course.now * spread)),
-                "target": rounded(metric.cap(course.to * spread)), "change_percent": rounded(change * dice.between(0.7, 1.3)),
+                "segment": part, "baseline": rounded(course.from), "current": rounded(course.now),
+                "target": rounded(course.to), "change_percent": course.change_percent(),
             })
         })
         .collect();

@@ -13,7 +13,7 @@ pub(super) fn sample(
     dice: &mut Dice,
 ) -> (Value, Value) {
     let metric = subject.metric();
-    let course = Course::of(metric, subject.share, dice);
+    let course = Course::of(metric, subject.aim, dice);
     match widget_type {
         WidgetType::KpiCard => (
             json!({
@@ -93,8 +93,8 @@ fn each(
     let metrics = subject.metrics.iter().enumerate();
     metrics
         .map(|(i, metric)| {
-            let share = subject.share.filter(|_| i == 0);
-            entry(metric, &Course::of(metric, share, dice))
+            let aim = subject.aim.filter(|_| i == 0);
+            entry(metric, &Course::of(metric, aim, dice))
         })
         .collect()
 }

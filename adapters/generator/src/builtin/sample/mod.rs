@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::dice::Dice;
 use super::library::Metric;
+use super::reading::Aim;
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -21,8 +22,8 @@ const MONTHS: [&str; 12] = [
 pub(crate) struct Subject<'a> {
     /// Its metrics, the most important first; never empty.
     pub(crate) metrics: &'a [&'static Metric],
-    /// The share by which the text promises to change the first one.
-    pub(crate) share: Option<f64>,
+    /// What the text promises to do to the first one.
+    pub(crate) aim: Option<Aim>,
     /// What the text promises of the first one, as written.
     pub(crate) figure: Option<&'a str>,
     /// The dashboard's main colour and its accent.
@@ -70,7 +71,9 @@ pub(crate) fn sample(widget_type: WidgetType, subject: &Subject<'_>, dice: &mut 
         Value::Object(config) => config,
         _ => Map::new(),
     };
-    config.insert("unit".to_owned(), json!(subject.metric().unit));
+    // Shares of a sum are in %, whatever the sum is in.
+    let unit = data["unit"].as_str().unwrap_or(subject.metric().unit);
+    config.insert("unit".to_owned(), json!(unit));
     if let Some(figure) = subject.figure {
         config.insert("target_label".to_owned(), json!(figure));
     }
@@ -94,10 +97,23 @@ struct Course {
 }
 
 impl Course {
-    /// `share` is what the text promises.
-    fn of(metric: &Metric, share: Option<f64>, dice: &mut Dice) -> Self {
+    /// `aim` is what the text promises.
+    fn of(metric: &Metric, aim: Option<Aim>, dice: &mut Dice) -> Self {
         let (low, high) = metric.range;
-        let share = share.unwrap_or_else(|| dice.between(0.06, 0.24));
+        let share = match aim {
+            Some(Aim::By(share)) => share,
+            _ => dice.between(0.06, 0.24),
+        };
+        if let Some(Aim::To(level)) = aim.filter(|_| metric.is_share()) {
+            let to = level * 100.0;
+            let from = if metric.falls {
+                metric.cap(to * (1.0 + share))
+            } else {
+                to * (1.0 - share)
+            };
+            let now = from + (to - from) * dice.between(0.4, 0.95);
+            return Self { from, now, to };
+        }
         let half = (high - low) * 0.5;
         let (from, to) = if metric.falls {
             let from = dice.between(low + half, high);
@@ -106,8 +122,7 @@ impl Course {
             let from = dice.between(low, low + half);
             let to = from * (1.0 + share);
             // A share of a whole is no more than the whole.
-            let is_share = metric.unit == "%" && high <= 100.0;
-            (from, if is_share { to.min(99.9) } else { to })
+            (from, if metric.is_share() { to.min(99.9) } else { to })
         };
         let now = from + (to - from) * dice.between(0.4, 0.95);
         Self { from, now, to }
