@@ -264,7 +264,7 @@ fn every_kind_of_fault_is_named_by_its_path() {
         (
             |t| {
                 t["widgets"][2]["config"]["thresholds"] =
-                    json!([{"value": 1, "color": "#ffffff"}, {"value": 2, "color": "red"}])
+                    json!([{"value": 1, "color": "#ffffff"}, {"value": 2, "color": "red"}]);
             },
             "widgets[2].config.thresholds: must be a list of at least 2",
         ),

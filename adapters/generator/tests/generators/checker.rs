@@ -1,7 +1,8 @@
 //! The rules of a template once more, over its JSON and written from the contract's tables alone: it
 //! shares no code with the domain's check or the schema.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -25,6 +26,10 @@ pub(crate) fn types() -> impl Iterator<Item = Vec<&'static str>> {
         .map(|row| row.split_whitespace().collect::<Vec<_>>())
         .filter(|row| !row.is_empty())
 }
+
+/// The same by type, split once.
+static BY_TYPE: LazyLock<HashMap<&str, Vec<&str>>> =
+    LazyLock::new(|| types().map(|words| (words[0], words)).collect());
 
 /// What breaks the rules that a schema can't say, in words.
 pub(crate) fn faults(template: &Value) -> Vec<String> {
@@ -50,7 +55,7 @@ pub(crate) fn faults(template: &Value) -> Vec<String> {
             faults.push(format!("two widgets are {}", widget["id"]));
         }
         let kind = widget["type"].as_str().unwrap();
-        let Some(rules) = types().find(|rules| rules[0] == kind) else {
+        let Some(rules) = BY_TYPE.get(kind) else {
             faults.push(format!("{kind} is no type"));
             continue;
         };
@@ -73,6 +78,10 @@ pub(crate) fn faults(template: &Value) -> Vec<String> {
                     widget["config"][key]
                 ));
             }
+        }
+        let (unit, in_data) = (&widget["config"]["unit"], &widget["data"]["unit"]);
+        if in_data.is_string() && unit != in_data {
+            faults.push(format!("a {kind} in {unit} with data in {in_data}"));
         }
         if !has_shape(kind, &widget["data"]) {
             faults.push(format!("a {kind} with data {}", widget["data"]));
