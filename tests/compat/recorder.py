@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
+WAIT = -1
 EVENT_ID = re.compile(rb"^id: [0-9a-zA-Z]+-(\d+)\r?\n", re.MULTILINE)
 
 
@@ -105,6 +106,8 @@ class Recorder:
                 note(chunk, asked)
             held += chunk
             place = self._place_to_cut(held, asked)
+            if place == WAIT:
+                continue
             if place is not None:
                 self.cut[asked[-1].agent] = time.time()
                 writer.write(held[:place])
@@ -113,15 +116,17 @@ class Recorder:
             writer.write(held)
             await writer.drain()
             held = b""
+        writer.write(held)
+        await writer.drain()
 
     def _place_to_cut(self, data: bytes, asked: list[Request]) -> int | None:
-        """Where the event ends behind which this client is to be cut, if it is in here."""
+        """Where the event ends behind which this client is to be cut, if it is in here; WAIT if it has only begun."""
         if self.cut_after is None or not asked or asked[-1].agent in self.cut:
             return None
         for found in EVENT_ID.finditer(data):
             if int(found[1]) == self.cut_after:
                 end = data.find(b"\n\n", found.end())
-                return None if end < 0 else end + 2
+                return WAIT if end < 0 else end + 2
         return None
 
 
