@@ -99,9 +99,9 @@ impl<'a> Text<'a> {
             return Some(0);
         }
         let digits = self.run(u8::is_ascii_digit);
-        let nanos = digits.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'));
         let missing = 9_usize.checked_sub(digits.len()).filter(|m| *m < 9)?;
-        Some(nanos as u32 * 10_u32.pow(missing as u32))
+        let nanos = digits.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+        Some(nanos * 10_u32.pow(missing as u32))
     }
 
     /// How far ahead of UTC the time is. A naive one is not.
