@@ -17,7 +17,8 @@ const MAX_VALUES: usize = 1024 * 1024;
 pub(super) struct Parsed {
     /// Names with their values. The last one of a name counts.
     pub(super) values: Vec<(String, String)>,
-    /// Lines that can't be read, from 1, with the name that they begin with, as far as it is one.
+    /// Lines that can't be read, from 1, with the name that they seem to set: also `AUTH: jwt` and
+    /// `'AUTH'=jwt` do.
     pub(super) unreadable: Vec<(usize, String)>,
 }
 
@@ -39,7 +40,9 @@ pub(super) fn parse(
         let Ok(assignment) = rest.assignment() else {
             // As little as possible: what follows may be fine.
             rest = Rest { text: start, line };
-            parsed.unreadable.push((line, rest.name().to_owned()));
+            parsed
+                .unreadable
+                .push((line, rest.seeming_name().to_owned()));
             rest.skip_line();
             continue;
         };
@@ -139,6 +142,18 @@ impl<'a> Rest<'a> {
             return self.take_while(is_name);
         }
         name
+    }
+
+    /// The name that an unreadable line was meant to set, whatever is wrong around it.
+    fn seeming_name(&mut self) -> &'a str {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        loop {
+            self.take_while(|c| !(is_name(c) || c == '=' || is_line_end(c)));
+            let name = self.take_while(is_name);
+            if name != "export" {
+                return name;
+            }
+        }
     }
 
     /// One line, and more where a quoted value has more; none: it sets nothing.
@@ -295,7 +310,12 @@ mod tests {
             ("\nA b\nC=d", 2, "A"),
             ("=b\nC=d", 1, ""),
             ("export A=\"b\\\nC=d", 1, "A"),
-            ("'A'=b\nC=d", 1, ""),
+            ("'A'=b\nC=d", 1, "A"),
+            ("\"A\"=b\nC=d", 1, "A"),
+            ("A: b\nC=d", 1, "A"),
+            ("- A: b\nC=d", 1, "A"),
+            ("export 'A'=b\nC=d", 1, "A"),
+            ("'\nC=d", 1, ""),
         ] {
             let parsed = parse(text, environment).expect(text);
             assert_eq!(parsed.unreadable, [(line, name.to_owned())], "{text:?}");
