@@ -135,6 +135,11 @@ impl Settings {
         })
     }
 
+    /// Whether an address is spoken to over TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.addresses.iter().any(|a| a.scheme() == "https")
+    }
+
     /// Whether every address is this machine's own.
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().all(|address| {
@@ -190,11 +195,7 @@ impl Settings {
             .pool_idle_timeout(Duration::from_secs(4))
             .tcp_nodelay(true)
             .user_agent(concat!("conch/", env!("CARGO_PKG_VERSION")));
-        if self
-            .addresses
-            .iter()
-            .all(|address| address.scheme() == "http")
-        {
+        if !self.uses_tls() {
             // Without it a machine that has no root certificates couldn't even speak plain HTTP.
             client = client.tls_certs_only([]);
         } else if let Some(authorities) = &self.authorities {

@@ -115,9 +115,13 @@ fn redis(source: &Source, kept: &Kept) -> Result<Backend, Error> {
     Ok(Backend::Redis(Box::new(redis)))
 }
 
-/// Whether that address is spoken to over TLS.
+/// Whether that address is spoken to over TLS. Schemes are read as in any URL: capitals don't count, nor
+/// do blanks before it.
 pub(super) fn is_over_tls(url: &str) -> bool {
-    url.starts_with("rediss:") || url.starts_with("valkeys:")
+    let scheme = url.trim_start().split(':').next().unwrap_or_default();
+    ["rediss", "valkeys"]
+        .iter()
+        .any(|over_tls| scheme.eq_ignore_ascii_case(over_tls))
 }
 
 /// Whom to trust at `rediss://` addresses, and who we are.

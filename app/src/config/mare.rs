@@ -79,7 +79,7 @@ pub(super) fn read(
         seconds,
     )?;
     // Other programs' variable, too: what it says matters only where it is used.
-    if base.contains("https://")
+    if gateway.uses_tls()
         && let Some(pem) = source.file("SSL_CERT_FILE")?
     {
         let authorities = conch_triton::Authorities::parse(&pem);
