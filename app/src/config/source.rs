@@ -1,12 +1,12 @@
 //! Where settings come from: flags first, then the environment, then the env file. Read once, at the
 //! start.
 //!
-//! An empty variable is an unset one. A secret may be in a file that `X_FILE` names. Orchestrators inject variables of their own into the same
-//! names: those are passed over, with a warning.
+//! An empty variable is an unset one. A secret may be in a file that `X_FILE` names. Orchestrators inject
+//! variables of their own into the same names: those are passed over, with a warning.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::Path;
 
 use clap::{Arg, ArgMatches, Command};
@@ -20,7 +20,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 const MAX_CERTIFICATES: u64 = 4 * 1024 * 1024;
 
 /// The settings that somebody set, and what is odd about them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Source {
     values: HashMap<&'static str, String>,
     /// Whole sentences for the log.
@@ -183,6 +183,17 @@ impl Source {
             None => Ok(default),
             Some(text) => parse(text.trim()).map_err(|reason| Error::new(name, reason)),
         }
+    }
+}
+
+/// The names of what is set: the values may be secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("set", &self.values.keys())
+            .field("warnings", &self.warnings)
+            .field("note", &self.note)
+            .finish()
     }
 }
 

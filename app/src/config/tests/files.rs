@@ -88,6 +88,9 @@ fn the_file_of_the_existing_service_works() {
     let (settings, source) = with_file(PYTHON, &[], &[]).expect("it works");
     assert_eq!(redis_url(&settings), "redis://cache.internal:6380/2");
     assert_eq!(source.warnings, [""; 0], "other programs' names are theirs");
+    let debug = format!("{source:?}");
+    assert!(debug.contains("REDIS_HOST"), "{debug}");
+    assert!(!debug.contains("cache.internal"), "{debug}");
     let note = source.note.expect("that it was read is told");
     assert!(note.contains("/settings: it names 6 settings"), "{note}");
     for value in ["cache.internal", "s3cret", "Optional"] {
@@ -116,6 +119,8 @@ fn a_setting_of_the_file_that_cannot_work_is_named() {
     for (file, said) in [
         ("HISTORY_LIMIT=0", "HISTORY_LIMIT must be"),
         ("AUTH=\"jwt", "AUTH can't be read on line 1"),
+        ("AUTH: jwt", "AUTH can't be read on line 1"),
+        ("'AUTH'=jwt", "AUTH can't be read on line 1"),
         ("A=b\nREDIS_URL='x' y", "REDIS_URL can't be read on line 2"),
     ] {
         let error = with_file(file, &[], &[]).expect_err(file).to_string();
@@ -321,6 +326,20 @@ fn what_tls_needs_is_read_and_checked() {
         (
             &[tls, ("REDIS_CA_FILE", nowhere)],
             "REDIS_CA_FILE names a file that does not exist",
+        ),
+        (
+            &[
+                ("REDIS_URL", " REDISS://cache/0"),
+                ("REDIS_CA_FILE", nowhere),
+            ],
+            "REDIS_CA_FILE names a file that does not exist",
+        ),
+        (
+            &[
+                ("TRITON_BASE_URL", "HTTPS://127.0.0.1"),
+                ("SSL_CERT_FILE", &text),
+            ],
+            "SSL_CERT_FILE must name a file with certificates",
         ),
         (
             &[tls, ("REDIS_CA_FILE", &text)],
