@@ -54,7 +54,7 @@ impl Supervisor {
     }
 
     /// Spawns a task that ends when it is done, and that nothing depends on.
-    pub(crate) fn spawn_errand(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_one_shot(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn(task);
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let (supervisor, shutdown) = supervisor();
         let asked = shutdown.clone();
         supervisor.spawn("lasting", async move { asked.cancelled().await });
-        supervisor.spawn_errand(ready(()));
+        supervisor.spawn_one_shot(ready(()));
         assert!(supervisor.stopped().now_or_never().is_none());
         shutdown.cancel();
         supervisor.stopped().await;

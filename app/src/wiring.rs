@@ -148,7 +148,7 @@ async fn start_on(
         subscription: subscription::Settings::default().build(stores.bus.subscribe()),
         bound: Vec::new(),
         tasks: Vec::new(),
-        errands: Vec::new(),
+        one_shots: Vec::new(),
     };
     let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
     site.tasks.push(("clock", keeps_time.boxed()));
@@ -200,7 +200,7 @@ async fn add_worker(
             Arc::clone(&stores.catalogue),
             site.shutdown.clone(),
         );
-        site.errands.push(seed.boxed());
+        site.one_shots.push(seed.boxed());
     }
     let worker = worker::Settings {
         concurrency: settings.concurrency,

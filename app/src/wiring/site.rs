@@ -31,7 +31,7 @@ pub(super) struct Site {
     pub(super) subscription: Subscription,
     pub(super) bound: Vec<Bound>,
     pub(super) tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
-    pub(super) errands: Vec<BoxFuture<'static, ()>>,
+    pub(super) one_shots: Vec<BoxFuture<'static, ()>>,
 }
 
 /// An address that is ours, and what will answer there.
@@ -97,8 +97,8 @@ impl Site {
             tracing::info!("{} listens on http://{}", bound.name, handle.address());
             servers.push((bound.name, handle));
         }
-        for errand in self.errands {
-            supervisor.spawn_errand(errand);
+        for task in self.one_shots {
+            supervisor.spawn_one_shot(task);
         }
         for (name, task) in self.tasks {
             supervisor.spawn(name, task);
