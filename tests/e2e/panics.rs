@@ -2,6 +2,7 @@
 //! and once it has been started again nothing is lost.
 
 use conch_harness::conch::{Conch, Plan, SABOTAGE};
+use conch_harness::eventually::eventually;
 use conch_harness::sse::assert_whole;
 use conch_harness::{Persistence, Redis};
 use serde_json::json;
@@ -62,9 +63,14 @@ async fn nothing_is_lost_with(victim: Victim, part: &str, task: &str) {
 
 async fn ends_by_itself(process: &mut Conch, task: &str) {
     // Requests go on meanwhile: one of them may be what the part panics in.
-    while process.runs() {
-        process.answers().await;
-    }
+    eventually("it ends by itself", async || {
+        if process.runs() {
+            process.answers().await;
+            return None;
+        }
+        Some(())
+    })
+    .await;
     let status = process.end();
     let log = process.log();
     assert_eq!(status.code(), Some(70), "{log}");

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use conch_harness::conch::{Conch, Plan, in_shell, program};
-use conch_harness::eventually::{eventually, eventually_blocking};
+use conch_harness::eventually::{PATIENCE, eventually, eventually_blocking};
 use conch_harness::http::{Answer, client};
 use conch_harness::sse::assert_whole;
 use conch_harness::{Persistence, Process, Redis};
@@ -208,7 +208,9 @@ async fn a_pipe_that_is_read_again_says_how_much_is_missing() {
         let mut lines = lines.map(|line| line.expect("text"));
         lines.find(|line| line.contains(SAYS_WHAT_WAS_LOST))
     });
-    let line = read.await.expect("it is read").expect("it is said");
+    let line = tokio::time::timeout(PATIENCE, read).await;
+    let line = line.expect("it is said in time").expect("it is read");
+    let line = line.expect("it is said");
     let (_, said) = line.split_once("lines=").expect("it says how many");
     let said: u64 = said.parse().expect("a number");
     let counted = dropped(&conch).await;
