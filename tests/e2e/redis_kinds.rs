@@ -52,7 +52,7 @@ impl Authority {
 struct Server {
     process: Process,
     port: u16,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Server {
@@ -70,7 +70,7 @@ impl Server {
         Self {
             process: Process::start("redis-server", &mut command),
             port,
-            folder,
+            _folder: folder,
         }
     }
 
