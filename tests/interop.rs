@@ -11,6 +11,8 @@ mod clients;
 mod libraries;
 #[path = "interop/old_publisher.rs"]
 mod old_publisher;
+#[path = "interop/python_mare.rs"]
+mod python_mare;
 #[path = "interop/python_triton.rs"]
 mod python_triton;
 #[path = "interop/readers.rs"]

@@ -3,7 +3,7 @@
     old_publisher.py PORT JOB_ID CLIENT_ID
 
 Reads what to publish from standard input, one word a line (started, data, completed, short-completed,
-failed), and prints a line when Redis has taken it.
+failed, restarted), and prints a line when Redis has taken it.
 """
 import json
 import sys
@@ -59,6 +59,10 @@ for line in sys.stdin:
         case "short-completed":
             # The convenience form: neither a duration nor a time of the end.
             publish("job:completed", status="completed", template_ids=["t-1"], template_count=1)
+        case "restarted":
+            # Celery: another try after a failure, or the same task delivered twice.
+            started_at = datetime.utcnow()
+            publish("job:started", status="running", started_at=started_at.isoformat())
         case "failed":
             publish("job:failed", status="failed", error_message="the model gave no answer")
         case other:

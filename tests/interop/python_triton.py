@@ -1,6 +1,7 @@
 """A stub of the Python Triton, with its habits: bare arrays, `id` without `job_id`, no template_ids in a
-job, naive times, a redirect where the trailing slash is missing, 400 on a late cancel, 204 on a DELETE,
-and not one event published.
+job, naive times, a redirect where the trailing slash is missing, 422 for an id that is no UUID,
+`{client, value_propositions}`, 400 on a late cancel, 204 on a DELETE, and not one event published: its
+Celery workers do that, played by old_publisher.py.
 
     python_triton.py PORT
 
@@ -14,7 +15,7 @@ import warnings
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 warnings.simplefilter("ignore", DeprecationWarning)  # utcnow() is what the old service calls
 
@@ -72,7 +73,7 @@ def add_job(client_id, id=None):
 
 
 def add_template(job, number):
-    id = f"{job['id']}-t{number}"
+    id = f"{job['id'][:-2]}e{number}"
     templates[id] = {
         "id": id,
         "job_id": job["id"],
@@ -105,12 +106,35 @@ def change(job, status):
         job["error_message"] = "the model gave no answer"
 
 
-add_client("Contoso Care", "Benefits", id="py-client")
-add_proposition("py-client", "Fewer surgeries and faster recovery.")
-add_job("py-client", id="py-pending")
-change(add_job("py-client", id="py-running"), "running")
-change(add_job("py-client", id="py-done"), "completed")
-change(add_job("py-client", id="py-failed"), "failed")
+CLIENT = "0c000000-0000-4000-8000-000000000001"
+add_client("Contoso Care", "Benefits", id=CLIENT)
+add_proposition(CLIENT, "Fewer surgeries and faster recovery.")
+add_job(CLIENT, id="0a000000-0000-4000-8000-000000000001")
+change(add_job(CLIENT, id="0b000000-0000-4000-8000-000000000001"), "running")
+change(add_job(CLIENT, id="0d000000-0000-4000-8000-000000000001"), "completed")
+change(add_job(CLIENT, id="0f000000-0000-4000-8000-000000000001"), "failed")
+
+
+def no_uuid(text):
+    try:
+        UUID(text)
+        return False
+    except ValueError:
+        return True
+
+
+def badly_formed(parts, query, body):
+    """Where the request names a record by what is no UUID, as FastAPI says it; or nothing."""
+    kinds = {"clients": "client_id", "jobs": "job_id", "templates": "template_id"}
+    if len(parts) > 1 and parts[0] in kinds and parts[-1] != "list" and no_uuid(parts[1]):
+        return ["path", kinds[parts[0]]]
+    for name in ("client_id", "job_id"):
+        if name in query and no_uuid(query[name]):
+            return ["query", name]
+    for name in ("client_id", "value_proposition_id"):
+        if body.get(name) is not None and no_uuid(str(body[name])):
+            return ["body", name]
+    return None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -150,6 +174,10 @@ class Handler(BaseHTTPRequestHandler):
                 right = "/" + "/".join(parts) + ("/" if collection else "")
                 location = right + (f"?{url.query}" if url.query else "")
                 return self.answer(307, headers=[("location", location)])
+            at = badly_formed(parts, query, body)
+            if at:
+                fault = {"type": "uuid_parsing", "loc": at, "msg": "Input should be a valid UUID"}
+                return self.answer(422, {"detail": [fault]})
             self.route(self.command, parts, query, body)
 
     do_GET = do_POST = do_DELETE = do_PATCH = handle_request
@@ -176,7 +204,9 @@ class Handler(BaseHTTPRequestHandler):
             case ("GET", ["clients", id]) if id in clients:
                 self.answer(200, clients[id])
             case ("GET", ["clients", id, "with-value-props"]) if id in clients:
-                self.answer(200, {**clients[id], "value_propositions": propositions[id]})
+                active_only = query.get("active_only") == "true"
+                shown = [p for p in propositions[id] if p["is_active"] or not active_only]
+                self.answer(200, {"client": clients[id], "value_propositions": shown})
             case ("GET", ["clients", id, "value-propositions"]) if id in clients:
                 self.answer(200, propositions[id])
             case ("POST", ["clients", id, "value-propositions"]) if id in clients:
