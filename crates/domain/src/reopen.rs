@@ -58,7 +58,7 @@ impl Job {
         let is_late = self.completed_at.is_some_and(|ended| {
             event.timestamp.as_micros() < ended.as_micros() - CLOCK_SKEW_MS * 1000
         });
-        if self.own || self.status != JobStatus::Failed || !goes_on || is_late {
+        if !self.may_go_on() || !goes_on || is_late {
             return None;
         }
         if self.past.len() + 1 >= MAX_EPOCHS || self.position.epoch == epoch {
@@ -98,6 +98,11 @@ impl Job {
         fill(&mut record.value_proposition_id, value_proposition_id);
         fill(&mut record.created_at, origin.created_at.as_ref());
         *self = Self::restore(record);
+    }
+
+    /// Whether it has failed and is another publisher's, which may go on with it.
+    pub fn may_go_on(&self) -> bool {
+        !self.own && self.status == JobStatus::Failed
     }
 
     /// Whether this was an epoch of the job before it went on after its end.

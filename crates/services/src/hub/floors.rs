@@ -82,6 +82,7 @@ mod tests {
             line: Bytes::new(),
             frame: Bytes::new(),
             ends: false,
+            may_go_on: false,
             resets,
             breaks_off: false,
         }

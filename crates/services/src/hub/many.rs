@@ -10,17 +10,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId};
 use conch_wire::{snapshot, sse};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 
 use super::feed::Home;
 use super::floors::Floors;
 use super::follow::Follow;
 use super::looks::{MANY, Request};
+use super::pump;
 use super::questions::Questions;
 use super::ring::{id, parse_id};
 use super::selection::{Listed, VisibleSelection, list};
@@ -63,6 +65,9 @@ pub(super) struct ManyWatcher {
     floors: Floors,
     /// Named jobs that have not ended, kept alive.
     unfinished: BTreeMap<JobId, Interest>,
+    /// Named jobs that have failed and that their publishers may go on with: they have ended, but are kept
+    /// alive until the stream's end, so that it is told if one goes on.
+    failed: BTreeMap<JobId, Interest>,
     /// Index in the ring.
     next_item: u64,
     /// The moment up to which the stream has told everything.
@@ -156,6 +161,7 @@ impl ManyWatcher {
             questions,
             floors: Floors::default(),
             unfinished: BTreeMap::new(),
+            failed: BTreeMap::new(),
             next_item,
             last_millis: since.unwrap_or(now),
             last_line: None,
@@ -168,6 +174,9 @@ impl ManyWatcher {
         let settled = tokio::time::timeout(patience, watcher.settle()).await;
         if watcher.found_no_room {
             return Err(NoStream::NoRoom);
+        }
+        if is_at_end && settled.is_ok() {
+            watcher.look_at_failed_again(patience).await;
         }
         // What has not settled by then is waited for on the stream.
         if watcher.selection.names_jobs() && settled.is_ok() {
@@ -205,6 +214,17 @@ impl ManyWatcher {
         while let Some(settled) = self.waiting.next().await {
             self.settle_one(settled);
         }
+    }
+
+    /// Reads the logs of those named jobs again that their publishers may have gone on with. Cancel-safe.
+    async fn look_at_failed_again(&mut self, patience: Duration) {
+        let topics = self.settled.iter().map(|settled| settled.interest.topic());
+        let failed = topics.filter(|topic| topic.may_have_gone_on()).cloned();
+        let shared = &self.shared;
+        let reads = failed.map(|topic| async move { pump::refresh(shared, &topic).await });
+        let reads = join_all(reads);
+        // Out of reach: what is known counts.
+        drop(tokio::time::timeout(patience, reads).await);
     }
 
     fn settle_one(&mut self, settled: Settled) {
@@ -286,6 +306,9 @@ impl ManyWatcher {
             }
             if job.status.is_terminal() {
                 self.unfinished.remove(&job.id);
+                if job.may_go_on() && self.selection.names_jobs() {
+                    self.failed.insert(job.id.clone(), interest);
+                }
             } else if self.selection.names_jobs() {
                 self.unfinished.insert(job.id.clone(), interest);
             } else {
@@ -368,10 +391,19 @@ impl ManyWatcher {
             });
             last = Some(item.line.clone());
             if item.ends {
-                released.extend(self.unfinished.remove(&item.job_id));
+                let interest = self.unfinished.remove(&item.job_id);
+                if item.may_go_on
+                    && let Some(interest) = interest
+                {
+                    self.failed.insert(item.job_id.clone(), interest);
+                } else {
+                    released.extend(interest);
+                }
                 if self.is_over() {
                     break;
                 }
+            } else if let Some(goes_on) = self.failed.remove(&item.job_id) {
+                self.unfinished.insert(item.job_id.clone(), goes_on);
             }
         }
         if !holds_back {

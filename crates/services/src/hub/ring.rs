@@ -38,6 +38,8 @@ pub(super) struct Item {
     pub(super) line: Bytes,
     pub(super) frame: Bytes,
     pub(super) ends: bool,
+    /// The job has failed, and its publisher may go on with it.
+    pub(super) may_go_on: bool,
     pub(super) resets: bool,
     /// No event: nothing follows the job any more, and events of it may be missing from here on.
     pub(super) breaks_off: bool,
@@ -111,6 +113,7 @@ impl Ring {
             line: sse::data(&frame).unwrap_or(news.line),
             frame,
             ends: news.ends,
+            may_go_on: news.ends && job.may_go_on(),
             resets: news.resets,
             breaks_off: false,
         });
@@ -128,6 +131,7 @@ impl Ring {
             frame: Bytes::new(),
             line: Bytes::new(),
             ends: false,
+            may_go_on: false,
             resets: false,
             breaks_off: true,
         });

@@ -409,8 +409,8 @@ impl Topic {
     /// that has ended doesn't look at its log any more.
     pub(super) fn may_have_gone_on(&self) -> bool {
         let state = self.state.lock();
-        let external = state.job.as_ref().is_some_and(|job| !job.own);
-        external && state.phase == Phase::Ended(JobStatus::Failed)
+        let can = state.job.as_ref().is_some_and(Job::may_go_on);
+        can && state.phase == Phase::Ended(JobStatus::Failed)
     }
 
     /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin

@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus};
+use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_wire::event::{decode, encode};
 use serde_json::{Value, json};
 
-use crate::world::{Eyes, Seen, World, data, job_id, name};
+use crate::world::{Eyes, Seen, World, data, job_id, name, named, told};
 
+/// The id at which a stream of named jobs ended.
+const END: &str = "m-253402300799999";
 const TIME: &str = "2025-12-01T08:55:";
 
 /// An event at a second of one minute.
@@ -182,7 +186,7 @@ async fn several_instances_that_offer_the_same_retry_begin_one_epoch() {
 }
 
 /// What Triton tells of the job, which ended in that minute if it did.
-fn told(status: JobStatus, minute: u32) -> Job {
+fn known(status: JobStatus, minute: u32) -> Job {
     let unborn = Job::unborn(job_id("f"), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status,
@@ -208,14 +212,97 @@ async fn ends_are_derived_in_every_epoch() {
         let mut eyes = world.watch("f", None).await;
         assert_eq!(kinds(&eyes.events(1).await), ["job:started"]);
         tokio::time::sleep(2 * crate::world::POSITION_CHECK).await;
-        world.triton.set_job(told(JobStatus::Failed, minute));
+        world.triton.set_job(known(JobStatus::Failed, minute));
         let seen = eyes.rest().await;
         assert_eq!(kinds(&seen), ["job:failed"], "of the run from {minute}");
         assert_eq!(data(&seen[0])["derived"], true);
     }
-    world.triton.set_job(told(JobStatus::Completed, 30));
+    world.triton.set_job(known(JobStatus::Completed, 30));
     say(&world, &start(30)).await;
     let seen = all(&world, None).await;
     assert_eq!(kinds(&seen), ["job:started", "job:completed"]);
     assert_eq!(status(&world).await, "completed");
+}
+
+/// A stream of many jobs is about states: a job that has failed has ended, and one that goes on while
+/// others still run is told of and waited for.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_named_jobs_waits_for_one_that_goes_on_before_its_close() {
+    let world = failed().await;
+    let mut other = world.job("j");
+    other.start().await;
+    let names = || named(&["f", "j"]);
+    let mut early = world.watch_many(names(), None).await;
+    assert_eq!(
+        told(&early.until_idle().await),
+        ["f job:snapshot 2", "j job:snapshot 2"]
+    );
+    say(&world, &event("job:started", 20)).await;
+    let seen = early.events(1).await;
+    assert_eq!(data(&seen[0])["reopened"], true, "{seen:?}");
+    assert_eq!(data(&seen[0])["status"], "running");
+
+    // Another one was there when it failed, and hears that it goes on.
+    say(&world, &event("job:failed", 30)).await;
+    assert_eq!(told(&early.events(1).await), ["f job:failed 2"]);
+    say(&world, &event("job:started", 40)).await;
+    assert_eq!(told(&early.events(1).await), ["f job:snapshot 1"]);
+
+    // The other one's end isn't the stream's.
+    other.complete().await;
+    assert_eq!(told(&early.until_idle().await), ["j job:completed 3"]);
+    say(&world, &event("job:completed", 50)).await;
+    let rest = early.rest().await;
+    assert_eq!(kinds(&rest), ["job:completed"]);
+    assert_eq!(last_id(&rest), END);
+    let at_the_end = world.hub.watch_many(names(), Some(END)).await;
+    assert_eq!(name(&at_the_end), "Ended");
+}
+
+/// Another instance hears of it and appends it, and this one hears nothing.
+async fn go_on_unheard(world: &World, event: &Value) {
+    let bus = world.memory.bus();
+    let log = bus.read(&job_id("f"), 0, 0).await;
+    let before = log.expect("memory answers").expect("there is a log").job;
+    let line = event.to_string();
+    let incoming = decode(line.as_bytes(), before.updated_at.expect("it was told"));
+    let event = incoming.expect("an event").event;
+    let epoch = "0000ffff".parse().expect("an epoch");
+    let mut job = before.reopen(&event, epoch).expect("it may go on");
+    let position = job.position.next();
+    job.apply(position, &event).expect("a legal event");
+    let commit = Commit {
+        line: encode(&event, &job),
+        event_id: event.event_id.clone(),
+        fence: Fence::Foreign,
+        effect: QueueEffect::Keep,
+        announce: false,
+        replaces: Some(before.position),
+        base: None,
+        job,
+    };
+    let published = bus.publish(commit).await;
+    assert_eq!(published.expect("memory answers"), Published::Appended);
+}
+
+/// After its close there is no stream to tell of it; who comes back is told that not all have ended.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_to_named_jobs_is_not_told_to_stop_while_one_goes_on() {
+    for announced in [true, false] {
+        let world = failed().await;
+        let rest = world.watch_many(named(&["f"]), None).await.rest().await;
+        assert_eq!(last_id(&rest), END, "it had ended");
+        if announced {
+            say(&world, &event("job:started", 20)).await;
+        } else {
+            // It goes on, and this instance doesn't hear of it.
+            go_on_unheard(&world, &event("job:started", 20)).await;
+        }
+        let mut back = world.watch_many(named(&["f"]), Some(END)).await;
+        let seen = back.events(1).await;
+        assert_eq!(told(&seen), ["f job:snapshot 1"]);
+        assert_eq!(data(&seen[0])["status"], "running");
+        say(&world, &event("job:completed", 40)).await;
+        assert_eq!(kinds(&back.rest().await), ["job:completed"]);
+    }
 }
