@@ -1,7 +1,7 @@
 //! Every event that ever stood in a log, and where each log stood at each moment. I1 and I5 are judged
 //! while it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -48,6 +48,10 @@ pub(crate) struct JobLog {
     pub(crate) epochs: BTreeMap<String, Epoch>,
     /// Where it stood from then on; none: there was none.
     pub(crate) heads: Vec<(Millis, Option<Head>)>,
+    /// Epochs after whose failure the job went on.
+    went_on: BTreeSet<String>,
+    /// Epochs in which it did.
+    going_on: BTreeSet<String>,
 }
 
 impl JobLog {
@@ -76,6 +80,17 @@ impl JobLog {
 
     pub(crate) fn fold(&self, epoch: &str, sequence: u64) -> Option<Fold> {
         self.epochs.get(epoch)?.fold(sequence)
+    }
+
+    /// Whether the job went on after `epoch`, in which it had failed: no loss, but an epoch of its own for
+    /// another run of its publisher's.
+    pub(crate) fn went_on_from(&self, epoch: &str) -> bool {
+        self.went_on.contains(epoch)
+    }
+
+    /// Whether it went on in `epoch` after a failure.
+    pub(crate) fn is_going_on_in(&self, epoch: &str) -> bool {
+        self.going_on.contains(epoch)
     }
 
     /// The state now.
@@ -148,8 +163,16 @@ impl JobLog {
         let mut head = self.head().cloned();
         match change {
             Change::Began { epoch, base } => {
-                if head.is_some() && !lost {
-                    blame("I5", format!("epoch {epoch} began though nothing was lost"));
+                if let Some(before) = &head {
+                    // Only a job of another publisher's goes on, and only after a failure.
+                    let state = self.fold(&before.epoch, before.sequence);
+                    let failed = state.is_some_and(|state| state.status == "failed");
+                    if job.starts_with('f') && failed && before.epoch != *epoch {
+                        self.went_on.insert(before.epoch.clone());
+                        self.going_on.insert(epoch.clone());
+                    } else if !lost {
+                        blame("I5", format!("epoch {epoch} began though nothing was lost"));
+                    }
                 }
                 self.epochs.entry(epoch.clone()).or_insert_with(|| Epoch {
                     base: base.clone(),

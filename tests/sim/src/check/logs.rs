@@ -1,17 +1,19 @@
 //! I1 and I2: what stands in a log, event by event.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Court;
+use super::ledger::{JobLog, Ledger};
 use crate::fold::end_of;
-use crate::history::{Said, What};
+use crate::history::{Millis, Said, What};
 
 pub(crate) fn judge(court: &mut Court<'_>) {
     let mut found = Vec::new();
     let published = published(court);
     for (job, log) in &court.ledger.jobs {
+        found.extend(goes_on(&court.ledger, job, log));
         for (id, epoch) in &log.epochs {
             let mut told = BTreeSet::new();
             let mut templates = BTreeSet::new();
@@ -75,6 +77,33 @@ pub(crate) fn judge(court: &mut Court<'_>) {
     for (invariant, at, what) in found {
         court.blame(invariant, at, what);
     }
+}
+
+/// I5: what is wrong with how a job went on after its end. Each epoch but the last one failed, the next one
+/// begins with a start or a completion, and what one epoch has seen is in no other.
+fn goes_on(ledger: &Ledger, job: &str, log: &JobLog) -> Vec<(&'static str, Millis, String)> {
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<String, &String> = BTreeMap::new();
+    for (id, epoch) in &log.epochs {
+        for (sequence, entry) in &epoch.entries {
+            if ledger.lost_of(job, entry.at) {
+                return found;
+            }
+            let kind = &entry.event["event_type"];
+            let began = *sequence == 1 && log.is_going_on_in(id);
+            if began && kind != "job:started" && kind != "job:completed" {
+                let what = format!("{job} goes on in epoch {id} with {kind}");
+                found.push(("I5", entry.at, what));
+            }
+            if let Some(before) = seen.insert(identity(&entry.event), id)
+                && before != id
+            {
+                let what = format!("{kind} of {job} is in epoch {before} and in {id}");
+                found.push(("I5", entry.at, what));
+            }
+        }
+    }
+    found
 }
 
 /// All that was published past every log.

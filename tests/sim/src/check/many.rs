@@ -214,7 +214,15 @@ impl Stream<'_> {
             if known.as_ref() != Some(&told) {
                 self.blame("I4", at, format!("the snapshot of {job} at {epoch}-{sequence} says {told:?}, the log {known:?}"));
             }
-            if data["reset"] == true && !self.ledger.lost_of(&job, at) && !self.small_history {
+            let before = self.told.get(&job).map(|(epoch, _)| epoch.clone());
+            let went_on = data["reopened"] == true
+                && log.is_some_and(|log| log.is_going_on_in(&epoch))
+                && before != Some(epoch.clone());
+            let lost = self.ledger.lost_of(&job, at);
+            if data["reopened"] == true && !went_on && !lost {
+                self.blame("I5", at, format!("{job} is said to go on in {epoch}"));
+            }
+            if data["reset"] == true && !went_on && !lost && !self.small_history {
                 self.blame("I5", at, format!("a reset of {job}, and nothing was lost"));
             }
             self.ended.insert(job.clone(), told.is_terminal());

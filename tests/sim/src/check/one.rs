@@ -147,7 +147,7 @@ impl Stream<'_> {
         let asked = self.asked_at..=at;
         let failed = self.troubles.iter().any(|trouble| asked.contains(trouble));
         let told_at_once = at < self.asked_at + PATIENCE && !failed;
-        let lost = self.ledger.lost_of(&self.job, at);
+        let lost = self.ledger.lost_of(&self.job, at) || self.went_on(at);
         if self.end_at_cursor().is_some() && told_at_once && !lost {
             let cursor = self.cursor.clone();
             self.blame(
@@ -174,7 +174,38 @@ impl Stream<'_> {
                 at,
                 format!("204 at {:?}, which is not the end", self.cursor),
             );
+        } else if let Cursor::After(epoch, _) = self.cursor.clone()
+            && self.log().is_some_and(|log| log.went_on_from(&epoch))
+            && !self.stood_in(&epoch, at)
+        {
+            self.blame(
+                "I5",
+                at,
+                format!("204 in epoch {epoch}, and the job went on"),
+            );
         }
+    }
+
+    /// Whether the job had gone on after the epoch of the cursor by then.
+    fn went_on(&self, at: Millis) -> bool {
+        let Cursor::After(epoch, _) = &self.cursor else {
+            return false;
+        };
+        self.log().is_some_and(|log| {
+            let mut heads = log.heads_between(self.asked_at, at);
+            log.went_on_from(epoch) && heads.any(|head| head.is_some_and(|h| h.epoch != *epoch))
+        })
+    }
+
+    /// Whether the log stood in this epoch at a moment that this stream may know of.
+    fn stood_in(&self, epoch: &str, at: Millis) -> bool {
+        let from = self
+            .asked_at
+            .saturating_sub(2 * CALL_LIMIT.as_millis() as u64);
+        self.log().is_some_and(|log| {
+            let mut heads = log.heads_between(from, at);
+            heads.any(|head| head.is_none_or(|head| head.epoch == epoch))
+        })
     }
 
     /// 404.
@@ -323,7 +354,12 @@ impl Stream<'_> {
             self.blame("I4", at, what);
         }
         if data["reset"] == true {
-            self.justify_reset(at, data["requested"].as_str().unwrap_or_default());
+            let requested = data["requested"].as_str().unwrap_or_default();
+            if data["reopened"] == true {
+                self.justify_reopening(at, requested, &epoch);
+            } else {
+                self.justify_reset(at, requested);
+            }
         } else if self.cursor != Cursor::Beginning || sequence + 1 < self.oldest_of(&epoch) {
             self.blame(
                 "I3",
@@ -342,6 +378,18 @@ impl Stream<'_> {
             epoch.entries.keys().next().copied()
         });
         oldest.unwrap_or(0)
+    }
+
+    /// A job went on after its end only where its log did.
+    fn justify_reopening(&mut self, at: Millis, requested: &str, epoch: &str) {
+        let justified = position(requested).is_some_and(|(before, _)| {
+            let log = self.log();
+            before != epoch && log.is_some_and(|log| log.went_on_from(&before))
+        });
+        if !justified {
+            let what = format!("told at {requested} that the job went on in {epoch}");
+            self.blame("I5", at, what);
+        }
     }
 
     /// A reset is told only where history was really lost, or is no longer kept.

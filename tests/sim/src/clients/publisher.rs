@@ -12,21 +12,41 @@ use crate::board::Peer;
 use crate::history::Said;
 use std::sync::Arc;
 
+/// Runs of one job, the first one included.
+const TRIES: usize = 3;
+
 impl Client {
-    /// Runs a job of its own: the old three events, a foreign one between them, some of them twice.
+    /// Runs a job of its own: the old three events, a foreign one between them, some of them twice. One
+    /// that fails is tried again by itself, mostly.
     pub(super) async fn publish(mut self, n: usize) {
         let id = JobId::parse(&format!("foreign-{}", n + 1)).expect("an id");
         self.pause(0, 4000).await;
+        let mut job = Job::unborn(id, Epoch::from_random([0; 4]), false);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let failed = self.run(&mut job).await;
+            if !failed || tries == TRIES || self.rng.random_ratio(1, 4) {
+                return;
+            }
+            self.pause(200, 6000).await;
+        }
+    }
+
+    /// One run of the job; whether it failed.
+    async fn run(&mut self, job: &mut Job) -> bool {
+        let id = job.id.clone();
         let known = self.crowd.world.plan.foreign_known;
-        let mut job = Job::unborn(id.clone(), Epoch::from_random([0; 4]), false);
         let now = self.crowd.world.now();
-        job = changed(&job, |record| {
+        *job = changed(job, |record| {
             record.status = JobStatus::Running;
-            record.created_at = Some(now);
+            record.created_at = record.created_at.or(Some(now));
             record.started_at = Some(now);
             record.updated_at = Some(now);
+            record.completed_at = None;
+            record.error_message = None;
         });
-        self.tell_service(known, &job);
+        self.tell_service(known, job);
         let time = naive(now);
         let started = json!({"event_type": "job:started", "timestamp": time, "job_id": id.as_str(),
             "client_id": "client", "status": "running", "started_at": time});
@@ -39,7 +59,7 @@ impl Client {
         self.pause(200, 3000).await;
         let now = self.crowd.world.now();
         let failed = self.rng.random_ratio(1, 3);
-        job = changed(&job, |record| {
+        *job = changed(job, |record| {
             record.completed_at = Some(now);
             record.updated_at = Some(now);
             if failed {
@@ -52,7 +72,7 @@ impl Client {
                 record.template_count = 1;
             }
         });
-        self.tell_service(known, &job);
+        self.tell_service(known, job);
         let time = naive(now);
         let mut end = json!({"event_type": "job:completed", "timestamp": time, "job_id": id.as_str(),
             "client_id": "client", "status": "completed", "template_ids": ["t1"], "template_count": 1});
@@ -65,6 +85,7 @@ impl Client {
             self.pause(0, 1000).await;
             self.say(&id, &end).await;
         }
+        failed
     }
 
     fn tell_service(&self, known: bool, job: &Job) {
