@@ -138,9 +138,11 @@ fn a_thousand_templates_meet_the_schema_and_the_rules_that_it_cannot_say() {
                 .map(|e| e.to_string())
                 .collect::<Vec<_>>()
         );
-        let written = draft::encode(template);
         // The widgets are the same in both forms; what is around them differs little.
-        if brief.index == 1 {
+        if brief.index % 3 == 1 {
+            let written = draft::encode(template);
+            // What it writes, it would take from another generator.
+            draft::decode(&written).unwrap();
             let value = serde_json::from_slice(&written).unwrap();
             assert!(generated_schema.is_valid(&value), "{value}");
         }
@@ -150,8 +152,6 @@ fn a_thousand_templates_meet_the_schema_and_the_rules_that_it_cannot_say() {
         assert_eq!(value["category"], brief.item.category.as_str());
         assert_eq!(value["target_audience"], brief.item.audience.as_str());
         kinds.extend(template.widgets.iter().map(|w| w.widget_type.as_str()));
-        // What it writes, it would take from another generator.
-        draft::decode(&written).unwrap();
     }
     let all: BTreeSet<&str> = checker::types().map(|row| row[0]).collect();
     assert_eq!(kinds, all, "every type is used");
