@@ -5,6 +5,7 @@
 
 mod compose;
 mod dice;
+mod figure;
 mod layout;
 mod library;
 mod reading;

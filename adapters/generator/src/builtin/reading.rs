@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::figure::{self, CURRENCIES, UNITS};
 use super::library::{HEALTH, METRICS};
 use super::text::{cut, one_line};
 
@@ -16,15 +17,6 @@ const MAX_QUOTES: usize = 4;
 const QUOTE_CHARS: usize = 200;
 /// Most characters of a word that is looked at, and of one that is a topic.
 const WORD_CHARS: usize = 32;
-/// Words that make a number a span of time or a sum, lower case and without a plural's `s`.
-const UNITS: &str = "percent million billion thousand second minute hour day week month year time point \
-    prozent millionen milliarden monate monaten tage tagen stunden wochen jahre jahren \
-    mois jour semaine heure an milliard millone mese meses día dia hora semana año ano porciento";
-/// The same where no space stands between words.
-const SUFFIXES: [&str; 12] = [
-    "倍", "天", "个月", "個月", "か月", "ヶ月", "小时", "小時", "時間", "万", "亿", "億",
-];
-const CURRENCIES: [char; 5] = ['$', '€', '£', '¥', '₹'];
 /// Long words that say nothing of the topic.
 const COMMON: &str = "their there these those which while where about through within between other every \
     would could should after before because being under across without against during";
@@ -220,12 +212,12 @@ fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
         if promises.len() == MAX_PROMISES {
             return;
         }
-        let begins = at >= after && digit(c).is_some() && !continues_word(previous);
+        let begins = at >= after && figure::begins(c, previous);
         previous = Some(c);
         if !begins {
             continue;
         }
-        let (end, figure) = figure(sentence, at);
+        let (end, figure) = figure::read(sentence, at);
         after = end;
         let Some((figure, number, is_percent)) = figure else {
             continue;
@@ -251,11 +243,6 @@ fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
     }
 }
 
-/// `A1c`, `v2`, `1,5`: the digit belongs to what stands before it.
-fn continues_word(previous: Option<char>) -> bool {
-    previous.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | '-' | '_' | '#'))
-}
-
 /// The sentence, or of a very long one what stands around the place.
 fn around(sentence: &str, at: usize) -> &str {
     let boundary = |mut place: usize| {
@@ -270,80 +257,6 @@ fn around(sentence: &str, at: usize) -> &str {
         0
     };
     &sentence[start..boundary((at + 4 * QUOTE_CHARS).min(sentence.len()))]
-}
-
-/// Decimal digits of the scripts that write numbers as we do.
-fn digit(c: char) -> Option<u32> {
-    let zeros = ['0', '٠', '۰', '०', '０'];
-    zeros.into_iter().find_map(|zero| {
-        let value = u32::from(c).checked_sub(u32::from(zero))?;
-        (value < 10).then_some(value)
-    })
-}
-
-/// What begins with a digit at `at`: where it ends, and if it promises something: as written, its value,
-/// and whether it is a percentage.
-fn figure(sentence: &str, at: usize) -> (usize, Option<(String, f64, bool)>) {
-    let mut plain = String::new();
-    let mut end = sentence.len();
-    for (offset, c) in sentence[at..].char_indices() {
-        match digit(c) {
-            Some(value) => plain.extend(char::from_digit(value, 10)),
-            None if c == '.' || c == '٫' => plain.push('.'),
-            None if c == ',' || c == '٬' => {}
-            None => {
-                end = at + offset;
-                break;
-            }
-        }
-    }
-    let mut start = at;
-    let before = sentence[..at].chars().next_back();
-    let is_sum = before.is_some_and(|c| CURRENCIES.contains(&c));
-    if is_sum {
-        start -= before.map_or(0, char::len_utf8);
-    }
-    let whole = sentence[start..end].trim_end_matches(['.', ',']);
-    let digits_end = start + whole.len();
-    let number: f64 = plain.trim_end_matches('.').parse().unwrap_or(f64::NAN);
-    if plain.len() > 12 || number.is_nan() {
-        return (end, None);
-    }
-    let rest = &sentence[digits_end..];
-    let blanks = rest.len() - rest.trim_start_matches([' ', '\u{a0}']).len();
-    let unit = &rest[blanks..];
-    let told = |length: usize, is_percent: bool| {
-        let end = digits_end + length;
-        (
-            end,
-            Some((one_line(&sentence[start..end]), number, is_percent)),
-        )
-    };
-    if let Some(sign) = unit
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '%' | '％' | '٪'))
-    {
-        return told(blanks + sign.len_utf8(), true);
-    }
-    if let Some(suffix) = SUFFIXES.iter().find(|suffix| unit.starts_with(**suffix)) {
-        return told(blanks + suffix.len(), false);
-    }
-    let word_length = unit
-        .find(|c: char| !c.is_alphabetic())
-        .unwrap_or(unit.len());
-    let word = &unit[..word_length];
-    if blanks == 0 && matches!(word, "x" | "k" | "K" | "M" | "B") {
-        return told(word.len(), false);
-    }
-    let lower = word.to_lowercase();
-    let stem = lower.strip_suffix('s').unwrap_or(&lower);
-    let is_unit = |unit: &str| unit == stem || unit == lower;
-    if word.len() <= WORD_CHARS && !word.is_empty() && UNITS.split_whitespace().any(is_unit) {
-        let is_percent = matches!(stem, "percent" | "prozent" | "porciento");
-        return told(blanks + word.len(), is_percent);
-    }
-    if is_sum { told(0, false) } else { (end, None) }
 }
 
 #[cfg(test)]
