@@ -63,6 +63,56 @@ pub(super) fn read(
             "can't be `*` where AUTH_COOKIE is set: name the origins whose pages may use the cookie",
         ));
     }
+    let gateway = gateway(source, triton, token)?;
+    let accept = ForeignEvents::Accept {
+        max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
+            number(t, 1024, MAX_EVENT_BYTES as u64)
+        })? as usize,
+        cap: limits::events(source)?,
+    };
+    let hub = conch_services::hub::Settings::default();
+    let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
+    Ok(Mare {
+        address: listen,
+        ops_address: source.parse("MARE_OPS_ADDR", None, |t| address(t).map(Some))?,
+        submissions_per_minute: limits::submissions(source, says_who)?,
+        auth,
+        gateway,
+        hub: conch_services::hub::Settings {
+            position_check,
+            heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
+            record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
+            history_limit,
+            max_streams_per_caller: limits::streams(source, says_who)?,
+            max_watched_jobs_per_caller: limits::watched_jobs(source)?,
+            stream_lifetime: limits::lifetime(source)?,
+            retry_ms: source
+                .parse(
+                    "STREAM_RETRY_SECONDS",
+                    Duration::from_millis(hub.retry_ms),
+                    seconds,
+                )?
+                .as_millis() as u64,
+            ..hub
+        },
+        foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {
+            one_of(
+                &[("accept", accept), ("ignore", ForeignEvents::Ignore)],
+                text,
+            )
+        })?,
+        cors_origins,
+        hosts: hosts(source, listen)?,
+        local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,
+    })
+}
+
+/// How Triton is reached. `triton` is where it listens in the same process, if it does.
+fn gateway(
+    source: &Source,
+    triton: Option<SocketAddr>,
+    token: Option<&str>,
+) -> Result<conch_triton::Settings, Error> {
     // In one process the gateway finds Triton where it was just told to listen.
     let base = match (source.text("TRITON_BASE_URL"), triton) {
         (Some(base), _) => base.to_owned(),
@@ -107,47 +157,7 @@ pub(super) fn read(
         .clone()
         .build()
         .map_err(|e| Error::new("TRITON_BASE_URL", e))?;
-    let accept = ForeignEvents::Accept {
-        max_bytes: source.parse("MAX_EVENT_BYTES", 65_536, |t| {
-            number(t, 1024, MAX_EVENT_BYTES as u64)
-        })? as usize,
-        cap: limits::events(source)?,
-    };
-    let hub = conch_services::hub::Settings::default();
-    let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
-    Ok(Mare {
-        address: listen,
-        ops_address: source.parse("MARE_OPS_ADDR", None, |t| address(t).map(Some))?,
-        submissions_per_minute: limits::submissions(source, says_who)?,
-        auth,
-        gateway,
-        hub: conch_services::hub::Settings {
-            position_check,
-            heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
-            record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
-            history_limit,
-            max_streams_per_caller: limits::streams(source, says_who)?,
-            max_watched_jobs_per_caller: limits::watched_jobs(source)?,
-            stream_lifetime: limits::lifetime(source)?,
-            retry_ms: source
-                .parse(
-                    "STREAM_RETRY_SECONDS",
-                    Duration::from_millis(hub.retry_ms),
-                    seconds,
-                )?
-                .as_millis() as u64,
-            ..hub
-        },
-        foreign_events: source.parse("FOREIGN_EVENTS", accept, |text| {
-            one_of(
-                &[("accept", accept), ("ignore", ForeignEvents::Ignore)],
-                text,
-            )
-        })?,
-        cors_origins,
-        hosts: hosts(source, listen)?,
-        local_results: source.parse("LOCAL_RESULTS", 64, |t| number(t, 0, 1_048_576))? << 20,
-    })
+    Ok(gateway)
 }
 
 /// Whose tokens are taken; none: nobody needs one.
