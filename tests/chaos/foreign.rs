@@ -3,6 +3,8 @@
 //! Both publish straight on the channel. Each genuine line carries a mark, so that it is known again
 //! wherever it turns up; whatever the forger makes up is written down as forged.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,6 +37,9 @@ pub(super) struct ForeignJob {
     pub(super) id: String,
     port: u16,
     history: History,
+    /// Which run of the job this is: one that failed is tried again by its publisher, an hour later by
+    /// its own clock.
+    run: Arc<AtomicU64>,
 }
 
 impl ForeignJob {
@@ -43,14 +48,23 @@ impl ForeignJob {
             id: id.to_owned(),
             port,
             history: history.clone(),
+            run: Arc::new(AtomicU64::new(1)),
         }
     }
 
+    fn moment(&self, rest: &str) -> String {
+        let hour = 7 + self.run.load(Ordering::Relaxed);
+        format!("2025-12-01T{hour:02}:{rest}")
+    }
+
     fn line(&self, kind: &str, more: &Value) -> (String, String) {
-        let mark = format!("{}/{kind}", self.id);
+        let mark = match self.run.load(Ordering::Relaxed) {
+            1 => format!("{}/{kind}", self.id),
+            run => format!("{}/{kind}@{run}", self.id),
+        };
         let mut event = json!({
             "event_type": kind,
-            "timestamp": "2025-12-01T08:55:49.123456",
+            "timestamp": self.moment("55:49.123456"),
             "job_id": self.id,
             "client_id": "foreign-client",
             "mark": mark,
@@ -72,7 +86,7 @@ impl ForeignJob {
 
     /// `job:started`; the same bytes each time.
     pub(super) async fn start(&self) -> bool {
-        let started_at = "2025-12-01T08:55:49.123456";
+        let started_at = self.moment("55:49.123456");
         let fields = json!({ "status": "running", "started_at": started_at });
         self.publish("job:started", &fields).await
     }
@@ -105,9 +119,20 @@ impl ForeignJob {
     pub(super) async fn complete(&self) -> bool {
         let fields = json!({
             "status": "completed", "template_ids": ["t-1", "t-2"], "template_count": 2,
-            "generation_duration_ms": 4321, "completed_at": "2025-12-01T08:56:49.000001",
+            "generation_duration_ms": 4321, "completed_at": self.moment("56:49.000001"),
         });
         self.publish("job:completed", &fields).await
+    }
+
+    /// `job:failed`, after which the job is run again: what is published from now on is of another run.
+    pub(super) async fn fail(&self) -> bool {
+        let fields = json!({
+            "status": "failed", "error_message": "the model is tired",
+            "completed_at": self.moment("56:49.000001"),
+        });
+        let published = self.publish("job:failed", &fields).await;
+        self.run.fetch_add(1, Ordering::Relaxed);
+        published
     }
 }
 

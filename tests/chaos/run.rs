@@ -231,7 +231,7 @@ impl Run {
             job.complete().await;
             // Whoever heard it is given the time to write it.
             for _ in 0..5 {
-                if store::has_ended(self.cluster.redis_port, &job.id).await {
+                if store::has_completed(self.cluster.redis_port, &job.id).await {
                     return;
                 }
                 sleep(Duration::from_millis(50)).await;

@@ -231,13 +231,16 @@ pub(super) async fn dump(port: u16, history: &History, settings: Lifetimes) -> R
 }
 
 /// Whether the store has a job's end.
-pub(super) async fn has_ended(port: u16, job: &str) -> bool {
+pub(super) async fn has_completed(port: u16, job: &str) -> bool {
     let Ok(mut store) = Resp::open(port).await else {
         return false;
     };
     let state = format!("triton:state:{job}");
-    let ended = store.say(&["HGET", &state, "ended"]).await;
-    ended.is_ok_and(|ended| ended.text() == "1")
+    let fold = store.say(&["HGET", &state, "fold"]).await;
+    let fold = fold
+        .ok()
+        .and_then(|fold| serde_json::from_str::<Value>(&fold.text()).ok());
+    fold.is_some_and(|fold| fold["status"] == "completed")
 }
 
 /// `[sequence, line]`

@@ -153,6 +153,9 @@ fn watch_together(run: &Run, job: String) {
     });
 }
 
+/// How often a publisher of old tries a job again.
+const RETRIES: u64 = 2;
+
 /// Speaks the old contract.
 async fn publisher(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     sleep(when).await;
@@ -162,9 +165,18 @@ async fn publisher(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     if i == 0 {
         watch_together(&run, job.id.clone());
     }
-    for rows in 0..dice.number(1..=4) {
-        sleep(dice.millis(50..=300)).await;
-        job.data(rows).await;
+    // As Celery does it: what failed is tried again by itself.
+    for retries in 0.. {
+        for rows in 0..dice.number(1..=4) {
+            sleep(dice.millis(50..=300)).await;
+            job.data(rows).await;
+        }
+        if retries == RETRIES || dice.once_in(2) {
+            break;
+        }
+        job.fail().await;
+        sleep(dice.millis(50..=2000)).await;
+        job.start().await;
     }
     job.complete().await;
 }

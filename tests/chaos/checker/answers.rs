@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Judgement;
-use super::book::{Book, Log};
+use super::book::{Book, Epoch, Log};
 use super::event::{is_terminal_status, kind};
 use super::history::{History, text};
 
@@ -32,9 +32,14 @@ fn lookups(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
         }
         let (id, status) = (text(record, "job"), text(job, "status"));
         let poller = (text(record, "by"), id);
+        let went_on = |before: &str| {
+            let is_external = book.logs.get(id).is_some_and(|log| !log.own());
+            before == "failed" && is_external
+        };
         if let Some(before) = ended.get(&poller)
             && before != status
             && history.terms.durable()
+            && !went_on(before)
         {
             judgement.broken(
                 "I6",
@@ -181,7 +186,8 @@ fn cancels(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// A line that a foreign program published is in its job's log at most once.
+/// A line that a foreign program published is in its job's log at most once: I3. And in one epoch alone
+/// where nothing was lost: what is older never becomes part of a job that went on, I5.
 fn foreign(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     let mut marks: BTreeSet<(&str, &str)> = BTreeSet::new();
     for record in history
@@ -196,6 +202,11 @@ fn foreign(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
         let Some(log) = book.logs.get(job) else {
             continue;
         };
+        let has_it = |epoch: &Epoch<'_>| epoch.entries.values().any(|e| e.event["mark"] == mark);
+        let epochs = log.epochs.values().filter(|epoch| has_it(epoch)).count();
+        if epochs > 1 && history.terms.durable() && history.terms.history_ttl_ms.is_infinite() {
+            judgement.broken("I5", format!("{job}: {mark} is in {epochs} epochs"));
+        }
         for (name, epoch) in &log.epochs {
             let places: Vec<u64> = epoch
                 .entries

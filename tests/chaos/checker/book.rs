@@ -73,10 +73,28 @@ impl<'a> Log<'a> {
         self.epochs.get(&place.epoch)?.entries.get(&place.sequence)
     }
 
-    /// When its terminal event was first seen, in any incarnation.
+    /// When its terminal event was first seen, in any incarnation. Of an external job that went on after
+    /// a failure it is the newest end.
     pub(super) fn ended(&self) -> Option<f64> {
         let ends = self.epochs.values().filter_map(Epoch::end);
-        ends.map(|(_, e)| e.seen).reduce(f64::min)
+        let went_on = self.epochs.keys().any(|epoch| self.went_on_from(epoch));
+        let one = if went_on { f64::max } else { f64::min };
+        ends.map(|(_, e)| e.seen).reduce(one)
+    }
+
+    /// Whether another publisher's job may have gone on after this epoch: it failed in it, and there is
+    /// another one, which begins with a start or a completion.
+    pub(super) fn went_on_from(&self, epoch: &str) -> bool {
+        let failed = |epoch: &Epoch<'_>| {
+            epoch
+                .end()
+                .is_some_and(|(_, end)| end_of(&end.event) == Some("failed"))
+        };
+        let goes_on = |(name, other): (&String, &Epoch<'_>)| {
+            let first = other.entries.get(&1).map(|first| kind(&first.event));
+            name != epoch && matches!(first, None | Some("job:started" | "job:completed"))
+        };
+        !self.own() && self.epochs.get(epoch).is_some_and(failed) && self.epochs.iter().any(goes_on)
     }
 
     /// What a snapshot at a place says otherwise than the log; none if nothing, as far as is known.
@@ -327,7 +345,17 @@ impl<'a> Book<'a> {
             // A log that expired is told once more from the job's record, and has to say the same.
             let told = ends.iter().filter(|end| end["derived"] != true).count();
             let agree = ends.iter().all(|end| end_of(end) == end_of(ends[0]));
-            if history.terms.durable() && (told > 1 || !agree) {
+            // Another publisher's job goes on after a failure, and after nothing else.
+            let last = ends
+                .iter()
+                .filter(|end| end_of(end) != Some("failed"))
+                .count();
+            let is_whole = if log.own() {
+                told <= 1 && agree
+            } else {
+                last <= 1
+            };
+            if history.terms.durable() && !is_whole {
                 judgement.broken("I2", format!("{job} ended {} times: {ends:?}", ends.len()));
             }
         }

@@ -208,7 +208,13 @@ impl<'a> Walk<'a> {
     ) {
         let job = event["job_id"].as_str().unwrap_or("");
         let reset = event["reset"] == true;
-        if reset && self.durable() {
+        let before = event["requested"].as_str().and_then(Place::parse);
+        let went_on = |before: Place| {
+            let log = log.filter(|log| log.went_on_from(&before.epoch));
+            log.is_some() && before.epoch != place.epoch
+        };
+        let goes_on = event["reopened"] == true && before.is_some_and(went_on);
+        if reset && self.durable() && !goes_on {
             let what = format!("{job} is reset to {place}, and the store lost nothing");
             self.broken(judgement, "I5", &what);
         }

@@ -131,6 +131,11 @@ impl Walk<'_> {
                 &format!("it was shown another job: {data}"),
             );
         }
+        let goes_on = kind(&event) == "job:snapshot" && event["reopened"] == true;
+        if goes_on && self.ended_before && self.ended.as_ref().is_some_and(|e| e.status == "failed")
+        {
+            self.ended = None;
+        }
         if self.ended.is_some() {
             if !self.ended_before || self.history.terms.durable() && !self.has_expired(at) {
                 let what = format!("after the end came {id} {data}");
@@ -198,7 +203,17 @@ impl Walk<'_> {
         judgement: &mut Judgement,
     ) {
         let reset = event["reset"] == true;
-        if reset {
+        if event["reopened"] == true {
+            let before = visit.cursor.and_then(Place::parse);
+            let goes_on = before.is_some_and(|before| {
+                let other = Place::parse(id).is_some_and(|now| now.epoch != before.epoch);
+                reset && other && self.log.went_on_from(&before.epoch)
+            });
+            if !goes_on {
+                let what = format!("told at {:?} that the job went on, and it did not", self.at);
+                self.broken(judgement, "I5", &what);
+            }
+        } else if reset {
             judgement.figures.resets += 1;
             let trimmed = visit.cursor.and_then(Place::parse).is_some_and(|cursor| {
                 let epoch = self.log.epochs.get(&cursor.epoch);

@@ -52,6 +52,11 @@ impl Campaign {
 }
 
 impl Report {
+    /// How often streams were told that their job went on after a failure.
+    pub fn reopened(&self) -> u64 {
+        self.campaign.counts.reopened
+    }
+
     /// Whether nothing went wrong, and every planted bug was found.
     pub fn is_good(&self) -> bool {
         let model = self
@@ -91,6 +96,7 @@ impl Report {
             ("calls failed or held up", counts.disturbances),
             ("losses of the store", counts.losses),
             ("resets told", counts.resets),
+            ("jobs told to go on after a failure", counts.reopened),
             ("lost records told", counts.records_lost),
         ] {
             writeln!(out, "  {number:>12}  {what}")?;
@@ -247,6 +253,7 @@ impl Report {
             "disturbances": counts.disturbances,
             "losses": counts.losses,
             "resets": counts.resets,
+            "reopened": counts.reopened,
             "records_lost": counts.records_lost,
             "promised_ms": promised(),
             "recovery_ms": times(&campaign.took()),

@@ -13,6 +13,7 @@ fn seeds_from(first: u64) {
     };
     assert_eq!(report.campaign.seeds, 120);
     assert!(report.is_good(), "\n{}", report.tables());
+    assert!(report.reopened() > 0, "some jobs go on after a failure");
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Counts {
     pub(crate) streams: u64,
     pub(crate) ends_seen: u64,
     pub(crate) resets: u64,
+    /// Streams that were told that their job went on after a failure.
+    pub(crate) reopened: u64,
     pub(crate) records_lost: u64,
     /// From the healing to the last watcher's end.
     pub(crate) recovery: Millis,
@@ -66,6 +68,7 @@ impl Counts {
         self.streams += other.streams;
         self.ends_seen += other.ends_seen;
         self.resets += other.resets;
+        self.reopened += other.reopened;
         self.records_lost += other.records_lost;
         self.recovery = self.recovery.max(other.recovery);
         self.telling = self.telling.max(other.telling);

@@ -83,7 +83,10 @@ pub(crate) fn judge(court: &mut Court<'_>) -> Counts {
                 StreamEvent::Heard(Item::Event { data, .. }) => {
                     let data: Value = serde_json::from_str(data).unwrap_or_default();
                     let status = data["status"].as_str().unwrap_or_default();
-                    counts.resets += u64::from(data["reset"] == true);
+                    // Where a job went on nothing was lost.
+                    let reopened = data["reopened"] == true;
+                    counts.resets += u64::from(data["reset"] == true && !reopened);
+                    counts.reopened += u64::from(reopened);
                     counts.records_lost += u64::from(data["error_code"] == "record-lost");
                     let snapshot = data["event_type"] == "job:snapshot";
                     if end_of(&data).is_some() || (snapshot && is_terminal(status)) {
