@@ -253,7 +253,7 @@ fn report(plan: &Plan, runs: &[Run]) -> Section {
              worker; Redis isn't counted). A publish goes to Conch as a foreign program's `PUBLISH` \
              through Redis, to nchan as a POST, to the write loop as a line on a control connection. \
              Memory is resident memory, without what the kernel keeps for a socket. Heartbeats each \
-             15 s where the server has any; the watchers at rest were looked at for {rest} s.",
+             15 s where the server has any (Conch's default is 4); the watchers at rest were looked at for {rest} s.",
             runs = plan.runs,
             wire = WIRE_BYTES,
             rest = plan.rest.as_secs()

@@ -34,7 +34,7 @@ const SPEED: u32 = 60;
 /// The default plan of a job.
 const TEMPLATES: u32 = 7;
 /// How often a stream says that it is still there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(4);
 /// A job that takes ten times as long as planned has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 

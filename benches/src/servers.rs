@@ -145,13 +145,11 @@ impl Server {
         let (redis, redis_address) = start_redis(directory.path())?;
         // Nothing listens there: the job is a foreign publisher's and known from its log.
         let triton = free_address()?;
-        let (mut api, address) = start_api(
-            directory.path(),
-            "conch-api",
-            redis_address,
-            triton,
-            settings,
-        )?;
+        // The goal for idle watchers was set with this one, and runs are to be compared with earlier ones.
+        let mut all = vec![("HEARTBEAT_SECONDS".to_owned(), "15".to_owned())];
+        all.extend_from_slice(settings);
+        let (mut api, address) =
+            start_api(directory.path(), "conch-api", redis_address, triton, &all)?;
         let mut publisher = resp::Connection::open(redis_address)?;
         let event = format!(
             r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"{JOB}","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#,

@@ -3,7 +3,6 @@ import datetime
 
 import expectations
 from scenarios import AFTER_SECONDS, AWAY_SECONDS, MIDDLE, SILENCE_SECONDS
-from system import SHORT_HEARTBEAT_SECONDS
 
 CLIENT_COLUMNS = {
     "live": "live job", "finished": "finished job", "end": "after the end", "reconnect": "reconnect",
@@ -21,12 +20,12 @@ What each goes through, with a redis-server, a worker and real jobs of seven tem
 - **after the end**: what it does once it has the end of that finished job and nobody closes it, within {after} seconds. Mare closes the stream, and answers a reconnect behind the end with 204.
 - **reconnect**: the connection to Mare is cut behind the job's event {middle}. *By itself*: it comes back with the id of the last event, and has every event once. *Started again*: it ends there; called again with the last id it has the rest, every event once. Beside it, the longest time without an event.
 - **deploy**: `conch-api` gets SIGTERM in mid-job, is away for {away} seconds and is started again; likewise.
-- **{silence} s of silence**: the job waits; nothing but heartbeats, every 15 seconds. *Stays*: the connection outlives it.
+- **{silence} s of silence**: the job waits; nothing but heartbeats, every four seconds. *Stays*: the connection outlives it.
 """
 
 ADVICE = """## What follows from it
 
-- **Clients that give up after five seconds without a byte** (httpx by its default timeout, `launchdarkly-eventsource` on a Node whose HTTP agent has one): set `HEARTBEAT_SECONDS={short}`, or give the client a longer timeout: `httpx.stream(…, timeout=httpx.Timeout(5, read=60))`. With `HEARTBEAT_SECONDS={short}`: {impatient}.
+- **Leave `HEARTBEAT_SECONDS` below five.** httpx by its default timeout, and `launchdarkly-eventsource` on a Node whose HTTP agent has one, take five seconds without a byte for a dead connection ([decision 0046](decisions/0046-heartbeats-every-four-seconds.md)).
 - **Close the stream when you have the end**, as the examples of the README do. A library that isn't stopped by a 204 otherwise asks again for as long as its program runs.
 - **A library that doesn't reconnect** ends its loop with the stream, which is the job's end only if the last event's `status` was `completed`, `failed` or `cancelled`. Ask again with `Last-Event-ID`, or with `?after=`.
 - **Behind a proxy, run two Mares.** While the only one restarts, most proxies answer 502 or 503, and any status but 200 ends an EventSource for good.
@@ -65,7 +64,7 @@ def page(rows: list, proxies: list, version: str) -> str:
         "Each as a plain process with the configuration that is named and its defaults, between Mare and an EventSource of Chromium, and curl with `--compressed`. Both ask for gzip. Where curl's way differs from what it does without a proxy, the cell says so.\n",
         *proxy_table(rows, proxies, known),
         "",
-        ADVICE.format(short=SHORT_HEARTBEAT_SECONDS, impatient=impatient(direct)),
+        ADVICE,
     ]
     return "\n".join(parts)
 
@@ -103,11 +102,6 @@ def shown(row, column: str, known: dict, notes: Notes) -> str:
     if cell.words != wanted:
         return f"**{cell.words}**{figure} (expected: {wanted})"
     return f"{cell.words}{figure}{notes.mark(why)}"
-
-
-def impatient(rows: list) -> str:
-    said = [f"{row.client_name} {row.cells['heartbeats'].words}" for row in rows if "heartbeats" in row.cells]
-    return ", ".join(said) or "nobody needs it"
 
 
 def table_head(columns: list[str]) -> list[str]:

@@ -63,7 +63,7 @@ async def try_all(directory: Path, pattern: str, only: set[str]) -> tuple[list[R
     try:
         await system.start()
         clients = every_client()
-        rows = [Row(client, await recorder(0), await recorder(1)) for client in clients]
+        rows = [Row(client, await recorder(0)) for client in clients]
         rows = [row for row in rows if re.search(pattern, row.name)]
         for proxy in EVERY_PROXY:
             behind = [c for c in clients if c.name in BEHIND_PROXIES and re.search(pattern, f"{proxy.name} + {c.name}")]

@@ -1,7 +1,7 @@
 """What each client goes through, directly and behind each proxy; all of them at once, on one job."""
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import judge
 from browser import Browser
@@ -14,7 +14,7 @@ MIDDLE = 5
 # How long an API is away in a deploy: longer than the longest `retry:` (two seconds), which some double, and
 # than a proxy's own retries (haproxy: three seconds), so that each meets a refusal.
 AWAY_SECONDS = 5.5
-# For a heartbeat of 15 s, twice.
+# Longer than any client's usual time-out of 5, 10 or 30 s.
 SILENCE_SECONDS = 35
 # How long a client may take to do what it does after the end: to come back for its 204, say. Some double
 # the longest `retry:`.
@@ -171,22 +171,15 @@ class Scenarios:
 
     async def silence(self) -> None:
         """The job waits in the queue: nothing but heartbeats."""
-        await self._in_silence("silence", self.rows, SILENCE_SECONDS)
-        # Those that don't bear it directly once more, with more frequent heartbeats.
-        impatient = [row for row in self.rows if not row.proxy and row.cells["silence"].words != judge.BEARS_SILENCE]
-        if impatient:
-            await self._in_silence("short heartbeat", [replace(row, recorder=row.spare) for row in impatient], SILENCE_SECONDS / 2)
-
-    async def _in_silence(self, scenario: str, rows: list[Row], seconds: float) -> None:
         job = await self.system.held_job()
-        runs = self._begin(job.id, rows)
+        runs = self._begin(job.id, self.rows)
         await self._gathered(runs, patience=30)
         began = time.time()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(SILENCE_SECONDS)
         # What is after the silence isn't of interest, but for what it cost.
         until = time.time()
         await job.let_go()
         await self.system.ended(job.id)
         await self._gathered(runs, len(await self.system.events(job.id)), 15)
         await self._over(runs)
-        await self._judged(scenario, job.id, runs, began, until)
+        await self._judged("silence", job.id, runs, began, until)

@@ -1,7 +1,6 @@
 """The system under test as processes: a private redis-server, one conch-worker, one or two conch-apis.
 
-They see no setting but those named here. Intervals are Conch's own defaults, except `STREAM_RETRY_SECONDS`,
-and the heartbeat of the second API.
+They see no setting but those named here. Intervals are Conch's own defaults, except `STREAM_RETRY_SECONDS`.
 """
 import asyncio
 import contextlib
@@ -22,8 +21,6 @@ os.environ["PATH"] += ":/usr/sbin"
 PACE_MS = 1500
 # Jobs that keep the one worker busy while a job under test has to wait: for almost three minutes.
 HOLDS = 16
-# Of the second API: for clients that take five seconds of silence for a dead connection.
-SHORT_HEARTBEAT_SECONDS = 4
 
 
 def free_port() -> int:
@@ -117,7 +114,6 @@ class System:
             TRITON_BASE_URL=f"http://127.0.0.1:{self.triton_port}",
             REDIS_URL=f"redis://127.0.0.1:{self.redis_port}/0",
             STREAM_RETRY_SECONDS="1",
-            **({"HEARTBEAT_SECONDS": str(SHORT_HEARTBEAT_SECONDS)} if index else {}),
         )
 
     async def start(self) -> None:

@@ -243,7 +243,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "HEARTBEAT_SECONDS",
-        "15",
+        "4",
         API,
         "between two heartbeats of a stream",
     ),

@@ -373,25 +373,27 @@ async fn of_nobody_in_particular() {
         let claim = async {
             let message = event(&job_id, kind, &more);
             let events = is_taken(&redis, &api, &message, &job_id, 1).await;
-            // Every field as it came, but for the place that the log gave it.
+            // Every field as it came, but for the place that the log gave it, and the status that its
+            // type says.
             for (field, value) in more.as_object().expect("an object") {
-                let replaced = ["sequence", "epoch"].contains(&field.as_str());
+                let replaced = ["sequence", "epoch", "status"].contains(&field.as_str());
                 if !(replaced || value.is_null()) {
                     assert_eq!(&events[0][field], value, "{field}");
                 }
             }
             assert_eq!(events[0]["sequence"], 1);
+            let status = kind.strip_prefix("job:").expect("a kind of ours");
+            assert_eq!(events[0]["status"], status, "the type decides");
             let mare = api.mare();
             let streamed = mare.subscribe(&job_id).await.read_to_end().await;
             assert_whole(&streamed, 1);
             assert_eq!(streamed[0].json(), events[0]);
             let job = mare.job(&job_id).await;
-            let status = kind.strip_prefix("job:").expect("a kind of ours");
             assert_eq!(job["status"], status, "{job}");
             assert_eq!(job["job_id"], job_id.as_str(), "{job}");
             // It is over: nothing more is taken, and the very same is the same.
             publish(&redis, &message);
-            let late = event(&job_id, "job:started", &json!({}));
+            let late = event(&job_id, "job:progress", &json!({}));
             is_dropped(&redis, &api, &late, "illegal").await;
         };
         table.row(name, claim).await;

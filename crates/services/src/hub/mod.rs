@@ -110,7 +110,8 @@ impl Default for Settings {
         let position_check = Duration::from_secs(10);
         Self {
             position_check,
-            heartbeat: Duration::from_secs(15),
+            // The shortest read timeout among common clients is five seconds (decision 0046).
+            heartbeat: Duration::from_secs(4),
             history_limit: 100,
             attach_patience: Duration::from_secs(2),
             record_lost_after: position_check * 3,
