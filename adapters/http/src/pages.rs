@@ -93,11 +93,10 @@ impl Rules {
         headers: &HeaderMap,
     ) -> Option<(Code, &'static str)> {
         let (hosts, origins) = &*self.0;
-        // A target in absolute form counts before the header (RFC 9112 §3.2.2).
-        if target
-            .authority()
-            .is_some_and(|authority| !hosts.allow(authority.as_str()))
-        {
+        // A target in absolute form counts before the header (RFC 9112 §3.2.2). A bare word is read as an
+        // authority, too, but has no scheme and names no host.
+        let absolute = target.authority().filter(|_| target.scheme().is_some());
+        if absolute.is_some_and(|authority| !hosts.allow(authority.as_str())) {
             let words = "the target names another host than this one: see ALLOWED_HOSTS";
             return Some((Code::MisdirectedRequest, words));
         }

@@ -88,7 +88,7 @@ fn first_lines() -> Vec<Row> {
             line("GET ftp://a/livez HTTP/1.1"),
             &[421],
         ),
-        ("CONNECT", line("CONNECT a:443 HTTP/1.1"), &[400, 421]),
+        ("CONNECT", line("CONNECT a:443 HTTP/1.1"), &[400, 404, 405]),
         (
             "CONNECT to a path",
             line("CONNECT /livez HTTP/1.1"),

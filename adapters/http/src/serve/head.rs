@@ -65,6 +65,8 @@ pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<
 /// The target of a request in absolute form counts and its `Host` doesn't (RFC 9112 §3.2.2); they must be
 /// the same, so a request where they aren't was meant for another server or is to be taken for another one.
 fn elsewhere(target: &Uri, host: Option<&HeaderValue>) -> Option<Problem> {
+    // A bare word is read as an authority, too, but has no scheme and names no host.
+    target.scheme()?;
     let authority = target.authority()?;
     let host: Authority = Authority::try_from(host?.as_bytes()).ok()?;
     let same_port = match (authority.port_u16(), host.port_u16()) {
