@@ -82,6 +82,7 @@ local function list_foreign(f, job_id, ended, kept, ttl, at)
   redis.call('HSET', f.bytes, job_id, kept, 'all', string.format('%.0f', math.max(all, kept)))
   redis.call('PEXPIRE', f.bytes, f.longest)
   redis.call('ZADD', list, at + tonumber(ttl) * 1000, job_id)
-  -- For as long as what it lists must be taken off the bytes.
+  -- As long as the bytes, or what a list that nothing is added to has still to take off would stay on them.
   redis.call('PEXPIRE', list, f.longest)
+  redis.call('PEXPIRE', other, f.longest)
 end

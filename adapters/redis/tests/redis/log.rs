@@ -423,10 +423,15 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
             let _: i64 = server.run(&["ZADD", key, "1", &format!("gone-{n}")]);
         }
     }
+    let _: i64 = server.run(&["EXPIRE", ENDED, "60"]);
     let next = commit(&foreign("f-2"), progress(1));
     let published = stores.bus.publish(next.clone()).await.unwrap();
     assert_eq!(published, Published::Appended);
     assert_eq!(listed(UNFINISHED), ["f-2"]);
+    assert!(
+        server.run::<i64>(&["TTL", ENDED]) > 60,
+        "what it lists is on the bytes, which live on"
+    );
 
     let end = commit(&next.job, completed());
     for key in [UNFINISHED, ENDED] {
