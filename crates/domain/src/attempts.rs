@@ -16,7 +16,7 @@ pub struct Attempts {
     /// The template that the running attempt makes.
     pub making: Option<u32>,
     /// How many attempts ended in silence while a template was being made, by its place; at 0 those that
-    /// ended without any, in silence or with an error. A template that is made or failed has none.
+    /// ended without any, in silence or with an error. A template that is made has none.
     pub lost: BTreeMap<u32, u32>,
     /// The templates that failed, with the reason.
     pub failed: BTreeMap<u32, String>,
