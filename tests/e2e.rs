@@ -13,6 +13,8 @@ mod ends;
 mod generator;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/lost_attempts.rs"]
+mod lost_attempts;
 #[path = "e2e/many_jobs.rs"]
 mod many_jobs;
 #[path = "e2e/memory.rs"]
