@@ -123,19 +123,16 @@ impl World {
             if let Some(attempt) = event.attempt {
                 assert!(attempt > over && attempt >= begun, "I7: {event:?}");
                 begun = attempt;
-                match event.kind {
-                    EventKind::Retrying { reason, .. } => {
-                        // What had not begun does not count where it ends in silence.
-                        let counts = match reason {
-                            RetryReason::Error => true,
-                            RetryReason::LeaseExpired => running,
-                            RetryReason::Shutdown => false,
-                        };
-                        if counts {
-                            over = attempt;
-                        }
+                if let EventKind::Retrying { reason, .. } = event.kind {
+                    // What had not begun does not count where it ends in silence.
+                    let counts = match reason {
+                        RetryReason::Error => true,
+                        RetryReason::LeaseExpired => running,
+                        RetryReason::Shutdown => false,
+                    };
+                    if counts {
+                        over = attempt;
                     }
-                    _ => {}
                 }
             }
             match event.kind {

@@ -47,14 +47,14 @@ impl Reader {
         if line.is_empty() {
             let data = std::mem::take(&mut self.data);
             let named = std::mem::take(&mut self.named);
-            return match data.is_empty() {
-                false => Some(Item::Event {
-                    id: self.id.clone(),
-                    data: data.join("\n"),
-                    named,
-                }),
-                true => Some(Item::Phantom),
-            };
+            if data.is_empty() {
+                return Some(Item::Phantom);
+            }
+            return Some(Item::Event {
+                id: self.id.clone(),
+                data: data.join("\n"),
+                named,
+            });
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);

@@ -226,12 +226,12 @@ async fn round(
     };
     match answer {
         Ok(Learned::Ended(result)) => {
-            end_without_log(shared, topic, *result);
+            end_without_log(shared, topic, &result);
             Ok(Round::News)
         }
         Ok(Learned::Asked(Asked::Appended)) => catch_up(shared, topic).await,
         Ok(Learned::Asked(Asked::NoRoom(told))) => {
-            end_without_log(shared, topic, *told);
+            end_without_log(shared, topic, &told);
             Ok(Round::News)
         }
         // Somebody else may have begun the log at the same time.
@@ -289,11 +289,11 @@ async fn ask(shared: &Shared, topic: &Topic, is_absent: bool) -> Result<Learned,
 }
 
 /// The job has ended, and no log says so: its watchers are told all the same.
-fn end_without_log(shared: &Shared, topic: &Topic, result: Job) {
+fn end_without_log(shared: &Shared, topic: &Topic, result: &Job) {
     let was_told_of = topic.state().job.is_some();
     topic.end_without_log(result.clone());
     if was_told_of {
-        shared.feed.offer_end_without_log(&result, (shared.clock)());
+        shared.feed.offer_end_without_log(result, (shared.clock)());
     }
 }
 

@@ -43,7 +43,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_and_then_one_after_the_other() {
         let questions = Questions::new();
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         for round in 0..2 {
             let begun = Instant::now();
             for _ in 0..BURST {

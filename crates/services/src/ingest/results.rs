@@ -33,7 +33,8 @@ pub(super) async fn keep_caching(
                 return;
             },
         }
-        let job_ids: Vec<JobId> = BTreeSet::from_iter(batch.drain(..)).into_iter().collect();
+        let job_ids: BTreeSet<JobId> = batch.drain(..).collect();
+        let job_ids: Vec<JobId> = job_ids.into_iter().collect();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,

@@ -87,29 +87,29 @@ impl World {
     ) -> Self {
         let memory = memory.build();
         let bus = memory.bus();
-        Self::build_on(memory, bus, settings, foreign)
+        Self::build_on(memory, &bus, settings, foreign)
     }
 
     /// Its store answers after a while, as one over a network does.
     pub(crate) fn with_a_distant_store(settings: conch_memory::Settings) -> Self {
         let memory = settings.build();
-        let bus = Arc::new(Distant(memory.bus()));
-        Self::build_on(memory, bus, Settings::default(), accept())
+        let bus: Arc<dyn EventBus> = Arc::new(Distant(memory.bus()));
+        Self::build_on(memory, &bus, Settings::default(), accept())
     }
 
     fn build_on(
         memory: Memory,
-        bus: Arc<dyn EventBus>,
+        bus: &Arc<dyn EventBus>,
         settings: hub::Settings,
         foreign: ForeignEvents,
     ) -> Self {
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
         let clock = clock();
-        let reconcile = Reconcile::new(Arc::clone(&bus), triton.clone(), Arc::clone(&clock));
+        let reconcile = Reconcile::new(Arc::clone(bus), triton.clone(), Arc::clone(&clock));
         let hub = settings.build(
             hub::Dependencies {
-                bus: Arc::clone(&bus),
+                bus: Arc::clone(bus),
                 cache: memory.cache(),
                 gateway: triton.clone(),
                 reconcile: reconcile.clone(),
@@ -119,7 +119,7 @@ impl World {
         );
         let lookup = lookup_in(&memory, &triton, reconcile);
         let ingest = tokio::spawn(ingest::run(
-            Arc::clone(&bus),
+            Arc::clone(bus),
             bus.subscribe(),
             Listeners {
                 hub: hub.clone(),

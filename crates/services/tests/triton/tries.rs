@@ -35,14 +35,12 @@ fn recording(
             brief.last_failure.clone(),
             brief.names.clone(),
         ));
-        match fails(brief) {
-            Some(failure) => Err(failure),
-            None => {
-                let mut draft = build::draft(brief.item.category, brief.item.audience);
-                draft.name = format!("name {} by try {}", brief.index, brief.try_number);
-                Ok(draft)
-            }
+        if let Some(failure) = fails(brief) {
+            return Err(failure);
         }
+        let mut draft = build::draft(brief.item.category, brief.item.audience);
+        draft.name = format!("name {} by try {}", brief.index, brief.try_number);
+        Ok(draft)
     });
     (generator, given)
 }
