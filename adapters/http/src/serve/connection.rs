@@ -240,7 +240,7 @@ impl Desk {
     fn begin<B>(&self, request: &Request<B>) {
         self.used.store(true, Ordering::Relaxed);
         self.answers.store(true, Ordering::Relaxed);
-        self.unfinished.finish(request);
+        self.unfinished.begin(request);
     }
 
     fn answered(&self) {

@@ -52,6 +52,36 @@ impl LengthLines {
     }
 }
 
+/// Finds the ends of heads in what a connection reads: a blank line after one that isn't. Blank lines
+/// before a head are part of it, as hyper keeps them until it is whole.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// Whether the present line has anything in it.
+    in_line: bool,
+    /// Whether an earlier line of the present head had.
+    in_head: bool,
+}
+
+impl Ends {
+    /// How many of `bytes`, which follow those of the last call, come after the last end in them; none
+    /// if no head ends in them.
+    pub(super) fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut rest = None;
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' if self.in_line => (self.in_line, self.in_head) = (false, true),
+                b'\n' if self.in_head => {
+                    self.in_head = false;
+                    rest = Some(bytes.len() - at - 1);
+                }
+                b'\n' | b'\r' => {}
+                _ => self.in_line = true,
+            }
+        }
+        rest
+    }
+}
+
 /// Why a request is refused before it is routed, if so; `hidden_length` says that its head may
 /// have had a `Content-Length` that hyper dropped.
 pub(super) fn objection<B>(request: &Request<B>, hidden_length: bool) -> Option<Problem> {
@@ -227,6 +257,28 @@ mod tests {
         }
         let two = format!("{head}{head}");
         assert_eq!(count(&[&two]), 2);
+    }
+
+    #[test]
+    fn a_heads_end_is_found_wherever_a_read_ends() {
+        for (text, rest) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nbody", Some(4)),
+            ("GET / HTTP/1.1\nHost: a\n\n", Some(0)),
+            ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", Some(0)),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nGE", Some(2)),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", None),
+            ("\r\n\r\n\r\n\r\n", None),
+        ] {
+            assert_eq!(Ends::default().find(text.as_bytes()), rest, "{text:?}");
+            for cut in 0..text.len() {
+                let mut ends = Ends::default();
+                let (first, second) = text.as_bytes().split_at(cut);
+                let before = ends.find(first);
+                let after = ends.find(second);
+                let both = after.or(before.map(|rest| rest + second.len()));
+                assert_eq!(both, rest, "{text:?} cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::http::{Method, Request, header};
+use axum::http::{Request, header};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Desk;
-use super::head::{self, LengthLines};
+use super::head::{self, Ends, LengthLines};
 use crate::problem::{Code, Problem};
 
 /// Bytes of all unfinished heads of a server together.
@@ -49,20 +49,22 @@ impl Unfinished {
         }
     }
 
-    /// Counts what was read; false when it is too much for the server.
-    fn add(&self, bytes: usize) -> bool {
-        self.own.fetch_add(bytes, Ordering::Relaxed);
-        let before = self.heads.bytes.fetch_add(bytes, Ordering::Relaxed);
-        before + bytes <= self.heads.most
+    /// Counts `bytes` that were read, of which `rest` follow the end of a head, if one ended in them;
+    /// false when it is too much for the server. Nothing of a head that has ended stays counted, so that
+    /// a connection may live for any number of requests.
+    fn add(&self, bytes: usize, rest: Option<usize>) -> bool {
+        let own = self.own.load(Ordering::Relaxed);
+        let now = rest.unwrap_or(own + bytes);
+        self.set(now);
+        now <= own || self.heads.bytes.load(Ordering::Relaxed) <= self.heads.most
     }
 
-    /// A head was finished: what is left was read beyond it, and beyond the body where its length is said.
-    pub(super) fn finish<B>(&self, request: &Request<B>) {
+    /// A request begins: what was read of its body belongs to no head, where its length is said.
+    pub(super) fn begin<B>(&self, request: &Request<B>) {
         let own = self.own.load(Ordering::Relaxed);
         let body = request.headers().get(header::CONTENT_LENGTH);
         let body = body.and_then(|length| length.to_str().ok()?.parse().ok());
-        let used = length(request).saturating_add(body.unwrap_or(0));
-        self.set(own.saturating_sub(used));
+        self.set(own.saturating_sub(body.unwrap_or(0)));
     }
 
     fn set(&self, bytes: usize) {
@@ -79,18 +81,10 @@ impl Drop for Unfinished {
     }
 }
 
-/// Bytes of a head, blanks that don't count left out.
-fn length<B>(request: &Request<B>) -> usize {
-    let target = request.uri();
-    let target = target.path().len() + target.query().map_or(0, |query| query.len() + 1);
-    let lines = request.headers().iter();
-    let lines: usize = lines.map(|(n, v)| n.as_str().len() + v.len() + 3).sum();
-    Method::as_str(request.method()).len() + target + " HTTP/1.1".len() + 3 + lines + 2
-}
-
 pub(super) struct Tap {
     socket: TcpStream,
     lines: LengthLines,
+    ends: Ends,
     desk: Arc<Desk>,
     max_head: usize,
     /// What is left of a problem that takes the place of hyper's own answer.
@@ -103,6 +97,7 @@ impl Tap {
         Self {
             socket,
             lines: LengthLines::default(),
+            ends: Ends::default(),
             desk,
             max_head,
             refusal: None,
@@ -195,11 +190,14 @@ impl AsyncRead for Tap {
         let read = &buf.filled()[before..];
         let found = self.lines.count(read);
         self.desk.count_lengths(found);
-        if !read.is_empty() && self.desk.reads_head() && !self.desk.unfinished.add(read.len()) {
-            self.overloaded = true;
-            self.desk.unfinished.set(0);
-            let error = io::Error::other("all unfinished heads together are too many bytes");
-            return Poll::Ready(Err(error));
+        if !read.is_empty() && self.desk.reads_head() {
+            let rest = self.ends.find(read);
+            if !self.desk.unfinished.add(read.len(), rest) {
+                self.overloaded = true;
+                self.desk.unfinished.set(0);
+                let error = io::Error::other("all unfinished heads together are too many bytes");
+                return Poll::Ready(Err(error));
+            }
         }
         polled
     }
@@ -278,23 +276,18 @@ mod tests {
         let heads = Heads::new(100);
         let one = Unfinished::new(&heads);
         let other = Unfinished::new(&heads);
-        let text = "GET /x?y HTTP/1.1\r\nhost:a\r\n\r\n";
-        let request = Request::get("/x?y")
-            .header("host", "a")
-            .body(())
-            .expect("one");
-        assert!(one.add(text.len() + 5));
-        assert!(other.add(60));
-        assert!(!other.add(60), "more than all may have");
+        let all = || heads.bytes.load(Ordering::Relaxed);
+        assert!(one.add(30, None));
+        assert!(other.add(60, None));
+        assert!(!other.add(60, None), "more than all may have");
+        assert!(one.add(20, Some(15)), "less than before is never too much");
         drop(other);
-        one.finish(&request);
-        assert_eq!(
-            heads.bytes.load(Ordering::Relaxed),
-            5,
-            "what came after the head"
-        );
-        assert!(one.add(95));
+        assert_eq!(all(), 15, "what came after the head");
+        let request = Request::post("/").header("content-length", "10");
+        one.begin(&request.body(()).expect("one"));
+        assert_eq!(all(), 5, "what came after the body");
+        assert!(one.add(95, None));
         drop(one);
-        assert_eq!(heads.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(all(), 0);
     }
 }

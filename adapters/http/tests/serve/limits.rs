@@ -83,6 +83,36 @@ async fn all_unfinished_heads_together_are_bounded() {
     assert_eq!(counters.hits("max_unfinished_heads"), 1);
 }
 
+/// A proxy keeps its connections, and sends any number of requests on each.
+#[tokio::test]
+async fn requests_that_were_answered_leave_nothing_of_the_bound() {
+    let counters = Counters::start();
+    let settings = Settings {
+        max_unfinished_heads: 4096,
+        ..Settings::default()
+    };
+    let (handle, _source) = serve_here(settings).await;
+    let lines = "X:   1  \r\n".repeat(90);
+    let get = format!("GET http://a/hello HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\n";
+    let body = "hello".repeat(20);
+    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n64\r\n{body}\r\n0\r\n\r\n");
+    let unread = format!("POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{body}");
+    let mut client = connect(&handle).await;
+    for round in 0..100 {
+        for (request, end) in [
+            (&get, "hello"),
+            (&chunked, body.as_str()),
+            (&unread, "\r\n\r\n"),
+        ] {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let answer = read_until(&mut client, end).await;
+            assert!(!answer.contains(" 503 "), "{round}: {answer}");
+        }
+    }
+    assert_eq!(counters.hits("max_unfinished_heads"), 0);
+}
+
 #[tokio::test]
 async fn a_slow_head_is_told_from_an_idle_connection() {
     let counters = Counters::start();
