@@ -1,7 +1,9 @@
 //! Tickets for those who can send no header: given out to a caller, and looked at when one comes back.
 //!
 //! A ticket opens streams of its kind for a minute. The first of them it may open again after that, so that
-//! its holder can reconnect, for at most a day. Never more than the credentials that it was given out for. Never in here: a ticket in a log, an error or a `Debug`.
+//! its holder can reconnect, for at most a day. Never more than the credentials that it was given out for.
+//!
+//! Never in here: a ticket in a log, an error or a `Debug`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -144,6 +146,14 @@ impl Tickets {
 
     /// The job of the ticket's stream has ended: soon it opens nothing any more.
     pub async fn ended(&self, held: &Held) {
+        // In its first minute it opens others, whose ends are not that of the one that it is bound to.
+        if held
+            .grant
+            .bound_to
+            .is_some_and(|bound| bound != held.stream)
+        {
+            return;
+        }
         let shortened = self.store.shorten(held.hash, &held.grant, AFTER_THE_END);
         if let Err(error) = shortened.await {
             tracing::warn!(%error, "a ticket of a job that has ended lasts longer than it should");

@@ -406,6 +406,10 @@ async fn a_ticket_that_opened_a_stream_opens_it_again() {
     tickets
         .opened(&held(&tickets, "b").await.expect("fresh"))
         .await;
+    // Nor is the end of that one the end of the first.
+    tickets
+        .ended(&held(&tickets, "b").await.expect("fresh"))
+        .await;
     tokio::time::advance(Duration::from_hours(1)).await;
     let restarted = Tickets::new(memory.tickets(), time);
     for tickets in [&tickets, &restarted] {
