@@ -101,10 +101,12 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             continue;
         }
         // What was announced up to here is in what is read now.
+        let mut is_known_absent = std::mem::take(&mut is_absent);
         if topic.hint.notified().now_or_never().is_some() {
             topic.lapsed.store(false, Ordering::Release);
+            // The log may have begun since it was looked for.
+            is_known_absent = false;
         }
-        let is_known_absent = std::mem::take(&mut is_absent);
         let reason_to_wait = match round(shared, topic, silent, is_known_absent).await {
             Ok(round) => {
                 if failures > 0 {
@@ -225,6 +227,8 @@ async fn round(
         }
     };
     match answer {
+        // A log that is there speaks for itself: the job may have gone on since that result.
+        Ok(Learned::Ended(_)) if topic.state().absent.is_none() => Ok(Round::Nothing),
         Ok(Learned::Ended(result)) => {
             end_without_log(shared, topic, &result);
             Ok(Round::News)

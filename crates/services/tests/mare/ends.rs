@@ -158,6 +158,29 @@ async fn a_job_of_which_only_the_result_is_left_is_told_by_it() {
     }
 }
 
+/// A publisher may go on with a job of which only the result of a failure was left.
+#[tokio::test(start_paused = true)]
+async fn a_result_is_no_end_of_a_log_that_begins_while_triton_is_asked() {
+    let world = world();
+    let failed = FIVE_FIELDS.replace("completed", "failed");
+    let cache = world.memory.cache();
+    let put = cache.put(&job_id("j"), failed.into()).await;
+    put.expect("memory takes it");
+    world.triton.hang();
+    let goes_on = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut job = world.foreign_job("j");
+        job.append(started()).await;
+        // Longer than a result is kept back for Triton's answer.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        job.complete().await;
+    };
+    let seen = async { world.watch("j", None).await.rest().await };
+    let (seen, ()) = tokio::join!(seen, goes_on);
+    assert_eq!(kinds(&seen[..2]), ["job:started", "job:completed"]);
+    assert_eq!(seen[2..], [closing("completed")]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_without_a_log_is_an_end_only_where_the_job_does_not_go_on() {
     let world = world();
