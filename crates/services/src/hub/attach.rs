@@ -102,7 +102,13 @@ impl Hub {
                 return Attached::Ended;
             }
         }
-        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
+        let watcher = JobWatcher::new(
+            Arc::clone(shared),
+            interest,
+            cursor,
+            clients.clone(),
+            questions(),
+        );
         let paced = Paced::new(watcher);
         let due = shared.due(caller, paced.slot());
         Attached::Stream(shared.counted(Kind::Job(paced), due, place))

@@ -235,7 +235,7 @@ impl ManyWatcher {
             Word::Unknown => {
                 self.unfinished.remove(&settled.job_id);
                 if self.selection.names_jobs() {
-                    let decoys = Decoys::new(&self.shared, self.selection.clients());
+                    let decoys = self.decoys();
                     let (place, interest) = (settled.place, settled.interest);
                     self.absent.push(place, interest, decoys, Until::Found);
                 }
@@ -260,7 +260,7 @@ impl ManyWatcher {
             };
             match self.shared.interest(&job_id, false, make) {
                 Some(interest) => {
-                    let decoys = Decoys::new(&self.shared, self.selection.clients());
+                    let decoys = self.decoys();
                     self.waiting.push(place, interest, decoys, Until::Known);
                 }
                 // To leave out a job that was named would tell of an end that nobody told of.
@@ -268,6 +268,11 @@ impl ManyWatcher {
             }
         }
         self.shared.looks.request(requests);
+    }
+
+    fn decoys(&self) -> Decoys {
+        let clients = self.selection.clients();
+        Decoys::new(&self.shared, clients, self.questions.as_ref())
     }
 
     /// Looks at a job, if there is one and the stream is about it.

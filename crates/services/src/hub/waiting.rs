@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
+use super::questions::Questions;
 use super::topic::{Phase, Topic};
 use super::{Interest, Shared};
 
@@ -29,24 +30,35 @@ pub(super) struct Settled {
 /// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
 /// the two take as long.
 #[derive(Clone)]
-pub(super) struct Decoys(Option<(Arc<Shared>, Clients)>);
+pub(super) struct Decoys {
+    /// None: the stream may know of every job.
+    hub: Option<(Arc<Shared>, Clients)>,
+    /// The watcher's own budget, never that of whoever watches the hidden job.
+    questions: Option<Arc<Questions>>,
+}
 
 impl Decoys {
     /// For who may know of those clients' jobs.
-    pub(super) fn new(shared: &Arc<Shared>, clients: &Clients) -> Self {
-        Self((!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())))
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        clients: &Clients,
+        questions: Option<&Arc<Questions>>,
+    ) -> Self {
+        Self {
+            hub: (!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())),
+            questions: questions.cloned(),
+        }
     }
 
     fn is_hidden(&self, interest: &Interest) -> bool {
-        self.0
+        self.hub
             .as_ref()
             .is_some_and(|(_, clients)| interest.topic().state().is_hidden_from(clients))
     }
 
     fn instead_of(&self, interest: &Interest) -> Option<Interest> {
-        let (shared, _) = self.0.as_ref()?;
-        let questions = interest.topic().questions.clone();
-        shared.decoy(interest.topic().asked_for(), false, questions)
+        let (shared, _) = self.hub.as_ref()?;
+        shared.decoy(interest.topic().asked_for(), false, self.questions.clone())
     }
 }
 

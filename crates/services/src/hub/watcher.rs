@@ -1,8 +1,9 @@
 //! One watcher of one job: a cursor into the topic's frames.
 //!
 //! Holds no event of its own. Whether the job is one that it may know of is looked at when the job
-//! becomes known, and whenever its log begins anew; if not, it is moved to a decoy. Who falls behind the kept frames is given a snapshot; nothing is
-//! dropped in silence, but that a progress event may be left out when a later one is already there.
+//! becomes known, and whenever its log begins anew; if not, it is moved to a decoy. A watcher that falls
+//! behind the kept frames is given a snapshot; nothing is dropped in silence, but that a progress event
+//! may be left out when a later one is already there.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -12,6 +13,7 @@ use conch_domain::{Clients, Job, JobRecord, JobStatus, Position, Timestamp};
 use conch_wire::{snapshot, sse};
 
 use super::follow::Follow;
+use super::questions::Questions;
 use super::topic::{Frame, Phase, State, Topic};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
@@ -49,6 +51,8 @@ pub(super) struct JobWatcher {
     cursor: Cursor,
     /// Whose jobs it may know of.
     clients: Clients,
+    /// The caller's budget of questions about jobs without a log.
+    questions: Option<Arc<Questions>>,
     /// The topic's generation in which the job was seen to be one of theirs.
     cleared: u64,
     /// The topic's version that was looked at last.
@@ -107,6 +111,7 @@ impl JobWatcher {
         interest: Interest,
         cursor: Cursor,
         clients: Clients,
+        questions: Option<Arc<Questions>>,
     ) -> Self {
         let beats = Arc::clone(&shared.beats);
         Self {
@@ -114,6 +119,7 @@ impl JobWatcher {
             shared,
             cursor,
             clients,
+            questions,
             cleared: u64::MAX,
             seen: u64::MAX,
             history_end: 0,
@@ -145,7 +151,8 @@ impl JobWatcher {
     fn move_to_decoy(&mut self) -> bool {
         let claimed = self.position().is_some();
         let asked_for = self.topic().asked_for().clone();
-        let questions = self.topic().questions.clone();
+        // Its own, not those of whoever watches the hidden job.
+        let questions = self.questions.clone();
         let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions) else {
             return false;
         };

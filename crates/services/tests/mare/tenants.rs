@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Caller, EventKind, Job, JobStatus, Timestamp};
+use conch_domain::{Caller, EventKind, Identity, Job, JobStatus, Timestamp};
 use conch_ports::{Document, ErrorKind, ResultCache};
 use conch_services::access::Access;
 use conch_services::hub::{Attached, Next, Selection, Settings};
@@ -385,6 +385,37 @@ async fn naming_a_foreign_job_is_naming_an_unknown_one() {
             assert_eq!(answers[2], answers[0], "{triton:?} {with:?}");
         }
     }
+}
+
+/// What is asked in place of a hidden job is asked for the one who named it.
+#[tokio::test(start_paused = true)]
+async fn naming_another_s_jobs_spends_ones_own_questions() {
+    let world = World::new();
+    let [ours, theirs] = ["c1", "c2"].map(|client| {
+        let identity = Identity {
+            issuer: "i".to_owned(),
+            subject: client.to_owned(),
+        };
+        let is_theirs = caller(&[client], Timestamp::from_micros(i64::MAX));
+        let (clients, scopes) = (is_theirs.clients().clone(), is_theirs.scopes());
+        Caller::new(identity, clients, scopes, Timestamp::from_micros(i64::MAX))
+    });
+    let ids: Vec<String> = (0..150).map(|n| format!("j{n}")).collect();
+    for id in &ids {
+        world.job_of(id, "c2").start().await;
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let _watched = many_as(&world, &theirs, named(&ids)).await;
+    let asking = async |caller: &Caller, id: &str| {
+        let begun = tokio::time::Instant::now();
+        let attached = world.hub.watch_as(caller, &job_id(id), None).await;
+        assert_eq!(name(&attached), "Unknown");
+        begun.elapsed()
+    };
+    let attached = world.hub.watch_many_as(&ours, named(&ids), None).await;
+    assert_ne!(name(&attached), "Full");
+    assert!(asking(&theirs, "absent").await.is_zero());
+    assert!(!asking(&ours, "absent-too").await.is_zero());
 }
 
 #[tokio::test(start_paused = true)]
