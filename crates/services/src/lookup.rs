@@ -1,8 +1,8 @@
 //! What a job is now: this process's own finished jobs, then the cache, then the log, then Triton.
 //!
-//! A log that foreign programs feed may have missed the job's end: while it shows none, Triton is asked
-//! from time to time. A finished job's lookup never reaches Triton; of all who ask for one job at the same time one asks
-//! for the others. What a cache holds may come from any program, so it is checked before it is served.
+//! The log of an external job may have missed its end: while it shows none, Triton is asked from time to
+//! time. A finished job's lookup never reaches Triton. Concurrent lookups of one job share one question.
+//! What a cache holds may come from any program, so it is checked before it is served.
 //!
 //! Who may see some clients' jobs only is answered of another tenant's as of an absent one, after the
 //! same questions in the same order: so neither the answer nor an upstream that is down tells the two
@@ -49,7 +49,7 @@ pub enum Events {
 pub struct Settings {
     /// Bounds the finished jobs kept in this process; 0 keeps none.
     pub local_bytes: u64,
-    /// How long a foreign job's log that shows no end is believed before Triton is asked again.
+    /// How long an external job's log that shows no end is believed before Triton is asked again.
     pub ask_again_after: Duration,
 }
 

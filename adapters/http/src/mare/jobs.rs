@@ -60,7 +60,7 @@ fn accepted(job: &Job) -> Response {
     )
 }
 
-/// The hot path: who polls instead of watching asks this every two seconds.
+/// The hot path: polling clients call this every two seconds.
 pub(super) async fn one(
     State(edge): State<Edge>,
     Id(id): Id<JobId>,

@@ -46,7 +46,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Largest request head in bytes, at least 8,192. A thousand ids of 36 characters fit into the default.
     pub max_head: usize,
-    /// Bytes of all heads that aren't whole yet together; who sends one more is answered 503.
+    /// Bytes of all request heads together that aren't whole yet. A connection that sends more is answered
+    /// 503.
     pub max_unfinished_heads: usize,
     /// How long a peer may take nothing of what it is sent.
     pub write_stall: Duration,

@@ -9,7 +9,8 @@ use conch_domain::{Caller, Clients, JobId, Position};
 use super::follow::Paced;
 use super::many::{ManyWatcher, NoStream};
 use super::selection::{Selection, VisibleSelection};
-use super::topic::{Phase, Topic};
+use super::state::Phase;
+use super::topic::Topic;
 use super::watcher::{Cursor, ENDED_ID, JobWatcher, LOST_ID};
 use super::{Attached, Hub, Kind, pump};
 

@@ -19,7 +19,8 @@ use super::announced;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
-use super::topic::{Announced, Phase, Topic};
+use super::state::Phase;
+use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
 

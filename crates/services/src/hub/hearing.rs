@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
-use super::topic::{Phase, Topic};
+use super::state::Phase;
+use super::topic::Topic;
 use crate::entropy;
 
 /// How long a topic that nobody is interested in stays for an announcement that came just now.

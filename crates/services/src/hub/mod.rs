@@ -24,6 +24,7 @@ mod questions;
 mod ring;
 mod selection;
 mod standing;
+mod state;
 mod topic;
 mod waiting;
 mod wake;

@@ -14,7 +14,8 @@ use futures::FutureExt;
 
 use super::Shared;
 use super::hearing::{Heard, left, listen, spread_out};
-use super::topic::{Absorbed, Phase, Topic};
+use super::state::Phase;
+use super::topic::{Absorbed, Topic};
 use crate::reconcile::Asked;
 
 /// Events read at a time.

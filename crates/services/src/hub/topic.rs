@@ -4,150 +4,19 @@
 //! without a hole) is kept here once for all of them: a topic is open for hints from its creation on,
 //! and only then reads its log; every hint makes it read again from where it stands.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use conch_domain::{Clients, Job, JobId, JobStatus, Position};
-use conch_ports::{Entry, Log};
-use conch_wire::{event, sse};
+use conch_domain::{Job, JobId, JobStatus, Position};
+use conch_ports::Log;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::looks::Look;
 use super::questions::Questions;
+use super::state::{Absence, Phase, State};
 use super::wake::Slots;
-
-/// An event as every watcher of its job gets it.
-#[derive(Clone)]
-pub(super) struct Frame {
-    pub(super) bytes: Bytes,
-    /// Worthless once a later one of its type is there.
-    pub(super) superseded_by_later: bool,
-}
-
-/// How much is known of the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Its log has not been read yet, or has not been found.
-    Loading,
-    /// Its log is here up to the head.
-    Live,
-    /// Its terminal event is here.
-    Ended(JobStatus),
-    /// It has ended, and no log says so: only its result is known.
-    EndedWithoutLog(JobStatus),
-    /// Its log is gone and nobody knows of it any more.
-    Lost,
-}
-
-impl Phase {
-    /// That of a job whose log is here.
-    fn of(status: JobStatus) -> Self {
-        if status.is_terminal() {
-            Self::Ended(status)
-        } else {
-            Self::Live
-        }
-    }
-}
-
-pub(super) struct State {
-    pub(super) phase: Phase,
-    /// Counts the log's incarnations as this process saw them: a watcher of an earlier one must be
-    /// told that what it holds was lost.
-    pub(super) generation: u64,
-    /// The fold of the log at the newest frame.
-    pub(super) job: Option<Job>,
-    /// The job as its result tells it, where no log does.
-    pub(super) result: Option<Job>,
-    /// The newest events, without gaps; the last one is at the job's position.
-    pub(super) frames: VecDeque<Frame>,
-    /// The fold right before the first frame, where that isn't the job's first event.
-    pub(super) base: Option<Job>,
-    /// The fold at which the frames may be cut off next.
-    mark: Option<Job>,
-    /// Since when the log is absent, and whether Triton has said that it knows of no such job.
-    pub(super) absent: Option<Absence>,
-    /// Reads of the log that were begun.
-    reads: u64,
-    /// Somebody knows of more than this state: only a read after that many may be believed.
-    doubted: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Absence {
-    pub(super) since: Instant,
-    pub(super) unknown_to_triton: bool,
-}
-
-impl State {
-    /// Takes the frames off that nobody has to be given any more: at least `keep` are left, and the
-    /// fold right before them. Called after each read.
-    fn trim(&mut self, keep: u64) {
-        let Some(job) = &self.job else {
-            return;
-        };
-        let head = job.position.sequence;
-        let mark = self.mark.as_ref().map(|mark| mark.position.sequence);
-        let front = self.front();
-        if head < mark.map_or(front - 1, |at| at) + keep {
-            return;
-        }
-        let before = self.mark.replace(job.clone());
-        if let Some(at) = mark {
-            self.frames.drain(..(at + 1 - front) as usize);
-            self.base = before;
-        }
-    }
-
-    /// Whether a watcher with this cursor can be given what follows it.
-    pub(super) fn honours(&self, cursor: Position) -> bool {
-        self.head().is_some_and(|head| {
-            head.epoch == cursor.epoch
-                && cursor.sequence <= head.sequence
-                && cursor.sequence + 1 >= self.front()
-        })
-    }
-
-    /// Whether somebody knows of more than this, and the log couldn't be read since.
-    pub(super) fn is_doubted(&self) -> bool {
-        self.doubted.is_some()
-    }
-
-    /// Sequence of the first frame; one past the head when there is none.
-    pub(super) fn front(&self) -> u64 {
-        self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
-    }
-
-    /// The job as far as it is known, by its log or else by its result.
-    pub(super) fn known(&self) -> Option<&Job> {
-        self.result.as_ref().or(self.job.as_ref())
-    }
-
-    /// Whether the job is none that whoever sees these clients may know of.
-    pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
-        let hidden = |job: &Job| !clients.see(job.client_id.as_ref());
-        !clients.are_all() && self.known().is_some_and(hidden)
-    }
-
-    pub(super) fn head(&self) -> Option<Position> {
-        self.job.as_ref().map(|job| job.position)
-    }
-
-    /// The newest event's line, where it is kept.
-    pub(super) fn newest_line(&self) -> Option<Bytes> {
-        self.frames.back().and_then(|frame| sse::data(&frame.bytes))
-    }
-
-    /// The frames from `sequence` on; none when it is before the front.
-    pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
-        let skip = sequence.checked_sub(self.front())?;
-        Some(self.frames.iter().skip(skip as usize))
-    }
-}
 
 pub(super) struct Topic {
     pub(super) job_id: JobId,
@@ -224,18 +93,7 @@ impl Topic {
             instead_of: None,
             slots: Slots::default(),
             version: AtomicU64::new(0),
-            state: Mutex::new(State {
-                phase: Phase::Loading,
-                generation: 0,
-                job: None,
-                result: None,
-                frames: VecDeque::new(),
-                base: None,
-                mark: None,
-                absent: None,
-                reads: 0,
-                doubted: None,
-            }),
+            state: Mutex::new(State::new()),
             announced: AtomicU64::new(NOT_ANNOUNCED),
             hint: Notify::new(),
             lapsed: AtomicBool::new(false),
@@ -446,28 +304,20 @@ impl Topic {
 
     /// Somebody has a cursor that this topic can't honour, and the log couldn't be read to see why.
     pub(super) fn doubt(&self) {
-        let mut state = self.state.lock();
-        state.doubted = Some(state.reads);
-        drop(state);
+        self.state.lock().doubt();
         self.outdone.notify_one();
     }
 
     /// A read of the log begins; the answer is its number.
     pub(super) fn begin_read(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.reads += 1;
-        state.reads
+        self.state.lock().begin_read()
     }
 
     /// A read was answered, and what it brought was taken in.
     pub(super) fn end_read(&self, number: u64) {
-        let settles = self
-            .state
-            .lock()
-            .doubted
-            .is_some_and(|reads| reads < number);
+        let settles = self.state.lock().is_doubt_settled_by(number);
         if settles {
-            self.update(|state| state.doubted = None);
+            self.update(State::believe);
         }
     }
 
@@ -505,41 +355,7 @@ impl Topic {
                 _ => {}
             }
         }
-        let first = log
-            .entries
-            .first()
-            .map_or(log.job.position.sequence, |e| e.sequence);
-        self.update(|state| {
-            let fresh_start = after == 0;
-            if fresh_start && state.job.is_some() {
-                state.generation += 1;
-            }
-            // A gap means that the log was trimmed past us: whoever is before it gets a snapshot.
-            let follows = !log.entries.is_empty()
-                && state.head().is_some_and(|head| head.sequence + 1 == first);
-            if fresh_start || !follows {
-                state.frames.clear();
-                state.mark = None;
-                state.base = log.base;
-            }
-            let epoch = log.job.position.epoch;
-            for Entry { sequence, line } in &log.entries {
-                let id = Position {
-                    epoch,
-                    sequence: *sequence,
-                }
-                .to_string();
-                state.frames.push_back(Frame {
-                    bytes: sse::event(&id, line),
-                    superseded_by_later: event::glance(line).superseded_by_later,
-                });
-            }
-            state.phase = Phase::of(log.job.status);
-            state.absent = None;
-            state.result = None;
-            state.job = Some(log.job);
-            state.trim(keep as u64);
-        });
+        self.update(|state| state.take_in(log, after, keep));
         Absorbed::News
     }
 }

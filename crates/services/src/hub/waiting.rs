@@ -13,7 +13,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::questions::Questions;
-use super::topic::{Phase, Topic};
+use super::state::Phase;
+use super::topic::Topic;
 use super::{Interest, Shared};
 
 /// A job of which something is known now.

@@ -14,7 +14,8 @@ use conch_wire::{snapshot, sse};
 
 use super::follow::Follow;
 use super::questions::Questions;
-use super::topic::{Frame, Phase, State, Topic};
+use super::state::{Frame, Phase, State};
+use super::topic::Topic;
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
 
@@ -128,7 +129,8 @@ impl JobWatcher {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.topic().state().phase, Phase::Ended(_))
+        let phase = self.topic().state().phase;
+        matches!(phase, Phase::Ended(_) | Phase::EndedWithoutLog(_))
     }
 
     fn topic(&self) -> &Topic {

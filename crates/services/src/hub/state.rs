@@ -1,0 +1,215 @@
+//! What a topic knows of its job: the fold of its log, the frames of its newest events, and what is doubted.
+//!
+//! Never in here: locks, signals, and who is told.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use conch_domain::{Clients, Job, JobStatus, Position};
+use conch_ports::{Entry, Log};
+use conch_wire::{event, sse};
+use tokio::time::Instant;
+
+/// An event as every watcher of its job gets it.
+#[derive(Clone)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    /// Worthless once a later one of its type is there.
+    pub(super) superseded_by_later: bool,
+}
+
+/// How much is known of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its log has not been read yet, or has not been found.
+    Loading,
+    /// Its log is here up to the head.
+    Live,
+    /// Its terminal event is here.
+    Ended(JobStatus),
+    /// It has ended, and no log says so: only its result is known.
+    EndedWithoutLog(JobStatus),
+    /// Its log is gone and nobody knows of it any more.
+    Lost,
+}
+
+impl Phase {
+    /// That of a job whose log is here.
+    pub(super) fn of(status: JobStatus) -> Self {
+        if status.is_terminal() {
+            Self::Ended(status)
+        } else {
+            Self::Live
+        }
+    }
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Counts the log's incarnations as this process saw them: a watcher of an earlier one must be
+    /// told that what it holds was lost.
+    pub(super) generation: u64,
+    /// The fold of the log at the newest frame.
+    pub(super) job: Option<Job>,
+    /// The job as its result tells it, where no log does.
+    pub(super) result: Option<Job>,
+    /// The newest events, without gaps; the last one is at the job's position.
+    pub(super) frames: VecDeque<Frame>,
+    /// The fold right before the first frame, where that isn't the job's first event.
+    pub(super) base: Option<Job>,
+    /// The fold at which the frames may be cut off next.
+    mark: Option<Job>,
+    /// Since when the log is absent, and whether Triton has said that it knows of no such job.
+    pub(super) absent: Option<Absence>,
+    /// Reads of the log that were begun.
+    reads: u64,
+    /// Somebody knows of more than this state: only a read after that many may be believed.
+    doubted: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Absence {
+    pub(super) since: Instant,
+    pub(super) unknown_to_triton: bool,
+}
+
+impl State {
+    /// Of a job of which nothing is known yet.
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Loading,
+            generation: 0,
+            job: None,
+            result: None,
+            frames: VecDeque::new(),
+            base: None,
+            mark: None,
+            absent: None,
+            reads: 0,
+            doubted: None,
+        }
+    }
+
+    /// A read of the log begins; the answer is its number.
+    pub(super) fn begin_read(&mut self) -> u64 {
+        self.reads += 1;
+        self.reads
+    }
+
+    /// Somebody knows of more than this: only a read that begins after now may be believed.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = Some(self.reads);
+    }
+
+    /// Whether the answer to the read of that number is one to believe, and this was doubted before.
+    pub(super) fn is_doubt_settled_by(&self, number: u64) -> bool {
+        self.doubted.is_some_and(|reads| reads < number)
+    }
+
+    /// See [`State::doubt`].
+    pub(super) fn believe(&mut self) {
+        self.doubted = None;
+    }
+
+    /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps at
+    /// least the newest `keep` events, and less than twice as many beside those that were just read.
+    pub(super) fn take_in(&mut self, log: Log, after: u64, keep: usize) {
+        let first = log
+            .entries
+            .first()
+            .map_or(log.job.position.sequence, |e| e.sequence);
+        let fresh_start = after == 0;
+        if fresh_start && self.job.is_some() {
+            self.generation += 1;
+        }
+        // A gap means that the log was trimmed past us: whoever is before it gets a snapshot.
+        let follows =
+            !log.entries.is_empty() && self.head().is_some_and(|head| head.sequence + 1 == first);
+        if fresh_start || !follows {
+            self.frames.clear();
+            self.mark = None;
+            self.base = log.base;
+        }
+        let epoch = log.job.position.epoch;
+        for Entry { sequence, line } in &log.entries {
+            let id = Position {
+                epoch,
+                sequence: *sequence,
+            }
+            .to_string();
+            self.frames.push_back(Frame {
+                bytes: sse::event(&id, line),
+                superseded_by_later: event::glance(line).superseded_by_later,
+            });
+        }
+        self.phase = Phase::of(log.job.status);
+        self.absent = None;
+        self.result = None;
+        self.job = Some(log.job);
+        self.trim(keep as u64);
+    }
+
+    /// Takes the frames off that nobody has to be given any more: at least `keep` are left, and the
+    /// fold right before them. Called after each read.
+    fn trim(&mut self, keep: u64) {
+        let Some(job) = &self.job else {
+            return;
+        };
+        let head = job.position.sequence;
+        let mark = self.mark.as_ref().map(|mark| mark.position.sequence);
+        let front = self.front();
+        if head < mark.map_or(front - 1, |at| at) + keep {
+            return;
+        }
+        let before = self.mark.replace(job.clone());
+        if let Some(at) = mark {
+            self.frames.drain(..(at + 1 - front) as usize);
+            self.base = before;
+        }
+    }
+
+    /// Whether a watcher with this cursor can be given what follows it.
+    pub(super) fn honours(&self, cursor: Position) -> bool {
+        self.head().is_some_and(|head| {
+            head.epoch == cursor.epoch
+                && cursor.sequence <= head.sequence
+                && cursor.sequence + 1 >= self.front()
+        })
+    }
+
+    /// Whether somebody knows of more than this, and the log couldn't be read since.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// Sequence of the first frame; one past the head when there is none.
+    pub(super) fn front(&self) -> u64 {
+        self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
+    }
+
+    /// The job as far as it is known, by its log or else by its result.
+    pub(super) fn known(&self) -> Option<&Job> {
+        self.result.as_ref().or(self.job.as_ref())
+    }
+
+    /// Whether the job is none that whoever sees these clients may know of.
+    pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
+        let hidden = |job: &Job| !clients.see(job.client_id.as_ref());
+        !clients.are_all() && self.known().is_some_and(hidden)
+    }
+
+    pub(super) fn head(&self) -> Option<Position> {
+        self.job.as_ref().map(|job| job.position)
+    }
+
+    /// The newest event's line, where it is kept.
+    pub(super) fn newest_line(&self) -> Option<Bytes> {
+        self.frames.back().and_then(|frame| sse::data(&frame.bytes))
+    }
+
+    /// The frames from `sequence` on; none when it is before the front.
+    pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
+        let skip = sequence.checked_sub(self.front())?;
+        Some(self.frames.iter().skip(skip as usize))
+    }
+}
