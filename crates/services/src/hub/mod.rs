@@ -9,6 +9,7 @@
 //! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
 
 mod announced;
+mod asking;
 mod attach;
 mod callers;
 mod expiry;

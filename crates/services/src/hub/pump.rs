@@ -8,20 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use conch_domain::{Job, JobId, Position};
-use conch_ports::{Entry, Error, ErrorKind, Log};
+use conch_domain::{Job, Position};
+use conch_ports::{Entry, Error};
 use futures::FutureExt;
 
 use super::Shared;
+use super::asking::{Learned, ask, read_to_end};
 use super::hearing::{Heard, left, listen, spread_out};
 use super::state::Phase;
 use super::topic::{Absorbed, Topic};
 use crate::reconcile::Asked;
 
-/// Events read at a time.
-const PAGE: usize = 500;
-/// How long a cached result is kept back for Triton's answer.
-const RESULT_WAITS: Duration = Duration::from_millis(500);
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -263,36 +260,6 @@ async fn round(
     }
 }
 
-/// What was learned of a job's end beyond its log.
-enum Learned {
-    /// What asking Triton brought.
-    Asked(Asked),
-    /// Its cached result, of which Triton knows no more.
-    Ended(Box<Job>),
-}
-
-/// Asks whatever a lookup asks: Triton, and where there is no log the cached result. Cancel-safe.
-async fn ask(shared: &Shared, topic: &Topic, is_absent: bool) -> Result<Learned, Error> {
-    // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
-    if is_absent && let Some(questions) = &topic.questions {
-        questions.turn().await;
-    }
-    let asked = shared.reconcile.ask(&topic.job_id);
-    let result = if is_absent {
-        shared.results.job(&topic.job_id).await
-    } else {
-        None
-    };
-    let Some(result) = result else {
-        return asked.await.map(Learned::Asked);
-    };
-    // Triton's word is worth more: with it there is a log again. But the end is known without.
-    Ok(match tokio::time::timeout(RESULT_WAITS, asked).await {
-        Err(_) | Ok(Err(_) | Ok(Asked::Unknown)) => Learned::Ended(Box::new(result)),
-        Ok(Ok(asked)) => Learned::Asked(asked),
-    })
-}
-
 /// The job has ended, and no log says so: its watchers are told all the same.
 fn end_without_log(shared: &Shared, topic: &Topic, result: &Job) {
     let was_told_of = topic.state().job.is_some();
@@ -431,47 +398,4 @@ pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
             false
         }
     }
-}
-
-/// Times that a log may be replaced or trimmed under a reader before it gives up.
-const MOVES: usize = 16;
-
-/// All events after `after`, page by page. The answer's entries reach up to its job's position.
-async fn read_to_end(shared: &Shared, job_id: &JobId, after: u64) -> Result<Option<Log>, Error> {
-    let Some(mut log) = shared.bus.read(job_id, after, PAGE).await? else {
-        return Ok(None);
-    };
-    let mut from = after;
-    let mut moves = 0;
-    while let Some(last) = log.entries.last().map(|entry| entry.sequence)
-        && last < log.job.position.sequence
-    {
-        let Some(page) = shared.bus.read(job_id, last, PAGE).await? else {
-            return Ok(None);
-        };
-        let follows = page.entries.first().is_some_and(|e| e.sequence == last + 1);
-        if page.job.position.epoch == log.job.position.epoch && follows {
-            log.job = page.job;
-            log.entries.extend(page.entries);
-        } else {
-            // Replaced or trimmed meanwhile: what was read before no longer joins on. Skipping to
-            // the newest page mostly ends this after one more round, for a log is bounded.
-            moves += 1;
-            if moves == MOVES {
-                let words = "the log changes faster than it can be read";
-                return Err(Error::new(ErrorKind::Unavailable, "event_bus.read", words));
-            }
-            from = page
-                .job
-                .position
-                .sequence
-                .saturating_sub(PAGE as u64)
-                .max(from);
-            let Some(again) = shared.bus.read(job_id, from, PAGE).await? else {
-                return Ok(None);
-            };
-            log = again;
-        }
-    }
-    Ok(Some(log))
 }
