@@ -3,9 +3,9 @@
 use conch_domain::{JobStatus, Position};
 use conch_ports::{Commit, ErrorKind, EventBus, Fence, Published, Quota};
 
-use crate::Subject;
 use crate::build::Script;
 use crate::observe::{log_of, publish_all, submitted};
+use crate::{Outcome, Subject};
 
 fn external(commit: Commit) -> Commit {
     Commit {
@@ -25,7 +25,7 @@ async fn failed(bus: &dyn EventBus) -> (Script, Vec<Commit>) {
 
 /// A commit that reopens takes the place of an ended log: its events and its result are gone, and what
 /// was appended before stays a duplicate, at the place that it had.
-pub async fn an_external_job_goes_on(subject: &dyn Subject) {
+pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
     let (bus, cache) = (subject.bus(), subject.cache());
     let (mut script, told) = failed(&*bus).await;
     let ended_at = script.job().position;
@@ -95,6 +95,11 @@ pub async fn an_external_job_goes_on(subject: &dyn Subject) {
     one_of_several_goes_on(&*bus).await;
     only_by_external_events(subject).await;
     within_the_quota(subject).await;
+    if bus.guarantees().atomic_commit {
+        Outcome::Held
+    } else {
+        Outcome::Skipped
+    }
 }
 
 /// Several offer the same event, each in an epoch of its own: one epoch begins.
