@@ -42,21 +42,28 @@ pub(super) struct Looks {
 
 impl Looks {
     pub(super) fn request(&self, requests: Vec<Request>) {
-        self.waiting.lock().extend(requests);
+        let mut waiting = self.waiting.lock();
+        // Rather than let it grow: those whose topics have gone, of which there may be any number while
+        // the store doesn't answer.
+        if waiting.len() + requests.len() > waiting.capacity() {
+            waiting.retain(|request| !request.answer.is_closed());
+        }
+        waiting.extend(requests);
+        drop(waiting);
         self.arrived.notify_one();
     }
 
     fn take(&self) -> Vec<Request> {
         let mut waiting = self.waiting.lock();
-        // Whoever asked may have gone.
-        while waiting
-            .front()
-            .is_some_and(|request| request.answer.is_closed())
+        let mut batch = Vec::new();
+        while batch.len() < MAX_POSITIONS
+            && let Some(request) = waiting.pop_front()
         {
-            waiting.pop_front();
+            // Whoever asked may have gone.
+            if !request.answer.is_closed() {
+                batch.push(request);
+            }
         }
-        let count = waiting.len().min(MAX_POSITIONS);
-        let batch = waiting.drain(..count).collect();
         if waiting.is_empty() {
             *waiting = VecDeque::new();
         }
@@ -93,5 +100,34 @@ async fn keep_answering(shared: &Shared) {
                 Err(error) => tracing::debug!(%error, "many jobs could not be looked for at once"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_have_gone_take_no_room() {
+        let looks = Looks::default();
+        let mut waiting = Vec::new();
+        for round in 0..1000 {
+            let mut requests = Vec::new();
+            for n in 0..100 {
+                let job_id = JobId::parse(&format!("j{round}-{n}")).expect("an id");
+                let (request, look) = Request::new(job_id);
+                requests.push(request);
+                // Of each hundred one stays.
+                if n == 0 {
+                    waiting.push(look);
+                }
+            }
+            looks.request(requests);
+        }
+        let queued = looks.waiting.lock().len();
+        assert!(queued < 5000, "{queued}");
+        assert_eq!(looks.take().len(), MAX_POSITIONS);
+        assert_eq!(looks.take().len(), waiting.len() - MAX_POSITIONS);
+        assert!(looks.take().is_empty());
     }
 }
