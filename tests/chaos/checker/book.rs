@@ -3,7 +3,7 @@
 //!
 //! An event that anybody saw under a number has that number for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -66,6 +66,8 @@ pub(super) struct Log<'a> {
     pub(super) order: Vec<String>,
     /// What the store had of it when the run was over.
     pub(super) store: Option<&'a Value>,
+    /// The failures that its publisher told of, by their marks.
+    failures: BTreeSet<&'a str>,
 }
 
 impl<'a> Log<'a> {
@@ -83,13 +85,16 @@ impl<'a> Log<'a> {
     }
 
     /// Whether another publisher's job may have gone on after this epoch: it failed in it, and there is
-    /// another one, which begins with a start or a completion.
+    /// another one, which begins with a start or a completion. Where nobody saw this epoch's end, its
+    /// publisher must have told of one more failure than were seen.
     pub(super) fn went_on_from(&self, epoch: &str) -> bool {
-        let failed = |epoch: &Epoch<'_>| {
-            epoch
-                .end()
-                .is_some_and(|(_, end)| end_of(&end.event) == Some("failed"))
-        };
+        let end = |epoch: &Epoch<'_>| epoch.end().and_then(|(_, end)| end_of(&end.event));
+        let seen = self
+            .epochs
+            .values()
+            .filter(|other| end(other) == Some("failed"));
+        let unseen = self.failures.len() > seen.count();
+        let failed = |epoch: &Epoch<'_>| end(epoch).map_or(unseen, |end| end == "failed");
         let goes_on = |(name, other): (&String, &Epoch<'_>)| {
             let first = other.entries.get(&1).map(|first| kind(&first.event));
             name != epoch && matches!(first, None | Some("job:started" | "job:completed"))
@@ -164,6 +169,14 @@ impl<'a> Book<'a> {
         }
         for watcher in &history.many {
             book.seen_among_many(watcher, judgement);
+        }
+        for record in history.records {
+            if text(record, "what") == "published"
+                && text(record, "mark").contains("failed")
+                && let Some(log) = book.logs.get_mut(text(record, "job"))
+            {
+                log.failures.insert(text(record, "mark"));
+            }
         }
         book
     }

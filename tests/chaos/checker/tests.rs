@@ -371,6 +371,18 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
         judge(&twice).told()
     );
 
+    // Nobody saw the failure, for its watcher was cut off right before: its publisher told of it.
+    let mut unseen = gone_on();
+    unseen.remove(place(&unseen, "event", 1));
+    unseen.remove(place(&unseen, "comment", 0));
+    for record in &mut unseen {
+        let earlier = record.to_string().replace("0000aaaa-2", "0000aaaa-1");
+        *record = serde_json::from_str(&earlier).expect("still JSON");
+    }
+    assert_eq!(judge(&unseen).told(), "");
+    unseen.retain(|record| record["mark"] != "failed");
+    assert_eq!(judge(&unseen).laws(), ["I5"], "and it told of none");
+
     // What an instance that lags behind offers late ends another run.
     let mut late = gone_on();
     let old = external("0000bbbb", 2, "job:failed", "failed");

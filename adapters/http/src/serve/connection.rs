@@ -82,7 +82,7 @@ pub(super) async fn drive(
     socket: TcpStream,
     peer: SocketAddr,
     protocol: Arc<Protocol>,
-    _load: Load,
+    load: Load,
     seat: Seat,
 ) {
     let desk = Arc::new(Desk::new(&protocol.heads));
@@ -146,6 +146,8 @@ pub(super) async fn drive(
             };
             let surplus = parts.read_buf.len();
             let census = Arc::clone(seat.census());
+            // The thread has one connection less from here on, whenever this task gets to its end.
+            drop(load);
             seat.leave_to(|| {
                 census.spawn(Role::Stream, &protocol.home, |seat| {
                     Stream::new(
