@@ -245,9 +245,16 @@ async fn is_refused_until_replaced(server: Server, said: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_a_redis_cluster_is_called_so() {
+    // By default its other port is 10,000 higher, where it may be anybody's.
+    let bus = port::free().to_string();
     let server = Server::start(|port| {
-        let arguments = ["--port", &port.to_string(), "--cluster-enabled", "yes"];
-        arguments.map(str::to_owned).to_vec()
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        let arguments = ["--port", &port.to_string()];
+        arguments
+            .into_iter()
+            .chain(cluster)
+            .map(str::to_owned)
+            .collect()
     });
     server.until_ready().await;
     let slots = Command::new("redis-cli")
