@@ -114,3 +114,33 @@ async fn a_compressing_proxy_passes_events_on_one_by_one() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn httpx_bears_a_silence_that_is_longer_than_its_timeout() {
+    let redis = Redis::start(Persistence::None);
+    let conch = Plan::api(&redis, &format!("http://127.0.0.1:{}", port::free()))
+        .start()
+        .await;
+    let says = |kind: &str| {
+        let event = format!(
+            r#"{{"event_type":"{kind}","timestamp":"2025-12-01T08:55:49","job_id":"quiet","client_id":"c"}}"#
+        );
+        redis.send(&[b"PUBLISH", b"triton:jobs:all", event.as_bytes()]);
+    };
+    eventually("its start has come through", async || {
+        says("job:started");
+        let job = conch.mare().get("/jobs/quiet").await;
+        (job.status == 200).then_some(())
+    })
+    .await;
+    let end_after_silence = async {
+        let mut own = Stream::open(&conch.mare().subscribe_url("quiet"), None).await;
+        // Three heartbeats by the default: eight seconds and more. httpx waits five for a byte.
+        for _ in 0..3 {
+            own.until_comment("keep-alive").await;
+        }
+        says("job:completed");
+    };
+    let (last, ()) = tokio::join!(last_by_httpx(&conch, "quiet"), end_after_silence);
+    assert_eq!(last["event_type"], "job:completed");
+}
