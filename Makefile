@@ -1,6 +1,6 @@
 # Every target says what it does; `make` alone lists them.
 .DEFAULT_GOAL := help
-# Of each fuzz target.
+# Running time of each fuzz target.
 SECONDS ?= 60
 .PHONY: help run run-redis test sim chaos reliability-report bench compat fuzz lint docs
 
@@ -11,28 +11,28 @@ run: ## build and start everything in one process, in memory (needs Rust only)
 	@cargo build --quiet --bin conch
 	@BUILTIN_PACE_MS=$${BUILTIN_PACE_MS:-800} exec "$${CARGO_TARGET_DIR:-target}/debug/conch" run
 
-run-redis: ## the same as processes: a private Redis, one API, two workers
+run-redis: ## the same as several processes: a private Redis, one API, two workers
 	@scripts/set-up redis
 	@cargo build --quiet --bins -p conch
 	@exec scripts/run-redis
 
-test: ## every test, with real Redis servers and real foreign clients
+test: ## all tests, with real Redis servers and real third-party clients
 	@scripts/set-up test
 	cargo build --workspace --bins
 	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@scripts/test
 
-sim: ## the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… tells one step by step
+sim: ## simulate the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… prints one run step by step
 	cargo build --profile sim -p conch-sim
 	"$${CARGO_TARGET_DIR:-target}/sim/conch-sim"
 
-chaos: ## faults without end over real processes: SEED= replays, MINUTES=/ROUNDS= say how long, WHAT=scenarios|sabotage
+chaos: ## inject faults into real processes: SEED= replays a schedule, MINUTES= or ROUNDS= limits it, WHAT=scenarios|sabotage
 	@scripts/set-up test
 	@cargo build --quiet --workspace --bins
 	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@"$${CARGO_TARGET_DIR:-target}/debug/conch-chaos" $${WHAT:-storm}
 
-reliability-report: ## run the long forms of all that proves the promise, write docs/reliability.md
+reliability-report: ## run simulation, bad input and chaos at length, write docs/reliability.md
 	@rm -rf target/reliability
 	@$(MAKE) --no-print-directory sim
 	@scripts/set-up test
@@ -45,19 +45,19 @@ bench: ## measure, print the tables, write docs/benchmarks.md
 	cargo build --release --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/release/conch-bench" all --write docs/benchmarks.md
 
-compat: ## try client libraries and proxies as they are, write docs/compatibility.md; ONLY= some of them
+compat: ## test unmodified client libraries and proxies, write docs/compatibility.md; ONLY= selects rows
 	@scripts/set-up compat
 	@cargo build --quiet --bins -p conch
 	@.tools/compat-python/bin/python tests/compat/run.py --only "$(ONLY)" --write docs/compatibility.md
 
-fuzz: ## try the fuzz targets on made-up input, SECONDS= each (needs cargo-fuzz)
+fuzz: ## run the fuzz targets, SECONDS= each (needs cargo-fuzz)
 	@scripts/fuzz $(SECONDS) $(TARGETS)
 
-lint: ## formatting, clippy, and what is depended on (with cargo-deny and cargo-machete)
+lint: ## check formatting, clippy, and dependencies (with cargo-deny and cargo-machete)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --features conch/sabotage --bin conch-sabotaged -- -D warnings
 	@scripts/lint-dependencies
 
-docs: ## build the reference of all crates into target/doc
+docs: ## build the API reference of all crates in target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -1,4 +1,4 @@
-//! Everything in one process, for trying it and for small installations.
+//! Everything in one process: for a first try and for small installations.
 
 use std::process::ExitCode;
 
@@ -8,11 +8,11 @@ use conch::config::{Program, Settings, reachable};
 fn main() -> ExitCode {
     let run = conch::command(
         "run",
-        "Mare, Triton and a worker in one process, with a client to try them with",
+        "Runs Mare, Triton and a worker in one process, with a demo client",
         Program::AllInOne,
     );
     let matches = Command::new("conch")
-        .about("The last mile for long jobs: no client polls, and none misses how its job ended")
+        .about("Streams the progress of long-running jobs as server-sent events")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells a newcomer where everything is and what to type next.
+/// Prints the addresses and the commands to try next.
 fn announce(settings: &Settings) -> Option<String> {
     let (mare, worker) = (settings.mare.as_ref()?, settings.worker.as_ref()?);
     let mare = reachable(mare.address);
