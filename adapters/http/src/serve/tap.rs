@@ -4,6 +4,7 @@
 //! Never in here: what a request means. A head is only measured.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,6 +91,10 @@ pub(super) struct Tap {
     /// What is left of a problem that takes the place of hyper's own answer.
     refusal: Option<Bytes>,
     overloaded: bool,
+    /// Whether bytes of an answer were written and not yet all: hyper flushes when they are.
+    unflushed: bool,
+    /// Whether a read waits for that.
+    read_waits: bool,
 }
 
 impl Tap {
@@ -102,6 +107,8 @@ impl Tap {
             max_head,
             refusal: None,
             overloaded: false,
+            unflushed: false,
+            read_waits: false,
         }
     }
 
@@ -112,6 +119,19 @@ impl Tap {
     /// Whether reading ended because all unfinished heads together were too many bytes.
     pub(super) fn is_overloaded(&self) -> bool {
         self.overloaded
+    }
+
+    /// Ends reading for good, but not in the middle of an answer: hyper may read on while it still writes
+    /// one, and what is said of the overload must follow it.
+    fn poll_overload(&mut self) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            // `poll_flush` wakes the task.
+            self.read_waits = true;
+            return Poll::Pending;
+        }
+        self.desk.unfinished.set(0);
+        let error = io::Error::other("all unfinished heads together are too many bytes");
+        Poll::Ready(Err(error))
     }
 
     /// Sends the problem in the place of `bare`, an answer of hyper's.
@@ -185,6 +205,9 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.overloaded {
+            return self.poll_overload();
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         let read = &buf.filled()[before..];
@@ -194,9 +217,7 @@ impl AsyncRead for Tap {
             let rest = self.ends.find(read);
             if !self.desk.unfinished.add(read.len(), rest) {
                 self.overloaded = true;
-                self.desk.unfinished.set(0);
-                let error = io::Error::other("all unfinished heads together are too many bytes");
-                return Poll::Ready(Err(error));
+                return self.poll_overload();
             }
         }
         polled
@@ -209,6 +230,7 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         match bare(buf) {
             Some(0) => self.poll_refuse(cx, buf),
             Some(at) => Pin::new(&mut self.socket).poll_write(cx, &buf[..at]),
@@ -221,6 +243,7 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let last = bufs.iter().rposition(|buf| !buf.is_empty());
         let refused = last.filter(|last| bare(&bufs[*last]).is_some());
         match refused {
@@ -239,6 +262,10 @@ impl AsyncWrite for Tap {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.desk.flushed();
+        self.unflushed = false;
+        if mem::take(&mut self.read_waits) {
+            cx.waker().wake_by_ref();
+        }
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

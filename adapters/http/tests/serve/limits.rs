@@ -83,6 +83,41 @@ async fn all_unfinished_heads_together_are_bounded() {
     assert_eq!(counters.hits("max_unfinished_heads"), 1);
 }
 
+/// A client that pipelines may go over the bound while an earlier answer is still being sent.
+#[tokio::test]
+async fn an_answer_under_way_is_whole_before_a_head_over_the_bound_is_refused() {
+    let counters = Counters::start();
+    let settings = Settings {
+        max_unfinished_heads: 10 * 1024,
+        ..Settings::default()
+    };
+    let (handle, _source) = serve_here(settings).await;
+    // Where a handler doesn't read a body of several reads, hyper reads the next head before it has sent
+    // the answer.
+    let body = "b".repeat(10_000);
+    let head = "GET /large HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n";
+    let mut client = ask(&handle, &format!("{head}{body}GET /hello HTTP/1.1\r\n")).await;
+    let head = read_until(&mut client, "\r\n\r\n").await;
+    assert!(head.contains("content-length: 4194304\r\n"), "{head}");
+    let part = format!("Host: a\r\nX: {}", "x".repeat(20 * 1024));
+    client.write_all(part.as_bytes()).await.unwrap();
+    // By the time that this is answered, the server has had its turn with what came before it.
+    let mut other = ask(&handle, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    read_until(&mut other, "hello").await;
+    let rest = read_all(&mut client).await;
+    let (body, next) = rest.split_at(rest.find(|c| c != 'x').unwrap_or(rest.len()));
+    assert_eq!(
+        body.len(),
+        4 << 20,
+        "the answer under way is cut by: {next}"
+    );
+    assert!(
+        next.starts_with("HTTP/1.1 503 "),
+        "after the answer: {next}"
+    );
+    assert_eq!(counters.hits("max_unfinished_heads"), 1);
+}
+
 /// A proxy keeps its connections, and sends any number of requests on each.
 #[tokio::test]
 async fn requests_that_were_answered_leave_nothing_of_the_bound() {
