@@ -14,16 +14,47 @@ use crate::line_breaks;
 /// clients emit an empty event.
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n");
 
-/// An event without an `event:` line, so that a browser's `onmessage` fires for it. A CR or LF becomes a
-/// blank: in JSON it stands between two tokens and means the same, and here it would end the line. Other
-/// characters that line readers split at are escaped; only lines of logs of earlier versions have any.
+/// An event: [`id`] and [`data`] in one piece.
 pub fn event(id: &str, line: &[u8]) -> Bytes {
-    let line = line_breaks::escaped(line);
-    let line = &*line;
     let mut frame = BytesMut::with_capacity(id.len() + line.len() + 14);
+    put_id(&mut frame, id);
+    put_data(&mut frame, line);
+    frame.freeze()
+}
+
+/// The first line of an event.
+pub fn id(id: &str) -> Bytes {
+    let mut frame = BytesMut::with_capacity(id.len() + 5);
+    put_id(&mut frame, id);
+    frame.freeze()
+}
+
+/// What follows the id of an event. There is no `event:` line, so that a browser's `onmessage` fires for it.
+/// A CR or LF becomes a blank: in JSON it stands between two tokens and means the same, and here it would
+/// end the line. Other characters that line readers split at are escaped; only lines of logs of earlier
+/// versions have any.
+pub fn data(line: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(line.len() + 8);
+    put_data(&mut frame, line);
+    frame.freeze()
+}
+
+/// What [`data`] makes of the line that [`event`] made this of; shares its bytes.
+pub fn data_of(event: &Bytes) -> Bytes {
+    let id_end = event.iter().position(|byte| *byte == b'\n');
+    event.slice(id_end.map_or(0, |at| at + 1)..)
+}
+
+fn put_id(frame: &mut BytesMut, id: &str) {
     frame.put_slice(b"id: ");
     frame.put_slice(id.as_bytes());
-    frame.put_slice(b"\ndata: ");
+    frame.put_slice(b"\n");
+}
+
+fn put_data(frame: &mut BytesMut, line: &[u8]) {
+    let line = line_breaks::escaped(line);
+    let line = &*line;
+    frame.put_slice(b"data: ");
     let from = frame.len();
     frame.put_slice(line);
     for byte in &mut frame[from..] {
@@ -32,7 +63,6 @@ pub fn event(id: &str, line: &[u8]) -> Bytes {
         }
     }
     frame.put_slice(b"\n\n");
-    frame.freeze()
 }
 
 /// The last event of a stream whose watcher's credentials have run out. It has a name, so that it is no
@@ -42,15 +72,6 @@ pub const AUTH_EXPIRED: Bytes = Bytes::from_static(
     b"event: auth_expired\ndata: {\"event_type\":\"auth_expired\",\"status\":null,\"code\":\"expired-token\",\
       \"detail\":\"the credentials of this stream have run out: connect again with fresh ones\"}\n\n",
 );
-
-/// The line of a frame that [`event`] made; shares its bytes.
-pub fn data(frame: &Bytes) -> Option<Bytes> {
-    const BEFORE: &[u8] = b"\ndata: ";
-    let id_end = frame.iter().position(|byte| *byte == b'\n')?;
-    let rest = frame.slice(id_end..);
-    let is_event = rest.starts_with(BEFORE) && rest.ends_with(b"\n\n");
-    is_event.then(|| rest.slice(BEFORE.len()..rest.len() - 2))
-}
 
 /// The comment before a stream of a job that has ended is closed.
 pub fn closing(status: JobStatus) -> Bytes {
@@ -74,18 +95,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_an_event_is_what_went_in_and_other_frames_have_none() {
-        let line = br#"{"text":"id: 1 data: 2"}"#;
-        let frame = event("0000abcd-1", line);
-        assert_eq!(data(&frame).as_deref(), Some(&line[..]));
-        assert_eq!(data(&event("x", b"")).as_deref(), Some(&b""[..]));
+    fn an_event_is_its_id_and_its_data() {
+        let lines: [&[u8]; 3] = [br#"{"text":"id: 1 data: 2"}"#, b"", b"{\n}"];
+        for line in lines {
+            let whole = event("0000abcd-1", line);
+            assert_eq!([id("0000abcd-1"), data(line)].concat(), whole);
+            let rest = data_of(&whole);
+            assert_eq!(rest, data(line));
+            assert!(whole.as_ptr_range().contains(&rest.as_ptr()), "a copy");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_has_no_block_of_its_own() {
         for other in [
             KEEP_ALIVE,
             retry(2000),
             come_back(2000),
             closing(JobStatus::Failed),
+            id("x"),
         ] {
-            assert_eq!(data(&other), None, "{other:?}");
             assert!(!other.ends_with(b"\n\n"), "a block without data: {other:?}");
         }
     }

@@ -25,8 +25,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::census::Seat;
 use super::takeover::{Frames, Next};
 
-/// Frames in one chunk at most: with the chunk's two ends they fill one vectored write.
-const MAX_FRAMES: usize = 62;
+/// Frames in one chunk at most, which take one vectored write with the chunk's two ends. An event may be
+/// two of them.
+const MAX_FRAMES: usize = 126;
 /// Bytes in one chunk at most, unless a single frame is longer.
 const MAX_CHUNK: usize = 64 * 1024;
 /// Up to this a chunk is copied together on the stack.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{Entry, MAX_POSITIONS};
-use conch_wire::snapshot;
+use conch_ports::MAX_POSITIONS;
+use conch_wire::{snapshot, sse};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -60,17 +60,18 @@ impl Feed {
         self.open_ended.load(Ordering::Acquire) > 0
     }
 
-    /// Takes in what was appended to a job's log after its topic had read it. What a topic reads first
-    /// is history: covered by snapshots, or by [`Feed::introduce`].
-    pub(super) fn offer(&self, job: &Job, entries: Vec<Entry>, now: Timestamp) {
+    /// Takes in what was appended to a job's log after its topic had read it: the data of the events
+    /// from `first` on. What a topic reads first is history: covered by snapshots, or by
+    /// [`Feed::introduce`].
+    pub(super) fn offer(&self, job: &Job, first: u64, events: Vec<Bytes>, now: Timestamp) {
         let millis = event_millis(job, now);
         let mut ring = self.ring.lock();
-        for Entry { sequence, line } in entries {
+        for (sequence, data) in (first..).zip(events) {
             // The terminal event is the last one of its log (law 2).
             let ends = job.status.is_terminal() && sequence == job.position.sequence;
             let news = News {
                 sequence,
-                line,
+                data,
                 ends,
                 resets: false,
             };
@@ -85,7 +86,7 @@ impl Feed {
     pub(super) fn offer_reset(&self, job: &Job, before: Position, now: Timestamp) {
         let requested = before.to_string();
         let line = snapshot::encode(job, snapshot::Reason::Reset(&requested), now);
-        self.offer_head(job, line, true, now);
+        self.offer_head(job, sse::data(&line), true, now);
     }
 
     /// Tells of a job that was announced, and told up to `told` before, what is true of it now. One
@@ -112,17 +113,19 @@ impl Feed {
             self.offer_reset(job, told, now);
             return;
         }
-        let line = newest
-            .filter(|_| announced.is(head.sequence))
-            .unwrap_or_else(|| snapshot::encode(job, snapshot::Reason::Beginning, now));
-        self.offer_head(job, line, false, now);
+        let newest = newest.filter(|_| announced.is(head.sequence));
+        let data = newest.unwrap_or_else(|| {
+            let line = snapshot::encode(job, snapshot::Reason::Beginning, now);
+            sse::data(&line)
+        });
+        self.offer_head(job, data, false, now);
     }
 
-    /// Tells of a job that stands where `line` says.
-    fn offer_head(&self, job: &Job, line: Bytes, resets: bool, now: Timestamp) {
+    /// Tells of a job that stands where `data` say.
+    fn offer_head(&self, job: &Job, data: Bytes, resets: bool, now: Timestamp) {
         let news = News {
             sequence: job.position.sequence,
-            line,
+            data,
             ends: job.status.is_terminal(),
             resets,
         };
@@ -135,26 +138,21 @@ impl Feed {
 
     /// Tells of a job whose record is gone.
     pub(super) fn offer_lost(&self, last_known: &Job, now: Timestamp) {
-        self.offer_last(last_known, lost_line(last_known, LOST_ID, now), now);
+        self.offer_last(last_known, &lost_line(last_known, LOST_ID, now), now);
     }
 
     /// Tells of a job that has ended though no log says so.
     pub(super) fn offer_end_without_log(&self, result: &Job, now: Timestamp) {
         let line = snapshot::encode(result, snapshot::Reason::NoLog(None), now);
-        self.offer_last(result, line, now);
+        self.offer_last(result, &line, now);
     }
 
     /// Tells the last that there is to tell of a job that has no log.
-    fn offer_last(&self, job: &Job, line: Bytes, now: Timestamp) {
+    fn offer_last(&self, job: &Job, line: &[u8], now: Timestamp) {
         if !self.is_watched() {
             return;
         }
-        let news = News {
-            sequence: u64::MAX,
-            line,
-            ends: true,
-            resets: true,
-        };
+        let news = News::of_line(u64::MAX, line, true, true);
         let mut ring = self.ring.lock();
         ring.push(job, now.as_millis(), news);
         // Should it turn up again, that is news.

@@ -73,9 +73,9 @@ pub(super) struct ManyWatcher {
     next_item: u64,
     /// The moment up to which the stream has told everything.
     last_millis: i64,
-    /// What a stream of named jobs told last: should it turn out that there is nothing to come, it is
-    /// told once more under the id of the end.
-    last_line: Option<Bytes>,
+    /// The data of what a stream of named jobs told last: should it turn out that there is nothing to
+    /// come, it is told once more under the id of the end.
+    last_data: Option<Bytes>,
     /// A named job can't be watched now: too many are, or what followed it broke off.
     found_no_room: bool,
     /// What followed a job of this stream broke off: to come back is to be told each job's state.
@@ -125,11 +125,12 @@ impl Follow for ManyWatcher {
             return false;
         }
         // If nothing was ever told there is no end to tell of: the reconnect is answered 404.
-        if let Some(line) = self.last_line.take() {
+        if let Some(data) = self.last_data.take() {
             if out.len() > due {
-                out.pop();
+                rename_last(out, END_MILLIS);
+            } else {
+                push_event(out, END_MILLIS, data);
             }
-            out.push(sse::event(&id(END_MILLIS), &line));
             out.push(Bytes::from_static(CLOSING));
         }
         true
@@ -165,7 +166,7 @@ impl ManyWatcher {
             failed: BTreeMap::new(),
             next_item,
             last_millis: since.unwrap_or(now),
-            last_line: None,
+            last_data: None,
             found_no_room: false,
             broken_off: false,
             shared,
@@ -304,9 +305,9 @@ impl ManyWatcher {
             } else {
                 snapshot::Reason::NoLog(None)
             };
-            let line = snapshot::encode(&job, reason, now);
-            out.push(sse::event(&id(self.last_millis), &line));
-            last = Some(line);
+            let data = sse::data(&snapshot::encode(&job, reason, now));
+            push_event(out, self.last_millis, data.clone());
+            last = Some(data);
             if has_log {
                 self.floors.set(job.id.clone(), job.position, covered);
             }
@@ -326,17 +327,16 @@ impl ManyWatcher {
         {
             // Not before the last of them: who is cut off in between must be given all of them again.
             self.last_millis = self.last_millis.max(listed_at);
-            if let Some(line) = &last {
-                out.pop();
-                out.push(sse::event(&id(self.last_millis), line));
+            if last.is_some() {
+                rename_last(out, self.last_millis);
             }
         }
         self.remember(last);
     }
 
-    fn remember(&mut self, line: Option<Bytes>) {
-        if self.selection.names_jobs() && line.is_some() {
-            self.last_line = line;
+    fn remember(&mut self, data: Option<Bytes>) {
+        if self.selection.names_jobs() && data.is_some() {
+            self.last_data = data;
         }
     }
 
@@ -346,7 +346,7 @@ impl ManyWatcher {
             && self.listing.is_none()
             && self.waiting.is_empty()
             && self.unfinished.is_empty()
-            && (self.absent.is_empty() || self.last_line.is_none())
+            && (self.absent.is_empty() || self.last_data.is_none())
     }
 
     /// Pushes what the feed has for this watcher.
@@ -390,12 +390,13 @@ impl ManyWatcher {
             if !selected || is_to_come || self.floors.cover(item, index) {
                 continue;
             }
-            out.push(if holds_back {
-                sse::event(&id(self.last_millis), &item.line)
+            let item_id = if holds_back {
+                sse::id(&id(self.last_millis))
             } else {
-                item.frame.clone()
-            });
-            last = Some(item.line.clone());
+                item.id.clone()
+            };
+            out.extend([item_id, item.data.clone()]);
+            last = Some(item.data.clone());
             if item.ends {
                 let interest = self.unfinished.remove(&item.job_id);
                 if item.may_go_on
@@ -422,5 +423,18 @@ impl ManyWatcher {
         if !self.selection.names_jobs() {
             self.floors.expire(self.next_item);
         }
+    }
+}
+
+/// Pushes an event in two pieces, its id and its data, as each event of this stream is: others share the
+/// data.
+fn push_event(out: &mut Vec<Bytes>, millis: i64, data: Bytes) {
+    out.extend([sse::id(&id(millis)), data]);
+}
+
+/// Gives the event that was pushed last another id.
+fn rename_last(out: &mut [Bytes], millis: i64) {
+    if let [.., last_id, _] = out {
+        *last_id = sse::id(&id(millis));
     }
 }

@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use conch_domain::{Job, Position};
-use conch_ports::{Entry, Error};
+use conch_ports::Error;
 use futures::FutureExt;
 
 use super::Shared;
 use super::asking::{Learned, ask, read_to_end};
 use super::hearing::{Heard, left, listen, spread_out};
-use super::state::Phase;
+use super::state::{Frame, Phase, State};
 use super::topic::{Absorbed, Topic};
 use crate::reconcile::Asked;
 
@@ -320,7 +320,8 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
             topic.has_no_log();
             return Ok(Round::Absent);
         };
-        let (job, entries) = (log.job.clone(), log.entries.clone());
+        let job = log.job.clone();
+        let first = log.entries.first().map(|entry| entry.sequence);
         match topic.absorb(log, after, shared.settings.history_limit) {
             Absorbed::Nothing => {
                 introduce(shared, topic);
@@ -329,7 +330,7 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
             Absorbed::News => {
                 // Asked only now: who came before this may have seen the state before it.
                 if shared.feed.is_watched() {
-                    tell_feed(shared, &job, before, entries);
+                    tell_feed(shared, topic, &job, before, first);
                 }
                 introduce(shared, topic);
                 return Ok(Round::News);
@@ -339,21 +340,27 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
     }
 }
 
-/// Tells the watchers of many jobs what is new of one whose topic stood at `before`. What a topic
-/// reads first is no news: who begins with the job is given its state.
-fn tell_feed(shared: &Shared, job: &Job, before: Option<Position>, entries: Vec<Entry>) {
+/// Tells the watchers of many jobs what is new of one whose topic stood at `before` and has taken in what
+/// was read since, from the event `first` on. What a topic reads first is no news: who begins with the job
+/// is given its state.
+fn tell_feed(
+    shared: &Shared,
+    topic: &Topic,
+    job: &Job,
+    before: Option<Position>,
+    first: Option<u64>,
+) {
     let Some(before) = before else {
         return;
     };
     let now = (shared.clock)();
-    let follows = before.epoch == job.position.epoch
-        && entries
-            .first()
-            .is_some_and(|entry| entry.sequence == before.sequence + 1);
-    if follows {
-        shared.feed.offer(job, entries, now);
-    } else {
-        shared.feed.offer_reset(job, before, now);
+    let next = before.sequence + 1;
+    let follows = before.epoch == job.position.epoch && first == Some(next);
+    let frames = |state: &State| Some(state.frames_from(next)?.map(Frame::data).collect());
+    let events: Option<Vec<_>> = frames(&topic.state()).filter(|_| follows);
+    match events {
+        Some(events) => shared.feed.offer(job, next, events, now),
+        None => shared.feed.offer_reset(job, before, now),
     }
 }
 
@@ -367,7 +374,7 @@ fn introduce(shared: &Shared, topic: &Arc<Topic>) {
     let untold = {
         let state = topic.state();
         let job = state.job.as_ref().filter(|job| told != Some(job.position));
-        job.map(|job| (job.clone(), state.newest_line()))
+        job.map(|job| (job.clone(), state.newest().map(Frame::data)))
     };
     if let Some((job, newest)) = untold {
         let now = (shared.clock)();

@@ -18,6 +18,13 @@ pub(super) struct Frame {
     pub(super) superseded_by_later: bool,
 }
 
+impl Frame {
+    /// What follows its id; shares its bytes.
+    pub(super) fn data(&self) -> Bytes {
+        sse::data_of(&self.bytes)
+    }
+}
+
 /// How much is known of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -202,9 +209,9 @@ impl State {
         self.job.as_ref().map(|job| job.position)
     }
 
-    /// The newest event's line, where it is kept.
-    pub(super) fn newest_line(&self) -> Option<Bytes> {
-        self.frames.back().and_then(|frame| sse::data(&frame.bytes))
+    /// The newest event, where it is kept.
+    pub(super) fn newest(&self) -> Option<&Frame> {
+        self.frames.back()
     }
 
     /// The frames from `sequence` on; none when it is before the front.

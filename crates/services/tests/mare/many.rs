@@ -1,9 +1,10 @@
 //! Many jobs on one stream: states first, then what comes; resume; the end of those that are named.
 
+use bytes::Bytes;
 use conch_domain::{ClientId, EventKind, JobStatus, RetryReason, Timestamp};
 use conch_services::hub::{Next, Selection, Settings};
 
-use crate::world::{World, data, ids, name, named, queued, started};
+use crate::world::{Eyes, World, data, ids, name, named, queued, started};
 
 #[tokio::test(start_paused = true)]
 async fn named_jobs_begin_with_their_states_and_end_with_the_last() {
@@ -270,4 +271,50 @@ async fn a_job_whose_topic_panics_each_time_is_named_in_vain_and_holds_up_no_oth
     let seen = eyes.events(1).await;
     assert_eq!(data(&seen[0])["job_id"], other);
     assert_eq!(data(&seen[0])["event_type"], "job:completed");
+}
+
+/// The frame that tells of such an event next, as it goes to the socket.
+async fn frame_of(eyes: &mut Eyes, kind: &str) -> Bytes {
+    let mut seen = Vec::new();
+    while seen.len() < 100 {
+        let (frames, next) = eyes.frames().await;
+        let is_it = |frame: &&Bytes| String::from_utf8_lossy(frame).contains(kind);
+        if let Some(frame) = frames.iter().find(is_it) {
+            return frame.clone();
+        }
+        seen.extend(frames);
+        assert_eq!(next, Next::More, "no {kind}: {seen:?}");
+    }
+    panic!("no {kind}: {seen:?}");
+}
+
+/// Whoever is told of an event, its bytes are there once.
+#[tokio::test(start_paused = true)]
+async fn an_event_is_one_copy_for_streams_of_one_job_and_of_many() {
+    let world = World::new();
+    let mut everything = world.watch_many(Selection::default(), None).await;
+    let mut job = world.job("j");
+    job.start().await;
+    everything.events(1).await;
+    let mut by_name = world.watch_many(named(&["j", "to-come"]), None).await;
+    by_name.events(1).await;
+    let mut alone = world.watch("j", None).await;
+    for kind in ["job:progress", "job:completed"] {
+        match kind {
+            "job:progress" => job.progress(50).await,
+            _ => job.complete().await,
+        }
+        let whole = frame_of(&mut alone, kind).await;
+        for eyes in [&mut everything, &mut by_name] {
+            let data = frame_of(eyes, kind).await;
+            assert!(whole.as_ptr_range().contains(&data.as_ptr()), "a copy");
+            assert!(whole.ends_with(&data), "{data:?}");
+        }
+    }
+    // The first that is told of a job that somebody watches.
+    let mut new = world.job("new");
+    new.append(queued()).await;
+    let data = frame_of(&mut everything, "job:queued").await;
+    let whole = frame_of(&mut world.watch("new", None).await, "job:queued").await;
+    assert!(whole.as_ptr_range().contains(&data.as_ptr()), "a copy");
 }

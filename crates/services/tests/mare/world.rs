@@ -454,7 +454,7 @@ impl Eyes {
     /// The next frames, as what they are.
     pub(crate) async fn look(&mut self) -> (Vec<Seen>, Next) {
         let (frames, next) = self.frames().await;
-        (frames.iter().map(parse).collect(), next)
+        (parse(&frames), next)
     }
 
     /// The next frames, as text, of a stream that should have said what is waited for by `deadline`: a
@@ -470,7 +470,7 @@ impl Eyes {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (frames, next) = self.frames_before(deadline, &seen).await;
-            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            seen.extend(parse(&frames).into_iter().filter(|s| !is_noise(s)));
             if next == Next::End {
                 return seen;
             }
@@ -484,7 +484,7 @@ impl Eyes {
         loop {
             let (frames, next) = self.frames_before(deadline, &seen).await;
             assert_eq!(next, Next::More, "ended: {seen:?}, {frames:?}");
-            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            seen.extend(parse(&frames).into_iter().filter(|s| !is_noise(s)));
             if frames.contains(&sse::KEEP_ALIVE) {
                 return seen;
             }
@@ -497,7 +497,7 @@ impl Eyes {
         let deadline = Instant::now() + PATIENCE;
         while seen.len() < count {
             let (frames, next) = self.frames_before(deadline, &seen).await;
-            seen.extend(frames.iter().map(parse).filter(|s| !is_noise(s)));
+            seen.extend(parse(&frames).into_iter().filter(|s| !is_noise(s)));
             assert!(
                 next == Next::More || seen.len() >= count,
                 "ended early: {seen:?}"
@@ -530,18 +530,24 @@ fn is_noise(seen: &Seen) -> bool {
     matches!(seen, Seen::Line(line) if line.starts_with("retry:") || line.starts_with(": keep-alive"))
 }
 
-fn parse(frame: &Bytes) -> Seen {
-    let text = std::str::from_utf8(frame).expect("SSE is text");
-    match text
-        .strip_prefix("id: ")
-        .and_then(|t| t.split_once("\ndata: "))
-    {
-        Some((id, data)) => Seen::Event(
-            id.to_owned(),
-            serde_json::from_str(data.trim_end()).expect("data is JSON"),
-        ),
-        None => Seen::Line(text.trim_end().to_owned()),
+/// What frames say. An event is one frame or two, its id and the rest.
+fn parse(frames: &[Bytes]) -> Vec<Seen> {
+    let mut frames = frames.iter().map(|frame| String::from_utf8_lossy(frame));
+    let mut seen = Vec::new();
+    while let Some(frame) = frames.next() {
+        let Some(event) = frame.strip_prefix("id: ") else {
+            seen.push(Seen::Line(frame.trim_end().to_owned()));
+            continue;
+        };
+        let (id, data) = event.split_once('\n').expect("a whole line");
+        let rest = (data.is_empty()).then(|| frames.next().expect("the event's data"));
+        let data = rest.as_deref().unwrap_or(data);
+        let data = data.strip_prefix("data: ").expect("data");
+        let data = data.strip_suffix("\n\n").expect("a blank line");
+        let data = serde_json::from_str(data).expect("data is JSON");
+        seen.push(Seen::Event(id.to_owned(), data));
     }
+    seen
 }
 
 /// The ids of what was seen; other lines as they are.

@@ -233,7 +233,7 @@ pub(crate) fn one_event(line: &[u8]) {
         text.chars().map(escaped).collect::<String>()
     });
     if let Some(expected) = &expected {
-        assert_eq!(sse::data(&frame).as_deref(), Some(expected.as_bytes()));
+        assert_eq!(sse::data_of(&frame), format!("data: {expected}\n\n"));
     }
     let lines: Vec<&[u8]> = frame.split(|byte| *byte == b'\n').collect();
     assert_eq!(
