@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, Job, JobId, JobStatus, Origin};
+use conch_domain::{ClientId, Clients, Job, JobId, JobRecord, JobStatus, Origin};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
 use conch_wire::{document, job};
 use futures::FutureExt;
@@ -368,6 +368,19 @@ impl Inner {
             return match self.bus.read(job_id, 0, 0).await {
                 Ok(Some(log)) if Some(log.job.status) != status || !is_whole => {
                     let (job, source) = self.up_to_date(log.job).await;
+                    // Nothing but a failure is gone on from: the log has missed this end.
+                    let has_missed_it =
+                        status != Some(JobStatus::Failed) && !job.own && !job.status.is_terminal();
+                    if has_missed_it && let Ok(ended) = job::decode(&result, job_id) {
+                        // The log says whose it is, the result's own fields don't.
+                        let own = false;
+                        let mut ended = Job::restore(JobRecord {
+                            own,
+                            ..(*ended).clone()
+                        });
+                        ended.learn(&Origin::of(&job));
+                        return Ok(Some((self.keep(&ended, lapses).await, source)));
+                    }
                     Ok(Some((self.keep(&job, lapses).await, source)))
                 }
                 Ok(Some(log)) if log.job.own => {

@@ -231,3 +231,27 @@ async fn the_end_that_a_foreign_log_missed_is_learned_from_triton() {
         "watchers hear of it, too"
     );
 }
+
+/// A Python edge heard an end that the log has missed: Triton can't tell of it, and the log's word is older.
+#[tokio::test(start_paused = true)]
+async fn a_cached_end_is_worth_more_than_a_log_without_one() {
+    for (cached, expected) in [("completed", "completed"), ("failed", "running")] {
+        let world = World::new();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.faults.announce_raw(
+            r#"{"event_type":"job:started","job_id":"f","client_id":"c1"}"#.to_owned(),
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let blob = format!(r#"{{"job_id":"f","status":"{cached}","template_ids":["t1"]}}"#);
+        let put = world.memory.cache().put(&job_id("f"), blob.into()).await;
+        put.expect("memory");
+        world.triton.fail(ErrorKind::Unavailable);
+        // What is answered first must not change what is answered next.
+        for _ in 0..2 {
+            let found = world.lookup.job(&job_id("f")).await.expect("an answer");
+            let job: serde_json::Value = serde_json::from_slice(&found.unwrap()).expect("JSON");
+            assert_eq!(job["status"], expected, "{cached} is cached");
+            assert_eq!(job["client_id"], "c1", "the log knows");
+        }
+    }
+}
