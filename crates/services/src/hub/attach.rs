@@ -59,12 +59,14 @@ impl Hub {
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);
         tokio::pin!(patience);
+        let mut is_out_of_reach = false;
         if interest.topic().may_have_gone_on() {
-            tokio::select! {
+            let refreshed = tokio::select! {
                 biased;
-                _ = pump::refresh(shared, interest.topic()) => {}
-                () = &mut patience => {}
-            }
+                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                () = &mut patience => false,
+            };
+            is_out_of_reach = !refreshed;
         }
         loop {
             let word = tokio::select! {
@@ -74,6 +76,8 @@ impl Hub {
             };
             match word {
                 Word::Known => break,
+                // It may have gone on: a stream that says the end once more is asked for again.
+                Word::AtTheEnd if is_out_of_reach => break,
                 Word::AtTheEnd => return Attached::Ended,
                 Word::Unknown => return Attached::Unknown,
                 Word::Hidden => {

@@ -177,14 +177,16 @@ impl ManyWatcher {
         if watcher.found_no_room {
             return Err(NoStream::NoRoom);
         }
+        let mut is_sure = true;
         if is_at_end && settled.is_ok() {
-            watcher.look_at_failed_again(patience).await;
+            is_sure = watcher.look_at_failed_again(patience).await;
         }
         // What has not settled by then is waited for on the stream.
         if watcher.selection.names_jobs() && settled.is_ok() {
             let ended = |settled| watcher.look_at(settled, |job| job.status.is_terminal());
             let known: Vec<bool> = watcher.settled.iter().filter_map(ended).collect();
-            if is_at_end && known.iter().all(|ended| *ended) {
+            // Of one that may have gone on a stream tells the end once more, and is asked for again.
+            if is_at_end && is_sure && known.iter().all(|ended| *ended) {
                 return Err(NoStream::Ended);
             }
             if known.is_empty() {
@@ -218,15 +220,15 @@ impl ManyWatcher {
         }
     }
 
-    /// Reads the logs of those named jobs again that their publishers may have gone on with. Cancel-safe.
-    async fn look_at_failed_again(&mut self, patience: Duration) {
+    /// Reads the logs of those named jobs again that their publishers may have gone on with; false where
+    /// one couldn't be read. Cancel-safe.
+    async fn look_at_failed_again(&mut self, patience: Duration) -> bool {
         let topics = self.settled.iter().map(|settled| settled.interest.topic());
         let failed = topics.filter(|topic| topic.may_have_gone_on()).cloned();
         let shared = &self.shared;
         let reads = failed.map(|topic| async move { pump::refresh(shared, &topic).await });
-        let reads = join_all(reads);
-        // Out of reach: what is known counts.
-        drop(tokio::time::timeout(patience, reads).await);
+        let read = tokio::time::timeout(patience, join_all(reads)).await;
+        read.is_ok_and(|read| read.into_iter().all(|read| read))
     }
 
     fn settle_one(&mut self, settled: Settled) {

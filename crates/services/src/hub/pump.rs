@@ -17,6 +17,7 @@ use super::asking::{Learned, ask, read_to_end};
 use super::hearing::{Heard, left, listen, spread_out};
 use super::state::{Frame, Phase, State};
 use super::topic::{Absorbed, Topic};
+use crate::entropy;
 use crate::reconcile::Asked;
 
 /// First wait after a failed read; doubles up to the position check.
@@ -95,6 +96,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 () = topic.hint.notified() => if topic.is_announced() || topic.may_go_on() {
                     look_again(shared, topic).await;
                 },
+                () = silence(shared), if topic.may_have_gone_on() => look_again(shared, topic).await,
             }
             continue;
         }
@@ -383,6 +385,12 @@ fn introduce(shared: &Shared, topic: &Arc<Topic>) {
     if !topic.is_over() {
         shared.feed.hold(topic);
     }
+}
+
+/// As long as a job of which a stream waits to hear may be silent. Cancel-safe.
+async fn silence(shared: &Shared) {
+    let wait = entropy::lengthened(shared.settings.position_check / 2);
+    tokio::time::sleep(wait).await;
 }
 
 /// Reads the log of a job that seems to be over.

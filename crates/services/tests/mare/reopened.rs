@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus};
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_memory::When;
+use conch_ports::{Commit, ErrorKind, Fence, Published, QueueEffect};
 use conch_wire::event::{decode, encode};
 use serde_json::{Value, json};
 
@@ -305,4 +306,51 @@ async fn who_comes_back_to_named_jobs_is_not_told_to_stop_while_one_goes_on() {
         say(&world, &event("job:completed", 40)).await;
         assert_eq!(kinds(&back.rest().await), ["job:completed"]);
     }
+}
+
+/// A stream waits for another job that it names, and nobody announces that the failed one goes on.
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_that_a_stream_waits_beside_is_looked_at_again() {
+    let world = failed().await;
+    let mut other = world.job("j");
+    other.start().await;
+    let mut eyes = world.watch_many(named(&["f", "j"]), None).await;
+    eyes.until_idle().await;
+    go_on_unheard(&world, &event("job:started", 20)).await;
+    let begun = tokio::time::Instant::now();
+    let seen = eyes.events(1).await;
+    assert_eq!(data(&seen[0])["reopened"], true, "{seen:?}");
+    assert!(begun.elapsed() <= crate::world::POSITION_CHECK);
+    other.complete().await;
+    assert_eq!(told(&eyes.until_idle().await), ["j job:completed 3"]);
+    say(&world, &event("job:completed", 50)).await;
+    assert_eq!(last_id(&eyes.rest().await), END);
+    // Nobody waits any more, and it has ended for good: no further reads.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let reads = world.faults.calls("event_bus.read");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.faults.calls("event_bus.read"), reads);
+}
+
+/// 204 would have the client never come back: not while nobody can say whether the job has gone on.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_failed_job_is_no_reason_to_stop_while_its_log_is_out_of_reach() {
+    let world = failed().await;
+    let end = last_id(&all(&world, None).await);
+    world.watch_many(named(&["f"]), None).await.rest().await;
+    let fail = || {
+        let (operation, kind) = ("event_bus.read", ErrorKind::Unavailable);
+        world.faults.fail_next(operation, 1, kind, When::Before);
+    };
+    fail();
+    let rest = world.watch("f", Some(&end)).await.rest().await;
+    assert_eq!(rest.len(), 1, "the close alone: {rest:?}");
+    fail();
+    let mut back = world.watch_many(named(&["f"]), Some(END)).await;
+    assert_eq!(last_id(&back.rest().await), END);
+    // It can be read again.
+    let attached = world.hub.watch(&job_id("f"), Some(&end)).await;
+    assert_eq!(name(&attached), "Ended");
+    let attached = world.hub.watch_many(named(&["f"]), Some(END)).await;
+    assert_eq!(name(&attached), "Ended");
 }
