@@ -80,8 +80,8 @@ impl Store {
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
         if !commit.job.own && !self.data.jobs.contains(job_id, now) {
-            let kept = log.filter(|_| commit.replaces.is_none());
-            self.weigh(commit, log.is_none(), kept.map_or(0, JobLog::bytes))?;
+            let goes_on = log.filter(|_| commit.replaces.is_none());
+            self.weigh(commit, log.is_none(), goes_on)?;
         }
         let goes_on = commit.reopens() && !commit.job.status.is_terminal();
         if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
@@ -102,21 +102,25 @@ impl Store {
         Ok(None)
     }
 
-    /// Whether there is room for the bytes of one more event of a job that isn't our own, of which so
-    /// many are kept.
-    fn weigh(&self, commit: &Commit, begins: bool, kept: usize) -> Result<()> {
+    /// Whether there is room for the bytes of one more event of a job that isn't our own, in the log that
+    /// it goes on if there is one.
+    fn weigh(&self, commit: &Commit, begins: bool, log: Option<&JobLog>) -> Result<()> {
         let quotas = self.settings.quotas;
         let glance = event::glance(&commit.line);
         let weighed = Weighed {
-            bytes: commit.line.len() + EVENT_OVERHEAD,
+            bytes: cost(&commit.line),
             vital: glance.vital,
             ends: commit.job.status.is_terminal(),
             begins,
         };
         let (of_job, of_all) = weighed.most(&quotas);
+        let (kept, freed) = log.map_or((0, 0), |log| {
+            let room = log.room_for(weighed.bytes, quotas.bytes_per_job());
+            (room.kept, log.bytes() - room.kept)
+        });
         let full = if kept + weighed.bytes > of_job {
             Quota::ForeignJobKib
-        } else if self.data.foreign_bytes + weighed.bytes > of_all {
+        } else if self.data.foreign_bytes + weighed.bytes - freed > of_all {
             Quota::ForeignMib
         } else {
             return Ok(());
@@ -127,9 +131,16 @@ impl Store {
     fn append(&mut self, commit: &Commit, now: Instant) {
         let job = &commit.job;
         let history_limit = self.settings.history_limit;
+        let bytes_per_job = self.settings.quotas.bytes_per_job();
+        let is_bounded = !job.own && !self.data.jobs.contains(&job.id, now);
         let logs = &mut self.data.logs;
         let mut log = match logs.remove(&job.id) {
-            Some(log) if commit.replaces.is_none() && job.position == log.end.next() => log,
+            Some(mut log) if commit.replaces.is_none() && job.position == log.end.next() => {
+                if is_bounded {
+                    log.make_room_for(cost(&commit.line), bytes_per_job);
+                }
+                log
+            }
             Some(ended) if commit.reopens() => {
                 self.data.results.remove(&job.id);
                 JobLog {
@@ -163,7 +174,7 @@ impl Store {
         };
         let (ended, bytes) = (log.ended, log.bytes());
         logs.insert(job.id.clone(), log, now + lifetime);
-        if !job.own && !self.data.jobs.contains(&job.id, now) {
+        if is_bounded {
             self.data
                 .list_foreign(&job.id, ended, bytes, now + lifetime);
         }
@@ -219,12 +230,18 @@ impl JobLog {
         }
     }
 
-    /// Notes the state at each multiple of `limit` and cuts the log off there at the next one: so at
-    /// least `limit` events are kept, fewer than twice as many, and the state before them.
+    /// Closes a log of `limit` events behind its mark: so at least as many are kept, fewer than twice
+    /// as many, unless those of an external job take too many bytes.
     fn trim(&mut self, limit: u64) {
-        if !self.end.sequence.is_multiple_of(limit) {
-            return;
+        let mark = self.mark.as_ref().map_or(0, |(sequence, _)| *sequence);
+        if self.end.sequence - mark >= limit {
+            self.close();
         }
+    }
+
+    /// Cuts the log off at its mark, whose state becomes the base, and notes the state at its head as the
+    /// next mark: the store can't fold, so a log can only be cut where a state was noted.
+    fn close(&mut self) {
         let mark = self.mark.replace((self.end.sequence, self.state.clone()));
         if let Some((sequence, state)) = mark {
             self.entries.retain(|entry| entry.sequence > sequence);
@@ -232,14 +249,59 @@ impl JobLog {
         }
     }
 
+    /// How often a log of an external job is closed before its next event, so that this fits into the bytes
+    /// that its job may have. No more than half of the bound lies behind a mark, so what is cut off is the
+    /// older half; only an event that is larger than that may leave less.
+    fn room_for(&self, bytes: usize, bound: usize) -> Room {
+        let mark = self.mark.as_ref().map_or(0, |(sequence, _)| *sequence);
+        let behind_the_mark = self.entries.iter().filter(|entry| entry.sequence > mark);
+        let mut latest: usize = behind_the_mark.map(|entry| cost(&entry.line)).sum();
+        let mut room = Room {
+            closes: 0,
+            kept: self.bytes(),
+        };
+        if latest > 0 && latest + bytes > bound / 2 {
+            room.closes += 1;
+            room.kept = if self.mark.is_some() {
+                latest
+            } else {
+                room.kept
+            };
+            latest = 0;
+        }
+        if room.kept > 0 && room.kept + bytes > bound {
+            room.closes += 1;
+            room.kept = latest;
+        }
+        room
+    }
+
+    fn make_room_for(&mut self, bytes: usize, bound: usize) {
+        for _ in 0..self.room_for(bytes, bound).closes {
+            self.close();
+        }
+    }
+
     /// What its kept events cost.
     pub(crate) fn bytes(&self) -> usize {
-        let cost = |entry: &Entry| entry.line.len() + EVENT_OVERHEAD;
-        self.entries.iter().map(cost).sum()
+        self.entries.iter().map(|entry| cost(&entry.line)).sum()
     }
 
     /// Where the commit's event is, if it was appended before.
     pub(crate) fn place_of(&self, commit: &Commit) -> Option<Position> {
         self.places.get(&commit.event_id).copied()
     }
+}
+
+/// What is done to a log before its next event.
+struct Room {
+    /// How often it is closed.
+    closes: usize,
+    /// The bytes that are then kept.
+    kept: usize,
+}
+
+/// What an event costs while it is kept.
+fn cost(line: &bytes::Bytes) -> usize {
+    line.len() + EVENT_OVERHEAD
 }

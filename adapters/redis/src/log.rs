@@ -197,7 +197,7 @@ impl Redis {
                 call.arg(of_job).arg(of_all);
             }
             let longest = settings.unfinished_ttl.max(settings.finished_ttl());
-            call.arg(millis(longest));
+            call.arg(millis(longest)).arg(quotas.bytes_per_job());
         }
         call
     }

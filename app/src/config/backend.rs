@@ -168,14 +168,18 @@ fn quotas(source: &Source, default: Quotas) -> Result<Quotas, Error> {
         clients: most(Quota::Clients)?,
         value_propositions: most(Quota::ValuePropositions)?,
         foreign_jobs: most(Quota::ForeignJobs)?,
-        foreign_job_kib: source.parse(
-            Quota::ForeignJobKib.setting(),
-            default.foreign_job_kib,
-            |text| number(text, 64, 1_048_576).map(|n| n as usize),
-        )?,
+        foreign_job_kib: external_job_kib(source)?,
         foreign_mib: source.parse(Quota::ForeignMib.setting(), default.foreign_mib, |text| {
             number(text, 1, 1_048_576).map(|n| n as usize)
         })?,
+    })
+}
+
+/// KiB of one external job's kept events: of the store, and of a topic of the edge.
+pub(super) fn external_job_kib(source: &Source) -> Result<usize, Error> {
+    let default = Quotas::default().foreign_job_kib;
+    source.parse(Quota::ForeignJobKib.setting(), default, |text| {
+        number(text, 64, 1_048_576).map(|n| n as usize)
     })
 }
 

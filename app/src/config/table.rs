@@ -296,7 +296,7 @@ pub const SETTINGS: &[Setting] = &[
         "MAX_FOREIGN_JOB_KIB",
         "1024",
         API,
-        "KiB of events kept per external job; beyond that, only lifecycle events are accepted",
+        "KiB of events kept per external job; beyond that, the oldest are trimmed",
     ),
     setting(
         "MAX_FOREIGN_MIB",

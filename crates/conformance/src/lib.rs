@@ -82,6 +82,7 @@ macro_rules! with_laws {
                 subscription_starts_with_lapsed
                 foreign_logs_are_bounded
                 external_bytes_are_bounded
+                a_full_log_is_trimmed
                 effects_belong_to_the_append
                 shared_means_shared
             ]

@@ -196,7 +196,8 @@ pub struct Guarantees {
 ///   appends. They may be lost, and may be repeated.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
-///   the log lives, and at most twice as many; trimming MUST NOT change the state.
+///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many; trimming MUST NOT
+///   change the state.
 /// - **the_base_joins_on**: the base of a trimmed log, or of one that began in mid-life, MUST be the
 ///   fold at the sequence right before the oldest kept event.
 /// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
@@ -221,6 +222,13 @@ pub struct Guarantees {
 /// - **external_bytes_are_bounded**: likewise an event of such a job by the bytes that are kept of the job
 ///   and of all such jobs ([`Weighed`](crate::Weighed)): its line and
 ///   [`EVENT_OVERHEAD`](crate::EVENT_OVERHEAD). What is trimmed, replaced or runs out MUST make room.
+/// - **a_full_log_is_trimmed**: such an event MUST NOT be refused because of what is kept of its job
+///   already: in the step that appends it, as many of the oldest events MUST be trimmed as it takes for
+///   what is kept to be within the job's bytes. The newest `HISTORY_LIMIT` events MUST be kept, or so
+///   many that with the newest trimmed one they take more than half of those bytes. A refusal MUST trim
+///   nothing.
+/// - **shared_means_shared**: a backend that declares itself `shared` MUST show other processes the same
+///   logs, and MUST announce to them what is appended here, and here what they append.
 /// - **effects_belong_to_the_append**: with `atomic_commit`, whoever sees the event in the log MUST
 ///   see the queue effect, the catalogue's job record (own jobs) and, for a terminal event, the
 ///   cached result.

@@ -35,7 +35,8 @@ pub struct Quotas {
     pub value_propositions: usize,
     /// Logs of jobs that are not our own and have not ended: of foreign publishers, and derived ones.
     pub foreign_jobs: usize,
-    /// KiB of one external job's kept events, before those are refused that its life doesn't depend on.
+    /// KiB of one external job's kept events: beyond, the oldest are trimmed. An event that its job's life
+    /// doesn't depend on is refused if it alone is larger, one that it does at twice as much.
     pub foreign_job_kib: usize,
     /// MiB of all external jobs' kept events, likewise; a quarter more is kept free for what the lives
     /// of those jobs depend on.
@@ -61,7 +62,7 @@ pub struct Weighed {
 impl Weighed {
     /// The most bytes that its job's log may have with it, and all external logs together.
     pub fn most(self, quotas: &Quotas) -> (usize, usize) {
-        let (job, all) = (quotas.foreign_job_kib << 10, quotas.foreign_mib << 20);
+        let (job, all) = (quotas.bytes_per_job(), quotas.foreign_mib << 20);
         match self {
             Self {
                 ends: true,
@@ -134,6 +135,11 @@ impl Quotas {
         }
     }
 
+    /// Bytes of one external job's kept events.
+    pub fn bytes_per_job(&self) -> usize {
+        self.foreign_job_kib << 10
+    }
+
     /// Logs of jobs that are not our own and have ended, until they run out. A made-up job can be
     /// ended as easily as begun.
     pub fn ended_foreign_jobs(&self) -> usize {
@@ -159,8 +165,8 @@ impl Quotas {
                 "set FOREIGN_EVENTS=ignore if they are made up, or raise",
             ),
             Quota::ForeignJobKib => (
-                "KiB of events of this external job are kept",
-                "publish less of it, or raise",
+                "KiB of events of an external job are kept",
+                "this one alone is larger; publish smaller ones, or raise",
             ),
             Quota::ForeignMib => (
                 "MiB of events of external jobs are kept",

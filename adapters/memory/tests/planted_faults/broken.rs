@@ -16,9 +16,9 @@ use conch_domain::{
 use conch_memory::Memory;
 use conch_ports::{
     Catalogue, ClientFilter, Commit, ErrorKind, EventBus, Fence, Guarantees, Idempotency,
-    JobFilter, JobQueue, Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Quotas,
-    Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
-    TicketHash, TicketStore,
+    JobFilter, JobQueue, Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Quota,
+    Quotas, Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept,
+    TemplateFilter, TicketHash, TicketStore,
 };
 use futures::StreamExt;
 
@@ -191,6 +191,13 @@ impl EventBus for Broken {
                     self.cache.put(&job_id, old).await?;
                 }
                 return Ok(answer);
+            }
+            Fault::MuteFullLogs if commit.job.position.sequence > 1 => {
+                let log = self.bus.read(&job_id, 0, usize::MAX >> 32).await?;
+                let kept = log.map_or(0, |log| log.entries.iter().map(|e| e.line.len()).sum());
+                if kept + line.len() > LIMITS.quotas.bytes_per_job() {
+                    return Err(LIMITS.quotas.refusal(Quota::ForeignJobKib, "publish"));
+                }
             }
             Fault::ReplaceAnyLog if commit.replaces.is_some() => {
                 let log = self.bus.read(&job_id, 0, 0).await?;

@@ -56,6 +56,7 @@ enum Fault {
     RestoreAlways,
     RestoreRespectsForeignLogs,
     IgnoreQuotas,
+    MuteFullLogs,
     WriteBeforeTheQuota,
     ForgetKeys,
     RecallNothing,
@@ -304,6 +305,16 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::IgnoreQuotas,
         "event_bus::external_bytes_are_bounded",
         "more bytes than there may be",
+    ),
+    (
+        Fault::MuteFullLogs,
+        "event_bus::a_full_log_is_trimmed",
+        "MAX_FOREIGN_JOB_KIB",
+    ),
+    (
+        Fault::IgnoreQuotas,
+        "event_bus::a_full_log_is_trimmed",
+        "bytes are kept at",
     ),
     (
         Fault::IgnoreQuotas,

@@ -65,6 +65,26 @@ local function fenced(c, at)
   return token ~= c.token or holds(c.entry, c.leases, c.job_id, c.token, at)
 end
 
+-- Decides how often a log of an external job is closed before its next event, so that this fits into the
+-- bytes that its job may have; changes nothing. `bytes` is what was ever appended to it, `cut` what was cut
+-- off of that, `marked` where its mark stands. No more than half of the bound lies behind a mark, so what
+-- is cut off is the older half; only an event that is larger than that may leave less.
+-- Answers the bytes that are then kept, and those that are cut off for it.
+local function make_room(c, bytes, cut, marked)
+  local size, bound, kept = c.foreign.size, c.foreign.of_job, bytes - cut
+  c.closes = 0
+  local function close()
+    cut, marked, c.closes = marked or cut, bytes, c.closes + 1
+  end
+  if bytes > (marked or cut) and bytes - (marked or cut) + size > bound / 2 then
+    close()
+  end
+  if bytes > cut and bytes - cut + size > bound then
+    close()
+  end
+  return bytes - cut, kept - (bytes - cut)
+end
+
 -- Nothing if the commit may be appended.
 local function refusal(c, at)
   expect(c.log, 'stream')
@@ -82,7 +102,7 @@ local function refusal(c, at)
   end
 
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
-    'bytes', 'cut')
+    'bytes', 'cut', 'mark_bytes')
   local epoch, sequence, ended = state[1], state[2], state[3] == '1'
   if epoch then
     local known = duplicate(c, epoch, state[6])
@@ -97,8 +117,11 @@ local function refusal(c, at)
     return { 'fenced' }
   end
   if c.foreign and not is_recorded(c) then
-    local kept = c.replaces_epoch == '' and tonumber(state[7] or 0) - tonumber(state[8] or 0) or 0
-    local lacks = lacks_bytes(c.foreign, not epoch, kept, at)
+    local kept, freed = 0, 0
+    if epoch and c.replaces_epoch == '' then
+      kept, freed = make_room(c, tonumber(state[7] or 0), tonumber(state[8] or 0), tonumber(state[9]))
+    end
+    local lacks = lacks_bytes(c.foreign, not epoch, kept, freed, at)
     if lacks then
       return { 'full', lacks }
     end
@@ -147,18 +170,24 @@ local function queue_effect(c, at)
   end
 end
 
--- Notes the fold at each multiple of the limit, and cuts the log off there at the next one: so at
--- least `history` events are kept, fewer than twice as many, and the fold right before them.
-local function trim(c)
-  if c.place % c.history ~= 0 then
-    return
-  end
+-- Cuts a log off at its mark, whose fold becomes the base, and notes the fold at its head as the next
+-- mark: the store can't fold, so a log can only be cut where a fold was noted.
+local function close(c, head, fold)
   local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold', 'mark_bytes', 'bytes')
   if mark[1] then
     redis.call('XTRIM', c.log, 'MINID', '=', string.format('%.0f-0', tonumber(mark[1]) + 1))
     redis.call('HSET', c.state, 'base', mark[2], 'cut', mark[3] or 0)
   end
-  redis.call('HSET', c.state, 'mark', c.sequence, 'mark_fold', c.fold, 'mark_bytes', mark[4] or 0)
+  redis.call('HSET', c.state, 'mark', head, 'mark_fold', fold, 'mark_bytes', mark[4] or 0)
+end
+
+-- Closes a log of `history` events behind its mark: so at least as many are kept, fewer than twice as
+-- many, unless those of an external job take too many bytes.
+local function trim(c)
+  local mark = tonumber(redis.call('HGET', c.state, 'mark') or 0)
+  if c.place - mark >= c.history then
+    close(c, c.sequence, c.fold)
+  end
 end
 
 local function append(c, at)
@@ -171,6 +200,9 @@ local function append(c, at)
     if c.past ~= '' then
       redis.call('HSET', c.state, 'past', c.past)
     end
+  end
+  for _ = 1, c.closes or 0 do
+    close(c, string.format('%.0f', c.place - 1), redis.call('HGET', c.state, 'fold'))
   end
   redis.call('XADD', c.log, c.sequence .. '-0', 'line', c.line, 'event_id', c.event_id)
   redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence,

@@ -4,7 +4,8 @@
 -- What is kept of them is bounded in bytes, too: a hash has those of each log, and of all.
 
 -- Reads both sets and the hash from KEYS, and from ARGV how many logs there may be, the bytes of this
--- event, and how many its job and all jobs may have with it, if it begins a log and if it doesn't.
+-- event, how many its job and all jobs may have with it, if it begins a log and if it doesn't, and within
+-- how many its job's log is trimmed.
 local function foreign_from(key_from, argument_from)
   local function argument(place)
     return tonumber(ARGV[argument_from + place])
@@ -13,7 +14,7 @@ local function foreign_from(key_from, argument_from)
     unfinished = KEYS[key_from], ended = KEYS[key_from + 1], bytes = KEYS[key_from + 2],
     most = argument(0), most_ended = argument(1), size = argument(2),
     first = { job = argument(3), all = argument(4) }, next = { job = argument(5), all = argument(6) },
-    longest = argument(7),
+    longest = argument(7), of_job = argument(8),
   }
 end
 
@@ -36,14 +37,14 @@ local function bytes_of(f, job)
   return tonumber(redis.call('HGET', f.bytes, job) or 0)
 end
 
--- What there is no room for, of a log of which so many bytes are kept; nothing if it fits. Changes
--- nothing: what has run out is only taken off when something is appended.
-local function lacks_bytes(f, begins, kept, at)
+-- What there is no room for, of a log of which so many bytes are kept once so many are trimmed; nothing if
+-- it fits. Changes nothing: what has run out is only taken off when something is appended.
+local function lacks_bytes(f, begins, kept, freed, at)
   local most = begins and f.first or f.next
   if kept + f.size > most.job then
     return 'job bytes'
   end
-  local all = bytes_of(f, 'all') + f.size
+  local all = bytes_of(f, 'all') + f.size - freed
   if all > most.all then
     for _, job in ipairs(run_out(f, at, 1000)) do
       all = all - bytes_of(f, job)

@@ -8,7 +8,9 @@ use conch_ports::{Commit, EVENT_OVERHEAD, ErrorKind, EventBus, Fence, Published,
 
 use crate::Subject;
 use crate::build::{Script, epoch};
-use crate::observe::{log_of, publish_all, submitted};
+use crate::observe::{log_of, parts, publish_all, submitted};
+
+use super::reading::joins_on;
 
 /// As a foreign program's event is committed.
 fn foreign(commit: Commit) -> Commit {
@@ -115,40 +117,32 @@ async fn is_full(bus: &dyn EventBus, commit: Commit, quota: Quota) {
     assert!(error.message().contains(quota.setting()), "{error}");
 }
 
-/// Events of an external job are refused once so many bytes of it are kept, and those of all jobs once
-/// so many of all are; what a job's life depends on is taken beyond that. What is trimmed makes room, and
-/// so does what runs out.
+/// An event of an external job is refused if it alone is larger than what may be kept of its job, and any
+/// once so many bytes of all such jobs are kept; what a job's life depends on is taken beyond that. What is
+/// trimmed makes room, and so does what runs out.
 pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
     let (bus, quotas) = (subject.bus(), subject.limits().quotas);
     let of_job = quotas.foreign_job_kib << 10;
-    let size = of_job / 6;
-    let progress = |script: &mut Script| long(foreign(script.progress(9)), size - EVENT_OVERHEAD);
     let mut script = Script::foreign();
     publish_all(&*bus, [foreign(script.started())]).await;
-    for _ in 0..2 {
-        publish_all(&*bus, [progress(&mut script)]).await;
-    }
-    // Small ones until what is large is trimmed away: it takes no room then.
-    let kept = subject.limits().history_limit as u64;
-    while script.job().position.sequence < 2 * kept {
-        publish_all(&*bus, [foreign(script.progress(9))]).await;
-    }
-    for _ in 0..4 {
-        publish_all(&*bus, [progress(&mut script)]).await;
-    }
-    is_full(&*bus, progress(&mut script.clone()), Quota::ForeignJobKib).await;
+    let before = parts(log_of(&*bus, script.id()).await);
+    let larger = long(foreign(script.clone().progress(9)), of_job);
+    is_full(&*bus, larger, Quota::ForeignJobKib).await;
     let retrying = |script: &mut Script| {
         let reason = conch_domain::RetryReason::Error;
-        let commit = Commit {
+        Commit {
             effect: conch_ports::QueueEffect::Keep,
-            ..script.retrying(reason, Duration::ZERO)
-        };
-        long(foreign(commit), size - EVENT_OVERHEAD)
+            ..foreign(script.retrying(reason, Duration::ZERO))
+        }
     };
-    for _ in 0..4 {
-        publish_all(&*bus, [retrying(&mut script)]).await;
-    }
-    publish_all(&*bus, [long(foreign(script.failed()), size)]).await;
+    let larger = long(retrying(&mut script.clone()), 2 * of_job);
+    is_full(&*bus, larger, Quota::ForeignJobKib).await;
+    let after = parts(log_of(&*bus, script.id()).await);
+    assert_eq!(after, before, "what is refused changes nothing");
+    publish_all(&*bus, [long(retrying(&mut script), of_job)]).await;
+    publish_all(&*bus, [long(foreign(script.failed()), 2 * of_job)]).await;
+    let runs_out = subject.limits().ended_log_ttl + Duration::from_millis(50);
+    subject.advance(runs_out).await;
 
     // All jobs together: large ends, until no job may begin, and then none may end.
     let end = |script: &mut Script| long(foreign(script.failed()), of_job);
@@ -172,11 +166,69 @@ pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
         "{begun} jobs only"
     );
     is_full(&*bus, end(&mut Script::foreign()), Quota::ForeignMib).await;
-    let light = long(foreign(unfinished.clone().progress(9)), 50_000);
+    let light = long(
+        foreign(unfinished.clone().progress(9)),
+        of_job - EVENT_OVERHEAD,
+    );
     is_full(&*bus, light, Quota::ForeignMib).await;
     publish_all(&*bus, [end(&mut unfinished)]).await;
-    subject
-        .advance(subject.limits().ended_log_ttl + Duration::from_millis(50))
-        .await;
+    subject.advance(runs_out).await;
     publish_all(&*bus, [end(&mut Script::foreign())]).await;
+}
+
+/// An event that finds no room among its job's bytes has the oldest trimmed: it is in the log, the state is
+/// whole, and what is kept goes on from the base, within the bound and no less than half of it. However
+/// long that goes on, other jobs lose no room.
+pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
+    let (bus, limits) = (subject.bus(), subject.limits());
+    let of_job = limits.quotas.foreign_job_kib << 10;
+    let mut script = Script::foreign();
+    let beginning = script.job().clone();
+    let first = foreign(script.started());
+    publish_all(&*bus, [first.clone()]).await;
+    let cost = |line: &Bytes| line.len() + EVENT_OVERHEAD;
+    let mut costs = vec![cost(&first.line)];
+    let mut trimmed = 0;
+    for n in 0.. {
+        if costs.iter().sum::<usize>() > 2 * (limits.quotas.foreign_mib << 20) {
+            break;
+        }
+        // Large ones, those that alone are more than half of what may be kept, and in between as many small
+        // ones as are trimmed by their number.
+        let size = match n % (2 * limits.history_limit + 40) {
+            35 => of_job - EVENT_OVERHEAD,
+            10..30 => of_job / 16,
+            0..40 => of_job / 6,
+            _ => 0,
+        };
+        let commit = long(foreign(script.progress(9)), size);
+        costs.push(cost(&commit.line));
+        publish_all(&*bus, [commit]).await;
+        let log = log_of(&*bus, script.id()).await;
+        assert_eq!(log.job, *script.job(), "trimming changed the state");
+        let bytes: usize = log.entries.iter().map(|entry| cost(&entry.line)).sum();
+        assert!(bytes <= of_job, "{bytes} bytes are kept at {n}");
+        if log.oldest > 1 && log.entries.len() < limits.history_limit {
+            trimmed += 1;
+            let newest_trimmed = costs[log.oldest as usize - 2];
+            assert!(
+                bytes + newest_trimmed > of_job / 2,
+                "only {bytes} bytes are kept at {n}"
+            );
+        }
+        joins_on(subject, &beginning).await;
+    }
+    assert!(trimmed > 0, "nothing was trimmed");
+    let late = bus.read(script.id(), 2, 1).await.unwrap();
+    let (base, oldest) = late.map(|log| (log.base, log.oldest)).expect("it lives");
+    let place = base.expect("it was trimmed").position;
+    assert_eq!(
+        place.sequence + 1,
+        oldest,
+        "who is behind it is told the base"
+    );
+    let again = bus.publish(first.clone()).await.unwrap();
+    assert_eq!(again, Published::Duplicate(first.job.position));
+    publish_all(&*bus, [long(foreign(script.failed()), of_job / 6)]).await;
+    publish_all(&*bus, [foreign(Script::foreign().started())]).await;
 }

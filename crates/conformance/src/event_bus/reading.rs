@@ -121,7 +121,7 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
 }
 
 /// The base, or without one the beginning, and the kept entries are the state.
-async fn joins_on(subject: &dyn Subject, beginning: &Job) {
+pub(super) async fn joins_on(subject: &dyn Subject, beginning: &Job) {
     let log = log_of(&*subject.bus(), &beginning.id).await;
     let base = log.base.unwrap_or_else(|| beginning.clone());
     assert_eq!(

@@ -75,6 +75,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Events of a job that are kept here for those who attach; at least the log's own limit.
     pub history_limit: usize,
+    /// Bytes of an external job's events that are kept here; at least the log's own limit.
+    pub external_history_bytes: usize,
     /// How long a new watcher waits for word of its job before its stream begins without.
     pub attach_patience: Duration,
     /// How long a record may be nowhere to be found before its watchers are told that it is lost: a
@@ -115,6 +117,7 @@ impl Default for Settings {
             // The shortest read timeout among common clients is five seconds (decision 0046).
             heartbeat: Duration::from_secs(4),
             history_limit: 100,
+            external_history_bytes: 1 << 20,
             attach_patience: Duration::from_secs(2),
             record_lost_after: position_check * 3,
             linger: Duration::from_secs(5),

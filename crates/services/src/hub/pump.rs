@@ -15,7 +15,7 @@ use futures::FutureExt;
 use super::Shared;
 use super::asking::{Learned, ask, read_to_end};
 use super::hearing::{Heard, left, listen, spread_out};
-use super::state::{Frame, Phase, State};
+use super::state::{Frame, History, Phase, State};
 use super::topic::{Absorbed, Topic};
 use crate::entropy;
 use crate::reconcile::Asked;
@@ -324,7 +324,11 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
         };
         let job = log.job.clone();
         let first = log.entries.first().map(|entry| entry.sequence);
-        match topic.absorb(log, after, shared.settings.history_limit) {
+        let keep = History {
+            events: shared.settings.history_limit,
+            bytes: shared.settings.external_history_bytes,
+        };
+        match topic.absorb(log, after, keep) {
             Absorbed::Nothing => {
                 introduce(shared, topic);
                 return Ok(Round::Nothing);

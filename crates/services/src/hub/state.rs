@@ -51,6 +51,15 @@ impl Phase {
     }
 }
 
+/// How much of a log a topic keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct History {
+    /// At least so many events, and less than twice as many.
+    pub(super) events: usize,
+    /// Of an external job fewer, where half of these bytes are in them; less than twice as many bytes.
+    pub(super) bytes: usize,
+}
+
 pub(super) struct State {
     pub(super) phase: Phase,
     /// Counts the log's incarnations as this process saw them: a watcher of an earlier one must be
@@ -118,9 +127,9 @@ impl State {
         self.doubted = None;
     }
 
-    /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps at
-    /// least the newest `keep` events, and less than twice as many beside those that were just read.
-    pub(super) fn take_in(&mut self, log: Log, after: u64, keep: usize) {
+    /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps the
+    /// newest events as `keep` says, beside those that were just read.
+    pub(super) fn take_in(&mut self, log: Log, after: u64, keep: History) {
         let first = log
             .entries
             .first()
@@ -153,19 +162,23 @@ impl State {
         self.absent = None;
         self.result = None;
         self.job = Some(log.job);
-        self.trim(keep as u64);
+        self.trim(keep);
     }
 
-    /// Takes the frames off that nobody has to be given any more: at least `keep` are left, and the
-    /// fold right before them. Called after each read.
-    fn trim(&mut self, keep: u64) {
+    /// Takes the frames off that nobody has to be given any more, by the same rule as the log itself;
+    /// the fold right before the first that is left becomes the base. Called after each read.
+    fn trim(&mut self, keep: History) {
         let Some(job) = &self.job else {
             return;
         };
         let head = job.position.sequence;
         let mark = self.mark.as_ref().map(|mark| mark.position.sequence);
         let front = self.front();
-        if head < mark.map_or(front - 1, |at| at) + keep {
+        let since = mark.unwrap_or(front - 1);
+        let latest = self.frames.iter().skip((since + 1 - front) as usize);
+        let is_long = head - since >= keep.events as u64;
+        let bytes = latest.map(|frame| frame.bytes.len()).sum::<usize>();
+        if !is_long && (job.own || bytes < keep.bytes / 2) {
             return;
         }
         let before = self.mark.replace(job.clone());
@@ -218,5 +231,66 @@ impl State {
     pub(super) fn frames_from(&self, sequence: u64) -> Option<impl Iterator<Item = &Frame>> {
         let skip = sequence.checked_sub(self.front())?;
         Some(self.frames.iter().skip(skip as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conch_domain::{Epoch, JobRecord};
+
+    use super::*;
+
+    /// The most bytes of frames, and the fewest and most frames, of a job of 300 events of 1,000 bytes once
+    /// there were 20.
+    fn kept(own: bool) -> (usize, usize, usize) {
+        let epoch = Epoch::from_random([1, 2, 3, 4]);
+        let unborn = Job::unborn("j".parse().expect("an id"), epoch, own);
+        let keep = History {
+            events: 100,
+            bytes: 10_000,
+        };
+        let mut state = State::new();
+        let (mut bytes, mut fewest, mut most) = (0, usize::MAX, 0);
+        for sequence in 1..=300 {
+            let job = Job::restore(JobRecord {
+                position: Position { epoch, sequence },
+                ..(*unborn).clone()
+            });
+            let entry = Entry {
+                sequence,
+                line: Bytes::from(vec![b'x'; 1000]),
+            };
+            let log = Log {
+                job,
+                oldest: 1,
+                base: None,
+                entries: vec![entry],
+            };
+            state.take_in(log, sequence - 1, keep);
+            let frames = state.frames.iter().map(|frame| frame.bytes.len());
+            bytes = bytes.max(frames.sum());
+            if sequence > 20 {
+                fewest = fewest.min(state.frames.len());
+                most = most.max(state.frames.len());
+                let base = state.base.as_ref().map_or(0, |job| job.position.sequence);
+                assert_eq!(base + 1, state.front(), "base and frames don't join");
+            }
+        }
+        (bytes, fewest, most)
+    }
+
+    #[test]
+    fn a_topic_keeps_less_of_large_events_of_an_external_job() {
+        let (bytes, fewest, most) = kept(false);
+        assert!(
+            bytes < 20_000 && fewest >= 5 && most < 20,
+            "{bytes} {fewest} {most}"
+        );
+        let (_, fewest, most) = kept(true);
+        assert_eq!(
+            (fewest, most),
+            (21, 199),
+            "our own are kept by their number"
+        );
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::looks::Look;
 use super::questions::Questions;
-use super::state::{Absence, Phase, State};
+use super::state::{Absence, History, Phase, State};
 use super::wake::Slots;
 
 pub(super) struct Topic {
@@ -330,9 +330,9 @@ impl Topic {
         answer
     }
 
-    /// Takes in what was read after sequence `after`. Keeps at least the newest `keep` events, and
-    /// less than twice as many beside those that were just read.
-    pub(super) fn absorb(&self, log: Log, after: u64, keep: usize) -> Absorbed {
+    /// Takes in what was read after sequence `after`. Keeps the newest events as `keep` says, beside those
+    /// that were just read.
+    pub(super) fn absorb(&self, log: Log, after: u64, keep: History) -> Absorbed {
         {
             let mut state = self.state.lock();
             match state.head() {
