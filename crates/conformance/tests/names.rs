@@ -1,0 +1,65 @@
+//! The laws are known under the same names in the suite, in the documentation, and in the ports' own docs.
+
+use std::collections::BTreeSet;
+
+use conch_conformance::LAWS;
+
+fn names(port: &str) -> BTreeSet<&'static str> {
+    let of_port = LAWS.iter().filter(|law| law.port == port);
+    of_port.map(|law| law.name).collect()
+}
+
+fn ports() -> BTreeSet<&'static str> {
+    LAWS.iter().map(|law| law.port).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_guide_to_a_new_store_lists_every_law() {
+    let guide = include_str!("../../../docs/adding-a-bus.md");
+    let (_, section) = guide.split_once("## The laws, by name").expect("the list");
+    let (section, _) = section.split_once("\n## ").expect("another section");
+    let mut listed = BTreeSet::new();
+    for line in section.lines() {
+        let Some((port, laws)) = line.strip_prefix("- `").and_then(|l| l.split_once("`: ")) else {
+            continue;
+        };
+        if ports().contains(port) {
+            assert_eq!(quoted(laws).collect::<BTreeSet<_>>(), names(port), "{port}");
+            assert_eq!(quoted(laws).count(), names(port).len(), "{port}: twice");
+            listed.insert(port);
+        }
+    }
+    assert_eq!(listed, ports());
+}
+
+#[test]
+fn the_docs_of_a_port_state_every_law() {
+    let docs = [
+        ("event_bus", include_str!("../../ports/src/event_bus.rs")),
+        (
+            "result_cache",
+            include_str!("../../ports/src/result_cache.rs"),
+        ),
+        ("job_queue", include_str!("../../ports/src/job_queue.rs")),
+        ("catalogue", include_str!("../../ports/src/catalogue.rs")),
+        (
+            "ticket_store",
+            include_str!("../../ports/src/ticket_store.rs"),
+        ),
+    ];
+    assert_eq!(BTreeSet::from(docs.map(|(port, _)| port)), ports());
+    for (port, docs) in docs {
+        let stated: BTreeSet<_> = docs
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("/// - **"))
+            .filter_map(|law| law.split_once("**: "))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(stated, names(port), "{port}");
+    }
+}
