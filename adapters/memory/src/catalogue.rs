@@ -57,8 +57,8 @@ impl Store {
         const OPERATION: &str = "catalogue.put_template";
         self.sweep(now);
         let data = &mut self.data;
-        let end = data.queue.lease_end(&lease.job_id, &lease.token);
-        if template.job_id != lease.job_id || end.is_none_or(|end| end <= now) {
+        let holds = data.queue.holds(&lease.job_id, &lease.token, now);
+        if template.job_id != lease.job_id || !holds {
             return Ok(PutTemplate::Fenced);
         }
         let places = data.places.get(&template.job_id);

@@ -11,6 +11,7 @@ use conch_ports::{
 use conch_wire::{event, job, record};
 use tokio::time::Instant;
 
+use crate::queue::Standing;
 use crate::store::{JobLog, JobRow, Store};
 
 impl Store {
@@ -50,8 +51,8 @@ impl Store {
             Fence::Foreign => {
                 !self.data.jobs.contains(job_id, now) && log.is_none_or(|log| !log.own)
             }
-            Fence::Held(token) => queue.lease_end(job_id, token).is_some_and(|end| end > now),
-            Fence::Expired(token) => queue.lease_end(job_id, token).is_some_and(|end| end <= now),
+            Fence::Held(token) => queue.holds(job_id, token, now),
+            Fence::Expired(token) => queue.lease(job_id, token, now) == Some(Standing::Expired),
             Fence::Unclaimed => !queue.is_leased(job_id),
         };
         if !passes {

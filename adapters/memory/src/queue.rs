@@ -40,20 +40,42 @@ enum Place {
     Leased { token: LeaseToken, end: Instant },
 }
 
+/// How a lease stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Runs,
+    /// It has run out, and nobody has dealt with it.
+    Expired,
+}
+
 impl Queue {
     fn entry(&self, job_id: &JobId) -> Option<&Entry> {
         self.entries.get(job_id)
     }
 
-    /// When the lease ends or ended, if it is the job's.
-    pub(crate) fn lease_end(&self, job_id: &JobId, token: &LeaseToken) -> Option<Instant> {
+    /// How the job's lease stands, if it is the one with this token. One whose end was lost still runs: had
+    /// another worker taken the job over, the entry would have another token.
+    pub(crate) fn lease(
+        &self,
+        job_id: &JobId,
+        token: &LeaseToken,
+        now: Instant,
+    ) -> Option<Standing> {
         match &self.entry(job_id)?.place {
             Place::Leased { token: held, end } if held == token => {
-                let place = (*end, job_id.clone());
-                self.leased.contains(&place).then_some(*end)
+                let has_expired = *end <= now && self.leased.contains(&(*end, job_id.clone()));
+                Some(if has_expired {
+                    Standing::Expired
+                } else {
+                    Standing::Runs
+                })
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn holds(&self, job_id: &JobId, token: &LeaseToken, now: Instant) -> bool {
+        self.lease(job_id, token, now) == Some(Standing::Runs)
     }
 
     /// Whether anybody holds the job, a lease that ran out and wasn't dealt with included.
@@ -98,7 +120,7 @@ impl Queue {
         let running = self.leased.iter().rev().take_while(|(end, _)| *end > now);
         running
             .map(|(_, job_id)| job_id)
-            .find(|job_id| self.lease_end(job_id, token).is_some())
+            .find(|job_id| self.holds(job_id, token, now))
             .cloned()
     }
 
@@ -273,10 +295,7 @@ impl Store {
 
     fn renew(&mut self, lease: &Lease, duration: Duration, now: Instant) -> bool {
         let queue = &mut self.data.queue;
-        if queue
-            .lease_end(&lease.job_id, &lease.token)
-            .is_none_or(|end| end <= now)
-        {
+        if !queue.holds(&lease.job_id, &lease.token, now) {
             return false;
         }
         let Some(entry) = queue.take(&lease.job_id) else {
@@ -294,7 +313,7 @@ impl Store {
         let log = data.logs.get(id, now);
         // Of a job of ours a foreign program has nothing to say.
         let forged = job.own && log.is_some_and(|log| !log.own);
-        let held = forged && data.queue.lease_end(id, &lease.token).is_some();
+        let held = forged && data.queue.lease(id, &lease.token, now).is_some();
         if (log.is_some() && !forged)
             || (data.queue.entry(id).is_some() && !held)
             || data.jobs.contains(id, now)

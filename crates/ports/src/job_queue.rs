@@ -95,11 +95,14 @@ pub enum Submitted {
 ///   lost, a sweep over all pages MUST put it back, and name it: claimable if it waited, under its
 ///   lease for `grace` if that is still known, else under one that has run out. It MUST change nothing of
 ///   a job that has its place, nor of one that has ended, and nothing but its page may be looked at.
+///   Until then a lease of which only the end is lost runs: its worker writes and renews, and a renewal
+///   puts the place back.
 /// - **broken_keys_hold_up_nobody**: what something else has written where a job's place in the queue
 ///   belongs MUST NOT keep another job from being claimed in the same call, nor any call from its answer.
 ///   The job itself MUST be found by a sweep.
 /// - **renewal_needs_the_lease**: `renew` MUST extend only a lease that is the job's own and has not
-///   run out; else it MUST answer false and change nothing.
+///   run out; else it MUST answer false and change nothing. What makes a lease the job's own is its token:
+///   one whose end was lost has not run out, and once the job has been taken over it is never held again.
 /// - **attempts_count_up**: the attempt MUST be 1 at first and one more after each requeue that
 ///   counts.
 /// - **quotas_refuse_before_anything_changes**: a submission that would make more jobs that wait or

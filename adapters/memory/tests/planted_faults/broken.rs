@@ -1,7 +1,7 @@
 //! An adapter that passes every call on to an honest store in memory, except where its fault says
 //! otherwise. The faults live in this test: the adapter itself has none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -47,6 +47,8 @@ struct Seen {
     claims: Vec<Lease>,
     held: HashMap<JobId, Bytes>,
     tickets: Vec<TicketHash>,
+    /// Jobs that lost a part of their place since the last sweep.
+    lost: HashSet<JobId>,
     /// A queue entry was written over.
     broken: bool,
 }
@@ -417,6 +419,9 @@ impl JobQueue for Broken {
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
+        if self.is(Fault::RenewOnlyWhatIsListed) && self.seen().lost.contains(&lease.job_id) {
+            return Ok(false);
+        }
         let renewed = self.queue.renew(lease, duration).await?;
         Ok(renewed || self.is(Fault::RenewAnything))
     }
@@ -432,6 +437,7 @@ impl JobQueue for Broken {
                 found: Vec::new(),
             });
         }
+        self.seen().lost.clear();
         self.queue.sweep(sweep).await
     }
 
@@ -652,6 +658,7 @@ impl Subject for Broken {
     }
 
     async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
+        self.seen().lost.insert(job_id.clone());
         lose_from_queue(&self.memory, job_id, loss);
     }
 

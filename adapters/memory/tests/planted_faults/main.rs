@@ -47,6 +47,7 @@ enum Fault {
     ClaimNewestFirst,
     ClaimAnotherWhenAskedAgain,
     FindNothing,
+    RenewOnlyWhatIsListed,
     BrokenEntryStopsClaims,
     RequeueAtOnce,
     LeaseNeverExpires,
@@ -90,6 +91,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::FindNothing,
         "job_queue::lost_places_are_found",
         "of one that",
+    ),
+    (
+        Fault::RenewOnlyWhatIsListed,
+        "job_queue::lost_places_are_found",
+        "its worker renews",
     ),
     (
         Fault::BrokenEntryStopsClaims,

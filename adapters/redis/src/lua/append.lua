@@ -57,12 +57,10 @@ local function fenced(c, at)
   if c.fence == 'held' then
     return not holds(c.entry, c.leases, c.job_id, c.token, at)
   end
-  local token = redis.call('HGET', c.entry, 'token')
   if c.fence == 'unclaimed' then
-    return token ~= false
+    return redis.call('HGET', c.entry, 'token') ~= false
   end
-  -- That of a lease which has run out.
-  return token ~= c.token or holds(c.entry, c.leases, c.job_id, c.token, at)
+  return not has_expired(c.entry, c.leases, c.job_id, c.token, at)
 end
 
 -- Decides how often a log of an external job is closed before its next event, so that this fits into the

@@ -32,13 +32,26 @@ local function enlist(set, moment, job_id)
   redis.call('PERSIST', set)
 end
 
+-- When the job's lease ends, if it is the one with this token. One whose end was lost still runs: had
+-- another worker taken the job over, the entry would have another token.
+local function lease_end(entry, leases, job_id, token)
+  if redis.call('HGET', entry, 'token') ~= token then
+    return nil
+  end
+  local ends = redis.call('ZSCORE', leases, job_id)
+  return ends and tonumber(ends) or math.huge
+end
+
 -- Whether a lease runs at `at`, and its token is this one.
 local function holds(entry, leases, job_id, token, at)
-  if redis.call('HGET', entry, 'token') ~= token then
-    return false
-  end
-  local ends = tonumber(redis.call('ZSCORE', leases, job_id))
+  local ends = lease_end(entry, leases, job_id, token)
   return ends ~= nil and ends > at
+end
+
+-- Whether a lease has run out at `at`, and its token is this one.
+local function has_expired(entry, leases, job_id, token, at)
+  local ends = lease_end(entry, leases, job_id, token)
+  return ends ~= nil and ends <= at
 end
 
 -- Ends the script unless `key` is absent or of type `kind`.

@@ -1,4 +1,4 @@
--- A lease for another while, if it is still the caller's and runs.
+-- A lease for another while, if it is still the caller's and runs; listed again if its end was lost.
 -- KEYS: entry, leases. ARGV: job, token, duration. Answers 1 or 0.
 
 local at = now()

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{JobId, RetryReason};
-use conch_ports::{Commit, Fence, Lease, Sweep};
+use conch_ports::{Commit, Fence, Lease, Published, PutTemplate, Sweep};
 
 use crate::build::{self, Script};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
@@ -129,16 +129,19 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
         for loss in losses {
             subject.lose_from_queue(held.id(), *loss).await;
         }
-        assert!(
-            !queue.renew(&lease, LONG).await.unwrap(),
-            "{losses:?}: nothing of it is left to renew"
-        );
+        let unknown = losses.contains(&Loss::Entry);
+        if unknown {
+            assert!(
+                !queue.renew(&lease, LONG).await.unwrap(),
+                "{losses:?}: nothing of it is left to renew"
+            );
+        }
         assert_eq!(
             swept(subject).await,
             [held.id().clone()],
             "{losses:?} of one that is held"
         );
-        let lease = if losses.contains(&Loss::Entry) {
+        let lease = if unknown {
             taken_back(subject, &mut held).await
         } else {
             assert!(
@@ -149,6 +152,7 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
         };
         end(subject, held, &lease).await;
     }
+    a_lease_whose_end_is_lost_is_its_workers(subject).await;
     assert_eq!(swept(subject).await, [], "found once");
     assert!(queue.renew(&bystander, LONG).await.unwrap());
     assert_eq!(
@@ -157,6 +161,58 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
         "nothing else was requeued"
     );
     assert_eq!(queue.expired(10).await.unwrap(), []);
+}
+
+/// The end of a lease is lost, and no sweep has come by: its worker writes, renews and has it listed again;
+/// nobody else can. Once it has run out and the job was taken over, the old worker is fenced off, whatever
+/// is lost again.
+async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let (mut script, lease) = claimed(subject, LONG).await;
+    publish_all(&*bus, [script.started()]).await;
+    subject.lose_from_queue(script.id(), Loss::Place).await;
+    let stranger = Lease {
+        token: build::token(),
+        ..lease.clone()
+    };
+    assert!(
+        !queue.renew(&stranger, LONG).await.unwrap(),
+        "another token"
+    );
+    let fenced = async |fence: Fence| {
+        let commit = Commit {
+            fence: fence.clone(),
+            ..script.clone().progress(1)
+        };
+        let answer = bus.publish(commit).await.unwrap();
+        assert_eq!(answer, Published::Fenced, "{fence:?} without its end");
+    };
+    fenced(Fence::Held(stranger.token)).await;
+    fenced(Fence::Expired(lease.token.clone())).await;
+    fenced(Fence::Unclaimed).await;
+    publish_all(&*bus, [script.progress(1)]).await;
+    let template = build::template(script.job(), 1);
+    let put = subject.catalogue().put_template(&template, &lease).await;
+    assert_eq!(put.unwrap(), PutTemplate::Stored, "its worker writes");
+    assert!(
+        queue.renew(&lease, SHORT).await.unwrap(),
+        "its worker renews"
+    );
+    assert_eq!(swept(subject).await, [], "the renewal put it back");
+
+    subject.advance(AFTER_SHORT).await;
+    assert!(!queue.renew(&lease, LONG).await.unwrap(), "it has run out");
+    let mut late = script.clone();
+    let next = taken_back(subject, &mut script).await;
+    subject.lose_from_queue(script.id(), Loss::Place).await;
+    assert!(
+        !queue.renew(&lease, LONG).await.unwrap(),
+        "the job was taken over"
+    );
+    let answer = bus.publish(late.progress(2)).await.unwrap();
+    assert_eq!(answer, Published::Fenced, "the job was taken over");
+    assert!(queue.renew(&next, LONG).await.unwrap());
+    end(subject, script, &next).await;
 }
 
 /// What something else wrote over one job's entry holds up no other job, and that job is found.
