@@ -67,17 +67,24 @@ pub struct Dependencies {
 
 type Answer = Result<Option<Bytes>, Arc<Error>>;
 
-/// Where a job was found; whoever comes later in this order was not asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Here,
-    Cache,
-    Log,
-    Triton,
+/// Who has answered when a job was looked for. The others weren't asked, or gave no answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    cache: bool,
+    log: bool,
+    triton: bool,
 }
 
-/// The encoded job object, and where it was found.
-type Found = Result<Option<(Bytes, Source)>, Arc<Error>>;
+impl Answered {
+    const ALL: Self = Self {
+        cache: true,
+        log: true,
+        triton: true,
+    };
+}
+
+/// The encoded job object, and who has answered by then.
+type Found = Result<Option<(Bytes, Answered)>, Arc<Error>>;
 
 struct Inner {
     cache: Arc<dyn ResultCache>,
@@ -153,7 +160,7 @@ impl Lookup {
     async fn find(&self, job_id: &JobId) -> Found {
         let doubted = match self.0.local.get(job_id) {
             Some(kept) if kept.lapses == self.0.lapses.load(Ordering::Acquire) => {
-                return Ok(Some((kept.result, Source::Here)));
+                return Ok(Some((kept.result, Answered::default())));
             }
             doubted => doubted,
         };
@@ -179,8 +186,9 @@ impl Lookup {
             }
         };
         match (flight.await, doubted) {
-            // Nobody knows better.
-            (Ok(None) | Err(_), Some(kept)) => Ok(Some((kept.result, Source::Triton))),
+            // Falls back to the local copy.
+            (Ok(None), Some(kept)) => Ok(Some((kept.result, Answered::ALL))),
+            (Err(_), Some(kept)) => Ok(Some((kept.result, Answered::default()))),
             (answer, _) => answer,
         }
     }
@@ -240,31 +248,38 @@ impl Lookup {
     /// As [`Lookup::job`].
     pub async fn job_seen_by(&self, clients: &Clients, job_id: &JobId) -> Answer {
         let found = self.find(job_id).await?;
-        let Some((result, source)) = found else {
+        let Some((result, answered)) = found else {
             return Ok(None);
         };
         if clients.are_all() {
             return Ok(Some(result));
         }
-        let (owner, source) = match document::look(&result).client_id {
+        let (owner, answered) = match document::look(&result).client_id {
             // Another program's cached result may not say whose it is.
-            None => self.owner(job_id).await?,
-            owner => (owner, source),
+            None => self.owner(job_id, answered).await?,
+            owner => (owner, answered),
         };
         if clients.see(owner.as_ref()) {
             return Ok(Some(result));
         }
-        self.0.ask_in_vain_after(source).await?;
+        self.0.ask_others_in_vain(answered).await?;
         Ok(None)
     }
 
     /// Whose the job is, by its log or else by Triton.
-    async fn owner(&self, job_id: &JobId) -> Result<(Option<ClientId>, Source), Error> {
-        if let Ok(Some(log)) = self.0.bus.read(job_id, 0, 0).await {
-            return Ok((log.job.client_id.clone(), Source::Log));
+    async fn owner(
+        &self,
+        job_id: &JobId,
+        mut answered: Answered,
+    ) -> Result<(Option<ClientId>, Answered), Error> {
+        let log = self.0.bus.read(job_id, 0, 0).await;
+        answered.log = log.is_ok();
+        if let Ok(Some(log)) = log {
+            return Ok((log.job.client_id.clone(), answered));
         }
         let job = self.0.gateway.job(job_id).await?;
-        Ok((job.and_then(|job| job.client_id.clone()), Source::Triton))
+        answered.triton = true;
+        Ok((job.and_then(|job| job.client_id.clone()), answered))
     }
 
     /// The kept events after sequence `after`, for who may see these clients' jobs.
@@ -284,7 +299,7 @@ impl Lookup {
             match owner {
                 Some(owner) if clients.see(owner) => {}
                 Some(_) => {
-                    self.0.ask_in_vain_after(Source::Log).await?;
+                    self.0.gateway.job(&entropy::nobodys_job()).await?;
                     return Ok(Events::Unknown);
                 }
                 None => return self.without_log(clients, job_id).await,
@@ -337,23 +352,28 @@ fn defect(panic: tokio::task::JoinError) -> Error {
 }
 
 impl Inner {
-    /// Asks what would have been asked further if the job, found there, were absent.
-    async fn ask_in_vain_after(&self, source: Source) -> Result<(), Error> {
+    /// Asks those who haven't answered for a job that doesn't exist: whatever is down shows as it does for
+    /// an absent job.
+    async fn ask_others_in_vain(&self, answered: Answered) -> Result<(), Error> {
         let nobodys = entropy::nobodys_job();
-        if source < Source::Cache {
+        if !answered.cache {
             drop(self.results.get(&nobodys).await);
         }
         let mut unread = None;
-        if source < Source::Log {
+        if !answered.log {
             unread = self.bus.read(&nobodys, 0, 0).await.err();
         }
-        if source < Source::Triton {
+        if !answered.triton {
             self.gateway.job(&nobodys).await?;
         }
         unread.map_or(Ok(()), Err)
     }
 
-    async fn find(&self, job_id: &JobId) -> Result<Option<(Bytes, Source)>, Error> {
+    async fn find(&self, job_id: &JobId) -> Result<Option<(Bytes, Answered)>, Error> {
+        let mut answered = Answered {
+            cache: true,
+            ..Answered::default()
+        };
         let lapses = self.lapses.load(Ordering::Acquire);
         if let Some(result) = self.results.get(job_id).await {
             let status = job::status_if_whole(&result, job_id);
@@ -362,12 +382,14 @@ impl Inner {
             let is_whole = document::look(&result).created_at.is_some();
             if status != Some(JobStatus::Failed) && is_whole {
                 self.keep_here(job_id, result.clone(), lapses);
-                return Ok(Some((result, Source::Cache)));
+                return Ok(Some((result, answered)));
             }
             // An external job may have gone on, and another program may have cached its failure since.
-            return match self.bus.read(job_id, 0, 0).await {
+            let log = self.bus.read(job_id, 0, 0).await;
+            answered.log = log.is_ok();
+            return match log {
                 Ok(Some(log)) if Some(log.job.status) != status || !is_whole => {
-                    let (job, source) = self.up_to_date(log.job).await;
+                    let job = self.up_to_date(log.job, &mut answered).await;
                     // Nothing but a failure is gone on from: the log has missed this end.
                     let has_missed_it =
                         status != Some(JobStatus::Failed) && !job.own && !job.status.is_terminal();
@@ -379,22 +401,24 @@ impl Inner {
                             ..(*ended).clone()
                         });
                         ended.learn(&Origin::of(&job));
-                        return Ok(Some((self.keep(&ended, lapses).await, source)));
+                        return Ok(Some((self.keep(&ended, lapses).await, answered)));
                     }
-                    Ok(Some((self.keep(&job, lapses).await, source)))
+                    Ok(Some((self.keep(&job, lapses).await, answered)))
                 }
                 Ok(Some(log)) if log.job.own => {
                     self.keep_here(job_id, result.clone(), lapses);
-                    Ok(Some((result, Source::Log)))
+                    Ok(Some((result, answered)))
                 }
-                Ok(_) | Err(_) => Ok(Some((result, Source::Log))),
+                Ok(_) | Err(_) => Ok(Some((result, answered))),
             };
         }
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
-        let unread = match self.bus.read(job_id, 0, 0).await {
+        let log = self.bus.read(job_id, 0, 0).await;
+        answered.log = log.is_ok();
+        let unread = match log {
             Ok(Some(log)) => {
-                let (job, source) = self.up_to_date(log.job).await;
-                return Ok(Some((self.keep(&job, lapses).await, source)));
+                let job = self.up_to_date(log.job, &mut answered).await;
+                return Ok(Some((self.keep(&job, lapses).await, answered)));
             }
             Ok(None) => None,
             // Triton may still know; if it doesn't answer either, its error is the answer.
@@ -403,8 +427,10 @@ impl Inner {
                 Some(error)
             }
         };
-        match self.gateway.job(job_id).await? {
-            Some(job) => Ok(Some((self.keep(&job, lapses).await, Source::Triton))),
+        let told = self.gateway.job(job_id).await?;
+        answered.triton = true;
+        match told {
+            Some(job) => Ok(Some((self.keep(&job, lapses).await, answered))),
             // That there is no such job is known only if the log says so, too.
             None => unread.map_or(Ok(None), Err),
         }
@@ -412,23 +438,24 @@ impl Inner {
 
     /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
     /// time the log is believed as it is: the next lookup asks again.
-    async fn up_to_date(&self, job: Job) -> (Job, Source) {
-        // Of our own jobs nobody knows more than the log.
+    async fn up_to_date(&self, job: Job, answered: &mut Answered) -> Job {
+        // No one knows more of our own jobs than the log.
         if job.own || job.status.is_terminal() {
-            return (job, Source::Log);
+            return job;
         }
         if !self.reconcile.is_due(&job.id, self.ask_again_after) {
-            return (job, Source::Log);
+            return job;
         }
         let asked = tokio::time::timeout(PATIENCE, self.reconcile.ask(&job.id)).await;
+        answered.triton = matches!(asked, Ok(Ok(_)));
         match asked {
             Ok(Ok(Asked::Appended)) => {
                 if let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await {
-                    return (log.job, Source::Triton);
+                    return log.job;
                 }
             }
             // Its log can't take the end, and that it has ended is true all the same.
-            Ok(Ok(Asked::NoRoom(told))) => return (*told, Source::Triton),
+            Ok(Ok(Asked::NoRoom(told))) => return *told,
             Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(job.id = %job.id, %error, "Triton could not be asked for the job's end");
@@ -437,7 +464,7 @@ impl Inner {
                 tracing::debug!(job.id = %job.id, "Triton took too long to tell of the job's end");
             }
         }
-        (job, Source::Triton)
+        job
     }
 
     fn keep_here(&self, job_id: &JobId, result: Bytes, lapses: u64) {

@@ -10,6 +10,7 @@ mod crowd;
 mod ends;
 mod flood;
 mod forged;
+mod hidden;
 mod hub;
 mod ingest;
 mod introduction;

@@ -205,6 +205,11 @@ impl World {
         self.writer(id, false, "c1")
     }
 
+    /// The same, another client's.
+    pub(crate) fn external_job_of(&self, id: &str, client: &str) -> Writer {
+        self.writer(id, false, client)
+    }
+
     fn writer(&self, id: &str, own: bool, client: &str) -> Writer {
         let epoch = "0000abcd".parse::<Epoch>().expect("an epoch");
         Writer {
