@@ -5,6 +5,8 @@
 
 #[path = "e2e/auth.rs"]
 mod auth;
+#[path = "e2e/authority.rs"]
+mod authority;
 #[path = "e2e/bad_input/mod.rs"]
 mod bad_input;
 #[path = "e2e/ends.rs"]
@@ -37,5 +39,7 @@ mod signals;
 mod standard_error;
 #[path = "e2e/stream.rs"]
 mod stream;
+#[path = "e2e/tls.rs"]
+mod tls;
 #[path = "e2e/tokens.rs"]
 mod tokens;

@@ -9,7 +9,7 @@ use conch_harness::eventually::eventually;
 use conch_harness::foreign::{node, script};
 use conch_harness::http::{Answer, client};
 use conch_harness::raw::{exchange, status};
-use conch_harness::{Conch, Persistence, Redis, Stream};
+use conch_harness::{Conch, Persistence, Process, Redis, Stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -577,6 +577,55 @@ async fn an_event_source_with_a_ticket() {
     assert!(printed.ends_with("closed\n"), "{printed}");
     // `onmessage` has nothing to know of it.
     assert!(!printed.contains("auth_expired"), "{printed}");
+}
+
+/// Only the ticket's hash in Redis joins the process that made it and the one that honours it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_source_with_a_ticket_outlives_a_kill_of_its_api() {
+    let redis = Redis::start(Persistence::None);
+    let worker = Plan::worker(&redis)
+        .pace(600)
+        .env("DEMO_CLIENT", "false")
+        .start()
+        .await;
+    let mut api = guarded(Plan::api(&redis, &worker.triton_url()))
+        .start()
+        .await;
+    let admin = token(&json!("*"), 600);
+    let client_id = new_client(&api, &admin, "Fabrikam Health").await;
+    let job = submit(&api, &admin, &client_id).await;
+    let path = format!("/jobs/{job}/ticket");
+    let answer = ask(&api, &admin, Method::POST, &path, None).await;
+    let ticket = text(&answer.json(201), "ticket");
+    let url = format!("{}?ticket={ticket}", api.mare().subscribe_url(&job));
+    let mut command = script(node(), "event_source_until_told.mjs");
+    command.arg(&url);
+    let mut page = Process::start("event_source_until_told.mjs", &mut command);
+    eventually("the page has an event", async || {
+        page.stdout().contains("job:started").then_some(())
+    })
+    .await;
+
+    let before = api.pid();
+    // `kill -9`, and another process on the same ports.
+    api.restart().await;
+    assert_ne!(api.pid(), before);
+    let status = page.wait(Duration::from_secs(30));
+    assert!(status.success(), "{}", page.last_words());
+    let printed = page.stdout();
+    let ids: Vec<_> = printed.lines().filter_map(|l| l.split_once(' ')).collect();
+    let (last, kind) = ids.last().expect("events");
+    assert_eq!(*kind, "job:completed", "{printed}");
+    let (epoch, count) = last.rsplit_once('-').expect("an id");
+    let all: Vec<_> = (1..=ids.len()).map(|n| format!("{epoch}-{n}")).collect();
+    assert_eq!(count, ids.len().to_string(), "{printed}");
+    assert!(ids.iter().map(|(id, _)| *id).eq(&all), "{printed}");
+    assert!(printed.ends_with("closed\n"), "{printed}");
+    // What was seen after the kill was let in by the new process.
+    let log = api.log();
+    assert!(!log.contains(&ticket), "a ticket was logged");
+    let counted = api.metrics().await;
+    assert!(!counted.contains("conch_auth_refused_total{"), "{counted}");
 }
 
 /// What a page with an EventSource on that address prints until it is closed for good.

@@ -1,8 +1,11 @@
 //! Several processes on one Redis.
 
+use std::time::Duration;
+
 use conch_harness::conch::Plan;
+use conch_harness::http::until_streams;
 use conch_harness::sse::assert_whole;
-use conch_harness::{Pair, Persistence, Redis};
+use conch_harness::{Mare, Pair, Persistence, Proxy, Redis, Watcher};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,4 +160,33 @@ async fn an_api_that_stops_lets_its_watchers_go_on_elsewhere() {
             .await,
     );
     assert_whole(&all, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_watchers_of_a_killed_api_go_on_elsewhere() {
+    const WATCHERS: u64 = 200;
+    let pair = Pair::start(Redis::start(Persistence::None), 500).await;
+    let mut killed = Plan::api(&pair.redis, &pair.worker.triton_url())
+        .start()
+        .await;
+    let balancer = Proxy::to(killed.mare_port()).await;
+    let mare = killed.mare();
+    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
+    let url = Mare::on(balancer.port()).subscribe_url(&job_id);
+    let watchers: Vec<_> = (0..WATCHERS).map(|_| Watcher::start(url.clone())).collect();
+    until_streams(killed.mare_port(), WATCHERS).await;
+
+    killed.kill();
+    balancer.turn_to(pair.api.mare_port());
+    // All are back before the job ends.
+    until_streams(pair.api.mare_port(), WATCHERS).await;
+    assert_eq!(pair.api.mare().job(&job_id).await["status"], "running");
+    let mut seen = Vec::new();
+    for watcher in watchers {
+        seen.push(watcher.all(Duration::from_secs(60)).await);
+    }
+    for events in &seen {
+        assert_whole(events, 1);
+        assert_eq!(*events, seen[0]);
+    }
 }

@@ -55,6 +55,8 @@ struct State {
     reset: u64,
     /// The number of the next connection.
     next: u64,
+    /// Where the next connection leads.
+    target: SocketAddr,
 }
 
 /// A proxy to one address. Ends with its handle, its connections included.
@@ -80,8 +82,9 @@ impl Proxy {
             stranded: 0,
             reset: 0,
             next: 0,
+            target,
         });
-        let task = tokio::spawn(accept(listener, target, state.clone()));
+        let task = tokio::spawn(accept(listener, state.clone()));
         Self { port, state, task }
     }
 
@@ -105,6 +108,12 @@ impl Proxy {
         self.state.send_modify(|state| state.reset = state.next);
     }
 
+    /// Leads new connections to another port of this machine, as a balancer does whose server is gone.
+    pub fn turn_to(&self, port: u16) {
+        let target = (Ipv4Addr::LOCALHOST, port).into();
+        self.state.send_modify(|state| state.target = target);
+    }
+
     /// Makes every connection there is half-open for ever: no byte and no end comes through it any more.
     /// New ones are let in.
     pub fn strand(&self) {
@@ -124,18 +133,16 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Sender<State>) {
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             // Out of descriptors, say: the next one may fit again.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let mut number = 0;
-        state.send_modify(|state| {
-            number = state.next;
-            state.next += 1;
-        });
+        state.send_modify(|state| state.next += 1);
+        let State { next, target, .. } = *state.borrow();
+        let number = next - 1;
         tokio::spawn(connection(client, target, number, state.subscribe()));
     }
 }
