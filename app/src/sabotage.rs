@@ -109,6 +109,10 @@ pub const BUGS: &[(&str, &str)] = &[
         "result-for-ever",
         "now and then a result is cached without a time after which it goes",
     ),
+    (
+        "old-end-counts",
+        "a cursor at the end of a run that failed is told to stop, though the job has gone on",
+    ),
 ];
 
 /// The bug that the environment names; none is the program as it should be.

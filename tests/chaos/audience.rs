@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Run;
@@ -28,23 +29,45 @@ impl Run {
     pub fn watch_at(&self, job: &str, count: usize, ports: &[u16]) {
         for place in 0..count {
             let restless = self.terms.restless && place == 0;
-            self.let_watch(Subject::Job(job.to_owned()), ports, restless);
+            self.let_watch(Subject::Job(job.to_owned()), None, ports, restless);
         }
+    }
+
+    /// Lets a browser come back to an external job with the place of its latest failure, if anybody saw it.
+    pub(super) fn watch_from_its_failure(&self, job: &str) {
+        let records = self.history.records();
+        let is_failure = |record: &&Value| {
+            let event = || serde_json::from_str(record["data"].as_str()?).ok();
+            let event: Value = event().unwrap_or_default();
+            record["what"] == "event"
+                && event["event_type"] == "job:failed"
+                && event["job_id"] == job
+                // A stream over many jobs has ids of its own.
+                && record["id"].as_str().is_some_and(|id| !id.starts_with("m-"))
+        };
+        let Some(failure) = records.iter().rev().find(is_failure) else {
+            return;
+        };
+        let last = failure["id"].as_str().map(str::to_owned);
+        let subject = Subject::Job(job.to_owned());
+        self.let_watch(subject, last, &self.cluster.fronts(), false);
     }
 
     /// Lets a browser watch many jobs on one stream, at any API.
     pub(super) fn watch_many(&self, selection: Selection) {
         let subject = Subject::Many(selection);
-        self.let_watch(subject, &self.cluster.fronts(), self.terms.restless);
+        let restless = self.terms.restless;
+        self.let_watch(subject, None, &self.cluster.fronts(), restless);
     }
 
-    fn let_watch(&self, subject: Subject, ports: &[u16], restless: bool) {
+    fn let_watch(&self, subject: Subject, last: Option<String>, ports: &[u16], restless: bool) {
         let mut watchers = self.watchers.lock().expect("nobody panics");
         watchers.count += 1;
         let open_ended = matches!(&subject, Subject::Many(many) if many.jobs.is_empty());
         let browser = Browser {
             name: format!("w{}", watchers.count),
             subject,
+            last,
             ports: ports.to_vec(),
             patience: Duration::from_mins(2),
             restless: restless.then(|| self.calm.subscribe()),

@@ -171,6 +171,9 @@ async fn publisher(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
             sleep(dice.millis(50..=300)).await;
             job.data(rows).await;
         }
+        if retries > 0 {
+            run.watch_from_its_failure(&job.id);
+        }
         if retries == RETRIES || dice.once_in(2) {
             break;
         }

@@ -71,6 +71,8 @@ impl Subject {
 pub(super) struct Browser {
     pub(super) name: String,
     pub(super) subject: Subject,
+    /// What it saw last before it was closed, if it was: a page that is opened again.
+    pub(super) last: Option<String>,
     /// The APIs; each connect goes to one of them, as behind a load balancer.
     pub(super) ports: Vec<u16>,
     /// Longest silence before it takes the connection for dead: what heartbeats are for.
@@ -81,8 +83,8 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Watches until it is told to stop.
-    pub(super) async fn run(self, client: Client, history: History, mut dice: Dice) {
-        let mut last: Option<String> = None;
+    pub(super) async fn run(mut self, client: Client, history: History, mut dice: Dice) {
+        let mut last = self.last.take();
         let mut pause = PAUSE;
         loop {
             let port = self.ports[dice.place(self.ports.len())];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use conch_domain::{JobId, Position};
 use conch_http::serve::Router;
-use conch_ports::EventBus;
+use conch_ports::{EventBus, Log};
 use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tower::layer::layer_fn;
@@ -58,6 +58,21 @@ pub(crate) fn plant_http(router: Router) -> Router {
                 }
             })
         })),
+        "old-end-counts" => router.layer(layer_fn(|route| {
+            service_fn(move |request: Request<_>| {
+                let route = Clone::clone(&route);
+                let cursor = request.headers().get("last-event-id").cloned();
+                let is_past = is_at_a_past_end(request.uri().clone(), cursor);
+                async move {
+                    if is_past.await {
+                        let mut stop = Response::new(Bytes::new().into());
+                        *stop.status_mut() = StatusCode::NO_CONTENT;
+                        return Ok::<Answer, Infallible>(stop);
+                    }
+                    ServiceExt::oneshot(route, request).await
+                }
+            })
+        })),
         "lookup-behind" => router.layer(layer_fn(|route| {
             let kept: Arc<Mutex<HashMap<String, (Instant, Bytes)>>> = Arc::default();
             service_fn(move |request: Request<_>| {
@@ -94,14 +109,24 @@ fn is_of_a_job(path: &str) -> bool {
     job.is_some_and(|id| JobId::parse(id).is_ok())
 }
 
-/// The cursor of a resume, in the epoch that the job's log is in now: if that got as far.
-async fn in_the_epoch_that_is(path: Uri, cursor: Option<HeaderValue>) -> Option<HeaderValue> {
+/// The cursor of a resume, and the job's log; none if there is no such thing.
+async fn resumed(path: Uri, cursor: Option<HeaderValue>) -> Option<(Position, Log)> {
     let (job, _) = path.path().split_once("/subscribe")?;
     let job_id = JobId::parse(job.rsplit_once('/')?.1).ok()?;
-    let cursor = cursor?;
-    let cursor = cursor.to_str().ok()?;
-    let cursor = cursor.parse::<Position>().ok()?;
+    let cursor = cursor?.to_str().ok()?.parse::<Position>().ok()?;
     let log = LOGS.get()?.read(&job_id, 0, 0).await.ok()??;
+    Some((cursor, log))
+}
+
+/// Whether a cursor stands where the job ended before it went on.
+async fn is_at_a_past_end(path: Uri, cursor: Option<HeaderValue>) -> bool {
+    let resumed = resumed(path, cursor).await;
+    resumed.is_some_and(|(cursor, log)| log.job.past.contains(&cursor))
+}
+
+/// The cursor of a resume, in the epoch that the job's log is in now: if that got as far.
+async fn in_the_epoch_that_is(path: Uri, cursor: Option<HeaderValue>) -> Option<HeaderValue> {
+    let (cursor, log) = resumed(path, cursor).await?;
     let head = log.job.position;
     let moved = head.epoch != cursor.epoch && head.sequence >= cursor.sequence;
     let same_number = Position {

@@ -85,8 +85,8 @@ impl<'a> Log<'a> {
     }
 
     /// Whether another publisher's job may have gone on after this epoch: it failed in it, and there is
-    /// another one, which begins with a start or a completion. Where nobody saw this epoch's end, its
-    /// publisher must have told of one more failure than were seen.
+    /// another one, which begins with a start or a completion. Where this epoch's end wasn't seen, or
+    /// nothing of it, its publisher must have told of one more failure than were seen.
     pub(super) fn went_on_from(&self, epoch: &str) -> bool {
         let end = |epoch: &Epoch<'_>| epoch.end().and_then(|(_, end)| end_of(&end.event));
         let seen = self
@@ -94,12 +94,37 @@ impl<'a> Log<'a> {
             .values()
             .filter(|other| end(other) == Some("failed"));
         let unseen = self.failures.len() > seen.count();
-        let failed = |epoch: &Epoch<'_>| end(epoch).map_or(unseen, |end| end == "failed");
+        let failed = self.epochs.get(epoch).and_then(end);
+        let failed = failed.map_or(unseen, |end| end == "failed");
         let goes_on = |(name, other): (&String, &Epoch<'_>)| {
             let first = other.entries.get(&1).map(|first| kind(&first.event));
             name != epoch && matches!(first, None | Some("job:started" | "job:completed"))
         };
-        !self.own() && self.epochs.get(epoch).is_some_and(failed) && self.epochs.iter().any(goes_on)
+        !self.own() && failed && self.epochs.iter().any(goes_on)
+    }
+
+    /// Whether it was known by then that another publisher's job had gone on after it failed in this epoch:
+    /// its next epoch was seen, and begins no earlier by its publisher's clock.
+    pub(super) fn had_gone_on_from(&self, epoch: &str, by: f64) -> bool {
+        let Some(failed) = self.epochs.get(epoch) else {
+            return false;
+        };
+        let Some((_, end)) = failed.end() else {
+            return false;
+        };
+        let begins = |epoch: &Epoch<'_>| {
+            let seen = epoch.entries.values().map(|entry| entry.seen);
+            seen.reduce(f64::min)
+        };
+        let clock = |epoch: &Epoch<'_>| {
+            let first = epoch.entries.first_key_value();
+            first.and_then(|(_, first)| first.event["timestamp"].as_str().map(str::to_owned))
+        };
+        let is_next = |(name, other): (&String, &Epoch<'_>)| {
+            let begun = begins(other).is_some_and(|begun| begun > end.seen && begun < by);
+            name != epoch && begun && clock(other) >= clock(failed)
+        };
+        self.went_on_from(epoch) && self.epochs.iter().any(is_next)
     }
 
     /// What a snapshot at a place says otherwise than the log; none if nothing, as far as is known.

@@ -9,6 +9,9 @@ use super::book::{Book, Epoch, Log};
 use super::event::{Place, end_of, is_terminal_status, kind};
 use super::history::{History, Item, Visit, Watcher};
 
+/// For so long an attach waits for word of its job.
+const ATTACH_MS: f64 = 2000.0;
+
 pub(super) fn judge(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     let unknown = Log::default();
     for watcher in &history.watchers {
@@ -78,6 +81,13 @@ impl Walk<'_> {
                     let what = format!("told to stop at {:?}, before the end", visit.cursor);
                     self.broken(judgement, "I3", &what);
                 }
+                if self.is_stopped_by_an_old_end(visit) {
+                    let what = format!(
+                        "told to stop at {:?}, and the job had gone on",
+                        visit.cursor
+                    );
+                    self.broken(judgement, "I3", &what);
+                }
                 self.told_to_stop = Some(visit.at);
                 return;
             }
@@ -105,6 +115,16 @@ impl Walk<'_> {
                 Item::Retry => {}
             }
         }
+    }
+
+    /// Whether a 204 goes by the end of a run that failed, and the store was in reach to see that the job
+    /// had gone on.
+    fn is_stopped_by_an_old_end(&self, visit: &Visit<'_>) -> bool {
+        let terms = &self.history.terms;
+        let cursor = visit.cursor.and_then(Place::parse);
+        let gone_on = cursor.is_some_and(|at| self.log.had_gone_on_from(&at.epoch, visit.at));
+        let from = visit.at - terms.settle_ms;
+        gone_on && terms.durable() && self.history.is_well(from, visit.at + ATTACH_MS)
     }
 
     fn is_at_the_end(&self) -> bool {

@@ -383,6 +383,40 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
     unseen.retain(|record| record["mark"] != "failed");
     assert_eq!(judge(&unseen).laws(), ["I5"], "and it told of none");
 
+    // Nobody saw anything of a run in between: its publisher told of its failure.
+    let mut unwatched = gone_on();
+    unwatched.push(json!({ "at": 0.0, "what": "published", "job": "f", "mark": "failed@2" }));
+    let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": "0000bbbb",
+                           "sequence": 1, "reopened": true, "status": "running",
+                           "requested": "0000cccc-4" });
+    unwatched.extend([
+        json!({ "at": 1.0, "what": "connect", "who": "m", "selects": { "jobs": [], "clients": [] } }),
+        json!({ "at": 2.0, "what": "status", "who": "m", "status": 200 }),
+        json!({ "at": 10.0, "what": "event", "who": "m", "id": "m-1", "data": snapshot.to_string() }),
+    ]);
+    assert_eq!(judge(&unwatched).told(), "");
+    unwatched.retain(|record| record["mark"] != "failed@2");
+    assert_eq!(judge(&unwatched).laws(), ["I5"], "and it told of none");
+
+    // The end of the run that failed is none once the job has gone on.
+    let mut stopped = gone_on();
+    stopped.truncate(place(&stopped, "status", 1));
+    stopped.push(json!({ "at": 9.0, "what": "status", "who": "w", "status": 204 }));
+    let judgement = judge(&stopped);
+    assert_eq!(judgement.laws(), ["I3"], "{}", judgement.told());
+    // Before it has, it is; and where the store is out of reach, nobody knows better.
+    for excuse in [
+        json!({ "at": 8.5, "what": "history", "job": "f", "events": stopped[place(&stopped, "history", 0)]["events"] }),
+        json!({ "at": 7.5, "what": "fault", "fault": "stop", "target": "redis" }),
+    ] {
+        let mut excused = stopped.clone();
+        if excuse["what"] == "history" {
+            excused.remove(place(&excused, "history", 0));
+        }
+        excused.push(excuse);
+        assert_eq!(judge(&excused).told(), "");
+    }
+
     // What an instance that lags behind offers late ends another run.
     let mut late = gone_on();
     let old = external("0000bbbb", 2, "job:failed", "failed");
