@@ -2,6 +2,9 @@
 //!
 //! Never in here: retries and addresses (`transport`), or the shape of lists (`protocol`).
 
+mod answer;
+mod complete;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{ClientId, Job, JobId, JobStatus, TemplateId, Timestamp};
@@ -12,93 +15,15 @@ use conch_ports::{
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
-use tokio::time::Instant;
 
-use crate::protocol::{self, Fields, Item, List};
+use crate::protocol::{self, Fields, Item};
 use crate::transport::{Answer, Call, Transport};
 
-/// Templates that are asked for at once when a job doesn't list its own.
-const TEMPLATE_PAGE: u32 = 100;
-/// Most pages of them.
-const TEMPLATE_PAGES: u32 = 10;
 /// What a submission names records by.
 const SUBMITTED_IDS: [&str; 2] = ["client_id", "value_proposition_id"];
 
 pub(crate) struct Gateway {
     transport: Transport,
-}
-
-/// A page of templates makes its job's ids; these are what puts them in the plan's order.
-struct Made {
-    place: (u64, i64),
-    id: TemplateId,
-}
-
-impl Answer<'_> {
-    fn code(&self) -> u16 {
-        self.status.as_u16()
-    }
-
-    /// The answer, or the error that its status stands for.
-    fn expect_success(self) -> Result<Self> {
-        if self.status.is_success() {
-            Ok(self)
-        } else {
-            Err(self.context.unexpected(self.status, &self.body))
-        }
-    }
-
-    /// The answer, or none when Triton says that there is no such thing, or can't be. A 404 in another
-    /// language than JSON comes from something that isn't Triton.
-    fn unless_not_found(self) -> Result<Option<Self>> {
-        if self.refuses_id() {
-            return Ok(None);
-        }
-        if !matches!(self.code(), 404 | 410) {
-            return self.expect_success().map(Some);
-        }
-        self.check_not_found()?;
-        Ok(None)
-    }
-
-    /// Whether it says that nothing can have the id in the request's path.
-    fn refuses_id(&self) -> bool {
-        protocol::refuses_id(self.code(), &self.body, "path", &[])
-    }
-
-    /// The answer, or none when Triton says that nothing can have the id that the list is filtered by.
-    fn unless_none_match(self) -> Result<Option<Self>> {
-        let ids = ["client_id", "job_id"];
-        if protocol::refuses_id(self.code(), &self.body, "query", &ids) {
-            return Ok(None);
-        }
-        self.expect_success().map(Some)
-    }
-
-    fn check_not_found(&self) -> Result<()> {
-        if self.body.is_empty() {
-            return Ok(());
-        }
-        protocol::object(&self.body)
-            .map_err(|wrong| self.context.garbage(&format!("404 with {wrong}")))
-    }
-
-    fn item(&self) -> Result<Item> {
-        Item::parse(&self.body).map_err(|wrong| self.context.garbage(&wrong))
-    }
-
-    fn list(&self, name: &str) -> Result<List> {
-        List::parse(&self.body, name).map_err(|wrong| self.context.garbage(&wrong))
-    }
-
-    fn document_of(&self, id: &str) -> Result<Document> {
-        let item = self.item()?;
-        if item.id() == id {
-            Ok(item.into_document())
-        } else {
-            Err(self.context.garbage("a record of another id"))
-        }
-    }
 }
 
 fn paged(mut call: Call<'_>, paging: Paging) -> Call<'_> {
@@ -133,79 +58,6 @@ impl Gateway {
 
     async fn read(&self, call: &Call<'_>) -> Result<Answer<'_>> {
         self.transport.read(call, self.transport.deadline()).await
-    }
-
-    /// A job that ended without a list of its templates gets it from Triton's templates.
-    async fn complete(
-        &self,
-        operation: &'static str,
-        mut job: Job,
-        answer: &Answer<'_>,
-        deadline: Instant,
-    ) -> Result<Job> {
-        let listed = answer.item()?.fields.has_list("template_ids");
-        let asks = match job.status {
-            JobStatus::Completed => job.template_ids.is_empty(),
-            JobStatus::Cancelled => !listed,
-            JobStatus::Pending | JobStatus::Running | JobStatus::Failed => false,
-        };
-        if asks {
-            let ids = self.templates_made_by(operation, &job.id, deadline).await?;
-            let mut record = (*job).clone();
-            record.template_count = record.template_count.max(ids.len() as u64);
-            record.template_ids = ids;
-            job = Job::restore(record);
-        }
-        if job.status == JobStatus::Completed && job.template_count == 0 {
-            return Err(answer.context.garbage("a completed job without templates"));
-        }
-        Ok(job)
-    }
-
-    async fn templates_made_by(
-        &self,
-        operation: &'static str,
-        job_id: &JobId,
-        deadline: Instant,
-    ) -> Result<Vec<TemplateId>> {
-        let mut made: Vec<Made> = Vec::new();
-        for page in 1..=TEMPLATE_PAGES {
-            let paging = Paging {
-                page,
-                page_size: TEMPLATE_PAGE,
-            };
-            let mut call = Call::get(operation, &["templates", ""]);
-            call.query.push(("job_id", job_id.to_string()));
-            let call = paged(call, paging);
-            let answer = self
-                .transport
-                .read(&call, deadline)
-                .await?
-                .expect_success()?;
-            let list = answer.list("templates")?;
-            let whole = matches!(list, List::Bare(_));
-            let all = Paging {
-                page: 1,
-                page_size: u32::MAX,
-            };
-            let page = list.page(all, |t| is(t, "job_id", Some(job_id.as_str())));
-            let before = made.len();
-            for item in &page.items {
-                let id = TemplateId::parse(item.id())
-                    .map_err(|e| answer.context.garbage(&e.to_string()))?;
-                if !made.iter().any(|m| m.id == id) {
-                    let index = item.fields.number("template_index").unwrap_or(u64::MAX);
-                    let place = (index, item.fields.moment("created_at"));
-                    made.push(Made { place, id });
-                }
-            }
-            // A page that brings nothing new is the last, whatever `total` says.
-            if whole || made.len() as u64 >= page.total || made.len() == before {
-                break;
-            }
-        }
-        made.sort_by_key(|m| m.place);
-        Ok(made.into_iter().map(|m| m.id).collect())
     }
 }
 

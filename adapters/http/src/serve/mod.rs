@@ -14,6 +14,7 @@
 
 mod accept;
 mod census;
+mod chunk;
 mod connection;
 pub(crate) mod head;
 mod io_threads;
