@@ -162,6 +162,13 @@ fn every_kind_of_fault_is_named_by_its_path() {
             "widgets: must have 6 to 12 entries",
         ),
         (
+            |t| {
+                let w = t["widgets"][0].clone();
+                t["widgets"] = json!(vec![w; 257]);
+            },
+            "widgets: must have 6 to 12 entries",
+        ),
+        (
             |t| t["widgets"][2] = json!(5),
             "widgets[2]: must be an object",
         ),

@@ -15,7 +15,7 @@ use conch_wire::{draft, schema};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{TEXT, brief, checker};
 
@@ -155,6 +155,19 @@ fn a_thousand_templates_meet_the_schema_and_the_rules_that_it_cannot_say() {
     }
     let all: BTreeSet<&str> = checker::types().map(|row| row[0]).collect();
     assert_eq!(kinds, all, "every type is used");
+}
+
+#[test]
+fn the_schema_keeps_widgets_on_the_grid() {
+    let position = schema::served()["$defs"]["WidgetPosition"].clone();
+    let position = jsonschema::validator_for(&position).unwrap();
+    for col in 0..=13 {
+        for span in 0..=13 {
+            let place = json!({ "row": 1, "col": col, "rowSpan": 1, "colSpan": span });
+            let fits = col >= 1 && span >= 1 && col + span <= 13;
+            assert_eq!(position.is_valid(&place), fits, "{place}");
+        }
+    }
 }
 
 #[test]

@@ -102,11 +102,10 @@ struct WidgetBody<'a> {
     data: &'a RawValue,
 }
 
-/// Where it stands on the 12-column grid. Beyond what is said here, `col + colSpan` is at most 13, and
-/// no two widgets share a cell.
+/// Where it stands on the 12-column grid: `col + colSpan` is at most 13. No two widgets share a cell.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "WidgetPosition")]
+#[schemars(rename = "WidgetPosition", transform = schema::keep_on_grid)]
 struct PositionBody {
     #[schemars(range(min = 1))]
     row: u32,

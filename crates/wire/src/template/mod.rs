@@ -1,4 +1,4 @@
-//! Templates in JSON: as everybody sees them (`body`), as generators write them (`read`, out of the text
+//! Templates in JSON: as everybody sees them (`body`), as generators write them (`read` with `reader`, out of the text
 //! found by `answer`), and what JSON Schema says of both (`schema`).
 //!
 //! Never in here: a rule of the domain's said a second time; the schema is made from the domain's tables.
@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod read;
+mod reader;
 pub mod schema;
 
 pub(crate) use answer::find_object;

@@ -3,21 +3,15 @@
 //! Faults are told to whoever watches the job, so they name fields and rules. Never in here: a fault
 //! that quotes what the generator wrote.
 
-use std::sync::Arc;
-
 use conch_domain::{
-    Audience, BrokenRule, Category, ChartType, Config, ConfigValue, DataRequirements, DataType,
-    Filter, InvalidTemplate, Layout, Metadata, Metric, Operator, QueryType, Rule, TemplateDraft,
-    TimeRange, TimeRangeKind, VisualStyle, WIDGETS, Widget, WidgetPosition, WidgetType,
+    Audience, Category, ChartType, Config, ConfigValue, DataRequirements, DataType, Filter,
+    InvalidTemplate, Layout, Metadata, Metric, Operator, QueryType, Rule, TemplateDraft, TimeRange,
+    TimeRangeKind, VisualStyle, WIDGETS, Widget, WidgetPosition, WidgetType,
 };
 use serde_json::{Map, Value};
 
+use super::reader::{Place, Reader, other_spelling};
 use crate::fields::Object;
-
-/// Most faults that are collected: the first few are told.
-const MAX_FAULTS: usize = 64;
-/// Most entries of a list that are read; rules about shorter lists are the domain's.
-const MAX_ENTRIES: usize = 256;
 
 /// The fields of `data_requirements` that the contract names.
 const NAMED_REQUIREMENTS: [&str; 5] = [
@@ -40,170 +34,15 @@ pub(crate) fn draft(mut object: Object) -> Result<TemplateDraft, InvalidTemplate
         reasoning = reasoning.or_else(|| inner.get("reasoning").cloned());
         object = inner;
     }
-    let mut reader = Reader(Vec::new());
+    let mut reader = Reader::default();
     let draft = reader.template(&object, reasoning);
-    match InvalidTemplate::of(reader.0) {
+    match reader.invalid() {
         Some(invalid) => Err(invalid),
         None => draft.check().map(|()| draft),
     }
 }
 
-/// An object and where it stands.
-struct Place<'a> {
-    path: String,
-    object: &'a Object,
-}
-
-impl<'a> Place<'a> {
-    /// The field's path, by its name in HTTP answers.
-    fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
-    }
-
-    /// The field under this name or under the same name in the other spelling; null is absent.
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        let value = self.object.get(name).or_else(|| {
-            let other = other_spelling(name);
-            self.object.get(&other)
-        });
-        value.filter(|value| !value.is_null())
-    }
-}
-
-/// `rowSpan` for `row_span`, and the reverse.
-fn other_spelling(name: &str) -> String {
-    let mut other = String::with_capacity(name.len() + 2);
-    let mut upper = false;
-    for c in name.chars() {
-        if c == '_' {
-            upper = true;
-        } else if c.is_ascii_uppercase() {
-            other.push('_');
-            other.push(c.to_ascii_lowercase());
-        } else if std::mem::take(&mut upper) {
-            other.push(c.to_ascii_uppercase());
-        } else {
-            other.push(c);
-        }
-    }
-    other
-}
-
-/// Reads fields and collects what is wrong with them. What can't be read gets a value that stands in for
-/// it: the draft is thrown away then.
-struct Reader(Vec<BrokenRule>);
-
 impl Reader {
-    fn fault(&mut self, path: String, rule: impl Into<String>) {
-        if self.0.len() < MAX_FAULTS {
-            self.0.push(BrokenRule::new(path, rule));
-        }
-    }
-
-    fn text(&mut self, place: &Place<'_>, name: &str) -> String {
-        match place.get(name) {
-            Some(Value::String(text)) => text.clone(),
-            Some(_) => {
-                self.fault(place.at(name), "must be a text");
-                String::new()
-            }
-            None => {
-                self.fault(place.at(name), "is missing; it must be a text");
-                String::new()
-            }
-        }
-    }
-
-    fn optional_text(&mut self, place: &Place<'_>, name: &str) -> Option<String> {
-        place.get(name).map(|_| self.text(place, name))
-    }
-
-    fn whole(&mut self, place: &Place<'_>, name: &str) -> u32 {
-        let number = place.get(name).and_then(|value| {
-            let float = value.as_f64()?;
-            (float.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&float))
-                .then_some(float as u32)
-        });
-        number.unwrap_or_else(|| {
-            self.fault(place.at(name), "must be a whole number");
-            0
-        })
-    }
-
-    fn one_of<T: Copy>(
-        &mut self,
-        place: &Place<'_>,
-        name: &str,
-        all: &[T],
-        as_str: impl Fn(T) -> &'static str,
-    ) -> T {
-        let text = place.get(name).and_then(Value::as_str);
-        let found = text.and_then(|text| all.iter().find(|value| as_str(**value) == text));
-        *found.unwrap_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|value| as_str(*value)).collect();
-            self.fault(
-                place.at(name),
-                format!("must be one of {}", names.join(", ")),
-            );
-            &all[0]
-        })
-    }
-
-    /// The entries of a list that must be there.
-    fn list<'a>(&mut self, place: &Place<'a>, name: &str) -> &'a [Value] {
-        let Some(Value::Array(list)) = place.get(name) else {
-            self.fault(place.at(name), "must be a list");
-            return &[];
-        };
-        if list.len() > MAX_ENTRIES {
-            let rule = format!("must have at most {MAX_ENTRIES} entries");
-            self.fault(place.at(name), rule);
-        }
-        &list[..list.len().min(MAX_ENTRIES)]
-    }
-
-    fn optional_list<'a>(&mut self, place: &Place<'a>, name: &str) -> &'a [Value] {
-        match place.get(name) {
-            None => &[],
-            Some(_) => self.list(place, name),
-        }
-    }
-
-    fn texts(&mut self, place: &Place<'_>, name: &str, list: &[Value]) -> Vec<String> {
-        let mut texts = Vec::new();
-        for (i, value) in list.iter().enumerate() {
-            match value.as_str() {
-                Some(text) => texts.push(text.to_owned()),
-                None => self.fault(format!("{}[{i}]", place.at(name)), "must be a text"),
-            }
-        }
-        texts
-    }
-
-    fn object<'a>(&mut self, place: &Place<'a>, name: &str) -> Option<Place<'a>> {
-        self.as_object(place.get(name), place.at(name))
-    }
-
-    fn as_object<'a>(&mut self, value: Option<&'a Value>, path: String) -> Option<Place<'a>> {
-        if let Some(Value::Object(object)) = value {
-            return Some(Place { path, object });
-        }
-        self.fault(path, "must be an object");
-        None
-    }
-
-    /// The objects of a list.
-    fn places<'a>(&mut self, path: &str, list: &'a [Value]) -> Vec<Place<'a>> {
-        let entries = list.iter().enumerate();
-        entries
-            .filter_map(|(i, value)| self.as_object(Some(value), format!("{path}[{i}]")))
-            .collect()
-    }
-
     fn template(&mut self, object: &Object, reasoning: Option<Value>) -> TemplateDraft {
         let place = &Place {
             path: String::new(),
@@ -216,7 +55,7 @@ impl Reader {
             self.one_of(place, "target_audience", Audience::ALL, Audience::as_str);
         let features = self.list(place, "key_features");
         let key_features = self.texts(place, "key_features", features);
-        let widgets = self.list(place, "widgets");
+        let widgets = self.any_list(place, "widgets");
         // One more than there may be, so that the rule about their number is seen to be broken.
         let widgets = &widgets[..widgets.len().min(WIDGETS.end() + 1)];
         let widgets = self.places("widgets", widgets);
@@ -344,15 +183,6 @@ impl Reader {
             operator: self.one_of(place, "operator", Operator::ALL, Operator::as_str),
             value: self.any(place, "value"),
         }
-    }
-
-    /// Any JSON value that is there, as its text.
-    fn any(&mut self, place: &Place<'_>, name: &str) -> Arc<str> {
-        if let Some(value) = place.object.get(name) {
-            return value.to_string().into();
-        }
-        self.fault(place.at(name), "is missing");
-        Arc::from("null")
     }
 
     fn visual_style(&mut self, place: &Place<'_>) -> VisualStyle {

@@ -1,11 +1,11 @@
 //! JSON Schema (2020-12) of a template, made from the types in `body` and the domain's tables.
 //!
-//! What a schema can't say (no two widgets share a cell, `col + colSpan` at most 13, unique widget ids) is
-//! said in its descriptions. Never in here: a list of names that the domain has.
+//! What a schema can't say (no two widgets share a cell, unique widget ids) is said in its descriptions.
+//! Never in here: a list of names that the domain has.
 
 use conch_domain::{
-    Audience, Category, ChartType, DataType, Layout, Operator, QueryType, Rule, TimeRangeKind,
-    VisualStyle, WidgetType,
+    Audience, COLUMNS, Category, ChartType, DataType, Layout, Operator, QueryType, Rule,
+    TimeRangeKind, VisualStyle, WidgetType,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -120,6 +120,17 @@ pub(super) fn object(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn key_features(generator: &mut SchemaGenerator) -> Schema {
     let item = not_empty(generator);
     json_schema!({ "type": "array", "minItems": 3, "maxItems": 5, "items": item })
+}
+
+/// `col + colSpan` is at most 13: for one of the columns, the widget begins there at the latest and is no
+/// wider than what is left from there.
+pub(super) fn keep_on_grid(schema: &mut Schema) {
+    let fits = |col: u32| {
+        let left = COLUMNS + 1 - col;
+        json!({ "properties": { "col": { "maximum": col }, "colSpan": { "maximum": left } } })
+    };
+    let columns: Vec<Value> = (1..=COLUMNS).map(fits).collect();
+    schema.insert("anyOf".to_owned(), columns.into());
 }
 
 /// A metric has one source at least.

@@ -1,0 +1,56 @@
+//! What can be told of a line without reading all of it: for a fan-out that passes lines on as they are.
+//!
+//! Never in here: an error. What can't be read is an event of an unknown type.
+
+use conch_domain::JobStatus;
+
+/// Whether these bytes can be a line of a log: one JSON object, on one line.
+pub fn is_line(bytes: &[u8]) -> bool {
+    let on_one_line = !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+    let text = str::from_utf8(bytes).ok().filter(|_| on_one_line);
+    text.is_some_and(|text| {
+        text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    })
+}
+
+/// As much of an event as a fan-out needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Whether a later event of its type makes it worthless to a watcher that lags.
+    pub superseded_by_later: bool,
+    /// How its job ended, if it did.
+    pub end: Option<JobStatus>,
+    /// Whether its job's life depends on it.
+    pub vital: bool,
+}
+
+/// Looks at a line that came out of a log. What can't be read is an event of an unknown type.
+pub fn glance(line: &[u8]) -> Glance {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        event_type: std::borrow::Cow<'a, str>,
+    }
+    let event_type = serde_json::from_slice::<Head<'_>>(line)
+        .map(|head| head.event_type)
+        .unwrap_or_default();
+    Glance {
+        superseded_by_later: event_type == "job:progress",
+        vital: matches!(
+            &*event_type,
+            "job:queued"
+                | "job:started"
+                | "job:retrying"
+                | "job:cancel_requested"
+                | "job:completed"
+                | "job:failed"
+                | "job:cancelled"
+        ),
+        end: match &*event_type {
+            "job:completed" => Some(JobStatus::Completed),
+            "job:failed" => Some(JobStatus::Failed),
+            "job:cancelled" => Some(JobStatus::Cancelled),
+            _ => None,
+        },
+    }
+}
