@@ -348,6 +348,6 @@ const TAIL: &str = "
 - Power cuts and disks that lie: processes are killed, the kernel lives on. So `everysec` and `always` look alike here.
 - Several machines, regions, packet loss below TCP: the network is a proxy on one machine.
 - Two faults at the very same instant are a matter of chance, not of search; that is what the simulation is for.
-- A store that has forgotten a job of ours (no persistence) can't tell a forged event about it from an honest foreign one until the job's worker has put it back: streams that a forged end closed meanwhile stay closed, and a job that no worker holds is not put back.
+- A store that has forgotten a job of ours (no persistence) can't tell a forged event about it from an honest external one until the job's worker has put it back: streams that a forged end closed meanwhile stay closed, and a job that no worker holds is not put back.
 - Browsers are imitated by their standard; real ones are in `tests/interop`.
 ";

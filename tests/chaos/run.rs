@@ -17,9 +17,9 @@ use super::audience::Watchers;
 use super::checker::{self, Judgement};
 use super::cluster::{Cluster, Shape};
 use super::faults::{self, Kind};
-use super::foreign::ForeignJob;
 use super::history::History;
 use super::people::Person;
+use super::publishers::ExternalJob;
 use super::store::Lifetimes;
 use super::{Dice, store};
 use crate::{Mare, http};
@@ -41,7 +41,7 @@ pub struct Run {
     pub(super) shape: Shape,
     dice: Mutex<Dice>,
     jobs: Mutex<Vec<String>>,
-    foreign: Mutex<Vec<ForeignJob>>,
+    external: Mutex<Vec<ExternalJob>>,
     pub(super) watchers: Mutex<Watchers>,
     /// The storm is over: nobody leaves by themselves any more.
     pub(super) calm: tokio::sync::watch::Sender<bool>,
@@ -140,7 +140,7 @@ impl Run {
             shape,
             dice: Mutex::new(Dice::new(seed)),
             jobs: Mutex::default(),
-            foreign: Mutex::default(),
+            external: Mutex::default(),
             watchers: Mutex::default(),
             calm: tokio::sync::watch::Sender::new(false),
             tap,
@@ -203,9 +203,9 @@ impl Run {
         self.jobs.lock().expect("nobody panics").clone()
     }
 
-    /// A job of a foreign publisher, begun and known; not yet watched.
-    pub(super) async fn foreign_job(&self, id: &str) -> ForeignJob {
-        let job = ForeignJob::new(id, self.cluster.redis_port, &self.history);
+    /// A job of an external publisher, begun and known; not yet watched.
+    pub(super) async fn external_job(&self, id: &str) -> ExternalJob {
+        let job = ExternalJob::new(id, self.cluster.redis_port, &self.history);
         let mut person = self.person();
         let by = Instant::now() + Duration::from_secs(30);
         // An announcement that nobody heard is repeated, word for word.
@@ -216,7 +216,7 @@ impl Run {
                 break;
             }
         }
-        self.foreign
+        self.external
             .lock()
             .expect("nobody panics")
             .push(job.clone());
@@ -225,7 +225,7 @@ impl Run {
 
     /// Whatever a publisher says while nobody listens is lost as an event (contract, end of §2): it says
     /// the end again, word for word, until the log has it.
-    async fn tell_end(&self, job: &ForeignJob) {
+    async fn tell_end(&self, job: &ExternalJob) {
         let by = Instant::now() + Duration::from_secs(30);
         while Instant::now() < by {
             job.complete().await;
@@ -309,8 +309,8 @@ impl Run {
     pub async fn finish(self) -> Verdict {
         self.history.note("calm", json!({}));
         self.calm.send_replace(true);
-        let foreign = self.foreign.lock().expect("nobody panics").clone();
-        for job in foreign {
+        let external = self.external.lock().expect("nobody panics").clone();
+        for job in external {
             self.tell_end(&job).await;
         }
         let mut watchers = std::mem::take(&mut *self.watchers.lock().expect("nobody panics"));
@@ -346,8 +346,8 @@ impl Run {
 
     async fn look_at_everything(&self) {
         let mut all = self.jobs();
-        let foreign = self.foreign.lock().expect("nobody panics").clone();
-        all.extend(foreign.into_iter().map(|job| job.id));
+        let external = self.external.lock().expect("nobody panics").clone();
+        all.extend(external.into_iter().map(|job| job.id));
         // Before any lookup, which would repair a cache.
         let lifetimes = Lifetimes {
             result: self.shape.seconds("RESULT_TTL_SECONDS", 3600),

@@ -21,8 +21,8 @@ pub struct Form {
     pub afterwards: usize,
     /// Watchers of each.
     pub watchers: usize,
-    /// Jobs of a foreign publisher.
-    pub foreign: usize,
+    /// Jobs of an external publisher.
+    pub external: usize,
     /// The bug that is planted.
     pub sabotage: Option<String>,
     /// Which store; none: the seed decides.
@@ -38,7 +38,7 @@ impl Form {
             jobs: 14,
             afterwards: 12,
             watchers: 4,
-            foreign: 3,
+            external: 3,
             sabotage: None,
             persistence: None,
         }
@@ -52,7 +52,7 @@ impl Form {
             jobs: 60,
             afterwards: 20,
             watchers: 6,
-            foreign: 8,
+            external: 8,
             sabotage: None,
             persistence: None,
         }

@@ -14,7 +14,7 @@ use super::run::Terms;
 use super::schedule::Act;
 pub use super::schedule::{Form, Schedule};
 use super::watch::Selection;
-use super::{Run, Verdict, foreign};
+use super::{Run, Verdict, publishers};
 use crate::Persistence;
 
 /// How soon an event must be with every watcher, in calm: far less than half of a position check of
@@ -43,8 +43,8 @@ pub async fn run(seed: u64, form: &Form, name: &str) -> Verdict {
         people.spawn(submitter(Arc::clone(&run), when, i, form.watchers));
     }
     if schedule.shape.persistence != Persistence::None {
-        for i in 0..form.foreign {
-            let when = form.lasting.mul_f64(i as f64 / form.foreign as f64);
+        for i in 0..form.external {
+            let when = form.lasting.mul_f64(i as f64 / form.external as f64);
             people.spawn(publisher(Arc::clone(&run), when, i, form.watchers));
         }
     }
@@ -160,7 +160,7 @@ const RETRIES: u64 = 2;
 async fn publisher(run: Arc<Run>, when: Duration, i: usize, watchers: usize) {
     sleep(when).await;
     let mut dice = run.dice();
-    let job = run.foreign_job(&format!("foreign-{i}")).await;
+    let job = run.external_job(&format!("external-{i}")).await;
     run.watch(&job.id, watchers);
     if i == 0 {
         watch_together(&run, job.id.clone());
@@ -203,7 +203,7 @@ async fn forger(run: Arc<Run>) {
     let mut dice = run.dice();
     let port = run.cluster.redis_port;
     loop {
-        foreign::forge(port, &run.history, &mut dice, &run.jobs()).await;
+        publishers::forge(port, &run.history, &mut dice, &run.jobs()).await;
         sleep(dice.millis(50..=200)).await;
     }
 }

@@ -132,7 +132,7 @@ impl Problem {
 
     fn of_port(code: Code, error: &conch_ports::Error) -> Self {
         let problem = match code {
-            // A quota's words are for whoever is over it: how many there may be, and which setting says so.
+            // A quota's message tells the caller how many there may be, and which setting says so.
             Code::TooManyRequests => Self::new(code, error.message().to_owned()),
             // What else went wrong names addresses and settings: those are for the log alone.
             _ => Self::from(code),

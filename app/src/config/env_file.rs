@@ -122,7 +122,7 @@ fn is_none_there(error: &io::Error) -> bool {
     )
 }
 
-/// Who else could have written the file; none: nobody but this user and root.
+/// Who could have written the file besides this user and root, if anyone.
 fn objection(owner: u32, group: u32, mode: u32) -> Option<String> {
     let me = Uid::effective();
     if owner != me.as_raw() && owner != 0 {

@@ -1,4 +1,4 @@
-//! Bounds on what others may send, hold and take: read here, kept by whoever they are handed to.
+//! Bounds on what others may send, hold and take: read here, kept by the component that they are handed to.
 
 use std::num::{NonZero, NonZeroU32};
 use std::thread;

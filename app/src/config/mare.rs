@@ -28,7 +28,7 @@ pub struct Mare {
     /// How often a caller may submit, or all together where they don't say who they are; none: as
     /// often as they like.
     pub submissions_per_minute: Option<NonZeroU32>,
-    /// Whether foreign events are taken.
+    /// Whether external events are taken.
     pub foreign_events: ForeignEvents,
     /// Whose pages may read.
     pub cors_origins: Origins,
@@ -161,7 +161,7 @@ fn gateway(
     Ok(gateway)
 }
 
-/// Whose tokens are taken; none: nobody needs one.
+/// Whose tokens are taken; none: no token is required.
 fn jwt(source: &Source) -> Result<Option<auth::Jwt>, Error> {
     let wanted = source.parse("AUTH", false, |text| {
         one_of(&[("off", false), ("jwt", true)], text)

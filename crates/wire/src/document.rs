@@ -1,6 +1,6 @@
 //! A look at a record that is otherwise passed on unread: whose it is, and what lists are ordered by.
 //!
-//! What can't be read is absent: a record that doesn't say whose it is belongs to nobody.
+//! What can't be read is absent: a record that doesn't say whose it is has no owner.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Lookups, caches and submissions: I6 and I11, and that a foreign event counts once (I3).
+//! Lookups, caches and submissions: I6 and I11, and that an external event counts once (I3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub(super) fn judge(history: &History<'_>, book: &Book<'_>, judgement: &mut Judg
     caches(history, book, judgement);
     submissions(history, book, judgement);
     cancels(history, book, judgement);
-    foreign(history, book, judgement);
+    external(history, book, judgement);
 }
 
 /// I6: what a lookup says is the fold of the log at some moment, and the end stays the end.
@@ -186,9 +186,9 @@ fn cancels(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// A line that a foreign program published is in its job's log at most once: I3. And in one epoch alone
+/// A line that an external program published is in its job's log at most once: I3. And in one epoch alone
 /// where nothing was lost: what is older never becomes part of a job that went on, I5.
-fn foreign(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
+fn external(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
     let mut marks: BTreeSet<(&str, &str)> = BTreeSet::new();
     for record in history
         .records
@@ -196,7 +196,7 @@ fn foreign(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
         .filter(|r| text(r, "what") == "published")
     {
         marks.insert((text(record, "job"), text(record, "mark")));
-        judgement.figures.foreign += 1;
+        judgement.figures.external += 1;
     }
     for (job, mark) in marks {
         let Some(log) = book.logs.get(job) else {
@@ -215,7 +215,7 @@ fn foreign(history: &History<'_>, book: &Book<'_>, judgement: &mut Judgement) {
                 .map(|(sequence, _)| *sequence)
                 .collect();
             if places.len() > 1 {
-                let what = format!("{job} {name}: one foreign event stands at {places:?}");
+                let what = format!("{job} {name}: one external event stands at {places:?}");
                 judgement.broken("I3", what);
             }
         }

@@ -349,7 +349,7 @@ impl<'a> Book<'a> {
                 sequence,
             };
             match serde_json::from_str(line) {
-                // A foreign line stands in the log with what it lacked.
+                // An external line stands in the log with what it lacked.
                 Ok(event) => self.enter(job, &place, &event, None, at(record), judgement),
                 Err(e) => judgement.broken("I1", format!("{job} {place}: no JSON in the log: {e}")),
             }

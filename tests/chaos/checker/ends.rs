@@ -1,6 +1,6 @@
 //! What an end says of its own log: I6, before any cache or lookup says it again.
 //!
-//! Never of a foreign job's: its publisher says what it likes.
+//! Never of an external job's: its publisher says what it likes.
 
 use serde_json::Value;
 

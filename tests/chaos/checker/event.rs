@@ -46,7 +46,7 @@ pub(super) fn end_of(event: &Value) -> Option<&'static str> {
     }
 }
 
-/// A foreign publisher's naive time is UTC, and said so when it comes back. Only of times.
+/// An external publisher's naive time is UTC, and said so when it comes back. Only of times.
 fn utc(value: &Value) -> Value {
     match value.as_str() {
         Some(text) if is_naive_time(text) => Value::from(format!("{text}Z")),

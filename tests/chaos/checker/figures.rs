@@ -17,8 +17,8 @@ pub struct Figures {
     pub kills: u64,
     /// Submissions that were acknowledged.
     pub jobs: u64,
-    /// Events that a foreign program published.
-    pub foreign: u64,
+    /// Events that an external program published.
+    pub external: u64,
     /// Watchers whose job was to end, each of which has to learn of it.
     pub expected: u64,
     /// Watchers that learned of it.
@@ -55,7 +55,7 @@ impl Figures {
         }
         self.kills += other.kills;
         self.jobs += other.jobs;
-        self.foreign += other.foreign;
+        self.external += other.external;
         self.expected += other.expected;
         self.seen += other.seen;
         self.missed += other.missed;
@@ -89,7 +89,7 @@ impl Figures {
             "faults": self.faults,
             "kills": self.kills,
             "jobs": self.jobs,
-            "foreign_events": self.foreign,
+            "foreign_events": self.external,
             "terminal": {
                 "expected": self.expected,
                 "seen": self.seen,

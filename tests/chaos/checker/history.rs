@@ -180,6 +180,12 @@ impl<'a> History<'a> {
         self.faults.iter().all(|f| f.until < from || f.from > until)
     }
 
+    /// As [`History::is_well`], for what an API and its store do without a worker.
+    pub(super) fn is_edge_well(&self, from: f64, until: f64) -> bool {
+        let mut faults = self.faults.iter();
+        faults.all(|f| f.until < from || f.from > until || f.target.starts_with("worker"))
+    }
+
     /// The end of the last fault that had ended before `at`; 0 when there was none.
     pub(super) fn healed_before(&self, at: f64) -> f64 {
         let healed = self.faults.iter().map(|f| f.until).filter(|t| *t <= at);

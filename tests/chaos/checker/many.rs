@@ -191,7 +191,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the stream is about such a job. A foreign event need not say whose it is.
+    /// Whether the stream is about such a job. An external event need not say whose it is.
     fn selected(&self, job: &str, client: Option<&str>) -> bool {
         let Selects { jobs, clients } = &self.selects;
         let of_them = client.is_none_or(|client| clients.contains(&client));
@@ -283,7 +283,7 @@ impl<'a> Walk<'a> {
     /// The jobs whose end this watcher has to be told, and when they had ended.
     ///
     /// Of its names each. Of all others those that it was told of, or that ended after it had a cursor:
-    /// and only of our own, for nobody keeps a list of foreign ones.
+    /// and only of our own, for there is no list of external ones.
     fn due(&self) -> Vec<(&'a str, f64)> {
         let mut due = Vec::new();
         for (job, log) in &self.book.logs {

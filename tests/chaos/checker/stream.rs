@@ -123,8 +123,8 @@ impl Walk<'_> {
         let terms = &self.history.terms;
         let cursor = visit.cursor.and_then(Place::parse);
         let gone_on = cursor.is_some_and(|at| self.log.had_gone_on_from(&at.epoch, visit.at));
-        let from = visit.at - terms.settle_ms;
-        gone_on && terms.durable() && self.history.is_well(from, visit.at + ATTACH_MS)
+        let (from, until) = (visit.at - terms.settle_ms, visit.at + ATTACH_MS);
+        gone_on && terms.durable() && self.history.is_edge_well(from, until)
     }
 
     fn is_at_the_end(&self) -> bool {

@@ -383,7 +383,7 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
     unseen.retain(|record| record["mark"] != "failed");
     assert_eq!(judge(&unseen).laws(), ["I5"], "and it told of none");
 
-    // Nobody saw anything of a run in between: its publisher told of its failure.
+    // A run in between that no watcher saw: its publisher told of its failure.
     let mut unwatched = gone_on();
     unwatched.push(json!({ "at": 0.0, "what": "published", "job": "f", "mark": "failed@2" }));
     let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": "0000bbbb",
@@ -404,7 +404,7 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
     stopped.push(json!({ "at": 9.0, "what": "status", "who": "w", "status": 204 }));
     let judgement = judge(&stopped);
     assert_eq!(judgement.laws(), ["I3"], "{}", judgement.told());
-    // Before it has, it is; and where the store is out of reach, nobody knows better.
+    // Before it has, it is; and where the store is out of reach, it can't be known.
     for excuse in [
         json!({ "at": 8.5, "what": "history", "job": "f", "events": stopped[place(&stopped, "history", 0)]["events"] }),
         json!({ "at": 7.5, "what": "fault", "fault": "stop", "target": "redis" }),

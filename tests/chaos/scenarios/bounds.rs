@@ -19,8 +19,8 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
     let shape = Shape::default().env("WRITE_STALL_SECONDS", "1");
     let run = start("bounds-never-reads", shape).await;
     let port = run.cluster.apis[0].conch.lock().await.mare_port();
-    let foreign = run.foreign_job("never-read").await;
-    run.watch(&foreign.id, 2);
+    let external = run.external_job("never-read").await;
+    run.watch(&external.id, 2);
     let base = run.cluster.apis[0].resident().await;
     let mut idle = Vec::new();
     for _ in 0..scale.of(20, 500) {
@@ -30,7 +30,7 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
         let mut peer = socket.connect(address).await.expect("it listens");
         let request = format!(
             "GET /v1/triton/jobs/{}/subscribe HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n",
-            foreign.id
+            external.id
         );
         peer.write_all(request.as_bytes())
             .await
@@ -40,7 +40,7 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
     http::until_streams(port, scale.of(20, 500)).await;
     // More than their sockets hold.
     for rows in 0..40 {
-        foreign.big(rows, 20_000).await;
+        external.big(rows, 20_000).await;
     }
     let cut = "conch_streams_cut_total{reason=\"write_stall\"}";
     until_metric(port, cut, |cut| cut >= scale.of(20.0, 500.0)).await;
@@ -58,7 +58,7 @@ pub(super) async fn a_watcher_that_never_reads(scale: Scale) -> Figures {
         .filter_map(|l| l.strip_prefix("id: "))
         .next_back();
     let last = last.expect("it had been sent something").to_owned();
-    let mut resumed = Stream::open(&run.mare(0).subscribe_url(&foreign.id), Some(&last)).await;
+    let mut resumed = Stream::open(&run.mare(0).subscribe_url(&external.id), Some(&last)).await;
     assert!(resumed.next_event().await.is_some());
     drop(resumed);
     run.finish().await.expect_clean()
@@ -70,7 +70,7 @@ pub(super) async fn aborted_streams_leave_nothing(scale: Scale) -> Figures {
     let port = run.cluster.apis[0].conch.lock().await.mare_port();
     let at_once = scale.of(100, 1000);
     // A job that ends when it is told to.
-    let job = run.foreign_job("aborted").await;
+    let job = run.external_job("aborted").await;
     // One that stays, and is there before the others are counted.
     run.watch_at(&job.id, 1, &run.cluster.fronts()[..1]);
     until_metric(port, "conch_streams", |n| n >= 1.0).await;

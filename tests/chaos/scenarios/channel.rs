@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{Scale, start};
-use crate::chaos::{Figures, Shape, foreign, store};
+use crate::chaos::{Figures, Shape, publishers, store};
 
 /// Duplicate, out-of-order, malformed, unknown, 10 MB and forged events: once, in order; the rest dropped.
 pub(super) async fn noise(scale: Scale) -> Figures {
@@ -20,12 +20,12 @@ pub(super) async fn noise(scale: Scale) -> Figures {
     for _ in 0..2 {
         jobs.push(run.submit_watched(4).await);
     }
-    let foreign_job = run.foreign_job("foreign-noise").await;
-    run.watch(&foreign_job.id, 4);
+    let external = run.external_job("external-noise").await;
+    run.watch(&external.id, 4);
     run.until_templates(&jobs[0], 1).await;
     let mut dice = run.dice();
     for round in 0..scale.of(25, 400) {
-        foreign::forge(port, &run.history, &mut dice, &jobs).await;
+        publishers::forge(port, &run.history, &mut dice, &jobs).await;
         let said = store::announced_lines(&run.history);
         // What was genuine once, again and in the wrong order.
         for _ in 0..2 {
@@ -33,15 +33,15 @@ pub(super) async fn noise(scale: Scale) -> Figures {
             store::publish(port, line).await;
         }
         if round % 10 == 0 {
-            foreign_job.data(round).await;
-            foreign_job.data(round).await;
+            external.data(round).await;
+            external.data(round).await;
         }
     }
     let huge = "x".repeat(10 << 20);
-    let line = foreign::forged(&jobs[1], "job:completed", &json!({ "filler": huge }));
-    foreign::forge_line(port, &run.history, &jobs[1], &line).await;
-    foreign_job.complete().await;
-    foreign_job.complete().await;
+    let line = publishers::forged(&jobs[1], "job:completed", &json!({ "filler": huge }));
+    publishers::forge_line(port, &run.history, &jobs[1], &line).await;
+    external.complete().await;
+    external.complete().await;
     for job in &jobs {
         run.until_ended(job).await;
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Scale, seconds, start};
 use crate::chaos::{Figures, Run, Shape};
 use crate::http::Answer;
-use crate::{Persistence, Stream, chaos::foreign};
+use crate::{Persistence, Stream, chaos::publishers};
 
 /// Kill -9 and restart with an append-only file: a pause, then the rest; no reset.
 pub(super) async fn killed_with_an_append_only_file(scale: Scale) -> Figures {
@@ -157,8 +157,8 @@ pub(super) async fn cuts_the_subscriber(scale: Scale) -> Figures {
         let fields = json!({ "fault": "output-buffer", "target": "redis" });
         run.history.note("fault", fields.clone());
         let filler = "x".repeat(200_000);
-        let line = foreign::forged(&job, "data:generated", &json!({ "filler": filler }));
-        foreign::forge_line(run.cluster.redis_port, &run.history, &job, &line).await;
+        let line = publishers::forged(&job, "data:generated", &json!({ "filler": filler }));
+        publishers::forge_line(run.cluster.redis_port, &run.history, &job, &line).await;
         let all_cut = crate::eventually::eventually("all of them are cut", async || {
             let now = subscribers().await;
             before.iter().all(|id| !now.contains(id)).then_some(())

@@ -45,7 +45,7 @@ pub struct Settings {
     pub auth: Option<auth::Jwt>,
     /// Pages of which origins may read the answers.
     pub cors_origins: Origins,
-    /// Under which names it may be asked for where nobody brings credentials.
+    /// Under which names it may be asked for where no credentials are required.
     pub hosts: Hosts,
     /// What a request body may take.
     pub body: body::Limits,

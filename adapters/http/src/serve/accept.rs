@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::census::{Census, Role};
 use super::connection::{self, Protocol};
 use super::io_threads::{self, IoThreads};
+use super::tracker::{Role, Tracker};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
@@ -23,22 +23,22 @@ pub(super) fn spawn(
     listener: TcpListener,
     router: Router,
     threads: IoThreads,
-    census: &Arc<Census>,
+    tracker: &Arc<Tracker>,
     stop: CancellationToken,
 ) {
-    let protocol = Arc::new(Protocol::new(&census.settings, router, stop.clone()));
-    census.spawn(Role::Accept, &Handle::current(), |seat| async move {
-        // Not moved into the loop's select as a whole: the seat must outlive the listener.
-        stop.run_until_cancelled(accept(listener, &threads, seat.census(), &protocol))
+    let protocol = Arc::new(Protocol::new(&tracker.settings, router, stop.clone()));
+    tracker.spawn(Role::Accept, &Handle::current(), |guard| async move {
+        // Not moved into the loop's select as a whole: the guard must outlive the listener.
+        stop.run_until_cancelled(accept(listener, &threads, guard.tracker(), &protocol))
             .await;
-        drop(seat);
+        drop(guard);
     });
 }
 
 async fn accept(
     listener: TcpListener,
     threads: &IoThreads,
-    census: &Arc<Census>,
+    tracker: &Arc<Tracker>,
     protocol: &Arc<Protocol>,
 ) {
     let mut backoff = FIRST_BACKOFF;
@@ -58,14 +58,14 @@ async fn accept(
             }
         };
         backoff = FIRST_BACKOFF;
-        if census.connections() >= census.settings.max_connections {
+        if tracker.connections() >= tracker.settings.max_connections {
             // Closed without an answer: any status but 200 would end an EventSource for good,
             // while after a lost connection it comes again.
             metrics::counter!("conch_connections_refused_total").increment(1);
             drop(socket);
             continue;
         }
-        if let Err(error) = configure(&socket, &census.settings) {
+        if let Err(error) = configure(&socket, &tracker.settings) {
             tracing::debug!(%error, %peer, "connection went away before it was set up");
             continue;
         }
@@ -74,8 +74,8 @@ async fn accept(
             continue;
         };
         let protocol = Arc::clone(protocol);
-        census.spawn(Role::Connection, runtime, |seat| {
-            connection::drive(socket, peer, protocol, load, seat)
+        tracker.spawn(Role::Connection, runtime, |guard| {
+            connection::drive(socket, peer, protocol, load, guard)
         });
     }
 }

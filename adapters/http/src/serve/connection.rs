@@ -1,7 +1,7 @@
 //! One connection while hyper speaks on it, and the moment when it leaves hyper.
 //!
 //! The handler's response comes out of the router with a [`Takeover`]. Instead of giving it to
-//! hyper, the service leaves it on the connection's [`Desk`] and stays pending for ever. So hyper
+//! hyper, the service leaves it on the connection's [`HandOff`] and stays pending for ever. So hyper
 //! has nothing more to write, and can't begin another request, because one is in flight. Once it has
 //! flushed the answers to earlier, pipelined requests, the driver takes the socket back and drops
 //! hyper's state, some 20 KiB of it. What the client has already sent after its request is
@@ -35,12 +35,12 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Settings;
-use super::census::{Role, Seat};
 use super::head;
 use super::io_threads::{self, Load};
 use super::stream::Stream;
 use super::takeover::{Frames, Takeover};
 use super::tap::{self, Heads, Tap, Unfinished};
+use super::tracker::{Role, TaskGuard};
 use crate::limits;
 use crate::problem::{Code, Problem};
 
@@ -83,16 +83,16 @@ pub(super) async fn drive(
     peer: SocketAddr,
     protocol: Arc<Protocol>,
     load: Load,
-    seat: Seat,
+    guard: TaskGuard,
 ) {
-    let desk = Arc::new(Desk::new(&protocol.heads));
-    let gate = Gate {
+    let hand_off = Arc::new(HandOff::new(&protocol.heads));
+    let service = RouterService {
         router: protocol.router.clone(),
         peer,
-        desk: Arc::clone(&desk),
+        hand_off: Arc::clone(&hand_off),
     };
-    let tap = TokioIo::new(Tap::new(socket, Arc::clone(&desk), protocol.max_head));
-    let mut connection = protocol.http.serve_connection(tap, gate);
+    let tap = TokioIo::new(Tap::new(socket, Arc::clone(&hand_off), protocol.max_head));
+    let mut connection = protocol.http.serve_connection(tap, service);
     let mut stopping = false;
     let mut stopped = pin!(protocol.stop.cancelled());
     let ended = poll_fn(|cx| {
@@ -102,7 +102,7 @@ pub(super) async fn drive(
         }
         match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending if desk.is_cleared() => Poll::Ready(None),
+            Poll::Pending if hand_off.is_cleared() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
@@ -120,43 +120,43 @@ pub(super) async fn drive(
                 linger(
                     tap.into_socket(),
                     Bytes::new(),
-                    seat.census().settings.linger,
+                    guard.tracker().settings.linger,
                 )
                 .await;
             } else if error.is_timeout() {
                 // Not one that was kept alive and is idle.
-                if desk.is_unused() || !connection.into_parts().read_buf.is_empty() {
+                if hand_off.is_unused() || !connection.into_parts().read_buf.is_empty() {
                     limits::hit("head_timeout_seconds");
                 }
             } else {
                 let tap = connection.into_parts().io.into_inner();
                 if tap.is_overloaded() {
                     limits::hit("max_unfinished_heads");
-                    let time = seat.census().settings.linger;
+                    let time = guard.tracker().settings.linger;
                     linger(tap.into_socket(), tap::overloaded(), time).await;
                 }
             }
         }
         None => {
-            let Some(taken) = desk.take() else { return };
+            let Some(taken) = hand_off.take() else { return };
             let parts = connection.into_parts();
             let socket = parts.io.into_inner().into_socket();
             let Some(socket) = io_threads::moved(&protocol.home, socket) else {
                 return;
             };
             let surplus = parts.read_buf.len();
-            let census = Arc::clone(seat.census());
+            let tracker = Arc::clone(guard.tracker());
             // The thread has one connection less from here on, whenever this task gets to its end.
             drop(load);
-            seat.leave_to(|| {
-                census.spawn(Role::Stream, &protocol.home, |seat| {
+            guard.leave_to(|| {
+                tracker.spawn(Role::Stream, &protocol.home, |guard| {
                     Stream::new(
                         socket,
                         taken.frames,
                         taken.head,
                         taken.chunked,
                         surplus,
-                        seat,
+                        guard,
                     )
                 });
             });
@@ -193,12 +193,12 @@ struct Taken {
     chunked: bool,
 }
 
-// State of a desk; 0 is that nothing was taken.
+// State of a hand-off; 0 is that nothing was taken.
 const TAKEN: u8 = 1;
 const CLEARED: u8 = 2;
 
 /// Where a connection's service, socket and driver tell each other what hyper doesn't.
-pub(super) struct Desk {
+pub(super) struct HandOff {
     taken: Mutex<Option<Taken>>,
     /// 0; `TAKEN` from when `taken` is filled; `CLEARED` from when hyper's buffer is empty after that.
     state: AtomicU8,
@@ -214,7 +214,7 @@ pub(super) struct Desk {
     pub(super) unfinished: Unfinished,
 }
 
-impl Desk {
+impl HandOff {
     fn new(heads: &Arc<Heads>) -> Self {
         Self {
             taken: Mutex::default(),
@@ -278,7 +278,7 @@ impl Desk {
 
     /// Whether more lengths were read than shown so far. If the present request hides one, this is
     /// true. It is also true when a pipelined request or a line within a body has one, but JSON
-    /// has no such line: refusing too much hits nobody who is honest.
+    /// has no such line: no honest request is refused.
     fn hides_length(&self, shown: usize) -> bool {
         let shown = u32::try_from(shown).unwrap_or(u32::MAX);
         let before = self.lengths_shown.fetch_add(shown, Ordering::Relaxed);
@@ -287,37 +287,37 @@ impl Desk {
 }
 
 /// The router, as hyper calls it.
-struct Gate {
+struct RouterService {
     router: Router,
     peer: SocketAddr,
-    desk: Arc<Desk>,
+    hand_off: Arc<HandOff>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Gate {
+impl hyper::service::Service<Request<Incoming>> for RouterService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.desk.begin(&request);
+        self.hand_off.begin(&request);
         let shown = request.headers().get_all(CONTENT_LENGTH).iter().count();
-        if let Some(objection) = head::objection(&request, self.desk.hides_length(shown)) {
+        if let Some(objection) = head::objection(&request, self.hand_off.hides_length(shown)) {
             let mut refusal = objection.into_response();
             // Where the next request begins is not certain.
             refusal
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
-            self.desk.answered();
+            self.hand_off.answered();
             return Box::pin(future::ready(Ok(refusal)));
         }
         let is_head = *request.method() == Method::HEAD;
         let version = request.version();
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let answer = self.router.clone().call(request);
-        let desk = Arc::clone(&self.desk);
+        let hand_off = Arc::clone(&self.hand_off);
         Box::pin(async move {
             let mut response = answer.await?;
-            desk.answered();
+            hand_off.answered();
             let Some(takeover) = response.extensions_mut().remove::<Takeover>() else {
                 return Ok(response);
             };
@@ -332,7 +332,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
                 return Ok(Problem::from(Code::Internal).into_response());
             };
             let (parts, _) = response.into_parts();
-            desk.put(Taken {
+            hand_off.put(Taken {
                 frames,
                 head: head::encode(&parts, version),
                 chunked: head::is_chunked(version),

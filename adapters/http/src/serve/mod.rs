@@ -13,7 +13,6 @@
 //! It knows no route, no job and no SSE: what to send comes as bytes from a [`Frames`].
 
 mod accept;
-mod census;
 mod chunk;
 mod connection;
 pub(crate) mod head;
@@ -21,6 +20,7 @@ mod io_threads;
 mod stream;
 mod takeover;
 mod tap;
+mod tracker;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use io_threads::IoThreads;
 pub use takeover::{Frames, Next, Takeover};
 
-use census::Census;
+use tracker::Tracker;
 
 /// Bounds of a server.
 #[derive(Debug, Clone)]
@@ -90,12 +90,12 @@ impl Settings {
     ) -> io::Result<Handle> {
         let address = listener.local_addr()?;
         let stop = shutdown.child_token();
-        let census = Arc::new(Census::new(self));
-        accept::spawn(listener, router, threads.clone(), &census, stop.clone());
+        let tracker = Arc::new(Tracker::new(self));
+        accept::spawn(listener, router, threads.clone(), &tracker, stop.clone());
         Ok(Handle {
             address,
             stop,
-            census,
+            tracker,
             _threads: threads.clone(),
         })
     }
@@ -106,7 +106,7 @@ impl Settings {
 pub struct Handle {
     address: SocketAddr,
     stop: CancellationToken,
-    census: Arc<Census>,
+    tracker: Arc<Tracker>,
     /// Requests in flight outlast the accept loop.
     _threads: IoThreads,
 }
@@ -119,12 +119,12 @@ impl Handle {
 
     /// Connections that are open, streams included.
     pub fn connections(&self) -> usize {
-        self.census.connections()
+        self.tracker.connections()
     }
 
     /// Streams that are open.
     pub fn streams(&self) -> usize {
-        self.census.streams()
+        self.tracker.streams()
     }
 
     /// Stops accepting, lets requests in flight be answered and streams say their last, and waits
@@ -134,15 +134,15 @@ impl Handle {
     /// again, it goes on. Answers how many connections were cut.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.stop.cancel();
-        if tokio::time::timeout(limit, self.census.empty())
+        if tokio::time::timeout(limit, self.tracker.empty())
             .await
             .is_ok()
         {
             return 0;
         }
-        let cut = self.census.abort();
+        let cut = self.tracker.abort();
         // An aborted task goes away at its next await, so this is not another wait for the peer.
-        self.census.empty().await;
+        self.tracker.empty().await;
         cut
     }
 }
@@ -150,6 +150,6 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.census.abort();
+        self.tracker.abort();
     }
 }

@@ -22,9 +22,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::census::Seat;
 use super::chunk::{Chunk, MAX_FRAMES, first_chunk};
 use super::takeover::{Frames, Next};
+use super::tracker::TaskGuard;
 
 /// Batches in one turn of the task, so that a long history doesn't hold up the others.
 const MAX_BATCHES: u32 = 8;
@@ -71,7 +71,7 @@ pub(super) struct Stream {
     chunked: bool,
     surplus: usize,
     /// Dropped last.
-    seat: Seat,
+    guard: TaskGuard,
 }
 
 impl Stream {
@@ -82,7 +82,7 @@ impl Stream {
         head: Bytes,
         chunked: bool,
         surplus: usize,
-        seat: Seat,
+        guard: TaskGuard,
     ) -> Self {
         Self {
             frames: Some(frames),
@@ -92,7 +92,7 @@ impl Stream {
             phase: Phase::Sending,
             chunked,
             surplus,
-            seat,
+            guard,
         }
     }
 
@@ -118,7 +118,7 @@ impl Stream {
                         return Poll::Ready(Outcome::Gone);
                     }
                     self.phase = Phase::Lingering;
-                    self.timer = Some(Box::pin(sleep(self.seat.census().settings.linger)));
+                    self.timer = Some(Box::pin(sleep(self.guard.tracker().settings.linger)));
                 }
                 Phase::Lingering => {
                     if let Some(timer) = &mut self.timer {
@@ -133,7 +133,7 @@ impl Stream {
     }
 
     /// Ready when the peer is gone; throws away what it sends. A peer that has only closed its own
-    /// direction counts as gone: nobody can tell it from one that was killed, and a job's last
+    /// direction counts as gone: it can't be told from one that was killed, and a job's last
     /// watcher must not be kept by a ghost.
     fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
@@ -161,7 +161,7 @@ impl Stream {
         if self.unsent.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let stall = self.seat.census().settings.write_stall;
+        let stall = self.guard.tracker().settings.write_stall;
         while !self.unsent.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_FRAMES + 2];
             let mut count = 0;

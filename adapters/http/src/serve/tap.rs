@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connection::Desk;
+use super::connection::HandOff;
 use super::head::{self, Ends, LengthLines};
 use crate::problem::{Code, Problem};
 
@@ -86,7 +86,7 @@ pub(super) struct Tap {
     socket: TcpStream,
     lines: LengthLines,
     ends: Ends,
-    desk: Arc<Desk>,
+    hand_off: Arc<HandOff>,
     max_head: usize,
     /// What is left of a problem that takes the place of hyper's own answer.
     refusal: Option<Bytes>,
@@ -98,12 +98,12 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    pub(super) fn new(socket: TcpStream, desk: Arc<Desk>, max_head: usize) -> Self {
+    pub(super) fn new(socket: TcpStream, hand_off: Arc<HandOff>, max_head: usize) -> Self {
         Self {
             socket,
             lines: LengthLines::default(),
             ends: Ends::default(),
-            desk,
+            hand_off,
             max_head,
             refusal: None,
             overloaded: false,
@@ -129,7 +129,7 @@ impl Tap {
             self.read_waits = true;
             return Poll::Pending;
         }
-        self.desk.unfinished.set(0);
+        self.hand_off.unfinished.set(0);
         let error = io::Error::other("all unfinished heads together are too many bytes");
         Poll::Ready(Err(error))
     }
@@ -212,10 +212,10 @@ impl AsyncRead for Tap {
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         let read = &buf.filled()[before..];
         let found = self.lines.count(read);
-        self.desk.count_lengths(found);
-        if !read.is_empty() && self.desk.reads_head() {
+        self.hand_off.count_lengths(found);
+        if !read.is_empty() && self.hand_off.reads_head() {
             let rest = self.ends.find(read);
-            if !self.desk.unfinished.add(read.len(), rest) {
+            if !self.hand_off.unfinished.add(read.len(), rest) {
                 self.overloaded = true;
                 return self.poll_overload();
             }
@@ -261,7 +261,7 @@ impl AsyncWrite for Tap {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.desk.flushed();
+        self.hand_off.flushed();
         self.unflushed = false;
         if mem::take(&mut self.read_waits) {
             cx.waker().wake_by_ref();

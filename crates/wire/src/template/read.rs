@@ -1,6 +1,6 @@
 //! A generator's JSON object as a draft, in either spelling, with every rule that it breaks.
 //!
-//! Faults are told to whoever watches the job, so they name fields and rules. Never in here: a fault
+//! Faults are told to the job's watchers, so they name fields and rules. Never in here: a fault
 //! that quotes what the generator wrote.
 
 use conch_domain::{

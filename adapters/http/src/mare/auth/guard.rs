@@ -36,7 +36,7 @@ struct Inner {
     clock: Clock,
 }
 
-/// The answer to whoever isn't let in.
+/// The answer to a caller that isn't let in.
 pub(super) struct Turned(pub(super) Response);
 
 impl From<Problem> for Turned {

@@ -1,6 +1,6 @@
 //! Every task of a server: how many there are, the wait for the last one, the means to cut them.
 //!
-//! A task holds a [`Seat`]; when that is dropped the task counts as gone, so it must be the last
+//! A task holds a [`TaskGuard`]; when that is dropped the task counts as gone, so it must be the last
 //! thing that the task drops.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ pub(super) enum Role {
 }
 
 /// The tasks of one server.
-pub(super) struct Census {
+pub(super) struct Tracker {
     pub(super) settings: Settings,
     connections: AtomicUsize,
     streams: AtomicUsize,
@@ -46,7 +46,7 @@ struct Tasks {
     cut: bool,
 }
 
-impl Census {
+impl Tracker {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -68,20 +68,20 @@ impl Census {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Spawns the task that `build` makes around its seat.
+    /// Spawns the task that `build` makes around its guard.
     pub(super) fn spawn<F>(
         self: &Arc<Self>,
         role: Role,
         runtime: &Handle,
-        build: impl FnOnce(Seat) -> F,
+        build: impl FnOnce(TaskGuard) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let seat = Seat::new(self, role);
-        let id = seat.id;
-        // Not under the lock: a runtime that is going down drops the task, and with it the seat,
+        let guard = TaskGuard::new(self, role);
+        let id = guard.id;
+        // Not under the lock: a runtime that is going down drops the task, and with it the guard,
         // before `spawn` returns.
-        let task = runtime.spawn(build(seat)).abort_handle();
+        let task = runtime.spawn(build(guard)).abort_handle();
         let mut tasks = self.tasks();
         if tasks.cut {
             // A task that is dropped by this takes the lock.
@@ -144,30 +144,30 @@ impl Census {
     }
 }
 
-impl fmt::Debug for Census {
+impl fmt::Debug for Tracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Census")
+        f.debug_struct("Tracker")
             .field("connections", &self.connections())
             .field("streams", &self.streams())
             .finish_non_exhaustive()
     }
 }
 
-/// One task's place in the census.
+/// Counts its task in the tracker until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    census: Arc<Census>,
+pub(super) struct TaskGuard {
+    tracker: Arc<Tracker>,
     id: u64,
     role: Role,
 }
 
-impl Seat {
-    fn new(census: &Arc<Census>, role: Role) -> Self {
-        let id = census.next_id.fetch_add(1, Ordering::Relaxed);
-        census.tasks().handles.insert(id, None);
-        census.count(role);
+impl TaskGuard {
+    fn new(tracker: &Arc<Tracker>, role: Role) -> Self {
+        let id = tracker.next_id.fetch_add(1, Ordering::Relaxed);
+        tracker.tasks().handles.insert(id, None);
+        tracker.count(role);
         Self {
-            census: Arc::clone(census),
+            tracker: Arc::clone(tracker),
             id,
             role,
         }
@@ -175,25 +175,25 @@ impl Seat {
 
     /// Lets the task that `spawn` starts count in this one's place.
     pub(super) fn leave_to(mut self, spawn: impl FnOnce()) {
-        self.census.discount(self.role);
+        self.tracker.discount(self.role);
         self.role = Role::Accept;
-        // This seat is still in the list: it is not empty in between.
+        // This guard is still in the list: it is not empty in between.
         spawn();
     }
 
     /// The server's tasks.
-    pub(super) fn census(&self) -> &Arc<Census> {
-        &self.census
+    pub(super) fn tracker(&self) -> &Arc<Tracker> {
+        &self.tracker
     }
 }
 
-impl Drop for Seat {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
-        self.census.discount(self.role);
-        let mut tasks = self.census.tasks();
+        self.tracker.discount(self.role);
+        let mut tasks = self.tracker.tasks();
         tasks.handles.remove(&self.id);
         if tasks.handles.is_empty() {
-            self.census.emptied.notify_waiters();
+            self.tracker.emptied.notify_waiters();
         }
     }
 }
@@ -206,18 +206,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_successor_of_a_task_that_was_cut_is_cut_too() {
-        let census = Arc::new(Census::new(Settings::default()));
-        let forever = |seat: Seat| async move {
+        let tracker = Arc::new(Tracker::new(Settings::default()));
+        let forever = |guard: TaskGuard| async move {
             std::future::pending::<()>().await;
-            drop(seat);
+            drop(guard);
         };
-        let first = Seat::new(&census, Role::Connection);
+        let first = TaskGuard::new(&tracker, Role::Connection);
         // As when the last of a drain's time passes while a connection becomes a stream.
-        assert_eq!(census.abort(), 0);
-        first.leave_to(|| census.spawn(Role::Stream, &Handle::current(), forever));
-        tokio::time::timeout(Duration::from_secs(10), census.empty())
+        assert_eq!(tracker.abort(), 0);
+        first.leave_to(|| tracker.spawn(Role::Stream, &Handle::current(), forever));
+        tokio::time::timeout(Duration::from_secs(10), tracker.empty())
             .await
             .expect("no task is left");
-        assert_eq!((census.connections(), census.streams()), (0, 0));
+        assert_eq!((tracker.connections(), tracker.streams()), (0, 0));
     }
 }

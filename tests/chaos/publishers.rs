@@ -1,4 +1,4 @@
-//! A program that knows only the three events of old, and one that means no good.
+//! A publisher that knows only the three old events, and one that forges.
 //!
 //! Both publish straight on the channel. Each genuine line carries a mark, so that it is known again
 //! wherever it turns up; whatever the forger makes up is written down as forged.
@@ -31,9 +31,9 @@ async fn publish(port: u16, job: &str, line: &[u8]) -> bool {
     false
 }
 
-/// A job of a foreign publisher.
+/// A job of an external publisher.
 #[derive(Debug, Clone)]
-pub(super) struct ForeignJob {
+pub(super) struct ExternalJob {
     pub(super) id: String,
     port: u16,
     history: History,
@@ -42,7 +42,7 @@ pub(super) struct ForeignJob {
     run: Arc<AtomicU64>,
 }
 
-impl ForeignJob {
+impl ExternalJob {
     pub(super) fn new(id: &str, port: u16, history: &History) -> Self {
         Self {
             id: id.to_owned(),
@@ -66,7 +66,7 @@ impl ForeignJob {
             "event_type": kind,
             "timestamp": self.moment("55:49.123456"),
             "job_id": self.id,
-            "client_id": "foreign-client",
+            "client_id": "external-client",
             "mark": mark,
         });
         let fields = event.as_object_mut().expect("it is one");
@@ -136,7 +136,7 @@ impl ForeignJob {
     }
 }
 
-/// Publishes what nobody should believe, about these jobs of our own.
+/// Publishes forgeries about these jobs of our own.
 pub(super) async fn forge(port: u16, history: &History, dice: &mut Dice, jobs: &[String]) {
     let Some(job) = (!jobs.is_empty()).then(|| jobs[dice.place(jobs.len())].as_str()) else {
         return;
