@@ -2,8 +2,8 @@
 """A generator for GENERATOR=command: one template per run.
 
 It reads one JSON object on standard input and prints one on standard output, as docs/generators.md
-describes. A real one would ask a model here; this one writes the same six widgets about the client, so
-that it can be tried without one:
+describes. A real generator would call a model here. This one always writes the same six widgets, so that it
+works without a model:
 
     GENERATOR=command GENERATOR_COMMAND='python3 docs/examples/generator.py' conch run
 """
@@ -86,7 +86,7 @@ def main():
     # JSON is UTF-8, whatever the locale says.
     brief = json.loads(sys.stdin.buffer.read())
     if brief["last_failure"]:
-        # What was wrong with the last answer; a model would be told.
+        # What was wrong with the last answer; a real generator would pass it to its model.
         print(f"try {brief['try_number']}: {brief['last_failure']}", file=sys.stderr)
     answer = {"template": template(brief), "reasoning": "The same six widgets for everybody: this is an example."}
     sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode())
