@@ -246,7 +246,7 @@ impl JobLog {
         log.places.retain(|_, place| place.sequence <= left as u64);
         let mut job = match &log.base {
             Some(base) => record::decode_job(base).ok()?,
-            None => Job::unborn(whole.id.clone(), log.end.epoch, log.own),
+            None => Job::initial(whole.id.clone(), log.end.epoch, log.own),
         };
         for entry in &log.entries {
             let event = event::decode(&entry.line, Timestamp::from_micros(0))

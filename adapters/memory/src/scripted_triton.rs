@@ -242,7 +242,7 @@ impl TritonGateway for ScriptedTriton {
             return Ok(Requested::NotFound(format!("no client {client_id}")));
         }
         let id = JobId::from_uuid(Uuid::now_v7());
-        let job = Job::unborn(id, Epoch::from_random([0; 4]), false);
+        let job = Job::initial(id, Epoch::from_random([0; 4]), false);
         script.jobs.push(job.clone());
         Ok(Requested::Accepted(Box::new(job)))
     }

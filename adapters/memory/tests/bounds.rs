@@ -287,7 +287,7 @@ async fn a_log_loses_its_tail_and_a_store_everything() {
             .await
             .unwrap()
     );
-    let mut again = Script::of(there.job().reincarnate(build::epoch()));
+    let mut again = Script::of(there.job().with_epoch(build::epoch()));
     let first = Commit {
         fence: Fence::Held(lease.token),
         ..again.progress(30)

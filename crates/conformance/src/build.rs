@@ -166,12 +166,12 @@ pub struct Script {
 impl Script {
     /// A job of our own Triton, before its first event.
     pub fn own() -> Self {
-        Self::of(Job::unborn(job_id(), epoch(), true))
+        Self::of(Job::initial(job_id(), epoch(), true))
     }
 
     /// A job that a foreign program announced, before its first event.
     pub fn foreign() -> Self {
-        Self::of(Job::unborn(job_id(), epoch(), false))
+        Self::of(Job::initial(job_id(), epoch(), false))
     }
 
     /// A story that goes on from a job.
@@ -338,9 +338,9 @@ impl Script {
 
     /// Goes on in another incarnation of the log, which replaces the one that stands where this
     /// script does. Gives its first commit, a progress.
-    pub fn reincarnated(&mut self) -> Commit {
+    pub fn in_new_epoch(&mut self) -> Commit {
         let seen = self.job.position;
-        self.job = self.job.reincarnate(epoch());
+        self.job = self.job.with_epoch(epoch());
         Commit {
             replaces: Some(seen),
             base: Some(self.job.clone()),

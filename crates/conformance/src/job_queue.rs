@@ -96,7 +96,7 @@ pub async fn submission_is_one_step(subject: &dyn Subject) {
     assert!(claim(subject, LONG).await.is_some());
     assert_eq!(claim(subject, LONG).await, None, "one job for each commit");
 
-    let mut usurper = Script::of(Job::unborn(script.id().clone(), build::epoch(), true));
+    let mut usurper = Script::of(Job::initial(script.id().clone(), build::epoch(), true));
     let error = queue
         .submit(usurper.submission())
         .await
@@ -380,7 +380,7 @@ pub async fn who_waits_never_runs_out(subject: &dyn Subject) -> Outcome {
         assert!(log.is_none(), "see Subject::outlive");
         let record = subject.catalogue().job(script.id()).await.unwrap();
         let record = record.expect("the record is kept");
-        *script = Script::of(record.reincarnate(build::epoch()));
+        *script = Script::of(record.with_epoch(build::epoch()));
     }
 
     // Ended without being claimed.
@@ -658,7 +658,7 @@ pub async fn restore_only_from_nothing(subject: &dyn Subject) {
         bus.read(lost.id(), 0, 10).await.unwrap().is_none(),
         "no log was made up"
     );
-    let mut anew = Script::of(lost.job().reincarnate(build::epoch()));
+    let mut anew = Script::of(lost.job().with_epoch(build::epoch()));
     anew.hold(&lease);
     publish_all(
         &*bus,
@@ -735,7 +735,7 @@ async fn an_own_job_of_which_others_told(
     };
     ours.hold(&lease);
     ours.progress(40);
-    let mut forged = Script::of(Job::unborn(ours.id().clone(), build::epoch(), false));
+    let mut forged = Script::of(Job::initial(ours.id().clone(), build::epoch(), false));
     let mut story = vec![foreign(forged.started())];
     if ended {
         story.push(foreign(forged.failed()));
@@ -780,7 +780,7 @@ async fn outdoes(
     }
     let record = subject.catalogue().job(id).await.unwrap();
     assert_eq!(record.as_ref(), Some(ours.job()), "the record");
-    let mut again = Script::of(Job::unborn(id.clone(), build::epoch(), false));
+    let mut again = Script::of(Job::initial(id.clone(), build::epoch(), false));
     let answer = bus.publish(foreign(again.started())).await.unwrap();
     assert_eq!(answer, Published::Fenced, "others told of it again");
 
@@ -792,10 +792,10 @@ async fn outdoes(
     )
     .await;
 
-    let mut anew = Script::of(ours.job().reincarnate(build::epoch()));
+    let mut anew = Script::of(ours.job().with_epoch(build::epoch()));
     anew.hold(&lease);
     let mut begins = anew.progress(50);
-    begins.base = Some(ours.job().reincarnate(anew.job().position.epoch));
+    begins.base = Some(ours.job().with_epoch(anew.job().position.epoch));
     publish_all(&*bus, [begins]).await;
     let log = log_of(&*bus, id).await;
     assert_eq!((&log.job, log.entries.len()), (anew.job(), 1));

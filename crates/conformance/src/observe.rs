@@ -91,8 +91,8 @@ pub(crate) fn position_in(line: &[u8], job_id: &JobId) -> Option<Position> {
 }
 
 /// The fold of lines that begin with a job's first event.
-pub(crate) fn fold(unborn: Job, entries: &[Entry]) -> Job {
-    let mut job = unborn;
+pub(crate) fn fold(initial: Job, entries: &[Entry]) -> Job {
+    let mut job = initial;
     for entry in entries {
         let incoming = conch_wire::event::decode(&entry.line, Timestamp::from_micros(0))
             .expect("a kept line is an event");

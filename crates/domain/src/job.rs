@@ -172,8 +172,8 @@ impl Deref for Job {
 }
 
 impl Job {
-    /// A job before its first event. `own` says that our Triton creates it.
-    pub fn unborn(id: JobId, epoch: Epoch, own: bool) -> Self {
+    /// A job before its first event. `own`: our own Triton creates it.
+    pub fn initial(id: JobId, epoch: Epoch, own: bool) -> Self {
         Self(Record {
             id,
             position: Position { epoch, sequence: 0 },
@@ -204,9 +204,9 @@ impl Job {
         Self(record)
     }
 
-    /// Begins a new incarnation of the log over the same state, for a store that lost the old one.
+    /// The same state at the beginning of a new epoch, for a store that lost the old log.
     #[must_use]
-    pub fn reincarnate(&self, epoch: Epoch) -> Self {
+    pub fn with_epoch(&self, epoch: Epoch) -> Self {
         let mut job = self.clone();
         job.0.position = Position { epoch, sequence: 0 };
         job

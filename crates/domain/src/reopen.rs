@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn job(own: bool, kinds: &[EventKind]) -> Job {
-        let mut job = Job::unborn(JobId::parse("j").unwrap(), epoch(0), own);
+        let mut job = Job::initial(JobId::parse("j").unwrap(), epoch(0), own);
         for kind in kinds {
             let next = job.position.next();
             let applied = job.apply(next, &event(AT, kind.clone()));

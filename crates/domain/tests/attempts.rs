@@ -10,7 +10,7 @@ use conch_domain::{
 
 fn job() -> Job {
     let id = "j".parse().expect("an id");
-    Job::unborn(id, Epoch::from_random([1; 4]), true)
+    Job::initial(id, Epoch::from_random([1; 4]), true)
 }
 
 fn tell(job: &mut Job, attempt: Option<u32>, making: Option<u32>, kind: EventKind) {

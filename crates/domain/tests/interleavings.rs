@@ -25,19 +25,19 @@ struct World {
     job: Job,
     workers: [(Job, u32); 2],
     watcher: Job,
-    unborn: Job,
+    initial: Job,
 }
 
 impl World {
     fn new() -> Self {
         let id: JobId = "j".parse().expect("an id");
-        let unborn = Job::unborn(id, Epoch::from_random([7; 4]), true);
+        let initial = Job::initial(id, Epoch::from_random([7; 4]), true);
         let mut world = Self {
             log: Vec::new(),
-            job: unborn.clone(),
-            workers: [(unborn.clone(), 1), (unborn.clone(), 1)],
-            watcher: unborn.clone(),
-            unborn,
+            job: initial.clone(),
+            workers: [(initial.clone(), 1), (initial.clone(), 1)],
+            watcher: initial.clone(),
+            initial,
         };
         let queued = EventKind::Queued {
             queued_at: Timestamp::from_micros(0),
@@ -153,7 +153,7 @@ impl World {
             self.watcher, self.job,
             "a watcher that reads the log sees what there is"
         );
-        let mut again = self.unborn;
+        let mut again = self.initial;
         for (position, event) in &self.log {
             assert_eq!(again.apply(*position, event), Ok(Applied::Applied));
         }

@@ -10,7 +10,7 @@ use conch_domain::{
 /// requested already, m too many events, M far too many, o the attempt is over, e ended.
 const TABLE: &str = "
                  queued started progress template+ template- retrying cancel completed failed cancelled other
-unborn             P       R       R         R         R        P       P        C       F        X       P
+initial            P       R       R         R         R        P       P        C       F        X       P
 queued             q       R       R         R         R        P       P        C       F        X       P
 running            q       s       R         R         R        P       R        C       F        X       R
 retried            q       s       R         R         R        P       P        C       F        X       P
@@ -121,9 +121,9 @@ fn append(job: &mut Job, event: &Event, cap: EventCap) -> Result<Applied, Illega
 /// A job in that state, and the attempt of the event that meets it.
 fn state(name: &str) -> (Job, Option<u32>) {
     let id: JobId = "j".parse().expect("an id");
-    let mut job = Job::unborn(id, Epoch::from_random([1; 4]), true);
+    let mut job = Job::initial(id, Epoch::from_random([1; 4]), true);
     let history: &[&str] = match name {
-        "unborn" => &[],
+        "initial" => &[],
         "queued" => &["queued"],
         "cancel-pending" => &["queued", "cancel"],
         "cancel-running" => &["queued", "started", "cancel"],
@@ -149,7 +149,7 @@ fn state(name: &str) -> (Job, Option<u32>) {
         _ => {}
     }
     let attempt = match name {
-        "unborn" | "queued" => None,
+        "initial" | "queued" => None,
         // Only a shutdown gives the number of the attempt that it ended out again.
         "retried" => Some(2),
         _ => Some(1),
@@ -243,7 +243,7 @@ fn an_event_out_of_its_place_changes_nothing() {
 #[test]
 fn a_new_epoch_keeps_the_state_and_begins_at_its_first_place() {
     let (job, _) = state("cancel-running");
-    let again = job.reincarnate(Epoch::from_random([2; 4]));
+    let again = job.with_epoch(Epoch::from_random([2; 4]));
     assert_eq!(again.position.to_string(), "02020202-0");
     assert_eq!(again.status, JobStatus::Running);
     assert!(again.cancel_requested);

@@ -231,11 +231,11 @@ impl Place {
 
     /// At the beginning of another epoch, over `job`'s state.
     fn anew(job: &Job, replaces: Option<Position>) -> Self {
-        let reborn = job.reincarnate(entropy::epoch());
+        let renewed = job.with_epoch(entropy::epoch());
         Self {
             // A job that has been through nothing begins like any other.
-            base: job.updated_at.is_some().then(|| reborn.clone()),
-            next: reborn,
+            base: job.updated_at.is_some().then(|| renewed.clone()),
+            next: renewed,
             replaces,
         }
     }

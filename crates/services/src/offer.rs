@@ -106,7 +106,7 @@ pub(crate) async fn offer(
     for _ in 0..RACES {
         let mut job = match bus.read(&event.job_id, 0, 0).await? {
             Some(log) => log.job,
-            None => Job::unborn(event.job_id.clone(), entropy::epoch(), false),
+            None => Job::initial(event.job_id.clone(), entropy::epoch(), false),
         };
         if fence == Fence::Foreign && job.own {
             return Ok(Offered::OwnJob);
@@ -118,7 +118,7 @@ pub(crate) async fn offer(
             replaces = Some(job.position);
             job = reopened;
         } else if replaces.is_some() {
-            job = job.reincarnate(entropy::epoch());
+            job = job.with_epoch(entropy::epoch());
             base = Some(job.clone());
         }
         // A repeated end is a duplicate where the log remembers it: let the log say so.

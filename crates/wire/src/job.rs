@@ -215,7 +215,7 @@ mod tests {
                 .expect("it has what it needs")
                 .own
         };
-        let job = Job::unborn(
+        let job = Job::initial(
             JobId::parse("j").expect("an id"),
             Epoch::from_random([0; 4]),
             true,
@@ -235,7 +235,7 @@ mod tests {
         let id = JobId::parse("j").expect("an id");
         let job = Job::restore(JobRecord {
             status: JobStatus::Failed,
-            ..(*Job::unborn(id.clone(), Epoch::from_random([0; 4]), true)).clone()
+            ..(*Job::initial(id.clone(), Epoch::from_random([0; 4]), true)).clone()
         });
         let bytes = encode(&job);
         assert_eq!(status_if_whole(&bytes, &id), Some(JobStatus::Failed));

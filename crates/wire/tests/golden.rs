@@ -19,14 +19,14 @@ fn job_id() -> JobId {
     JobId::parse("0197a0c1-7a10-7543-9ccc-9e638f717388").expect("an id")
 }
 
-fn unborn() -> Job {
+fn initial() -> Job {
     let epoch: Epoch = "5f3a9c1e".parse().expect("an epoch");
-    Job::unborn(job_id(), epoch, true)
+    Job::initial(job_id(), epoch, true)
 }
 
 /// The job after the events, and the last one's line.
 fn after(kinds: Vec<EventKind>) -> (Job, String) {
-    let mut job = unborn();
+    let mut job = initial();
     let mut line = String::new();
     for (kind, n) in kinds.into_iter().zip(1_i64..) {
         let event = Event {
@@ -190,7 +190,7 @@ fn a_job_and_its_snapshots() {
     });
     let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     check("job", &text(job::encode(&completed)));
-    check("job_unborn", &text(job::encode(&unborn())));
+    check("job_initial", &text(job::encode(&initial())));
     check("job_record", &text(record::encode_job(&completed)));
     let decoded = record::decode_job(&record::encode_job(&completed)).expect("our own");
     assert_eq!(decoded, completed);
@@ -405,7 +405,7 @@ fn what_the_python_service_sends() {
     );
     assert_eq!(started.event.kind, EventKind::Started { started_at: NOW });
     assert!(!started.is_numbered());
-    let mut job = Job::unborn(
+    let mut job = Job::initial(
         started.event.job_id.clone(),
         "5f3a9c1e".parse().expect("an epoch"),
         false,

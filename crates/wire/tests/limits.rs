@@ -63,7 +63,7 @@ fn the_longest_events_of_ours_are_read_by_everybody() {
     ];
     for kind in kinds {
         let epoch = "5f3a9c1e".parse().expect("an epoch");
-        let mut job = Job::unborn("j".parse().expect("an id"), epoch, true);
+        let mut job = Job::initial("j".parse().expect("an id"), epoch, true);
         let event = Event {
             job_id: job.id.clone(),
             client_id: None,

@@ -23,7 +23,7 @@ pub(crate) struct Fold {
 
 impl Fold {
     /// Before the first event.
-    pub(crate) fn unborn() -> Self {
+    pub(crate) fn initial() -> Self {
         Self {
             status: "pending".to_owned(),
             progress: 0,

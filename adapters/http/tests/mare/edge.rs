@@ -117,11 +117,11 @@ pub(crate) fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 
 /// A job as Triton knows it.
 pub(crate) fn known(job_id: &str, status: JobStatus) -> Job {
-    let unborn = Job::unborn(id(job_id), Epoch::from_random([0; 4]), false);
+    let initial = Job::initial(id(job_id), Epoch::from_random([0; 4]), false);
     Job::restore(JobRecord {
         status,
         client_id: Some(id("acme")),
-        ..JobRecord::clone(&unborn)
+        ..JobRecord::clone(&initial)
     })
 }
 
@@ -159,7 +159,7 @@ pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Jo
 async fn tell(memory: &Memory, job_id: &str, client: &str, kinds: Vec<EventKind>) -> Job {
     let job_id: JobId = id(job_id);
     let at = at();
-    let mut job = Job::unborn(job_id.clone(), Epoch::from_random([0xab; 4]), false);
+    let mut job = Job::initial(job_id.clone(), Epoch::from_random([0xab; 4]), false);
     for (i, kind) in kinds.into_iter().enumerate() {
         let event = Event {
             job_id: job_id.clone(),

@@ -142,7 +142,7 @@ async fn submissions() {
     );
 
     assert_eq!(job.header("idempotency-replayed"), None);
-    let known = conch_domain::Job::unborn(id("known"), "abababab".parse().unwrap(), false);
+    let known = conch_domain::Job::initial(id("known"), "abababab".parse().unwrap(), false);
     edge.triton
         .answer_next_submission(Requested::Repeated(Box::new(known)));
     let repeated = submit(&edge.router, Some(b"key-1"), "").await;

@@ -210,7 +210,7 @@ impl EventBus for Broken {
                 let Published::Doubtful(at) = answer else {
                     return Ok(answer);
                 };
-                commit.job = commit.job.reincarnate(build::epoch());
+                commit.job = commit.job.with_epoch(build::epoch());
                 commit.job = self::at(&commit.job, commit.job.position.next());
                 commit.replaces = Some(at);
             }
@@ -234,7 +234,7 @@ impl EventBus for Broken {
         let log = self.bus.read(job_id, after, limit).await?;
         Ok(match (self.fault, log) {
             (Fault::EmptyLogForNone, None) => Some(Log {
-                job: Job::unborn(job_id.clone(), build::epoch(), false),
+                job: Job::initial(job_id.clone(), build::epoch(), false),
                 oldest: 1,
                 base: None,
                 entries: Vec::new(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conch_ports::{ErrorKind, Published, Signal};
 use futures::StreamExt;
 
-use crate::jobs::{commit, completed, job_id, progress, queued, submission, unborn};
+use crate::jobs::{commit, completed, initial, job_id, progress, queued, submission};
 use crate::server::Server;
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_redis_that_hangs_is_a_timeout_within_the_limit() {
 async fn scripts_are_loaded_again_when_redis_has_forgotten_them() {
     let mut server = Server::start();
     let stores = server.stores();
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     stores.bus.publish(first.clone()).await.unwrap();
     let _: String = server.run(&["SCRIPT", "FLUSH"]);
     let second = commit(&first.job, progress(1));
@@ -79,7 +79,7 @@ async fn scripts_are_loaded_again_when_redis_has_forgotten_them() {
 async fn a_full_redis_is_out_of_space_and_still_tells_and_reads() {
     let server = Server::start();
     let stores = server.stores();
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     stores.bus.publish(first.clone()).await.unwrap();
     let mut signals = stores.bus.subscribe();
     assert_eq!(signals.next().await, Some(Signal::Lapsed));
@@ -144,7 +144,7 @@ async fn a_key_of_another_type_is_found_before_anything_is_written() {
         let errors = [
             stores
                 .bus
-                .publish(commit(&unborn("j-1"), queued()))
+                .publish(commit(&initial("j-1"), queued()))
                 .await
                 .unwrap_err(),
             stores.queue.submit(submission("j-1")).await.unwrap_err(),
@@ -159,7 +159,7 @@ async fn a_key_of_another_type_is_found_before_anything_is_written() {
     assert!(
         stores
             .bus
-            .publish(commit(&unborn("j-1"), completed()))
+            .publish(commit(&initial("j-1"), completed()))
             .await
             .is_ok()
     );
@@ -252,7 +252,7 @@ async fn each_runtime_shares_one_and_all_are_given_up_where_one_was_refused_a_wr
     }
     let before = clients(&server);
     let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
-    let event = commit(&unborn("j-1"), queued());
+    let event = commit(&initial("j-1"), queued());
     stores.bus.publish(event.clone()).await.unwrap_err();
     let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
     stores.bus.publish(event).await.unwrap();
@@ -269,7 +269,7 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     stores.bus.ping().await.unwrap();
     stores
         .bus
-        .publish(commit(&unborn("j-0"), queued()))
+        .publish(commit(&initial("j-0"), queued()))
         .await
         .unwrap();
     let ids = || clients(&server);
@@ -278,7 +278,7 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
     let error = stores.queue.submit(submission("j-1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let event = commit(&unborn("j-2"), queued());
+    let event = commit(&initial("j-2"), queued());
     let error = stores.bus.publish(event.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);

@@ -24,8 +24,8 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_764_000_000_000_000 + second * 1_000_000)
 }
 
-pub(crate) fn unborn(id: &str) -> Job {
-    Job::unborn(job_id(id), Epoch::from_random(EPOCH), true)
+pub(crate) fn initial(id: &str) -> Job {
+    Job::initial(job_id(id), Epoch::from_random(EPOCH), true)
 }
 
 pub(crate) fn queued() -> EventKind {
@@ -99,7 +99,7 @@ fn line(event: &Event, job: &Job) -> Bytes {
 
 pub(crate) fn submission(id: &str) -> Submission {
     Submission {
-        commit: commit(&unborn(id), queued()),
+        commit: commit(&initial(id), queued()),
         idempotency: None,
     }
 }

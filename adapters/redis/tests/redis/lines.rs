@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use conch_ports::Signal;
 use futures::StreamExt;
 
-use crate::jobs::{commit, completed, queued, unborn};
+use crate::jobs::{commit, completed, initial, queued};
 use crate::server::Server;
 
 /// What was logged on this thread.
@@ -48,7 +48,7 @@ async fn operators_find_their_lines_and_an_outage_once() {
         0,
         "building connects to nothing"
     );
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     bus.publish(first.clone()).await.unwrap();
     bus.publish(commit(&first.job, completed())).await.unwrap();
     assert_eq!(

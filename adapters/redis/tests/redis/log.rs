@@ -5,7 +5,7 @@ use conch_ports::{Commit, EVENT_IDS_REMEMBERED, Fence, Published};
 use futures::StreamExt;
 
 use crate::jobs::{
-    commit, completed, job_id, position, progress, queued, retrying, submission, unborn,
+    commit, completed, initial, job_id, position, progress, queued, retrying, submission,
 };
 use crate::server::Server;
 
@@ -15,7 +15,7 @@ async fn both_channels_carry_the_bytes_that_were_appended() {
     let bus = server.stores().bus;
     let mut listener = server.listen(&["triton:jobs:all", "triton:jobs:j-1"]).await;
 
-    let commit = commit(&unborn("j-1"), queued());
+    let commit = commit(&initial("j-1"), queued());
     let line = commit.line.clone();
     assert_eq!(bus.publish(commit).await.unwrap(), Published::Appended);
 
@@ -37,7 +37,7 @@ async fn what_is_not_announced_is_appended_silently() {
 
     let silent = Commit {
         announce: false,
-        ..commit(&unborn("j-1"), queued())
+        ..commit(&initial("j-1"), queued())
     };
     let job = silent.job.clone();
     bus.publish(silent).await.unwrap();
@@ -57,7 +57,7 @@ async fn what_is_not_announced_is_appended_silently() {
 async fn the_result_is_a_plain_string_with_a_time_to_live() {
     let server = Server::start();
     let stores = server.stores();
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     stores.bus.publish(first.clone()).await.unwrap();
     assert!(!server.run::<bool>(&["EXISTS", "triton:job:result:j-1"]));
 
@@ -83,7 +83,7 @@ async fn with_a_cache_elsewhere_a_commit_caches_nothing() {
     let stores = settings.build().unwrap();
     assert!(!stores.bus.guarantees().atomic_commit);
 
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     stores.bus.publish(first.clone()).await.unwrap();
     stores
         .bus
@@ -175,7 +175,7 @@ async fn history_is_trimmed_and_the_state_stays_whole() {
     let mut settings = server.settings();
     settings.history_limit = 3;
     let bus = settings.build().unwrap().bus;
-    let mut job = unborn("j-1");
+    let mut job = initial("j-1");
     for n in 0..10 {
         let next = commit(&job, progress(n));
         job = next.job.clone();
@@ -211,7 +211,7 @@ async fn history_is_trimmed_and_the_state_stays_whole() {
 async fn an_event_id_is_known_for_long_and_forgotten_some_day() {
     let server = Server::start();
     let bus = server.stores().bus;
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     bus.publish(first.clone()).await.unwrap();
     let mut job = first.job.clone();
     for _ in 0..EVENT_IDS_REMEMBERED {
@@ -249,7 +249,7 @@ async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
         if written {
             server.append_only();
         }
-        let first = commit(&unborn("j-1"), queued());
+        let first = commit(&initial("j-1"), queued());
         bus.publish(first.clone()).await.unwrap();
         if !written {
             let _: String = server.run(&["SAVE"]);
@@ -264,15 +264,15 @@ async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
         };
         assert_eq!(answer, expected, "append-only: {written}");
         if doubted {
-            let reborn = first.job.reincarnate(Epoch::from_random([1; 4]));
+            let renewed = first.job.with_epoch(Epoch::from_random([1; 4]));
             let anew = Commit {
                 replaces: Some(first.job.position),
-                base: Some(reborn.clone()),
-                ..commit(&reborn, progress(1))
+                base: Some(renewed.clone()),
+                ..commit(&renewed, progress(1))
             };
             assert_eq!(bus.publish(anew).await.unwrap(), Published::Appended);
             let log = bus.read(&job_id("j-1"), 0, 9).await.unwrap().unwrap();
-            assert_eq!(log.base, Some(reborn));
+            assert_eq!(log.base, Some(renewed));
         }
     }
 }
@@ -283,7 +283,7 @@ async fn of_several_reasons_to_refuse_the_first_is_told() {
     let bus = server.stores().bus;
     let id = |text: &str| EventId::parse(text).unwrap();
     let stale = || Fence::Held(conch_domain::LeaseToken::parse("stale").unwrap());
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     bus.publish(first.clone()).await.unwrap();
     let second = commit(&first.job, progress(1));
 
@@ -301,10 +301,10 @@ async fn of_several_reasons_to_refuse_the_first_is_told() {
     let replacing = Commit {
         replaces: Some(position(crate::jobs::EPOCH, 2)),
         event_id: id("other"),
-        ..commit(&unborn("j-1"), queued())
+        ..commit(&initial("j-1"), queued())
     };
     assert_eq!(bus.publish(replacing).await.unwrap(), Published::Ended);
-    let nowhere = commit(&commit(&unborn("j-9"), queued()).job, progress(1));
+    let nowhere = commit(&commit(&initial("j-9"), queued()).job, progress(1));
     assert_eq!(
         bus.publish(nowhere).await.unwrap(),
         Published::Conflict(None)
@@ -315,13 +315,13 @@ async fn of_several_reasons_to_refuse_the_first_is_told() {
 async fn replacing_takes_exactly_the_log_that_was_seen() {
     let server = Server::start();
     let bus = server.stores().bus;
-    let first = commit(&unborn("j-1"), queued());
+    let first = commit(&initial("j-1"), queued());
     let second = commit(&first.job, progress(1));
     for commit in [&first, &second] {
         bus.publish(commit.clone()).await.unwrap();
     }
     let epoch = conch_domain::Epoch::from_random([1, 2, 3, 4]);
-    let mut replacing = commit(&second.job.reincarnate(epoch), progress(2));
+    let mut replacing = commit(&second.job.with_epoch(epoch), progress(2));
     replacing.replaces = Some(first.job.position);
     assert_eq!(
         bus.publish(replacing.clone()).await.unwrap(),
@@ -367,7 +367,7 @@ async fn a_foreign_event_never_gets_into_an_own_job() {
         Published::Fenced
     );
 
-    let stranger = conch_domain::Job::unborn(job_id("j-2"), "00000001".parse().unwrap(), false);
+    let stranger = conch_domain::Job::initial(job_id("j-2"), "00000001".parse().unwrap(), false);
     let first = foreign(commit(&stranger, progress(5)));
     assert_eq!(
         stores.bus.publish(first.clone()).await.unwrap(),
@@ -395,7 +395,7 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
     settings.quotas.foreign_jobs = 1;
     let stores = settings.build().unwrap();
     let epoch = conch_domain::Epoch::from_random(crate::jobs::EPOCH);
-    let foreign = |id| conch_domain::Job::unborn(job_id(id), epoch, false);
+    let foreign = |id| conch_domain::Job::initial(job_id(id), epoch, false);
     let listed = |key: &str| server.run::<Vec<String>>(&["ZRANGE", key, "0", "-1"]);
     let runs_out = || server.run::<f64>(&["ZSCORE", UNFINISHED, "f-1"]);
     let short = |key: &str| (1..=48 * 3600).contains(&server.run::<i64>(&["TTL", key]));

@@ -334,7 +334,7 @@ async fn restoring_needs_a_redis_that_knows_nothing() {
     );
     assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
     let epoch = "00000002".parse().unwrap();
-    let next = held(commit(&job.reincarnate(epoch), progress(1)), &lease.token);
+    let next = held(commit(&job.with_epoch(epoch), progress(1)), &lease.token);
     assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
 }
 
@@ -360,7 +360,7 @@ async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
         "triton:catalogue:job:j-1",
     ]);
     assert_eq!(gone, 4);
-    let foreign = Job::unborn(job.id.clone(), job.position.epoch, false);
+    let foreign = Job::initial(job.id.clone(), job.position.epoch, false);
     let mut forged = commit(&foreign, completed());
     forged.fence = Fence::Foreign;
     let published = stores.bus.publish(forged).await.unwrap();

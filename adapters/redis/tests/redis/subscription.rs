@@ -8,7 +8,7 @@ use futures::StreamExt;
 use tokio::time::timeout;
 
 use crate::detour::Detour;
-use crate::jobs::{commit, queued, unborn};
+use crate::jobs::{commit, initial, queued};
 use crate::server::Server;
 
 async fn next(signals: &mut Signals) -> Signal {
@@ -32,7 +32,7 @@ async fn it_begins_with_lapsed_and_then_passes_on_whatever_is_said() {
     let mut signals = bus.subscribe();
     assert_eq!(next(&mut signals).await, Signal::Lapsed);
     publishes(&server, &mut signals, "not even JSON").await;
-    let commit = commit(&unborn("j-1"), queued());
+    let commit = commit(&initial("j-1"), queued());
     let line = commit.line.clone();
     bus.publish(commit).await.unwrap();
     assert_eq!(next(&mut signals).await, Signal::Message(line));

@@ -42,7 +42,7 @@ pub async fn append_is_compare_and_set(subject: &dyn Subject) {
 
     let mut ahead = script.clone();
     ahead.started();
-    let elsewhere = Script::of(script.job().reincarnate(build::epoch()));
+    let elsewhere = Script::of(script.job().with_epoch(build::epoch()));
     let mut begins_anew = elsewhere.clone();
     let mut goes_on = elsewhere;
     goes_on.progress(1);
@@ -132,8 +132,8 @@ pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
             "renumbered"
         );
     }
-    let unborn = Job::unborn(script.id().clone(), epoch, false);
-    assert_eq!(log.job, fold(unborn, &log.entries));
+    let initial = Job::initial(script.id().clone(), epoch, false);
+    assert_eq!(log.job, fold(initial, &log.entries));
 }
 
 /// A commit whose id is in the log answers its first place, whatever else it says: at once, after
@@ -218,7 +218,7 @@ pub async fn nothing_follows_the_end(subject: &dyn Subject) {
         held.fence = Fence::Held(build::token());
         let anew = Commit {
             replaces: Some(script.job().position),
-            ..open.clone().reincarnated()
+            ..open.clone().in_new_epoch()
         };
         let late = [
             ("the next place", next),
@@ -266,7 +266,7 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
 
     let with = |replaces| Commit {
         replaces,
-        ..old.clone().reincarnated()
+        ..old.clone().in_new_epoch()
     };
     let stale = Position {
         sequence: end.sequence - 1,
@@ -361,7 +361,7 @@ pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) -> Outcome {
         "a doubtful commit changed something"
     );
 
-    publish_all(&*bus, [script.reincarnated(), script.progress(40)]).await;
+    publish_all(&*bus, [script.in_new_epoch(), script.progress(40)]).await;
     let mut begun_since = Script::foreign();
     publish_all(&*bus, [begun_since.queued(), begun_since.started()]).await;
     Outcome::Held

@@ -93,7 +93,7 @@ pub async fn foreign_logs_are_bounded(subject: &dyn Subject) {
     publish_all(&*bus, [foreign(Script::foreign().started())]).await;
     over_quota(subject).await;
     // What is derived from a record of our own, whose log has run out by now, counts for nothing.
-    let mut derived = Script::of(Job::unborn(own.id().clone(), epoch(), false));
+    let mut derived = Script::of(Job::initial(own.id().clone(), epoch(), false));
     publish_all(&*bus, [derived.queued(), derived.started()]).await;
     publish_all(&*bus, [derived.completed()]).await;
     over_quota(subject).await;

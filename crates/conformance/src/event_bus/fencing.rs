@@ -196,8 +196,8 @@ async fn foreign_events(subject: &dyn Subject) {
         bus.read(own.id(), 0, 1).await.unwrap().is_none(),
         "the log has run out"
     );
-    let unborn = Job::unborn(own.id().clone(), build::epoch(), false);
-    let forged = foreign(Script::of(unborn).started());
+    let initial = Job::initial(own.id().clone(), build::epoch(), false);
+    let forged = foreign(Script::of(initial).started());
     assert_eq!(
         bus.publish(forged).await.unwrap(),
         Published::Fenced,

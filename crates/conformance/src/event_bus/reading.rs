@@ -85,20 +85,20 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
     publish_all(&*bus, [script.template_completed(&template)]).await;
     joins_on(
         subject,
-        &Job::unborn(script.id().clone(), script.job().position.epoch, false),
+        &Job::initial(script.id().clone(), script.job().position.epoch, false),
     )
     .await;
-    publish_all(&*bus, [script.reincarnated()]).await;
+    publish_all(&*bus, [script.in_new_epoch()]).await;
     let log = log_of(&*bus, script.id()).await;
-    let reborn = log.base.expect("the log began in mid-life");
+    let renewed = log.base.expect("the log began in mid-life");
     assert_eq!(
-        reborn.template_ids,
+        renewed.template_ids,
         [template.id],
         "what came before still counts"
     );
     for n in 0..3 * history_limit {
         publish_all(&*bus, [script.progress((n % 100) as u8)]).await;
-        joins_on(subject, &reborn).await;
+        joins_on(subject, &renewed).await;
     }
     let log = log_of(&*bus, script.id()).await;
     assert!(log.oldest > 1, "it was trimmed");

@@ -208,7 +208,7 @@ mod tests {
 
     fn job(number: usize) -> Job {
         let id = JobId::parse(&format!("j{number}")).unwrap();
-        Job::unborn(id, "0000abcd".parse().unwrap(), false)
+        Job::initial(id, "0000abcd".parse().unwrap(), false)
     }
 
     #[test]

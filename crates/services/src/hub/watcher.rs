@@ -356,8 +356,8 @@ impl JobWatcher {
         let Some(position) = self.position() else {
             return;
         };
-        let unborn = Job::unborn(self.topic().asked_for().clone(), position.epoch, false);
-        let last_known = state.job.as_ref().unwrap_or(&unborn);
+        let initial = Job::initial(self.topic().asked_for().clone(), position.epoch, false);
+        let last_known = state.job.as_ref().unwrap_or(&initial);
         let line = lost_line(last_known, &position.to_string(), (self.shared.clock)());
         out.push(sse::event(LOST_ID, &line));
         out.push(sse::closing(JobStatus::Failed));

@@ -33,7 +33,7 @@ fn triton(jobs: usize) -> (Arc<ScriptedTriton>, Access) {
     }
     for i in 0..jobs {
         let client = ["a", "b", "c"][i % 3];
-        let unborn = Job::unborn(
+        let initial = Job::initial(
             job_id(&format!("j{i}")),
             "00000000".parse().expect("an epoch"),
             true,
@@ -42,7 +42,7 @@ fn triton(jobs: usize) -> (Arc<ScriptedTriton>, Access) {
         triton.set_job(Job::restore(JobRecord {
             client_id: Some(client_id(client)),
             created_at: Some(at),
-            ..(*unborn).clone()
+            ..(*initial).clone()
         }));
         let id: TemplateId = format!("t{i}").parse().expect("an id");
         let text = format!(

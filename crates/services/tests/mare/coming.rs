@@ -80,14 +80,14 @@ async fn it_is_found_though_its_announcements_are_lost() {
 #[tokio::test(start_paused = true)]
 async fn it_is_found_when_only_triton_knows_of_it() {
     let (world, _here, mut eyes) = one_is_there().await;
-    let unborn = Job::unborn(
+    let initial = Job::initial(
         job_id("later"),
         "00000000".parse().expect("an epoch"),
         false,
     );
     world.triton.set_job(Job::restore(JobRecord {
         status: JobStatus::Running,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     }));
     let begun = Instant::now();
     let seen = eyes.events(1).await;

@@ -14,7 +14,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A job as Triton knows it.
 fn known_to_triton(id: &str, status: JobStatus, own: bool) -> Job {
-    let job = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), own);
+    let job = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), own);
     Job::restore(JobRecord {
         status,
         client_id: Some("c1".parse().expect("an id")),

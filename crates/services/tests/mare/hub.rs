@@ -349,12 +349,12 @@ async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_n
 }
 
 fn told(id: &str, status: JobStatus) -> Job {
-    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status,
         template_ids: vec!["t1".parse().expect("an id")],
         template_count: 1,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }
 

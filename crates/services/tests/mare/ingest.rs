@@ -327,9 +327,9 @@ async fn it_ends_with_the_shutdown() {
 }
 
 fn ended(id: &str) -> Job {
-    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status: JobStatus::Failed,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }

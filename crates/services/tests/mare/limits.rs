@@ -394,7 +394,7 @@ async fn a_foreign_job_takes_so_many_events_and_its_end() {
 async fn what_another_triton_says_makes_no_event_that_nobody_can_read() {
     let world = World::new();
     let told = |id: &str, status: JobStatus| {
-        let unborn = Job::unborn(job_id(id), "00000000".parse().unwrap(), false);
+        let initial = Job::initial(job_id(id), "00000000".parse().unwrap(), false);
         Job::restore(JobRecord {
             status,
             error_message: Some("\u{1}é".repeat(1 << 19)),
@@ -402,7 +402,7 @@ async fn what_another_triton_says_makes_no_event_that_nobody_can_read() {
                 .map(|n| format!("t{n:063}").parse().unwrap())
                 .collect(),
             template_count: 20_000,
-            ..(*unborn).clone()
+            ..(*initial).clone()
         })
     };
     for (id, status) in [

@@ -10,10 +10,10 @@ use conch_services::lookup::Events;
 use crate::world::{POSITION_CHECK, World, job_id};
 
 fn told(id: &str, status: JobStatus) -> Job {
-    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }
 

@@ -74,14 +74,14 @@ async fn progress_that_is_behind_is_not_told() {
 }
 
 fn known_to_triton(status: JobStatus) -> Job {
-    let unborn = Job::unborn(job_id("f"), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id("f"), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         client_id: Some("c1".parse().expect("an id")),
         value_proposition_id: Some("v1".parse().expect("an id")),
         created_at: conch_wire::time::parse("2025-12-01T08:55:00"),
         status,
         template_count: 1,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }
 

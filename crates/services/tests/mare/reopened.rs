@@ -188,12 +188,12 @@ async fn several_instances_that_offer_the_same_retry_begin_one_epoch() {
 
 /// What Triton tells of the job, which ended in that minute if it did.
 fn known(status: JobStatus, minute: u32) -> Job {
-    let unborn = Job::unborn(job_id("f"), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id("f"), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status,
         template_count: 2,
         completed_at: conch_wire::time::parse(&format!("2025-12-01T09:{minute:02}:30Z")),
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }
 

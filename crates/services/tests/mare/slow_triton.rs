@@ -139,10 +139,10 @@ async fn a_cancel_is_answered_though_nobody_tells_what_became_of_it() {
     for turns_are_taken in [false, true] {
         let world = World::new();
         let reconcile = reconcile(&world);
-        let unborn = Job::unborn(job_id("j"), "0000abcd".parse().expect("an epoch"), false);
+        let initial = Job::initial(job_id("j"), "0000abcd".parse().expect("an epoch"), false);
         let running = Job::restore(JobRecord {
             status: JobStatus::Running,
-            ..(*unborn).clone()
+            ..(*initial).clone()
         });
         world.triton.set_job(running);
         let _asking = if turns_are_taken {

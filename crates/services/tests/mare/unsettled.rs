@@ -28,12 +28,12 @@ async fn cut_off() -> (World, crate::world::Writer) {
 
 /// A job as Triton knows it, that has no log.
 fn only_triton_knows(id: &str, status: JobStatus) -> Job {
-    let unborn = Job::unborn(job_id(id), "00000000".parse().expect("an epoch"), false);
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
     Job::restore(JobRecord {
         status,
         template_ids: vec!["t1".parse().expect("an id")],
         template_count: 1,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     })
 }
 

@@ -215,7 +215,7 @@ impl World {
         Writer {
             memory: self.memory.clone(),
             clock: Arc::clone(&self.clock),
-            job: Job::unborn(job_id(id), epoch, own),
+            job: Job::initial(job_id(id), epoch, own),
             client: client_id(client),
         }
     }
@@ -349,7 +349,7 @@ impl Writer {
     pub(crate) async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
         let log = self.memory.bus().read(&self.job.id, 0, 0).await;
         let replaces = log.expect("memory answers").map(|log| log.job.position);
-        self.job = self.job.reincarnate(epoch.parse().expect("an epoch"));
+        self.job = self.job.with_epoch(epoch.parse().expect("an epoch"));
         let published = self.try_append(kind, replaces).await;
         assert_eq!(published, Published::Appended);
     }

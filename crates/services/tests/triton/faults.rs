@@ -166,11 +166,11 @@ async fn a_store_that_forgot_everything_gets_a_new_epoch_and_an_end() {
 
 /// What a forger says of a job first, and whether it is taken.
 async fn forged(system: &System, id: &JobId, kind: EventKind) -> Published {
-    let unborn = Job::unborn(id.clone(), build::epoch(), false);
+    let initial = Job::initial(id.clone(), build::epoch(), false);
     let commit = Commit {
         fence: Fence::Foreign,
         announce: false,
-        ..Script::of(unborn).then(kind)
+        ..Script::of(initial).then(kind)
     };
     system.memory.bus().publish(commit).await.unwrap()
 }
@@ -303,9 +303,9 @@ async fn a_worker_goes_on_with_its_own_story_over_a_foreign_one() {
     faults.fail_next("job_queue.restore", 1, ErrorKind::Timeout, When::After);
     faults.wipe();
     called(&system, "job_queue.restore").await;
-    let unborn = Job::unborn(id.clone(), build::epoch(), false);
+    let initial = Job::initial(id.clone(), build::epoch(), false);
     let [_, cancel, ..] = lies((system.clock)());
-    let derived = Script::of(unborn).then(cancel);
+    let derived = Script::of(initial).then(cancel);
     let answer = system.memory.bus().publish(derived).await.unwrap();
     assert_eq!(answer, Published::Appended);
     let log = system

@@ -78,7 +78,7 @@ async fn no_deadline_ends_a_foreign_job() {
     let mut hasty = settings("a");
     hasty.deadline = PACE;
     let _worker = system.worker(hasty, &Generator::reliable());
-    let mut job = Job::unborn("theirs".parse().unwrap(), Epoch::from_random([1; 4]), false);
+    let mut job = Job::initial("theirs".parse().unwrap(), Epoch::from_random([1; 4]), false);
     let event = Event {
         job_id: job.id.clone(),
         client_id: None,

@@ -231,7 +231,7 @@ async fn a_time_out_that_hid_a_success_makes_no_second_job() {
     assert_eq!(jobs(&system).await, 1);
     let stored = system.job(&job.id).await;
     let epoch = stored.position.epoch;
-    assert_eq!(stored.reincarnate(epoch), job.reincarnate(epoch));
+    assert_eq!(stored.with_epoch(epoch), job.with_epoch(epoch));
 }
 
 #[tokio::test(start_paused = true)]

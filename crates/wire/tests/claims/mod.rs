@@ -67,7 +67,7 @@ pub(crate) fn identifiers(text: &str) {
 /// Each line is a message of a channel, and those that are events are folded into one job in turn: what is
 /// kept of each is one line with all its fields, and means what it meant.
 pub(crate) fn events(lines: &[u8]) {
-    let mut job = Job::unborn(id(), epoch(), false);
+    let mut job = Job::initial(id(), epoch(), false);
     for line in lines.split(|byte| *byte == b'\n') {
         event::glance(line);
         let Ok(incoming) = event::decode(line, NOW) else {

@@ -29,7 +29,7 @@ impl Epoch {
     /// The state after `sequence`.
     pub(crate) fn fold(&self, sequence: u64) -> Option<Fold> {
         if sequence == 0 {
-            return Some(self.base.clone().unwrap_or_else(Fold::unborn));
+            return Some(self.base.clone().unwrap_or_else(Fold::initial));
         }
         self.entries.get(&sequence).map(|entry| entry.after.clone())
     }
@@ -66,10 +66,10 @@ impl JobLog {
         to: Millis,
     ) -> impl Iterator<Item = Option<&Head>> {
         let before = self.heads.iter().rposition(|(at, _)| *at <= from);
-        let unborn = before.is_none().then_some(None);
+        let initial = before.is_none().then_some(None);
         let since = self.heads.iter().skip(before.unwrap_or(0));
         let during = since.take_while(move |(at, _)| *at <= to);
-        unborn
+        initial
             .into_iter()
             .chain(during.map(|(_, head)| head.as_ref()))
     }
@@ -242,7 +242,7 @@ impl JobLog {
         }
         let event: Value = serde_json::from_slice(line).unwrap_or_default();
         // One that was trimmed away before it was looked at: what follows can't be folded.
-        let before = of.fold(sequence - 1).unwrap_or_else(Fold::unborn);
+        let before = of.fold(sequence - 1).unwrap_or_else(Fold::initial);
         let after = before.then(&event);
         let entry = Entry {
             line: line.clone(),

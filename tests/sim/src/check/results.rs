@@ -20,7 +20,7 @@ pub(crate) fn judge(court: &mut Court<'_>) {
         match &record.what {
             What::Log { job, change } => match change {
                 Change::Began { base, .. } => {
-                    let base = base.clone().unwrap_or_else(Fold::unborn);
+                    let base = base.clone().unwrap_or_else(Fold::initial);
                     states.insert(job.clone(), base);
                 }
                 Change::State { state } => drop(states.insert(job.clone(), state.clone())),

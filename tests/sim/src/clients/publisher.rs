@@ -21,7 +21,7 @@ impl Client {
     pub(super) async fn publish(mut self, n: usize) {
         let id = JobId::parse(&format!("foreign-{}", n + 1)).expect("an id");
         self.pause(0, 4000).await;
-        let mut job = Job::unborn(id, Epoch::from_random([0; 4]), false);
+        let mut job = Job::initial(id, Epoch::from_random([0; 4]), false);
         let mut tries = 0;
         loop {
             tries += 1;

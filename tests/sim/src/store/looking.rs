@@ -76,7 +76,7 @@ impl Store {
                 oldest: log.oldest,
                 lines: BTreeMap::new(),
                 end: 0,
-                state: base.clone().unwrap_or_else(Fold::unborn),
+                state: base.clone().unwrap_or_else(Fold::initial),
             };
             notes.logs.insert(id.clone(), seen);
             changes.push(Change::Began { epoch, base });
