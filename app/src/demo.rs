@@ -1,4 +1,4 @@
-//! A client to try things with, so that a fresh system has something to generate from.
+//! A demo client, so that a new system has something to generate templates from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const INDUSTRY: &str = "Health benefits";
 const VALUE_PROPOSITION: &str = "Our care management cuts avoidable emergency visits by 18 % and saves \
     $42 per member per month within 12 months, while nurses answer nine of ten calls in under 30 seconds.";
 
-/// Creates the client when the catalogue has none, as soon as the store can be reached.
+/// Creates the demo client if the catalogue has no clients, as soon as the store can be reached.
 pub(crate) async fn seed(
     records: Records,
     catalogue: Arc<dyn Catalogue>,

@@ -1,6 +1,6 @@
-//! The programs: `conch run`, `conch-api` and `conch-worker`. Settings, wiring, telemetry, the end.
+//! The programs `conch run`, `conch-api` and `conch-worker`: settings, wiring, telemetry, shutdown.
 //!
-//! Never in here: a rule about jobs, a route, a byte of a protocol.
+//! Never in here: a rule about jobs, a route, a detail of a protocol.
 
 pub mod config;
 mod demo;
@@ -28,16 +28,16 @@ use telemetry::{LineQueue, Metrics};
 
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;
-/// `EX_SOFTWARE`: a task that the process can't do without is gone. To be started again.
+/// `EX_SOFTWARE`: a task that the process can't do without has ended. The process should be restarted.
 const EXIT_SOFTWARE: u8 = 70;
 
-/// How long a program that is about to end waits for its log to be taken.
+/// How long a program that is about to end waits for its log to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
-/// How long it waits for look-ups of names, which nothing can cut short.
+/// How long it waits for DNS look-ups, which can't be cancelled.
 const LAST_LOOKUPS: Duration = Duration::from_millis(100);
 
-/// Runs a program from its command line to its end. What `announce` makes of the settings is printed once
-/// everything is up.
+/// Runs a program from its command line to its end. The text that `announce` builds from the settings is
+/// printed once everything is up.
 pub fn main(
     program: Program,
     flags: &ArgMatches,
@@ -45,7 +45,7 @@ pub fn main(
 ) -> ExitCode {
     // Before any secret is read.
     let hidden = hide_from_other_processes();
-    // Checking the settings of the gateway needs it already.
+    // Checking the gateway's settings needs it.
     install_tls();
     let (settings, source) = match read(program, flags) {
         Ok(read) => read,
@@ -81,26 +81,26 @@ pub fn main(
     })
 }
 
-/// A log that is written out when the program ends, also by a panic.
+/// A log that is flushed when the program ends, even by a panic.
 struct Flushed(LineQueue);
 
 impl Drop for Flushed {
     fn drop(&mut self) {
-        // What is not taken by then stays unwritten: nothing reads it.
+        // Lines that can't be written by then are lost: nothing reads them.
         self.0.flush(LAST_LINES);
     }
 }
 
-/// A generator, and whatever else runs as this user, can't read this process's environment and memory
-/// through `/proc`, nor attach to it, unless it has privileges. The price is that there are no core
-/// dumps.
+/// Prevents generators and other programs of this user from reading this process's environment and memory
+/// through `/proc`, and from attaching to it, unless they are privileged. As a consequence there are no
+/// core dumps.
 fn hide_from_other_processes() -> nix::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())
 }
 
-/// The settings, and where they come from.
+/// The settings, and their source.
 fn read(program: Program, flags: &ArgMatches) -> Result<(Settings, Source), config::Error> {
     let file = EnvFile::read(flags, |name| std::env::var(name).ok())?;
     let source = Source::read(program, flags, std::env::vars_os(), file)?;
@@ -128,7 +128,7 @@ fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    // From here on a signal ends the program in the way that it should.
+    // From here on, signals are handled.
     let asked_to_end = {
         let log = log.clone();
         let _entered = runtime.enter();
@@ -140,7 +140,7 @@ fn run(
         .context("can't start HTTP_THREADS: the system gives no more threads or descriptors")?;
     let code = runtime.block_on(async {
         let announcement = announce(&settings);
-        // Nothing of it runs before all of it is there, so it may be dropped halfway.
+        // Nothing runs before everything is built, so this may be dropped halfway.
         let start = wiring::start(settings, metrics, &threads);
         let Some(system) = asked_to_end.run_until_cancelled(start).await else {
             return Ok(ExitCode::SUCCESS);
@@ -152,18 +152,18 @@ fn run(
         Ok(operate(system, &asked_to_end).await)
     });
     runtime.shutdown_timeout(LAST_LOOKUPS);
-    // They outlast all tasks of the runtime.
+    // The threads outlive all tasks of the runtime.
     drop(threads);
     code
 }
 
 /// One TLS implementation for all clients.
 fn install_tls() {
-    // An error only says that one was chosen before.
+    // An error only means that one was installed before.
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-/// Waits for a reason to end, drains, and says how it went.
+/// Waits for a reason to end, drains, and returns the exit code.
 async fn operate(system: System, asked_to_end: &CancellationToken) -> ExitCode {
     tokio::select! {
         () = asked_to_end.cancelled() => {}

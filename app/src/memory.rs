@@ -1,22 +1,22 @@
-//! Memory that was freed goes back to the system: glibc's allocator keeps most of what a flood took, so it
-//! is told from time to time to give it back.
+//! Returns freed memory to the system: after a flood, glibc's allocator keeps most of what was freed, so it
+//! is told from time to time to release it.
 //!
-//! Never in here: a bound on what is in use. Each part bounds what it keeps.
+//! Never in here: a limit on the memory in use. Each component limits what it keeps.
 
 use std::io;
 
-/// Between two looks at how much memory the process holds.
+/// Interval between two checks of how much memory the process holds.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
-/// Looks between two tries that gave nothing back, at most.
+/// Most checks between two attempts that released nothing.
 const LONGEST_WAIT: u32 = 64;
-/// More than the least that the process was seen to need, by so many bytes, may be worth a try.
+/// Bytes above the smallest footprint so far from which an attempt is made.
 const WORTH_A_TRY: u64 = 8 * 1024 * 1024;
 
-/// Starts the thread that does so; elsewhere than on glibc there is nothing to do.
+/// Starts the thread that does so. Only glibc needs it.
 ///
 /// # Errors
-/// When the system gives no more threads.
+/// When the system can't create another thread.
 pub(crate) fn give_back() -> io::Result<()> {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     std::thread::Builder::new()
@@ -34,14 +34,14 @@ pub(crate) fn give_back() -> io::Result<()> {
     Ok(())
 }
 
-/// When to try. A try locks the allocator's arenas one by one, for as long as it takes to walk what is
-/// free in each, so those that give nothing back become rare.
+/// When to make an attempt. An attempt locks the allocator's arenas one by one while it walks their free
+/// memory, so attempts that release nothing become rare.
 #[cfg_attr(not(target_env = "gnu"), allow(dead_code))]
 struct Policy {
-    /// The least that the process was seen to hold.
+    /// The smallest footprint so far.
     least: u64,
     before: u64,
-    /// Looks until the next try, and how many it was that time.
+    /// Checks left until the next attempt, and their initial number.
     left: u32,
     wait: u32,
 }
@@ -57,7 +57,7 @@ impl Policy {
         }
     }
 
-    /// Whether a process that holds so many bytes is to try now.
+    /// Whether a process that holds this many bytes should make an attempt now.
     fn is_due(&mut self, resident: u64) -> bool {
         self.least = self.least.min(resident);
         self.before = resident;
@@ -70,7 +70,7 @@ impl Policy {
         self.left == 0
     }
 
-    /// A try was made, and left so many.
+    /// Records an attempt after which this many bytes are held.
     fn tried(&mut self, resident: u64) {
         let gave_back = self.before.saturating_sub(resident);
         self.least = self.least.min(resident);
@@ -85,21 +85,21 @@ impl Policy {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
-    /// Bytes of memory that the process holds; 0 where the system doesn't say.
+    /// Bytes of memory that the process holds; 0 if the system doesn't say.
     pub(super) fn resident() -> u64 {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
         pages.unwrap_or(0_u64) * page_size()
     }
 
-    #[expect(unsafe_code, reason = "std doesn't tell the size of a page")]
+    #[expect(unsafe_code, reason = "std has no function for the page size")]
     fn page_size() -> u64 {
         // SAFETY: it reads a constant of the system.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         u64::try_from(size).unwrap_or(4096)
     }
 
-    #[expect(unsafe_code, reason = "no crate offers it as safe")]
+    #[expect(unsafe_code, reason = "no crate has a safe wrapper")]
     pub(super) fn trim() {
         // SAFETY: it takes the allocator's locks, and touches free memory only.
         unsafe {
@@ -114,7 +114,7 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    /// How many of so many looks at that size try, each try leaving `after` bytes.
+    /// How many of `looks` checks at that size lead to an attempt, each leaving `after` bytes.
     fn tries(policy: &mut Policy, looks: u32, resident: u64, after: u64) -> u32 {
         (0..looks)
             .map(|_| {
@@ -135,13 +135,13 @@ mod tests {
             0,
             "not worth it"
         );
-        // As much as it gave back before came again.
+        // The memory that was released is in use again each time.
         assert_eq!(tries(&mut policy, 10, 100 * MIB, 40 * MIB), 10);
         // All of it is in use.
         let (first, later) = (64, 640);
         assert_eq!(tries(&mut policy, first, 900 * MIB, 899 * MIB), 6);
         assert_eq!(tries(&mut policy, later, 900 * MIB, 899 * MIB), 10);
-        // It was freed: the next try gives it back, and those after it come at once.
+        // It was freed: the next attempt releases it, and the following ones come at once.
         let mut looks = 1;
         while tries(&mut policy, 1, 900 * MIB, 30 * MIB) == 0 {
             looks += 1;

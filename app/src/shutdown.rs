@@ -1,13 +1,13 @@
-//! The end of a program: the first SIGINT or SIGTERM asks for it, the second doesn't wait. SIGHUP asks for
-//! it too, unless it was ignored at the start, as `nohup` does.
+//! Signals that end a program: the first SIGINT or SIGTERM starts the shutdown, the second ends the process
+//! at once. SIGHUP starts the shutdown too, unless it was ignored at the start, as under `nohup`.
 //!
-//! Never in here: SIGPIPE. Rust ignores it, so a peer that is gone is an error of that one write.
+//! Never in here: SIGPIPE. Rust ignores it, so writing to a closed connection is an ordinary error.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Listens for the signals from now on. The token is cancelled by the first one. `before_exit` is called
-/// before the second one ends the process.
+/// Handles the signals from now on. The first one cancels the token. `before_exit` is called before the
+/// second one ends the process.
 ///
 /// # Errors
 /// When the system refuses the handlers.
@@ -18,7 +18,7 @@ pub(crate) fn on_signal(
     let asked = token.clone();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // To listen for it would end what ignores it.
+    // A handler would end a program that is meant to ignore it.
     let mut hangup = if is_ignored(SignalKind::hangup()) {
         None
     } else {
@@ -33,7 +33,7 @@ pub(crate) fn on_signal(
                 () = received(hangup.as_mut()) => "SIGHUP",
             };
             asked.cancel();
-            // A terminal that is closed says so more than once, and systemd may say it with SIGTERM.
+            // A closed terminal sends SIGHUP more than once, and systemd may send it together with SIGTERM.
             times += u32::from(name != "SIGHUP");
             if times > 1 {
                 tracing::warn!("{name} again: ending at once");
@@ -55,10 +55,10 @@ async fn received(signal: Option<&mut Signal>) {
     }
 }
 
-/// Whether the process was started with this signal ignored, or ignores it since.
+/// Whether the process ignores this signal, since its start or later.
 #[expect(
     unsafe_code,
-    reason = "no crate offers to ask for a disposition without changing it"
+    reason = "no crate can query a disposition without changing it"
 )]
 fn is_ignored(signal: SignalKind) -> bool {
     let mut disposition = std::mem::MaybeUninit::<libc::sigaction>::zeroed();

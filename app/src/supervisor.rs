@@ -1,8 +1,8 @@
-//! The tasks that a process is made of. Each is to last until the shutdown: one that panics or returns
-//! before that is a reason to end, for a process that lives on without it looks well and does nothing.
+//! The tasks of a process. Each must run until the shutdown: if one panics or returns before that, the
+//! process has to end, because without the task it would look healthy and do nothing.
 //!
-//! Never in here: a task that is started again. Nobody knows in what state it left what it shared; a
-//! process that is started again shares nothing with it.
+//! Never in here: restarting a task. The state that it shared with others may be inconsistent; a restarted
+//! process begins with a clean state.
 
 use std::any::Any;
 use std::future::Future;
@@ -13,20 +13,20 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Owns the tasks; a cheap handle.
+/// Owns the tasks. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Supervisor(Arc<Inner>);
 
 struct Inner {
     tasks: TaskTracker,
     shutdown: CancellationToken,
-    /// Why the process has to end, once it has to.
+    /// Why the process has to end, once a task has failed.
     failure: OnceLock<String>,
     failed: CancellationToken,
 }
 
 impl Supervisor {
-    /// Of tasks that end with `shutdown`.
+    /// For tasks that end with `shutdown`.
     pub(crate) fn new(shutdown: CancellationToken) -> Self {
         Self(Arc::new(Inner {
             tasks: TaskTracker::new(),
@@ -36,7 +36,7 @@ impl Supervisor {
         }))
     }
 
-    /// Spawns a task that is to last until the shutdown.
+    /// Spawns a task that must run until the shutdown.
     pub(crate) fn spawn(
         &self,
         name: &'static str,
@@ -44,7 +44,7 @@ impl Supervisor {
     ) {
         let inner = Arc::clone(&self.0);
         self.0.tasks.spawn(async move {
-            // Nothing of the task is looked at after its panic.
+            // The task's state isn't used after its panic.
             match AssertUnwindSafe(task).catch_unwind().await {
                 Ok(()) if inner.shutdown.is_cancelled() => {}
                 Ok(()) => inner.fail(name, None),
@@ -58,17 +58,17 @@ impl Supervisor {
         self.0.tasks.spawn(task);
     }
 
-    /// Waits until a task ended before its time. Cancel-safe.
+    /// Waits until a task has ended too early. Cancel-safe.
     pub(crate) async fn failed(&self) {
         self.0.failed.cancelled().await;
     }
 
-    /// In words what ended before its time, if anything has.
+    /// Which task ended too early, in words, if any.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.0.failure.get().map(String::as_str)
     }
 
-    /// Waits until all tasks have ended, after the shutdown was asked for.
+    /// Waits until all tasks have ended. Call it after the shutdown was requested.
     pub(crate) async fn stopped(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
@@ -76,11 +76,11 @@ impl Supervisor {
 }
 
 impl Inner {
-    /// The first one is told of. What ends after it does so because of it, or makes no difference.
+    /// Only the first failure is reported. Later ones are consequences of it, or make no difference.
     fn fail(&self, name: &'static str, panic: Option<&str>) {
         let why = format!("the task '{name}' ended before its time");
         if self.failure.set(why.clone()).is_ok() {
-            // First of all: whatever comes of the line, the process has to end.
+            // Before logging: the process has to end even if the line can't be written.
             self.failed.cancel();
             tracing::error!(panic, "{why}: draining");
         }
@@ -90,7 +90,7 @@ impl Inner {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a word")
+        .unwrap_or("without a message")
 }
 
 #[cfg(test)]

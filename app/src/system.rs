@@ -1,6 +1,6 @@
-//! A process that runs, and its end: who stops when, within the drain time.
+//! A running process, and its shutdown: in which order its parts stop, within the drain time.
 //!
-//! Never in here: what it is made of; that is `wiring`'s.
+//! Never in here: how the parts are connected (see `wiring`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,38 +19,39 @@ pub(crate) const MARE: &str = "Mare";
 /// The job service's server.
 pub(crate) const TRITON: &str = "Triton";
 
-/// How much of the drain time Mare has where Triton comes after it: a peer of Mare's that takes
-/// nothing must not cost Triton's own callers their answers.
+/// Mare's share of the drain time when Triton drains after it: a client of Mare that accepts no data must
+/// not cost Triton's own callers their answers.
 const EDGE_SHARE: f64 = 0.8;
 
-/// Everything of a process that was started.
+/// All parts of a started process.
 pub(crate) struct System {
     pub(crate) shutdown: CancellationToken,
-    /// Whether the end has begun, for `/readyz`.
+    /// Whether the shutdown has begun, for `/readyz`.
     pub(crate) draining: Arc<AtomicBool>,
-    /// How long the end may take.
+    /// Time limit of the shutdown.
     pub(crate) drain: Duration,
     pub(crate) hub: Option<Hub>,
-    /// By name; [`MARE`] and [`TRITON`] are told apart.
+    /// By name; [`MARE`] and [`TRITON`] are treated differently.
     pub(crate) servers: Vec<(&'static str, Handle)>,
     pub(crate) supervisor: Supervisor,
 }
 
 impl System {
-    /// Waits until a task ended that the process can't do without. Cancel-safe.
+    /// Waits until a task that the process can't do without has ended. Cancel-safe.
     pub(crate) async fn failed(&self) {
         self.supervisor.failed().await;
     }
 
-    /// Ends everything within the drain time: not ready any more, streams told to come back, requests
-    /// answered, jobs given back. What is still open then is cut. False when a task had failed.
+    /// Shuts everything down within the drain time: `/readyz` answers 503, streams are told to reconnect,
+    /// requests are answered, jobs are given back. Connections still open after that are closed. False if a
+    /// task had failed.
     pub(crate) async fn drain(self) -> bool {
         self.draining.store(true, Ordering::Release);
         let begin = Instant::now();
         let deadline = begin + self.drain;
         self.shutdown.cancel();
         let servers = async {
-            // What Mare has still to answer, Triton answers it.
+            // Mare needs Triton for the requests that it still has to answer.
             let (edge, others): (Vec<_>, Vec<_>) =
                 self.servers.iter().partition(|(name, _)| *name == MARE);
             let share = if others.iter().any(|(name, _)| *name == TRITON) {
@@ -78,7 +79,7 @@ impl System {
     }
 }
 
-/// Drains these at the same time; what is still open at `deadline` is cut.
+/// Drains these servers concurrently; connections still open at `deadline` are closed.
 async fn drain_by(deadline: Instant, servers: &[&(&'static str, Handle)]) {
     join_all(servers.iter().map(|(name, server)| async move {
         let left = deadline.saturating_duration_since(Instant::now());

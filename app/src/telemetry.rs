@@ -1,6 +1,6 @@
 //! Log lines on standard error, and counters in Prometheus' text format.
 //!
-//! Never in here: anything that waits for standard error. See [`line_queue`].
+//! Never in here: waiting for standard error. See [`line_queue`].
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -25,12 +25,12 @@ const DROPPED: &str = "conch_log_lines_dropped_total";
 /// Renders all counters.
 pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Starts logging and counting, once per process. Whoever ends the process flushes the queue.
+/// Starts logging and counting, once per process. The code that ends the process must flush the queue.
 ///
 /// # Errors
-/// When either was started before, or the system gives no more threads or descriptors.
+/// When either was started before, or the system has no more threads or file descriptors.
 pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics, LineQueue)> {
-    // Not `io::stderr()`, whose lock the writer would hold while it is blocked.
+    // Not `io::stderr()`: a blocked writer would hold its lock.
     let standard_error = io::stderr()
         .as_fd()
         .try_clone_to_owned()
@@ -45,7 +45,7 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics,
     let logs = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?.add_directive(panics.parse()?))
         .with_writer(queue.clone())
-        // It would print, and panic where that fails.
+        // It would print to standard error, and panic if that fails.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(false).try_init(),
@@ -70,7 +70,7 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics,
     Ok((metrics, queue))
 }
 
-/// The line that says how many are missing before it. Not an event: no filter may take it away.
+/// The line that says how many lines are missing before it. It is not an event, so no filter removes it.
 fn report(format: LogFormat, lost: u64) -> String {
     let mut time = String::new();
     if SystemTime.format_time(&mut Writer::new(&mut time)).is_err() {

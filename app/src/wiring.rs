@@ -1,4 +1,4 @@
-//! Which part gets which other part, and the only `match` on a backend; `config` has read its settings.
+//! Builds the parts of a process and connects them; contains the only `match` on a backend.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,15 +34,15 @@ use crate::supervisor::Supervisor;
 use crate::system::{MARE, System, TRITON};
 use crate::telemetry::Metrics;
 
-mod site;
+mod builder;
 #[cfg(test)]
 mod tests;
 
-use site::Site;
+use builder::Builder;
 
-/// How long a start waits for the store to tell its time.
+/// How long the start waits for the store's time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
-/// How long a worker that doesn't know the store's time claims nothing.
+/// How long a worker that doesn't know the store's time waits before it claims a job.
 const LONGEST_WAIT_FOR_THE_CLOCK: Duration = Duration::from_secs(10);
 
 /// The store ports of one backend.
@@ -130,13 +130,13 @@ async fn start_on(
 ) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
     let store_clock = StoreClock::new(clock);
-    // Before anything is stamped, if the store is up; a program starts while it is down, too.
+    // Before the first time stamp, if the store is up; the program also starts while it is down.
     store_clock
         .begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK)
         .await;
     let shutdown = CancellationToken::new();
     let supervisor = Supervisor::new(shutdown.clone());
-    let mut site = Site {
+    let mut builder = Builder {
         shutdown,
         clock: store_clock.clock(),
         store_clock: store_clock.clone(),
@@ -150,23 +150,23 @@ async fn start_on(
         tasks: Vec::new(),
         one_shots: Vec::new(),
     };
-    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), site.shutdown.clone());
-    site.tasks.push(("clock", keeps_time.boxed()));
+    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), builder.shutdown.clone());
+    builder.tasks.push(("clock", keeps_time.boxed()));
     let watched = threads.clone();
-    site.watch("http threads", async move { watched.failed().await });
+    builder.watch("http threads", async move { watched.failed().await });
     if let Some(worker) = settings.worker {
-        add_worker(&mut site, stores, worker, settings.drain).await?;
+        add_worker(&mut builder, stores, worker, settings.drain).await?;
     }
     let hub = match settings.mare {
-        Some(mare) => Some(add_mare(&mut site, stores, mare).await?),
+        Some(mare) => Some(add_mare(&mut builder, stores, mare).await?),
         None => None,
     };
     Ok(System {
-        shutdown: site.shutdown.clone(),
+        shutdown: builder.shutdown.clone(),
         draining,
         drain: settings.drain,
         hub,
-        servers: site.open(&settings.server, threads, &supervisor)?,
+        servers: builder.open(&settings.server, threads, &supervisor)?,
         supervisor,
     })
 }
@@ -187,20 +187,20 @@ fn readiness(
 }
 
 async fn add_worker(
-    site: &mut Site,
+    builder: &mut Builder,
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
 ) -> anyhow::Result<()> {
-    let clock = &site.clock;
+    let clock = &builder.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
     if settings.demo_client {
         let seed = demo::seed(
             records.clone(),
             Arc::clone(&stores.catalogue),
-            site.shutdown.clone(),
+            builder.shutdown.clone(),
         );
-        site.one_shots.push(seed.boxed());
+        builder.one_shots.push(seed.boxed());
     }
     let worker = worker::Settings {
         concurrency: settings.concurrency,
@@ -212,7 +212,7 @@ async fn add_worker(
         template_tries: settings.template_tries,
         backoff: settings.backoff,
         backoff_cap: settings.backoff_cap,
-        // Giving jobs back must be done before the program's own time is up.
+        // Jobs must be given back before the program's own time limit.
         drain: drain.mul_f64(0.8),
         name: format!("conch-worker-{}", std::process::id()),
         ..worker::Settings::default()
@@ -228,7 +228,7 @@ async fn add_worker(
         let router = triton::Settings {
             hosts: settings.hosts,
             token: settings.token.map(config::Secret::expose),
-            body: site.body,
+            body: builder.body,
         }
         .build(triton::Dependencies {
             submit: Submit::new(
@@ -244,18 +244,20 @@ async fn add_worker(
             records,
             catalogue: Arc::clone(&stores.catalogue),
             bus: Arc::clone(&stores.bus),
-            ops: site.ops.clone(),
+            ops: builder.ops.clone(),
         });
-        site.bind(TRITON, address, router).await?;
+        builder.bind(TRITON, address, router).await?;
     } else if let Some(address) = settings.ops_address {
-        let router = ops::router(site.ops.clone());
-        site.bind("the worker's /readyz", address, router).await?;
+        let router = ops::router(builder.ops.clone());
+        builder
+            .bind("the worker's /readyz", address, router)
+            .await?;
     }
-    let signals = site.listener("worker");
-    let (shutdown, store_clock) = (site.shutdown.clone(), site.store_clock.clone());
+    let signals = builder.listener("worker");
+    let (shutdown, store_clock) = (builder.shutdown.clone(), builder.store_clock.clone());
     let work = async move {
-        // The store may answer a claim and have failed to tell its time right before: events that are
-        // stamped an hour off are missed by who looks for what changed.
+        // The store may answer a claim although reading its time has just failed. Events whose time stamps
+        // are an hour off would be missed by readers that look for recent changes.
         tokio::select! {
             () = store_clock.known() => {}
             () = tokio::time::sleep(LONGEST_WAIT_FOR_THE_CLOCK) => {
@@ -265,11 +267,11 @@ async fn add_worker(
         }
         worker.run(signals, shutdown).await;
     };
-    site.tasks.push(("worker", work.boxed()));
+    builder.tasks.push(("worker", work.boxed()));
     Ok(())
 }
 
-/// Variables of ours that a generator's program has no business with.
+/// Our variables that a generator's program must not inherit.
 fn secrets() -> impl Iterator<Item = String> {
     let secrets = SETTINGS.iter().filter(|s| s.secret);
     secrets.flat_map(|s| {
@@ -297,19 +299,23 @@ fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> 
     })
 }
 
-async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> anyhow::Result<Hub> {
+async fn add_mare(
+    builder: &mut Builder,
+    stores: &Stores,
+    settings: config::Mare,
+) -> anyhow::Result<Hub> {
     let gateway = settings.gateway.build().context("TRITON_BASE_URL")?;
     let bus = &stores.bus;
     let reconcile = Reconcile::new(
         Arc::clone(bus),
         Arc::clone(&gateway),
-        Arc::clone(&site.clock),
+        Arc::clone(&builder.clock),
     );
     let lookups = lookup::Settings {
         local_bytes: settings.local_results,
         ask_again_after: settings.hub.position_check,
     };
-    let clock = Arc::clone(&site.clock);
+    let clock = Arc::clone(&builder.clock);
     #[cfg(feature = "sabotage")]
     let clock = crate::sabotage::hub_clock(clock);
     let hub = settings.hub.build(
@@ -320,7 +326,7 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
             reconcile: reconcile.clone(),
             clock,
         },
-        site.shutdown.clone(),
+        builder.shutdown.clone(),
     );
     let lookup = lookups.build(lookup::Dependencies {
         cache: Arc::clone(&stores.cache),
@@ -330,19 +336,19 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
     });
     let ingest = ingest::run(
         Arc::clone(bus),
-        site.listener("ingest"),
+        builder.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             lookup: lookup.clone(),
             cache_results: !stores.commit_caches,
         },
         settings.foreign_events,
-        Arc::clone(&site.clock),
-        site.shutdown.clone(),
+        Arc::clone(&builder.clock),
+        builder.shutdown.clone(),
     );
-    site.tasks.push(("ingest", ingest.boxed()));
+    builder.tasks.push(("ingest", ingest.boxed()));
     let watched = hub.clone();
-    site.watch("hub", async move { watched.failed().await });
+    builder.watch("hub", async move { watched.failed().await });
     let rate = settings
         .submissions_per_minute
         .map_or_else(SubmissionRate::unlimited, SubmissionRate::per_minute);
@@ -350,26 +356,26 @@ async fn add_mare(site: &mut Site, stores: &Stores, settings: config::Mare) -> a
         hosts: settings.hosts,
         auth: settings.auth,
         cors_origins: settings.cors_origins,
-        body: site.body,
+        body: builder.body,
     }
     .build(mare::Dependencies {
         edge_cancel: EdgeCancel::new(Arc::clone(&gateway), lookup.clone(), reconcile, hub.clone()),
         hub: hub.clone(),
         lookup,
         access: Access::new(Arc::clone(&gateway), rate),
-        tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&site.clock)),
-        clock: Arc::clone(&site.clock),
+        tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&builder.clock)),
+        clock: Arc::clone(&builder.clock),
         gateway,
         bus: Arc::clone(bus),
         cache: Arc::clone(&stores.cache),
-        ops: site.ops.clone(),
+        ops: builder.ops.clone(),
     });
     #[cfg(feature = "sabotage")]
     let router = crate::sabotage::plant_http(router);
-    site.bind(MARE, settings.address, router).await?;
+    builder.bind(MARE, settings.address, router).await?;
     if let Some(address) = settings.ops_address {
-        let router = ops::router(site.ops.clone());
-        site.bind("Mare's /metrics", address, router).await?;
+        let router = ops::router(builder.ops.clone());
+        builder.bind("Mare's /metrics", address, router).await?;
     }
     Ok(hub)
 }

@@ -1,7 +1,7 @@
-//! Log lines on their way to standard error: a bounded queue, and a thread that writes it out.
+//! The path of log lines to standard error: a bounded queue, and a thread that writes them.
 //!
-//! Never in here: a wait of the thread that logs, whatever standard error does, and a panic. A line that
-//! finds no room, or can't be written, is dropped and counted; where lines are missing, one line says how
+//! Never in here: blocking the thread that logs, whatever standard error does, or a panic. A line that
+//! doesn't fit, or can't be written, is dropped and counted; where lines are missing, one line says how
 //! many.
 
 use std::collections::VecDeque;
@@ -15,15 +15,15 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long the writer waits before it tries a sink again that is not ready.
+/// How long the writer waits before it retries a sink that is not ready.
 const NOT_READY: Duration = Duration::from_millis(20);
 
-/// How much may wait to be written.
+/// Limits of the queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) lines: usize,
     pub(crate) bytes: usize,
-    /// How often lost lines are reported anew while nothing else is logged and the report fails.
+    /// Interval at which a failed report of lost lines is repeated while nothing else is logged.
     pub(crate) report_again: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// An eighth is kept for warnings and errors, so that a flood of other lines doesn't drop them.
+    /// The limits for other lines: an eighth is reserved for warnings and errors.
     fn for_others(self) -> Self {
         Self {
             lines: self.lines - self.lines / 8,
@@ -48,18 +48,18 @@ impl Bounds {
     }
 }
 
-/// The way to the queue; a cheap handle.
+/// The queue. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct LineQueue(Arc<Shared>);
 
 struct Shared {
     bounds: Bounds,
     state: Mutex<State>,
-    /// The writer has something to do.
+    /// Signals that the writer has work.
     filled: Condvar,
-    /// Everything has been written or dropped.
+    /// Signals that everything has been written or dropped.
     emptied: Condvar,
-    /// All lines that were ever dropped.
+    /// Number of all dropped lines.
     dropped: AtomicU64,
 }
 
@@ -67,32 +67,32 @@ struct Shared {
 struct State {
     waiting: VecDeque<Line>,
     bytes: usize,
-    /// Lines dropped since the last one in `waiting` came.
+    /// Lines dropped since the last one in `waiting` was added.
     dropped: u64,
-    /// The writer has taken something and is not done with it.
+    /// Whether the writer is busy with a line or a report.
     writing: bool,
 }
 
 struct Line {
     text: Box<[u8]>,
-    /// Lines dropped between the one before and this one.
+    /// Lines dropped between the previous one and this one.
     dropped_before: u64,
 }
 
-/// What the writer has to do next.
+/// The writer's next step.
 enum Step {
     Write(Line),
-    /// So many lines were dropped, and nothing waits.
+    /// Report this number of dropped lines; no line is waiting.
     Report(u64),
-    /// Lost lines are not reported yet, and nothing else is to do.
+    /// Repeat the report of lost lines; there is nothing else to do.
     ReportAgain,
 }
 
 impl LineQueue {
-    /// Starts the thread that writes to `sink`. `report` makes the line that says how many were lost.
+    /// Starts the thread that writes to `sink`. `report` builds the line that says how many were lost.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// When the system can't create another thread.
     pub(crate) fn start(
         bounds: Bounds,
         sink: impl Write + Send + 'static,
@@ -112,12 +112,12 @@ impl LineQueue {
         Ok(queue)
     }
 
-    /// How many lines were dropped so far.
+    /// The number of lines dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is written or dropped, at most for `limit`. False when lines are left.
+    /// Waits until everything is written or dropped, at most for `limit`. False if lines are left.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut state = self.0.state.lock();
@@ -154,7 +154,7 @@ impl Shared {
         self.filled.notify_one();
     }
 
-    /// Waits for something to do. `owes_report`: lost lines are not reported yet.
+    /// Waits for work. `owes_report`: lost lines have not been reported yet.
     fn next(&self, owes_report: bool) -> Step {
         let mut state = self.state.lock();
         loop {
@@ -182,7 +182,7 @@ impl Shared {
     }
 }
 
-/// The thread's work, for as long as the process lasts.
+/// The writer thread's loop; runs as long as the process.
 fn write_out<W: Write>(shared: &Shared, mut sink: Sink<W>, report: &dyn Fn(u64) -> String) {
     let mut unreported = 0;
     loop {
@@ -201,7 +201,7 @@ fn write_out<W: Write>(shared: &Shared, mut sink: Sink<W>, report: &dyn Fn(u64) 
             unreported = 0;
         }
         if let Some(line) = line
-            // The line comes after the report of those that are missing before it, or not at all.
+            // The line is written after the report of the missing ones before it, or not at all.
             && (unreported > 0 || sink.write_line(&line).is_err())
         {
             unreported += 1;
@@ -210,10 +210,10 @@ fn write_out<W: Write>(shared: &Shared, mut sink: Sink<W>, report: &dyn Fn(u64) 
     }
 }
 
-/// Where lines are written to.
+/// The destination of the lines.
 struct Sink<W> {
     inner: W,
-    /// The last line was written in part.
+    /// Whether the last line was written only in part.
     is_torn: bool,
 }
 
@@ -225,7 +225,7 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    /// Writes a line, its end included, on a line of its own.
+    /// Writes a line with its line break, after terminating an incomplete one.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.write_all(b"\n")?;
@@ -244,7 +244,7 @@ impl<W: Write> Sink<W> {
                     self.is_torn = !rest.is_empty();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Standard error is shared, and another program has set it to non-blocking.
+                // Standard error is shared, and another program has made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(NOT_READY),
                 Err(error) => return Err(error),
             }
@@ -253,7 +253,7 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// Takes one line.
+/// Accepts one line.
 pub(crate) struct LineWriter<'a> {
     shared: &'a Shared,
     bounds: Bounds,

@@ -1,6 +1,6 @@
-//! Panics as log lines, each told of once, so that a panic can't be held up by standard error either.
+//! Logs each panic once, as a log line, so that standard error can't block a panicking thread either.
 //!
-//! Never in here: what becomes of the process. That is the supervisor's.
+//! Never in here: ending the process (see the supervisor).
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use std::panic::PanicHookInfo;
 /// The lines' target; it is logged whatever `RUST_LOG` says.
 pub(super) const TARGET: &str = "conch::panic";
 
-/// From now on panics are logged. Without a log they are written to standard error as they would be by
+/// From now on, panics are logged. Before logging is set up, they are written to standard error as by
 /// default.
 pub(super) fn install() {
     std::panic::set_hook(Box::new(tell));
@@ -23,7 +23,7 @@ fn tell(info: &PanicHookInfo<'_>) {
         std::string::ToString::to_string,
     );
     let message = info.payload_as_str().unwrap_or("without a message");
-    // Only where RUST_BACKTRACE asks for it.
+    // Only if RUST_BACKTRACE requests it.
     let backtrace = Backtrace::capture();
     if !tracing::enabled!(target: TARGET, tracing::Level::ERROR) {
         let line = format!("thread '{thread}' panicked at {place}: {message}\n");

@@ -1,4 +1,4 @@
-//! What becomes of a process when a part of it is gone.
+//! What a process does when one of its parts fails.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use super::*;
 use crate::config::{Program, Source};
 use crate::{install_tls, operate};
 
-/// A whole system on a store that can be hurt, with a clock that can be broken.
+/// A complete system on a store with injected faults, with a clock that can fail.
 struct Victim {
     system: System,
     faults: Faults,
@@ -21,7 +21,7 @@ impl Victim {
     async fn start() -> Self {
         let mut settings = settings(&[]);
         if let Some(worker) = &mut settings.worker {
-            // Nobody but what is to be hurt asks for the time.
+            // Only the part that is to fail reads the time.
             worker.demo_client = false;
         }
         let memory = conch_memory::Settings::default().build();
@@ -49,7 +49,7 @@ impl Victim {
     }
 }
 
-/// Everything in one process, on free ports unless they are named.
+/// Everything in one process, on free ports unless given.
 fn settings(env: &[(&str, &str)]) -> Settings {
     install_tls();
     let usual = [
@@ -63,7 +63,7 @@ fn settings(env: &[(&str, &str)]) -> Settings {
     let source = Source::read(
         Program::AllInOne,
         &flags.get_matches_from(["test"]),
-        // The last of one name counts.
+        // The last value of a name counts.
         usual
             .iter()
             .chain(env)
@@ -78,7 +78,7 @@ fn no_metrics() -> Metrics {
     Arc::new(String::new)
 }
 
-/// What was called on the store, by whoever runs, once all that can run has run.
+/// The calls that were made on the store, once every task that can run has run.
 async fn calls_of(memory: &conch_memory::Memory, operation: &str) -> u64 {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
@@ -110,7 +110,7 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
             assert_eq!(calls_of(&memory, operation).await, 0, "{operation}");
         }
     }
-    // So these are what a program does that has started.
+    // So these are the calls of a started program.
     let system = start(&[]).await.expect("free ports");
     for operation in ["job_queue.claim", "catalogue.clients"] {
         assert_ne!(calls_of(&memory, operation).await, 0, "{operation}");
@@ -118,7 +118,7 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
     assert!(system.drain().await);
 }
 
-/// The answers of all listeners to `GET /readyz`, heads included.
+/// The answers of all listeners to `GET /readyz`, with their headers.
 async fn readiness_of(system: &System) -> Vec<String> {
     let addresses: Vec<_> = system.servers.iter().map(|(_, s)| s.address()).collect();
     let ask = move |address| {

@@ -1,36 +1,37 @@
-//! What the attempts at a job have come to, template by template: which one is being made, which ones
-//! took their workers with them, which ones failed and why. A part of the fold of a job's log.
+//! The outcome of the attempts at a job, per template: which one is being made, which ones brought their
+//! workers down, which ones failed and why. Part of the folded state of a job's log.
 //!
-//! Never in here: how many attempts there may be; who runs the job decides that.
+//! Never in here: how many attempts are allowed; the worker that runs the job decides that.
 
 use std::collections::BTreeMap;
 
-/// Places in a plan that are remembered, of any publisher's job: ours have seven.
+/// Most places in a plan that are remembered, for jobs of any publisher; our own plans have seven.
 pub const MAX_PLACES: usize = 64;
-/// Characters of a failed template's reason that are kept in the fold; its event has more.
+/// Characters kept of a failed template's reason; its event may have more.
 const MAX_REASON_CHARS: usize = 300;
 
-/// The attempts at a job, as its events tell of them. Places are those of the plan, from 1.
+/// The attempts at a job, derived from its events. Places are those of the plan, from 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// The template that the running attempt makes.
     pub making: Option<u32>,
-    /// How many attempts ended in silence while a template was being made, by its place; at 0 those that
-    /// ended without any, in silence or with an error. A template that is made has none.
+    /// How many attempts ended in silence while a template was being made, by its place. Place 0 counts
+    /// those that ended, in silence or with an error, while none was. A finished template has no entry.
     pub lost: BTreeMap<u32, u32>,
     /// The templates that failed, with the reason.
     pub failed: BTreeMap<u32, String>,
-    /// Claims in a row that ended in silence before their attempt began.
+    /// Consecutive claims that ended in silence before their attempt began.
     pub idle_claims: u32,
 }
 
 impl Attempts {
-    /// How many attempts the template at that place has cost; 0: the job as a whole.
+    /// How many attempts the template at that place has cost; for place 0, those charged to the job.
     pub fn lost_at(&self, place: u32) -> u32 {
         self.lost.get(&place).copied().unwrap_or(0)
     }
 
-    /// In words, which of `total` templates are missing and why; none when none is known to be.
+    /// A sentence that says which of `total` templates are missing and why; none if none is known to be
+    /// missing.
     pub fn missing(&self, total: u32) -> Option<String> {
         let reasons: Vec<_> = self
             .failed
@@ -80,8 +81,8 @@ impl Attempts {
         }
     }
 
-    /// The job has ended: what is missing is kept, and nothing else. `listed` are the places that its
-    /// last event names; none: those that failed.
+    /// The job has ended: only the missing templates are kept. `listed` are the places that its last event
+    /// names; if empty, those that failed.
     pub(crate) fn end(&mut self, listed: &[u32]) {
         let before = std::mem::take(self);
         if listed.is_empty() {

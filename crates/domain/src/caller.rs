@@ -1,7 +1,8 @@
-//! Who asks at the edge, which clients they may see and what they may do, as their credentials said.
+//! The caller of the edge API: which clients' records it may see and what it may do, according to its
+//! credentials.
 //!
-//! Parsed once, where the credentials are checked; from there on only carried along. Never in here: a
-//! token, a header, a decision about one record (that is [`Clients::see`], asked by the use cases).
+//! Parsed once, where the credentials are checked, and then passed along. Never in here: a token, a header,
+//! a decision about one record (the use cases call [`Clients::see`]).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use crate::{ClientId, JobId, Timestamp};
 
-/// Clients that one caller's credentials may name.
+/// Most clients that a caller's credentials may name.
 pub const MAX_CLIENTS_PER_CALLER: usize = 100;
 
 /// What a caller may do.
@@ -56,12 +57,12 @@ impl Scopes {
         Scope::ALL.into_iter().collect()
     }
 
-    /// Whether it is among them.
+    /// Whether the set contains the scope.
     pub fn contain(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// Each of them.
+    /// All scopes of the set.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL
             .into_iter()
@@ -75,20 +76,20 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// More clients than credentials may name.
+/// The credentials name too many clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("at most {MAX_CLIENTS_PER_CALLER} clients may be named")]
 pub struct TooManyClients;
 
-/// Whose records somebody may see. Cheap to clone.
+/// The clients whose records a caller may see. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Clients(Option<Arc<[ClientId]>>);
 
 impl Clients {
-    /// Everybody's, also what is nobody's.
+    /// All clients, and records that belong to no client.
     pub const ALL: Self = Self(None);
 
-    /// These and no other; naming none shows nothing.
+    /// Only these clients; an empty list gives access to nothing.
     ///
     /// # Errors
     /// When they are more than [`MAX_CLIENTS_PER_CALLER`].
@@ -103,18 +104,18 @@ impl Clients {
         Ok(Self(Some(set.into_iter().collect())))
     }
 
-    /// Whether nothing is hidden.
+    /// Whether the caller may see everything.
     pub fn are_all(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Those that are named, in order; none when nothing is hidden.
+    /// The named clients, in order; none if the caller may see everything.
     pub fn named(&self) -> Option<&[ClientId]> {
         self.0.as_deref()
     }
 
-    /// Whether what belongs to that client may be seen. What belongs to none is seen only by who
-    /// sees all.
+    /// Whether a record of that client may be seen. A record without a client is visible only to callers
+    /// that see everything.
     pub fn see(&self, client: Option<&ClientId>) -> bool {
         match (&self.0, client) {
             (None, _) => true,
@@ -124,16 +125,16 @@ impl Clients {
     }
 }
 
-/// By whom, and as whom, a caller was vouched for.
+/// The identity of an authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Who vouched.
+    /// The issuer of its token.
     pub issuer: String,
-    /// For whom.
+    /// The token's subject.
     pub subject: String,
 }
 
-/// Somebody who asks. Cheap to clone.
+/// The caller of a request. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     identity: Option<Arc<Identity>>,
@@ -144,8 +145,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The one that everybody is where nobody has to say who they are: may see and do all, for ever.
-    pub fn anybody() -> Self {
+    /// The caller of every request without authentication: it may see and do everything, without expiry.
+    pub fn unrestricted() -> Self {
         Self {
             identity: None,
             clients: Clients::ALL,
@@ -155,7 +156,7 @@ impl Caller {
         }
     }
 
-    /// The same, known by nothing but the address that it comes from.
+    /// The same caller, identified only by its client address.
     #[must_use]
     pub fn from_peer(self, peer: IpAddr) -> Self {
         Self {
@@ -164,7 +165,7 @@ impl Caller {
         }
     }
 
-    /// One whose credentials were checked and count until `ends_at`.
+    /// A caller whose credentials were checked and are valid until `ends_at`.
     pub fn new(identity: Identity, clients: Clients, scopes: Scopes, ends_at: Timestamp) -> Self {
         Self {
             identity: Some(Arc::new(identity)),
@@ -175,38 +176,38 @@ impl Caller {
         }
     }
 
-    /// Who they are; none where nobody has to say.
+    /// Its identity; none without authentication.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref()
     }
 
-    /// Where they come from, if they are known by that alone.
+    /// Its client address, if it has no other identity.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// Whose records they may see.
+    /// The clients whose records it may see.
     pub fn clients(&self) -> &Clients {
         &self.clients
     }
 
-    /// What they may do.
+    /// What it may do.
     pub fn scopes(&self) -> Scopes {
         self.scopes
     }
 
-    /// From when on their credentials count no more; none: they have none, and need none.
+    /// When its credentials expire; none if it has none and needs none.
     pub fn ends_at(&self) -> Option<Timestamp> {
         self.ends_at
     }
 
-    /// Whether their credentials count at that moment.
+    /// Whether its credentials are valid at that moment.
     pub fn counts_at(&self, now: Timestamp) -> bool {
         self.ends_at.is_none_or(|end| now < end)
     }
 }
 
-/// What a ticket opens, and nothing else.
+/// What a ticket opens; it opens nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opens {
     /// The stream of one job.
@@ -215,20 +216,21 @@ pub enum Opens {
     ManyJobs,
 }
 
-/// Which stream it is, cursors aside: the SHA-256 of what was asked for.
+/// Identifies a stream, regardless of its cursor: the SHA-256 of the request's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamDigest(pub [u8; 32]);
 
 /// What a ticket stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Whoever got the ticket; it opens as much as they may see, and no longer.
+    /// The caller that requested the ticket. The ticket gives no more access than the caller has, and for no
+    /// longer.
     pub caller: Caller,
-    /// What for.
+    /// What it opens.
     pub opens: Opens,
     /// Until when it opens any stream of that kind.
     pub fresh_until: Timestamp,
-    /// The stream that it opened first, which it may open again after that.
+    /// The stream that it opened first, and may reopen after that time.
     pub bound_to: Option<StreamDigest>,
 }
 

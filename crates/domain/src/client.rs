@@ -1,4 +1,4 @@
-//! Clients and what they say about themselves.
+//! Clients and their value propositions.
 
 use crate::{ClientId, Metadata, Timestamp, ValuePropositionId};
 
@@ -9,7 +9,7 @@ const CONTENT_MAX: usize = 20_000;
 /// Most characters of a client's name or industry.
 const NAME_MAX: usize = 200;
 
-/// Text that a record cannot carry.
+/// Text that a record can't contain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must have {min} to {max} characters")]
 pub struct InvalidText {
@@ -33,18 +33,18 @@ pub struct Client {
     pub id: ClientId,
     /// Its name, trimmed, 1 to 200 characters.
     pub name: String,
-    /// What it does, as the caller wrote it.
+    /// Its industry, as the caller wrote it.
     pub industry: Option<String>,
-    /// A JSON object of the caller's, kept as it came.
+    /// A JSON object from the caller, stored unchanged.
     pub meta_data: Metadata,
-    /// When the record was made.
+    /// When the record was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 impl Client {
-    /// Checks a name that came from outside.
+    /// Validates a name.
     ///
     /// # Errors
     /// When, trimmed, it is empty or longer than 200 characters.
@@ -52,7 +52,7 @@ impl Client {
         check(text, 1, NAME_MAX)
     }
 
-    /// Checks an industry that came from outside.
+    /// Validates an industry.
     ///
     /// # Errors
     /// When, trimmed, it is empty or longer than 200 characters.
@@ -61,27 +61,27 @@ impl Client {
     }
 }
 
-/// What a client says it is worth: free text that its dashboards are composed from.
+/// A client's claim about its own value: free text from which its dashboards are generated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValueProposition {
     /// Its id.
     pub id: ValuePropositionId,
-    /// Whose it is.
+    /// The client that it belongs to.
     pub client_id: ClientId,
     /// The text, trimmed, 10 to 20,000 characters.
     pub content: String,
-    /// Whether a job takes it when none is named.
+    /// Whether a job may use it when its submission names none.
     pub is_active: bool,
-    /// A JSON object of the caller's, kept as it came.
+    /// A JSON object from the caller, stored unchanged.
     pub meta_data: Metadata,
-    /// When the record was made.
+    /// When the record was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 impl ValueProposition {
-    /// Checks a text that came from outside.
+    /// Validates a value proposition's text.
     ///
     /// # Errors
     /// When, trimmed, it has fewer than 10 or more than 20,000 characters.

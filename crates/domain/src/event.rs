@@ -1,6 +1,6 @@
 //! What can happen to a job, one value per event of the contract's table (§2).
 //!
-//! An event here has no place in a log yet: its position is given when it is appended.
+//! An event has no position in a log yet: it gets one when it is appended.
 
 use crate::ValuePropositionId;
 use crate::{ClientId, EventId, JobId, TemplateId, Timestamp};
@@ -8,21 +8,21 @@ use crate::{ClientId, EventId, JobId, TemplateId, Timestamp};
 /// One thing that happened to one job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Whose event it is.
+    /// The job that it belongs to.
     pub job_id: JobId,
-    /// The job's client; foreign publishers may leave it out.
+    /// The job's client; external publishers may leave it out.
     pub client_id: Option<ClientId>,
     /// When it happened, by its publisher's clock.
     pub timestamp: Timestamp,
-    /// The attempt that it belongs to, 1-based; none for what happens outside an attempt
-    /// (queued, cancel requested) and for foreign events.
+    /// The attempt that it belongs to, 1-based; none for events outside an attempt (queued, cancel
+    /// requested) and for external events.
     pub attempt: Option<u32>,
-    /// The template that its attempt makes from here on, by its place in the plan from 1: whoever finds
-    /// the attempt's end knows from it what was being made.
+    /// The template that its attempt makes next, by its place in the plan from 1: after the attempt ended in
+    /// silence, this says what was being made.
     pub making: Option<u32>,
-    /// What makes its append idempotent.
+    /// Makes its append idempotent.
     pub event_id: EventId,
-    /// Whether it was concluded from Triton's answer rather than told by a publisher.
+    /// Whether it was derived from Triton's answer rather than published.
     pub derived: bool,
     /// What happened.
     pub kind: EventKind,
@@ -35,7 +35,7 @@ pub enum EventKind {
     Queued {
         /// When it was accepted.
         queued_at: Timestamp,
-        /// What it will be generated from.
+        /// The value proposition that its templates will be generated from.
         value_proposition_id: Option<ValuePropositionId>,
     },
     /// `job:started`, once per job.
@@ -51,7 +51,7 @@ pub enum EventKind {
         completed_templates: u32,
         /// Templates planned.
         total_templates: u32,
-        /// A line for people.
+        /// A message for people.
         message: Option<String>,
     },
     /// `job:template_completed`
@@ -64,7 +64,7 @@ pub enum EventKind {
         total_templates: u32,
         /// The template's name.
         name: String,
-        /// As on the wire; foreign publishers may use categories of their own.
+        /// As on the wire; external publishers may use other categories.
         category: String,
         /// As on the wire.
         target_audience: String,
@@ -80,13 +80,13 @@ pub enum EventKind {
     },
     /// `job:retrying`: the event's own `attempt` has ended and the job waits for another.
     Retrying {
-        /// Attempts that a job gets.
+        /// How many attempts a job gets.
         max_attempts: u32,
-        /// Not before this moment.
+        /// When the next attempt may begin.
         retry_at: Timestamp,
         /// Why the attempt ended.
         reason: RetryReason,
-        /// More of why.
+        /// Details, in words.
         error_message: Option<String>,
     },
     /// `job:cancel_requested`
@@ -96,15 +96,15 @@ pub enum EventKind {
     },
     /// `job:completed`
     Completed {
-        /// What was made.
+        /// The templates that were made.
         template_ids: Vec<TemplateId>,
-        /// How many; foreign publishers send the number without the list.
+        /// Their number; external publishers may send it without the list.
         template_count: u64,
-        /// From the first start to the end; derived by the fold when absent.
+        /// Time from the first start to the end; derived from the job's state when absent.
         generation_duration_ms: Option<u64>,
         /// When it ended; the event's timestamp when absent on the wire.
         completed_at: Timestamp,
-        /// The places of the templates that could not be made; none: those that failed before.
+        /// The places of the templates that could not be made; if empty, those that failed before.
         failed_templates: Vec<u32>,
         /// Why they are missing, in words.
         error_message: Option<String>,
@@ -113,21 +113,21 @@ pub enum EventKind {
     Failed {
         /// Why, in words.
         error_message: String,
-        /// From the first start to the end; derived by the fold when absent.
+        /// Time from the first start to the end; derived from the job's state when absent.
         generation_duration_ms: Option<u64>,
         /// When it ended.
         completed_at: Timestamp,
     },
     /// `job:cancelled`
     Cancelled {
-        /// What was made before.
+        /// The templates made before that.
         template_ids: Vec<TemplateId>,
         /// When it ended.
         completed_at: Timestamp,
     },
     /// Any other `event_type`: passed on to watchers, never changes a job's state.
     Other {
-        /// The `event_type` as it came.
+        /// The `event_type` as received.
         event_type: String,
     },
 }
@@ -137,9 +137,9 @@ pub enum EventKind {
 pub enum RetryReason {
     /// The attempt failed.
     Error,
-    /// Its worker fell silent and the lease ran out.
+    /// Its worker stopped responding and the lease expired.
     LeaseExpired,
-    /// Its worker was asked to stop; this attempt does not count.
+    /// Its worker was shut down; this attempt does not count.
     Shutdown,
 }
 
@@ -180,7 +180,7 @@ impl EventKind {
         )
     }
 
-    /// Whether a later event of the same type makes it worthless to a watcher that lags.
+    /// Whether a later event of the same type supersedes it for a watcher that lags.
     pub fn is_superseded_by_later(&self) -> bool {
         matches!(self, Self::Progress { .. })
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// Longest id that is accepted, in bytes (all are ASCII).
 const MAX_ID_LENGTH: usize = 64;
 
-/// Text that is no id.
+/// Text that is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be 1 to 64 characters of A-Z a-z 0-9 _ -{reserved}")]
 pub struct InvalidId {
@@ -47,12 +47,12 @@ macro_rules! id {
                 }
             }
 
-            /// Wraps a UUID that the caller made.
+            /// Wraps a UUID that the caller generated.
             pub fn from_uuid(uuid: Uuid) -> Self {
                 Self(Arc::from(uuid.to_string()))
             }
 
-            /// The text as it stands in JSON, keys and paths.
+            /// The text as used in JSON, keys and paths.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -92,7 +92,7 @@ macro_rules! id {
 }
 
 id!(
-    /// A job. `all` is the global channel and `subscribe` a route, so no job is called that.
+    /// A job. `all` is the global channel and `subscribe` a route, so neither is a valid job id.
     JobId, "a job id", reserved: ["all", "subscribe"], ", and not `all` or `subscribe`"
 );
 id!(
@@ -108,25 +108,26 @@ id!(
     TemplateId, "a template id", reserved: [], ""
 );
 id!(
-    /// One event of one job, unique within the job: what makes an append idempotent. For an event
-    /// of ours a UUID, for a foreign one the digest of its bytes.
+    /// One event of one job, unique within the job: it makes an append idempotent. For an event of ours a
+    /// UUID, for an external one the digest of its bytes.
     EventId, "an event id", reserved: [], ""
 );
 id!(
-    /// What a worker got when it claimed a job; it fences each of its writes. Secret to the worker.
+    /// The token of a worker's lease on a job; it fences each of the worker's writes. Known only to that
+    /// worker.
     LeaseToken, "a lease token", reserved: [], ""
 );
 
-/// Random bytes that make an epoch.
+/// Random bytes in an epoch.
 pub const EPOCH_BYTES: usize = 4;
 
-/// Which incarnation of a job's log an event belongs to: eight hexadecimal digits. A log that was
-/// lost and begun anew has another one, so a cursor into the lost log is recognised (I5).
+/// The epoch of a job's log that an event belongs to: eight hexadecimal digits. A log that replaces a lost
+/// one has another epoch, so a cursor into the lost log is recognised (I5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch([u8; EPOCH_BYTES]);
 
 impl Epoch {
-    /// An epoch from fresh random bytes of the caller's.
+    /// An epoch from random bytes that the caller provides.
     pub fn from_random(bytes: [u8; EPOCH_BYTES]) -> Self {
         Self(bytes)
     }
@@ -161,21 +162,21 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// The last place that a log can have: beyond it a double, which is what a browser's number and a script's
-/// is, no longer tells one place from the next.
+/// The largest sequence number of a log: beyond it a double, which browsers and scripts use for numbers,
+/// can't represent every integer.
 const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 
-/// A place in a job's log: the event `sequence` of the incarnation `epoch`. Written `5f3a9c1e-10`.
+/// A position in a job's log: the event number `sequence` of `epoch`. Written `5f3a9c1e-10`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Position {
-    /// The incarnation.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// 1, 2, 3 … without gaps; 0 is the place before the first event.
+    /// 1, 2, 3 … without gaps; 0 is the position before the first event.
     pub sequence: u64,
 }
 
 impl Position {
-    /// The place of the event that follows this one.
+    /// The position of the next event.
     #[must_use]
     pub fn next(self) -> Self {
         Self {
@@ -200,7 +201,7 @@ impl FromStr for Position {
             reserved: " (<epoch>-<sequence>)",
         };
         let (epoch, sequence) = text.split_once('-').ok_or_else(|| invalid.clone())?;
-        // `u64::from_str` takes a leading `+` and zeros, which no id of ours has.
+        // `u64::from_str` accepts a leading `+` and leading zeros, which our ids never have.
         let padded = sequence.len() > 1 && sequence.starts_with('0');
         if padded || !sequence.bytes().all(|b| b.is_ascii_digit()) {
             return Err(invalid);

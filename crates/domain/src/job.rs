@@ -13,18 +13,18 @@ use crate::{Timestamp, ValuePropositionId};
 /// Template ids that a job lists; more are only counted.
 pub const MAX_TEMPLATE_IDS: usize = 1000;
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobStatus {
     /// Waits for a worker.
     Pending,
-    /// A worker is at it.
+    /// A worker runs it.
     Running,
     /// Ended with at least one template.
     Completed,
-    /// Ended without any.
+    /// Ended without any template.
     Failed,
-    /// Ended because somebody asked.
+    /// Ended by a cancellation.
     Cancelled,
 }
 
@@ -54,45 +54,44 @@ impl JobStatus {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
 
-    /// Whether nothing can follow.
+    /// Whether no event can follow.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
-/// Everything known of a job. Readable everywhere, changed only by [`Job::apply`] and
-/// [`Job::reopen`]; the fields are public so that a store can write them down and [`Job::restore`]
-/// them.
+/// Everything known about a job. Readable everywhere, changed only by [`Job::apply`] and
+/// [`Job::reopen`]; the fields are public so that a store can save them and [`Job::restore`] them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Its id.
     pub id: JobId,
-    /// The log's incarnation and the last event folded in; sequence 0 before the first.
+    /// The log's epoch and the last event folded in; sequence 0 before the first event.
     pub position: Position,
-    /// Where its earlier epochs ended, oldest first: an external job may go on after `job:failed`.
+    /// Where its earlier epochs ended, oldest first: an external job may continue after `job:failed`.
     pub past: Vec<Position>,
-    /// The moment of the event that the present epoch began with, if it isn't the first.
+    /// The time of the event that the present epoch began with, if it isn't the first epoch.
     pub reopened_at: Option<Timestamp>,
-    /// Whether our own Triton created it. If so, only its log may change it: events that foreign
-    /// programs publish for it are not taken.
+    /// Whether our own Triton created it. If so, only its log may change it: events that other
+    /// programs publish for it are ignored.
     pub own: bool,
-    /// Whose it is.
+    /// The client that it belongs to.
     pub client_id: Option<ClientId>,
-    /// What it is generated from.
+    /// The value proposition that its templates are generated from.
     pub value_proposition_id: Option<ValuePropositionId>,
-    /// Where it stands.
+    /// Its state.
     pub status: JobStatus,
     /// 0–100.
     pub progress: u8,
-    /// The latest attempt that an event told of, 1-based; 0 before the first.
+    /// The latest attempt that an event mentions, 1-based; 0 before the first.
     pub attempt: u32,
-    /// Events of an earlier attempt are stale.
+    /// The earliest attempt whose events are accepted; those of earlier attempts are stale.
     pub least_attempt: u32,
-    /// What its attempts have come to, template by template.
+    /// The outcome of its attempts, per template.
     pub attempts: Attempts,
-    /// Whether somebody asked for its end.
+    /// Whether its cancellation was requested.
     pub cancel_requested: bool,
-    /// Why it failed, why its latest attempt did, or why templates are missing.
+    /// Why it failed, why its latest attempt failed, or why templates are missing.
     pub error_message: Option<String>,
     /// When it was accepted.
     pub created_at: Option<Timestamp>,
@@ -100,14 +99,14 @@ pub struct Record {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub completed_at: Option<Timestamp>,
-    /// The latest event's time; never goes back.
+    /// The time of the latest event; never decreases.
     pub updated_at: Option<Timestamp>,
-    /// From the first start to the end.
+    /// Time from the first start to the end.
     pub generation_duration_ms: Option<u64>,
     /// Templates done so far, in the order of their events; the first [`MAX_TEMPLATE_IDS`].
     pub template_ids: Vec<TemplateId>,
-    /// How many; differs from the list's length only when a foreign publisher sent a bare number, or
-    /// more than are listed.
+    /// Their number; differs from the list's length only if an external publisher sent the number alone,
+    /// or more ids than are listed.
     pub template_count: u64,
 }
 
@@ -120,9 +119,9 @@ pub struct Job(Record);
 pub enum Applied {
     /// It was folded in.
     Applied,
-    /// Its position is already behind the fold: nothing changed.
+    /// The job already includes its position: nothing changed.
     Duplicate,
-    /// Events between the fold and it are missing: nothing changed; read the log.
+    /// Events before it are missing: nothing changed; read the log.
     Gap,
 }
 
@@ -138,27 +137,27 @@ pub enum Illegal {
     /// A job starts once; later attempts begin with a progress event.
     #[error("the job has started already")]
     AlreadyStarted,
-    /// It was asked for already.
+    /// The cancellation was requested already.
     #[error("the job's cancellation was requested already")]
     AlreadyCancelRequested,
-    /// An earlier attempt's event, or one of an attempt that has ended.
+    /// An event of an earlier attempt, or of one that has ended.
     #[error("attempt {attempt} is over, the job is at {least}")]
     StaleAttempt {
-        /// The event's.
+        /// The event's attempt.
         attempt: u32,
-        /// The least that is taken.
+        /// The earliest attempt whose events are accepted.
         least: u32,
     },
-    /// It says less than what the job is known to have done.
-    #[error("the job is further already")]
+    /// It reports less progress than the job is known to have made.
+    #[error("the job has already made more progress")]
     Behind,
-    /// It is older than the event that the job went on with after an earlier end.
-    #[error("it belongs to a run before the one that the job went on with")]
+    /// It is older than the event with which the job continued after an earlier end.
+    #[error("the event belongs to an earlier run of the job")]
     OfAnEarlierEpoch,
-    /// The job has had more events than those of this kind are taken after.
-    #[error("the job has had {most} events: no more of this kind are taken")]
+    /// The job has reached the number of events after which this kind is refused.
+    #[error("the job has had {most} events: no more of this kind are accepted")]
     TooManyEvents {
-        /// After so many it is refused.
+        /// The number of events after which it is refused.
         most: u64,
     },
 }
@@ -199,7 +198,7 @@ impl Job {
         })
     }
 
-    /// A job as a store wrote it down.
+    /// A job from a record that a store saved.
     pub fn restore(record: Record) -> Self {
         Self(record)
     }
@@ -212,20 +211,20 @@ impl Job {
         job
     }
 
-    /// The moment of an event of ours that happens at `now`: never before what the job has been through,
-    /// whatever clock said so.
+    /// The time stamp of an event of ours that happens at `now`: never earlier than the job's latest event,
+    /// whichever clock that came from.
     pub fn not_before(&self, now: Timestamp) -> Timestamp {
         self.0.updated_at.map_or(now, |latest| latest.max(now))
     }
 
-    /// Folds the event at `position` in. How many there may be is no matter of a fold: whoever appends
-    /// asks [`Job::check`] first.
+    /// Folds the event at `position` into the job. It doesn't limit the number of events: callers that
+    /// append check [`Job::check`] first.
     ///
-    /// `position` must be of this job's epoch. A sequence at or below the fold's is a
-    /// [`Applied::Duplicate`], one that leaves some out a [`Applied::Gap`].
+    /// `position` must be of this job's epoch. A sequence number at or below the job's own is a
+    /// [`Applied::Duplicate`], one that skips events is a [`Applied::Gap`].
     ///
     /// # Errors
-    /// When the event cannot follow what the job has been through. Nothing changed then.
+    /// When the event cannot follow in the job's present state. Nothing changed then.
     pub fn apply(&mut self, position: Position, event: &Event) -> Result<Applied, Illegal> {
         debug_assert_eq!(self.position.epoch, position.epoch, "compare epochs first");
         if position.sequence <= self.position.sequence {
@@ -240,10 +239,10 @@ impl Job {
         Ok(Applied::Applied)
     }
 
-    /// Whether the event may be appended next, to a log that takes as many as `cap` says.
+    /// Whether the event may be appended next to a log with the limit `cap`.
     ///
     /// # Errors
-    /// As [`Job::apply`], and when there are too many.
+    /// As [`Job::apply`], and when the log has too many events.
     pub fn check(&self, event: &Event, cap: EventCap) -> Result<(), Illegal> {
         self.may_follow(event)?;
         if self.reopened_at.is_some_and(|at| event.timestamp < at) {
@@ -393,7 +392,7 @@ impl Record {
             RetryReason::LeaseExpired => {}
             RetryReason::Error => {
                 self.attempts.making = None;
-                // All that failed is tried again.
+                // All failed templates are tried again.
                 self.attempts.failed.clear();
             }
         }

@@ -1,8 +1,8 @@
-//! What a job is, what can happen to it, and in which order: ids, events, the state machine,
-//! templates, clients and callers.
+//! The rules of a job, independent of any technology: ids, events, the state machine, templates, clients
+//! and callers.
 //!
-//! Never in here: IO, async, a clock, serde. Time and randomness come in as arguments, so that
-//! every rule can be checked by a plain function call.
+//! Never in here: IO, async, a clock, serde. Time and randomness are passed in as arguments, so that every
+//! rule can be tested with a plain function call.
 
 mod attempts;
 mod caller;

@@ -1,27 +1,27 @@
-//! Bounds of what is appended: how many events a job takes, and how long the words in one of ours may
-//! be. They bind whoever appends. What is in a log already is folded whatever its size, so processes
-//! with different settings read the same log to the same state.
+//! Limits on what is appended: how many events a job may have, and how long the texts in one of ours may
+//! be. They apply when an event is appended. Events that are already in a log are folded whatever their
+//! size, so processes with different settings derive the same state from the same log.
 
 use crate::{EventKind, MAX_PLACES, MAX_TEMPLATE_IDS};
 
-/// Characters of one text in an event of ours; a longer one is cut there, and ends with `…`.
+/// Most characters of a text in an event of ours; a longer one is cut and ends with `…`.
 pub const MAX_TEXT_CHARS: usize = 2000;
 
-/// How many events a job takes. Those that its life depends on are always taken.
+/// How many events a job accepts. Lifecycle events are always accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCap(u64);
 
 impl EventCap {
-    /// For who appends nothing but what is always taken.
+    /// No limit: for callers that append only lifecycle events.
     pub const NONE: Self = Self(u64::MAX);
 
-    /// So many, before progress and unknown types are refused; news of single templates are after
-    /// twice as many.
+    /// After `most` events, progress and unknown types are refused; after twice as many, events about
+    /// single templates too.
     pub fn new(most: u64) -> Self {
         Self(most)
     }
 
-    /// How many events its job may have had for one of this kind to be taken; none: it always is.
+    /// The number of events from which this kind is refused; none if it is always accepted.
     pub fn of(self, kind: &EventKind) -> Option<u64> {
         match kind {
             EventKind::Progress { .. } | EventKind::Other { .. } => Some(self.0),
@@ -46,8 +46,8 @@ impl Default for EventCap {
 }
 
 impl EventKind {
-    /// The same with no text longer than [`MAX_TEXT_CHARS`] and no more ids than a job lists: an event
-    /// that everybody can read, whatever a generator or another Triton said.
+    /// The same event with no text longer than [`MAX_TEXT_CHARS`] and no more ids than a job lists: every
+    /// reader can handle it, whatever a generator or another Triton sent.
     #[must_use]
     pub fn clipped(mut self) -> Self {
         match &mut self {
@@ -67,7 +67,7 @@ impl EventKind {
             }
             Self::Retrying { error_message, .. } => clip_some(error_message),
             Self::CancelRequested { reason } => clip_some(reason),
-            // The number of all of them stands beside the list of a completed job.
+            // A completed job has the total number beside the list.
             Self::Completed {
                 template_ids,
                 failed_templates,
@@ -93,7 +93,7 @@ fn clip_some(text: &mut Option<String>) {
 
 /// Cuts a text that is longer than [`MAX_TEXT_CHARS`], between two characters, and ends it with `…`.
 pub fn clip(text: &mut String) {
-    // Bytes first: what has no more of them than characters are allowed needs no counting.
+    // Bytes first: a text with no more bytes than the allowed characters needs no counting.
     if text.len() <= MAX_TEXT_CHARS || text.chars().nth(MAX_TEXT_CHARS).is_none() {
         return;
     }

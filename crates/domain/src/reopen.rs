@@ -1,35 +1,35 @@
-//! A job that goes on after its end. Publishers on Celery retry by themselves: `job:failed`, and then
-//! `job:started` and `job:completed` of the same job. For a job that isn't our own, such an event begins
-//! a new epoch of its log.
+//! An external job that continues after its end. Publishers on Celery retry by themselves: `job:failed`,
+//! and then `job:started` and `job:completed` of the same job. For a job that isn't our own, such an event
+//! begins a new epoch of its log.
 //!
-//! Never in here: a job of our own, or anything after `job:completed` or `job:cancelled`. What an epoch
-//! has seen never changes; the next one only remembers where it ended.
+//! Never in here: a job of our own, or an event after `job:completed` or `job:cancelled`. The events of an
+//! epoch never change; the next one only remembers where it ended.
 
 use crate::{
     Attempts, ClientId, Epoch, Event, EventKind, Job, JobRecord, JobStatus, Position, Timestamp,
     ValuePropositionId,
 };
 
-/// Epochs that a job may have by going on after its end, the first one included.
+/// Most epochs of a job that continues after its end, the first one included.
 pub const MAX_EPOCHS: usize = 16;
 
-/// By how much the clocks of a publisher's workers may differ, in milliseconds. An event that is older
-/// than the end by more than that belongs to the run that failed.
+/// How far the clocks of a publisher's workers may differ, in milliseconds. An event that is older than
+/// the end by more than that belongs to the run that failed.
 const CLOCK_SKEW_MS: i64 = 1000;
 
 /// Where a job comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Whose it is.
+    /// The client that it belongs to.
     pub client_id: Option<ClientId>,
-    /// What it is generated from.
+    /// The value proposition that its templates are generated from.
     pub value_proposition_id: Option<ValuePropositionId>,
     /// When it was accepted.
     pub created_at: Option<Timestamp>,
 }
 
 impl Origin {
-    /// What is known of a job's.
+    /// The origin of a job, as far as it is known.
     pub fn of(job: &JobRecord) -> Self {
         Self {
             client_id: job.client_id.clone(),
@@ -46,11 +46,11 @@ fn fill<T: Clone>(known: &mut Option<T>, told: Option<&T>) {
 }
 
 impl Job {
-    /// The job as it goes on with this event, in the epoch that the event begins; none when the event
+    /// The job as it continues with this event, in the new epoch that the event begins; none if the event
     /// doesn't begin one.
     ///
-    /// What is known of the job itself (whose it is, from what, since when) stays known. What a run
-    /// makes is made anew, but an end that comes without a start closes the run that is known.
+    /// The job's origin (client, value proposition, creation time) is kept. The results of the run start
+    /// from nothing, but an end without a start closes the known run.
     #[must_use]
     pub fn reopen(&self, event: &Event, epoch: Epoch) -> Option<Self> {
         let restarts = matches!(event.kind, EventKind::Started { .. });
@@ -86,8 +86,8 @@ impl Job {
         }))
     }
 
-    /// Fills in what Triton knows of an external job and its publisher's events didn't tell: whose it is,
-    /// from which value proposition, since when. What was once known stays known.
+    /// Fills in what Triton knows about an external job and its publisher's events didn't contain: client,
+    /// value proposition, creation time. Known values are not overwritten.
     pub fn learn(&mut self, origin: &Origin) {
         if self.own {
             return;
@@ -100,17 +100,17 @@ impl Job {
         *self = Self::restore(record);
     }
 
-    /// Whether it has failed and is another publisher's, which may go on with it.
+    /// Whether it is a failed external job, which its publisher may continue.
     pub fn may_go_on(&self) -> bool {
         !self.own && self.status == JobStatus::Failed
     }
 
-    /// Whether this was an epoch of the job before it went on after its end.
+    /// Whether this is an earlier epoch of the job, before it continued after its end.
     pub fn has_gone_on_from(&self, epoch: Epoch) -> bool {
         self.past.iter().any(|end| end.epoch == epoch)
     }
 
-    /// Events of all its epochs.
+    /// The number of events in all its epochs.
     pub fn events_in_all(&self) -> u64 {
         let past: u64 = self.past.iter().map(|end| end.sequence).sum();
         past.saturating_add(self.position.sequence)
@@ -261,7 +261,7 @@ mod tests {
         assert!(after.has_gone_on_from(epoch(0)) && !after.has_gone_on_from(epoch(1)));
         assert_eq!(after.events_in_all(), 5);
 
-        // An end alone closes the run that is known.
+        // An end without a start closes the known run.
         let end = event(AT.plus_millis(500), completed());
         let mut ended = before.reopen(&end, epoch(1)).unwrap();
         ended.apply(ended.position.next(), &end).unwrap();

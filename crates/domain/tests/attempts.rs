@@ -1,5 +1,5 @@
-//! What the fold makes of the attempts at a job: which template is being made, whom an attempt that ends
-//! in silence is charged to, what is missing in the end.
+//! How a job's state records its attempts: which template is being made, which template a silent attempt is
+//! charged to, and which templates are missing in the end.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +177,7 @@ fn an_attempt_that_ends_in_silence_is_charged_to_what_was_being_made() {
             ..NOTHING
         },
     );
-    // Made after all: what it had cost is forgotten.
+    // Made after all: its lost attempts are forgotten.
     check(
         &["start>3", "silent", "progress>3", "made 3>4"],
         &After {
@@ -185,7 +185,7 @@ fn an_attempt_that_ends_in_silence_is_charged_to_what_was_being_made() {
             ..making(4)
         },
     );
-    // Nothing was being made.
+    // No template was being made.
     check(
         &["start", "silent"],
         &After {
@@ -286,6 +286,6 @@ fn the_end_keeps_what_is_missing_and_nothing_else() {
         job.attempts.missing(7).as_deref(),
         Some("2 of 7 templates are missing: 5 (bad 5), 6")
     );
-    // A later template of the same place is no longer missing.
+    // Once a later attempt has made it, the template is no longer missing.
     check(&["start>2", "failed 2>3", "made 2"], &NOTHING);
 }

@@ -1,5 +1,5 @@
-//! Whatever two workers, a canceller and a bad network do in whatever order: the log stays gap-free
-//! (I1), has at most one end and it is last (I2), and takes nothing of an attempt that is over (I7).
+//! For any interleaving of two workers, a canceller and an unreliable network: the log has no gaps (I1),
+//! has at most one end and it is the last event (I2), and accepts nothing of an attempt that is over (I7).
 
 use conch_domain::{
     Applied, Epoch, Event, EventId, EventKind, Illegal, Job, JobId, Position, RetryReason,
@@ -9,17 +9,17 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A worker appends what it thinks comes next, as its own fold has it.
+    /// A worker appends the event that follows in its own view of the job.
     Work { worker: usize, kind: EventKind },
-    /// A worker begins the attempt that is due, whoever else is at it.
+    /// A worker begins the attempt that is due, even if another worker is running it.
     Claim { worker: usize },
-    /// Somebody asks for the end.
+    /// A client requests the cancellation.
     RequestCancel,
-    /// A watcher gets an event: any of the log, again, too early or in turn.
+    /// A watcher receives an event of the log: repeated, too early or in order.
     Deliver { which: prop::sample::Index },
 }
 
-/// A store with compare-and-set and without a fence, so that the fold itself is put to the test.
+/// A store with compare-and-set but without fencing, so that the state machine itself is tested.
 struct World {
     log: Vec<(Position, Event)>,
     job: Job,
@@ -49,7 +49,7 @@ impl World {
         world
     }
 
-    /// What the store answers to an event after `fold`: the new fold, its own, or why not.
+    /// The store's answer to an event appended after `fold`: the new state, its own state, or the refusal.
     fn append(&mut self, fold: Job, kind: EventKind, attempt: Option<u32>) -> Result<Job, Illegal> {
         let event = Event {
             job_id: fold.id.clone(),
@@ -82,7 +82,7 @@ impl World {
         match step {
             Step::Work { worker, kind } => {
                 let (fold, attempt) = self.workers[worker].clone();
-                // Refused or overtaken, it reads the log and may try again later, as the same attempt.
+                // After a refusal or a lost race, it reads the log and may try again later, as the same attempt.
                 let job = self.append(fold, kind, Some(attempt));
                 self.workers[worker].0 = job.unwrap_or_else(|_| self.job.clone());
             }
@@ -92,7 +92,7 @@ impl World {
             }
             Step::RequestCancel => {
                 let asked = EventKind::CancelRequested { reason: None };
-                // Refused: it was asked for before, or it is too late.
+                // Refused: it was requested before, or it is too late.
                 drop(self.append(self.job.clone(), asked, None));
             }
             Step::Deliver { which } => {
@@ -124,7 +124,7 @@ impl World {
                 assert!(attempt > over && attempt >= begun, "I7: {event:?}");
                 begun = attempt;
                 if let EventKind::Retrying { reason, .. } = event.kind {
-                    // What had not begun does not count where it ends in silence.
+                    // A claim that had not begun doesn't count if it ends in silence.
                     let counts = match reason {
                         RetryReason::Error => true,
                         RetryReason::LeaseExpired => running,

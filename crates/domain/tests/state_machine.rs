@@ -1,4 +1,4 @@
-//! The job's whole state × event table: what each event makes of each state, or why it is refused.
+//! The job's complete state × event table: the state after each event, or why the event is refused.
 
 use conch_domain::{
     Applied, Epoch, Event, EventCap, EventId, EventKind, Illegal, Job, JobId, JobStatus,
@@ -25,7 +25,7 @@ failed             e       e       e         e         e        e       e       
 cancelled          e       e       e         e         e        e       e        e       e        e       e
 ";
 
-/// What the table's states are full by.
+/// The event limit of the table's `full` states.
 const MOST: u64 = 1000;
 
 fn at(second: i64) -> Timestamp {
@@ -112,13 +112,13 @@ fn tell(job: &mut Job, kind: EventKind, attempt: Option<u32>) {
     assert_eq!(applied, Ok(Applied::Applied));
 }
 
-/// What becomes of an event that somebody wants to append.
+/// The outcome of appending an event.
 fn append(job: &mut Job, event: &Event, cap: EventCap) -> Result<Applied, Illegal> {
     job.check(event, cap)?;
     job.apply(job.position.next(), event)
 }
 
-/// A job in that state, and the attempt of the event that meets it.
+/// A job in that state, and the attempt of the event to be appended.
 fn state(name: &str) -> (Job, Option<u32>) {
     let id: JobId = "j".parse().expect("an id");
     let mut job = Job::initial(id, Epoch::from_random([1; 4]), true);
@@ -150,7 +150,7 @@ fn state(name: &str) -> (Job, Option<u32>) {
     }
     let attempt = match name {
         "initial" | "queued" => None,
-        // Only a shutdown gives the number of the attempt that it ended out again.
+        // Only after a shutdown is the number of the ended attempt used again.
         "retried" => Some(2),
         _ => Some(1),
     };
@@ -252,7 +252,7 @@ fn a_new_epoch_keeps_the_state_and_begins_at_its_first_place() {
     assert_eq!(answer, Err(Illegal::AlreadyStarted));
 }
 
-/// The cap is a matter of who appends: a log that was written under another one is read all the same.
+/// The limit applies only when appending: a log written with another limit can still be read.
 #[test]
 fn a_cap_binds_appends_and_no_fold() {
     let cap = EventCap::new(3);
@@ -273,7 +273,7 @@ fn a_cap_binds_appends_and_no_fold() {
         assert_eq!(answer, expected, "{name} at {}", job.position);
     }
     let mut reader = job.clone();
-    // Beyond what is usual, too.
+    // Also beyond the usual number.
     for name in ["progress", "other", "template+", "template-"].repeat(600) {
         let answer = reader.apply(reader.position.next(), &told(name));
         assert_eq!(
@@ -294,7 +294,7 @@ fn a_cap_binds_appends_and_no_fold() {
     );
 }
 
-/// A foreign publisher may say that it is at any attempt.
+/// An external publisher may claim any attempt number.
 #[test]
 fn the_last_attempt_that_there_can_be_is_followed_by_no_other() {
     let mut job = state("running").0;

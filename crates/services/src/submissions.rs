@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_caller_has_so_many_at_once_and_as_many_over_a_minute() {
         let limited = limited(3, 10);
-        for who in [caller("a"), caller("b"), Caller::anybody()] {
+        for who in [caller("a"), caller("b"), Caller::unrestricted()] {
             for _ in 0..3 {
                 assert_eq!(limited.take(&who), Ok(()));
             }

@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(decode(&bytes), Ok(grant));
         }
         let anybody = Grant {
-            caller: Caller::anybody(),
+            caller: Caller::unrestricted(),
             opens: Opens::ManyJobs,
             fresh_until: end,
             bound_to: None,

@@ -146,7 +146,7 @@ impl Settings {
             dependencies,
             body: self.body,
             guard,
-            anybody: Caller::anybody(),
+            anybody: Caller::unrestricted(),
             openapi,
         }));
         routes::router(gated)

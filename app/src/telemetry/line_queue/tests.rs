@@ -1,4 +1,4 @@
-//! The queue before sinks that fail, block, take parts, or come back.
+//! The queue with sinks that fail, block, write lines only in part, or recover.
 
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
@@ -14,10 +14,10 @@ fn bounds(lines: usize, bytes: usize) -> Bounds {
     }
 }
 
-/// What the sink does with the next write; without an entry it takes everything.
+/// What the sink does with the next writes; without an entry it accepts everything.
 type Plan = VecDeque<io::Result<usize>>;
 
-/// A sink whose every write is decided on, and what it took.
+/// A sink with a scripted result for each write, and what it accepted.
 #[derive(Clone, Default)]
 struct Scripted(Arc<Mutex<(Plan, Vec<u8>)>>);
 
@@ -46,7 +46,7 @@ impl Write for Scripted {
     }
 }
 
-/// A sink that says that it is asked to take something, and takes it once it may.
+/// A sink that signals each write and accepts it when permitted.
 struct Gate {
     asked: SyncSender<()>,
     may: Receiver<()>,
@@ -65,7 +65,7 @@ impl Write for Gate {
     }
 }
 
-/// A queue whose writer holds its first line and waits for a word.
+/// A queue whose writer holds its first line and waits for permission.
 struct Blocked {
     queue: LineQueue,
     asked: Receiver<()>,
@@ -96,7 +96,7 @@ impl Blocked {
         }
     }
 
-    /// All that was written once nothing is in the way any more.
+    /// Everything that was written, after the sink works again.
     fn released(self) -> String {
         for _ in 0..500 {
             self.may.send(()).expect("the writer waits");
@@ -115,7 +115,7 @@ fn say(queue: &LineQueue, text: &str) {
     writeln!(Whole(queue), "{text}").expect("it never fails");
 }
 
-/// One write per line, as the subscriber does it.
+/// One write per line, as the subscriber does.
 struct Whole<'a>(&'a LineQueue);
 
 impl Write for Whole<'_> {
@@ -143,13 +143,13 @@ fn what_a_sink_does_not_take_is_counted_and_reported_once_it_does() {
     let broken = || Err(ErrorKind::BrokenPipe.into());
     let rows: Vec<(Plan, &str, u64)> = vec![
         ([].into(), "a\nb\n", 0),
-        // Two lines and the report between them.
+        // Two lines, with the report between them.
         ([full(), full()].into(), "lost 2\n", 2),
         ([broken()].into(), "lost 1\nb\n", 1),
         ([Ok(0)].into(), "lost 1\nb\n", 1),
-        // A part of the first line is there.
+        // A part of the first line was written.
         ([Ok(1), full()].into(), "a\nlost 1\nb\n", 1),
-        // A part of the report is there; it counts with the next one.
+        // A part of the report was written; its number is included in the next one.
         ([full(), Ok(2), full()].into(), "lo\nlost 2\n", 2),
         (
             [interrupted(), Ok(1), interrupted(), not_ready()].into(),
@@ -165,7 +165,7 @@ fn what_a_sink_does_not_take_is_counted_and_reported_once_it_does() {
             say(&queue, line);
             assert!(queue.flush(AT_ONCE), "{case}");
         }
-        // A report that failed is tried again though nothing more is logged.
+        // A failed report is repeated even if nothing more is logged.
         let deadline = Instant::now() + AT_ONCE;
         while sink.taken() != written && Instant::now() < deadline {
             thread::yield_now();
@@ -181,7 +181,7 @@ fn a_sink_that_blocks_holds_nobody_up_and_the_gap_is_reported_where_it_is() {
     for number in 0..20 {
         say(&blocked.queue, &number.to_string());
     }
-    // Of 16 places two are kept for warnings.
+    // Two of 16 places are reserved for warnings.
     assert_eq!(blocked.queue.dropped(), 6);
     assert!(!blocked.queue.flush(Duration::from_millis(1)));
     let written = blocked.released();

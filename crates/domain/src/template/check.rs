@@ -1,7 +1,7 @@
 //! The rules that a draft must meet, beyond what its types enforce (contract §5).
 //!
-//! They bind what is made. What is read from a store or from another service is served as it is and
-//! never comes here.
+//! They apply to new templates only. Templates read from a store or from another service are served
+//! unchanged and are never checked here.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,8 +20,8 @@ pub const KEY_FEATURES: RangeInclusive<usize> = 3..=5;
 /// Widgets of a template.
 pub const WIDGETS: RangeInclusive<usize> = 6..=12;
 
-/// A rule that a template breaks: where, by the field's path in HTTP answers, and what is wrong in
-/// words. It never quotes the template.
+/// A rule that a template breaks: the field's path in HTTP answers, and a description of what is wrong.
+/// It never quotes the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokenRule {
     /// `widgets[2].position`.
@@ -46,12 +46,12 @@ impl fmt::Display for BrokenRule {
     }
 }
 
-/// All rules that a template breaks, at least one, the first one first.
+/// All rules that a template breaks, in order; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidTemplate(Vec<BrokenRule>);
 
 impl InvalidTemplate {
-    /// Most rules that its text names.
+    /// Most rules that its text lists.
     const TOLD: usize = 5;
 
     /// None if no rule is broken.
@@ -59,7 +59,7 @@ impl InvalidTemplate {
         (!broken.is_empty()).then_some(Self(broken))
     }
 
-    /// The rules, in the order in which the fields stand.
+    /// The rules, in the order of the fields.
     pub fn rules(&self) -> &[BrokenRule] {
         &self.0
     }
@@ -86,7 +86,7 @@ pub(super) fn is_color(text: &str) -> bool {
         .is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// What was found so far.
+/// The rules found broken so far.
 #[derive(Default)]
 struct Findings(Vec<BrokenRule>);
 
@@ -112,7 +112,7 @@ impl Findings {
 }
 
 impl TemplateDraft {
-    /// Checks the contract's rules, in the order in which the fields stand.
+    /// Checks the contract's rules, in the order of the fields.
     ///
     /// # Errors
     /// All rules that are broken.
@@ -134,7 +134,7 @@ impl TemplateDraft {
             "must have 6 to 12 entries",
         );
         let mut ids = HashSet::new();
-        // Comparing each with each is bounded by the number of widgets that a template may have.
+        // Comparing every pair is cheap: the number of widgets is limited.
         for (i, widget) in self.widgets.iter().enumerate().take(*WIDGETS.end()) {
             let path = format!("widgets[{i}]");
             found.require_text(&widget.id, format!("{path}.id"));

@@ -1,7 +1,7 @@
-//! What the rules look at inside a widget's `config`.
+//! The part of a widget's `config` that the rules look at.
 //!
-//! The object itself is the generator's and is kept as its JSON text. Beside the text stand the values
-//! of those keys that the widget's type has a rule for, read by `wire`. Never in here: JSON.
+//! The object itself comes from the generator and is kept as JSON text. `wire` extracts the values of the
+//! keys for which the widget's type has a rule. Never in here: JSON.
 
 use super::metadata::Metadata;
 
@@ -10,16 +10,16 @@ use super::metadata::Metadata;
 pub struct Config {
     /// The whole object.
     pub object: Metadata,
-    /// The keys that the type's rules name, as far as the object has them.
+    /// The keys with a rule for the widget's type, if the object has them.
     pub ruled: Vec<(&'static str, ConfigValue)>,
 }
 
-/// A value of `config`, as far as a rule looks into it.
+/// A value of `config`, as far as rules look at it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConfigValue {
     /// A text.
     Text(String),
-    /// A number, whichever.
+    /// Any number.
     Number,
     /// A list.
     List(Vec<ConfigValue>),
@@ -36,15 +36,15 @@ pub enum Rule {
     Text,
     /// A number.
     Number,
-    /// A list of at least so many.
+    /// A list of at least this many entries.
     Items(usize),
-    /// A list with something in it.
+    /// A list that is not empty.
     NotEmpty,
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A list of at least two objects, each with a number `value` and a `#rrggbb` `color`.
     Thresholds,
-    /// What the inner rule says, or absent.
+    /// Absent, or as the inner rule says.
     Optional(&'static Rule),
 }
 
@@ -68,7 +68,7 @@ impl Rule {
         }
     }
 
-    /// The rule in words, after "must be".
+    /// The rule in words that follow "must be".
     fn words(self) -> String {
         match self {
             Self::Text => "a text".to_owned(),
@@ -97,7 +97,7 @@ impl ConfigValue {
 }
 
 impl Config {
-    /// What is wrong with it by these rules: the key, and the rule in words.
+    /// The keys that break these rules, each with the rule in words.
     pub(super) fn faults(
         &self,
         rules: &'static [(&'static str, Rule)],

@@ -1,13 +1,13 @@
-//! A JSON object that is kept as it came. Never in here: a look into it.
+//! A JSON object that is stored unchanged. Never in here: parsing it.
 
 use std::sync::Arc;
 
-/// A JSON object that is the caller's own: kept and given back as it came, never looked into.
+/// A JSON object that belongs to the caller: stored and returned unchanged, never parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata(Arc<str>);
 
 impl Metadata {
-    /// Wraps the text of a JSON object; `wire` sees to it that it is one.
+    /// Wraps the text of a JSON object; `wire` ensures that it is one.
     pub fn from_json(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }

@@ -1,8 +1,8 @@
 //! Dashboard templates: what a job makes, the plan it follows, and the rules that a template must meet
 //! (contract §5).
 //!
-//! A generator makes a [`TemplateDraft`]; `check` holds it to the rules. A [`Template`] is what is
-//! stored and served: its JSON object is fixed when it is made and is carried as it is from then on.
+//! A generator makes a [`TemplateDraft`], and `check` validates it. A [`Template`] is stored and served:
+//! its JSON object is written once and never changes afterwards.
 
 mod check;
 mod config;
@@ -28,28 +28,28 @@ pub use widget_type::{Group, WidgetRules, WidgetType};
 
 use crate::{ClientId, JobId, TemplateId, Timestamp};
 
-/// A template that was made: its object as everybody sees it, and beside it what is asked of it.
+/// A finished template: its JSON object as clients see it, and the fields that lists filter by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// Its id.
     pub id: TemplateId,
     /// The job that made it.
     pub job_id: JobId,
-    /// Whom it was made for.
+    /// The client that it was made for.
     pub client_id: ClientId,
     /// Its place in the job's plan, 1-based: a job has at most one template per place.
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// What it argues for.
+    /// Its category.
     pub category: Category,
-    /// Whom it is for.
+    /// Its audience.
     pub target_audience: Audience,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// The whole JSON object. `wire` writes it once; templates of earlier versions are served with
-    /// theirs, whichever rules held then.
+    /// The whole JSON object. `wire` writes it once; templates of earlier versions are served with theirs,
+    /// whatever rules applied then.
     pub object: Metadata,
 }

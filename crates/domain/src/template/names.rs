@@ -1,6 +1,6 @@
-//! The closed lists of a template's contract: each value under the name that it has on the wire.
+//! The enumerations of the template contract, each value with its name on the wire.
 //!
-//! Never in here: a rule about how values combine (that is `check`'s).
+//! Never in here: a rule about how values combine (see `check`).
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -27,7 +27,7 @@ macro_rules! names {
 pub(super) use names;
 
 names!(
-    /// What a dashboard argues for.
+    /// The argument that a dashboard makes.
     Category {
         /// Return on investment.
         RoiFocused = "roi-focused",
@@ -42,7 +42,7 @@ names!(
     }
 );
 names!(
-    /// Whom a dashboard is shown to.
+    /// The audience of a dashboard.
     Audience {
         /// A health plan.
         HealthPlan = "Health Plan",
@@ -57,7 +57,7 @@ names!(
     }
 );
 names!(
-    /// How close together the widgets stand.
+    /// How densely the widgets are arranged.
     Layout {
         /// Close.
         Dense = "dense",
@@ -68,13 +68,13 @@ names!(
     }
 );
 names!(
-    /// How a widget's data is asked for.
+    /// How a widget's data is queried.
     QueryType {
         /// One figure over all.
         Aggregate = "aggregate",
-        /// A figure per span of time.
+        /// One figure per period.
         TimeSeries = "time-series",
-        /// How a whole is made up, or how values spread.
+        /// The parts of a whole, or how values are distributed.
         Distribution = "distribution",
         /// Two or more things side by side.
         Comparison = "comparison",
@@ -83,7 +83,7 @@ names!(
 names!(
     /// What kind of number a metric is.
     DataType {
-        /// Things counted.
+        /// A count.
         Count = "count",
         /// Money.
         Currency = "currency",
@@ -117,7 +117,7 @@ names!(
     }
 );
 names!(
-    /// How a time range is given.
+    /// How a time range is specified.
     TimeRangeKind {
         /// Counted back from today.
         Relative = "relative",
@@ -126,7 +126,7 @@ names!(
     }
 );
 names!(
-    /// The basic chart that a frontend falls back to.
+    /// The basic chart that a frontend may fall back to.
     ChartType {
         /// Lines.
         Line = "line",

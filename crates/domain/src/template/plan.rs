@@ -5,9 +5,9 @@ use super::names::{Audience, Category};
 /// One template of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanItem {
-    /// What it argues for.
+    /// Its category.
     pub category: Category,
-    /// Whom it is for.
+    /// Its audience.
     pub audience: Audience,
 }
 

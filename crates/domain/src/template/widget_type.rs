@@ -1,11 +1,11 @@
-//! The 37 widget types: the group of each, the least room that it needs and what its `config` must
-//! have. One row per type; `check`, the JSON Schema and the generators all read this table.
+//! The 37 widget types, one row each: its group, its minimum size, and the required keys of its `config`.
+//! `check`, the JSON Schema and the generators all use this table.
 
 use super::config::Rule::{self, Items, NotEmpty, Number, OneOf, Optional, Text, Thresholds};
 use super::names::names;
 
 names!(
-    /// What kind of thing a widget type draws.
+    /// The kind of widget.
     Group {
         /// Single figures.
         Figures = "figures",
@@ -15,7 +15,7 @@ names!(
         Bars = "bars",
         /// Shares of a whole.
         Shares = "shares",
-        /// Charts with a reading of their own.
+        /// Specialised charts.
         Special = "special",
         /// Drawn without a chart library.
         Custom = "custom",
@@ -26,27 +26,27 @@ names!(
     }
 );
 
-/// What a widget type asks of its widgets.
+/// The rules for widgets of a type.
 #[derive(Debug, Clone, Copy)]
 pub struct WidgetRules {
     /// Its group.
     pub group: Group,
-    /// Rows and columns that it needs at least; types without a least size take any.
+    /// Minimum rows and columns; types without a minimum have 1 × 1.
     pub least: (u32, u32),
-    /// Keys of `config`, each with what it must be.
+    /// Keys of `config`, each with its rule.
     pub config: &'static [(&'static str, Rule)],
 }
 
 macro_rules! widget_types {
     ($(@ $group:ident: $($variant:ident = $text:literal ($rows:literal x $columns:literal) [$($key:literal: $rule:expr),*];)+)+) => {
         names!(
-            /// What a widget is.
+            /// The type of a widget.
             #[allow(missing_docs, reason = "the name says it; docs/templates.md describes each")]
             WidgetType { $($($variant = $text),+),+ }
         );
 
         impl WidgetType {
-            /// What the type asks of its widgets.
+            /// The rules for widgets of this type.
             pub const fn rules(self) -> WidgetRules {
                 match self {
                     $($(Self::$variant => WidgetRules {

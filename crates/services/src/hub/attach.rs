@@ -17,7 +17,7 @@ use super::{Attached, Hub, Kind, pump};
 impl Hub {
     /// [`Hub::watch_as`], for who may see every job.
     pub async fn watch(&self, job_id: &JobId, cursor: Option<&str>) -> Attached {
-        self.watch_as(&Caller::anybody(), job_id, cursor).await
+        self.watch_as(&Caller::unrestricted(), job_id, cursor).await
     }
 
     /// Attaches to one job. `cursor` is what the watcher says it has seen: `<epoch>-<sequence>`. A job
@@ -121,7 +121,7 @@ impl Hub {
 
     /// [`Hub::watch_many_as`], for who may see every job.
     pub async fn watch_many(&self, selection: Selection, cursor: Option<&str>) -> Attached {
-        self.watch_many_as(&Caller::anybody(), selection, cursor)
+        self.watch_many_as(&Caller::unrestricted(), selection, cursor)
             .await
     }
 

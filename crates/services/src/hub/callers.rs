@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn from(address: &str) -> Caller {
-        Caller::anybody().from_peer(address.parse().expect("an address"))
+        Caller::unrestricted().from_peer(address.parse().expect("an address"))
     }
 
     fn ids(names: &str) -> Vec<JobId> {
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn who_need_not_say_who_they_are_is_not_counted() {
         let callers = callers(Some(0), Some(0), 0);
-        let place = callers.place(&Caller::anybody(), &ids("x"));
+        let place = callers.place(&Caller::unrestricted(), &ids("x"));
         assert!(place.is_ok_and(|place| place.is_none()));
         assert!(callers.place(&caller("i", "a"), &[]).is_err());
     }

@@ -157,7 +157,7 @@ async fn a_filter_by_a_foreign_client_is_one_by_an_absent_client() {
     assert_eq!(nobody, (0, Vec::new()));
     let everybody = job_page(
         &access,
-        &Caller::anybody(),
+        &Caller::unrestricted(),
         &JobFilter::default(),
         page(1, 2),
     )
@@ -241,7 +241,7 @@ async fn a_template_is_its_client_s() {
         (None, "t1", true),
         (None, "t9", true),
     ] {
-        let caller = clients.map_or_else(Caller::anybody, |clients| caller(clients, NEVER));
+        let caller = clients.map_or_else(Caller::unrestricted, |clients| caller(clients, NEVER));
         let before = triton.calls("template");
         let found = access.template(&caller, &id.parse().expect("an id")).await;
         assert_eq!(
@@ -279,7 +279,7 @@ async fn an_idempotency_key_counts_for_its_caller() {
     );
     assert_eq!(submit(&one).await, submit(&one).await);
     assert_ne!(submit(&one).await, submit(&other).await);
-    assert_eq!(submit(&Caller::anybody()).await, "key");
+    assert_eq!(submit(&Caller::unrestricted()).await, "key");
 }
 
 /// Whom a ticket stands for, at the stream without any parameters.
@@ -374,7 +374,7 @@ async fn a_ticket_is_never_more_than_what_it_was_given_out_for() {
     assert_eq!(found.expect("an answer"), None);
     // Who needs no credentials needs no ticket: it is made, and kept nowhere.
     let puts = memory.faults().calls("ticket_store.put");
-    let anybody = Caller::anybody();
+    let anybody = Caller::unrestricted();
     tickets
         .give_out(&anybody, Opens::ManyJobs)
         .await

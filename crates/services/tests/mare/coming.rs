@@ -140,7 +140,7 @@ fn made_up(count: usize, mark: &str) -> Selection {
 }
 
 fn anybody() -> Caller {
-    Caller::anybody().from_peer("10.0.0.1".parse().expect("an address"))
+    Caller::unrestricted().from_peer("10.0.0.1".parse().expect("an address"))
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +207,7 @@ async fn a_caller_names_so_many_jobs_and_others_have_room() {
     // Another one there is room for, but its turn to be asked about hasn't come.
     let more = world.hub.watch_as(&anybody(), &job_id("more"), None).await;
     assert_eq!(name(&more), "Stream");
-    let somebody = Caller::anybody().from_peer("10.0.0.2".parse().expect("an address"));
+    let somebody = Caller::unrestricted().from_peer("10.0.0.2".parse().expect("an address"));
     let other = world
         .hub
         .watch_many_as(&somebody, made_up(900, "o"), None)

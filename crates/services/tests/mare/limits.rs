@@ -336,9 +336,9 @@ async fn who_submits_too_often_is_told_before_triton_is_asked() {
     assert!(accepted(submit(&limited, "c1", None).await));
     // Those who need not say who they are are one together.
     for _ in 0..4 {
-        assert!(accepted(submit(&Caller::anybody(), "c1", None).await));
+        assert!(accepted(submit(&Caller::unrestricted(), "c1", None).await));
     }
-    let fifth = submit(&Caller::anybody(), "c1", None).await;
+    let fifth = submit(&Caller::unrestricted(), "c1", None).await;
     assert!(matches!(fifth, Submitted::TooOften { .. }));
 }
 

@@ -276,7 +276,7 @@ async fn a_stream_over_many_shows_ones_own_jobs_and_no_others() {
     };
     let mut nothing = many_as(&world, &c1(), of_another).await;
     // Whoever sees all of them holds all of their topics.
-    let mut all = many_as(&world, &Caller::anybody(), Selection::default()).await;
+    let mut all = many_as(&world, &Caller::unrestricted(), Selection::default()).await;
     all.events(2).await;
     let mut eyes = [everything, of_both];
     for eye in &mut eyes {
@@ -302,7 +302,7 @@ async fn a_stream_over_many_shows_ones_own_jobs_and_no_others() {
 #[tokio::test(start_paused = true)]
 async fn an_id_on_a_stream_over_many_tells_nothing_of_others_events() {
     let world = World::new();
-    let mut all = many_as(&world, &Caller::anybody(), Selection::default()).await;
+    let mut all = many_as(&world, &Caller::unrestricted(), Selection::default()).await;
     let mut eyes = many_as(&world, &c1(), Selection::default()).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let event = |job: &str, client: &str, second: &str| {
@@ -428,7 +428,7 @@ async fn the_loss_of_a_foreign_record_is_not_told() {
         world.triton.set_job(job.job.clone());
     }
     let mut eyes = many_as(&world, &c1(), Selection::default()).await;
-    let mut all = many_as(&world, &Caller::anybody(), Selection::default()).await;
+    let mut all = many_as(&world, &Caller::unrestricted(), Selection::default()).await;
     eyes.events(1).await;
     all.events(2).await;
     world.faults.wipe();

@@ -1,7 +1,7 @@
-//! A process while it is put together: its addresses are bound, its tasks are built, and nothing of it
-//! runs or answers yet.
+//! Builds a process: binds its addresses and collects its tasks. Nothing runs or answers before
+//! [`Builder::open`].
 //!
-//! Never in here: which parts there are.
+//! Never in here: which parts a process has.
 
 use std::net::SocketAddr;
 
@@ -19,30 +19,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::Supervisor;
 
-/// What the parts of one process share while they are put together. Nothing of it runs or answers
-/// before [`Site::open`]: a program that can't start must not have claimed a job or taken one.
-pub(super) struct Site {
+/// What the parts of one process share while they are built. Nothing runs or answers before
+/// [`Builder::open`]: a program that can't start must not have claimed a job or accepted one.
+pub(super) struct Builder {
     pub(super) shutdown: CancellationToken,
     pub(super) clock: Clock,
     pub(super) store_clock: StoreClock,
     pub(super) ops: ops::Dependencies,
     pub(super) body: body::Limits,
-    /// Whoever listens has to come before it runs.
+    /// Listeners must be added before it runs.
     pub(super) subscription: Subscription,
     pub(super) bound: Vec<Bound>,
     pub(super) tasks: Vec<(&'static str, BoxFuture<'static, ()>)>,
     pub(super) one_shots: Vec<BoxFuture<'static, ()>>,
 }
 
-/// An address that is ours, and what will answer there.
+/// A bound address, and the routes to serve there.
 pub(super) struct Bound {
     name: &'static str,
     listener: TcpListener,
     router: Router,
 }
 
-impl Site {
-    /// Takes the address.
+impl Builder {
+    /// Binds the address.
     pub(super) async fn bind(
         &mut self,
         name: &'static str,
@@ -60,15 +60,15 @@ impl Site {
         Ok(())
     }
 
-    /// What the subscription says, for one part. Once the subscription has ended that part hears nothing
-    /// more, and doesn't end before the shutdown: it would be reported in the subscription's place.
+    /// The subscription's signals, for one part. After the subscription has ended, this stream stays silent
+    /// until the shutdown: if it ended, the part would end too and be reported instead of the subscription.
     pub(super) fn listener(&mut self, name: &'static str) -> Signals {
         let over = self.shutdown.clone().cancelled_owned();
         let over = stream::once(over).filter_map(|()| ready(None));
         self.subscription.listener(name).chain(over).boxed()
     }
 
-    /// Adds a part that has tasks of its own and says when one of them has ended before its time.
+    /// Adds a part with its own tasks; `failed` completes when one of them has ended too early.
     pub(super) fn watch(
         &mut self,
         name: &'static str,
@@ -81,7 +81,7 @@ impl Site {
         self.tasks.push((name, Box::pin(watch)));
     }
 
-    /// Everything is bound and built: serves it and runs it.
+    /// Starts everything that was bound and built.
     pub(super) fn open(
         self,
         server: &serve::Settings,
@@ -90,7 +90,7 @@ impl Site {
     ) -> anyhow::Result<Vec<(&'static str, Handle)>> {
         let mut servers = Vec::new();
         for bound in self.bound {
-            // Not the shutdown's own token: a server stops accepting only when it is drained.
+            // Not the shutdown token: a server stops accepting only when it is drained.
             let never = CancellationToken::new();
             let server = server.clone();
             let handle = server.serve(bound.listener, bound.router, threads, &never)?;
@@ -105,7 +105,7 @@ impl Site {
         }
         let (subscription, shutdown) = (self.subscription, self.shutdown);
         supervisor.spawn("subscription", async move {
-            // A listener that is gone belongs to a part that ends, and that is the one to be reported.
+            // If the listeners are gone, their part has ended, and that part is the one to be reported.
             if subscription.run().await == Ended::WithListeners {
                 shutdown.cancelled().await;
             }
