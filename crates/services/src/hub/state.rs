@@ -244,7 +244,7 @@ mod tests {
     /// there were 20.
     fn kept(own: bool) -> (usize, usize, usize) {
         let epoch = Epoch::from_random([1, 2, 3, 4]);
-        let unborn = Job::unborn("j".parse().expect("an id"), epoch, own);
+        let initial = Job::initial("j".parse().expect("an id"), epoch, own);
         let keep = History {
             events: 100,
             bytes: 10_000,
@@ -254,7 +254,7 @@ mod tests {
         for sequence in 1..=300 {
             let job = Job::restore(JobRecord {
                 position: Position { epoch, sequence },
-                ..(*unborn).clone()
+                ..(*initial).clone()
             });
             let entry = Entry {
                 sequence,

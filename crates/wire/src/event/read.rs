@@ -230,7 +230,7 @@ mod tests {
     /// What the events of one job say of its status once they are kept.
     fn kept(events: &[Value]) -> Vec<Value> {
         let id = JobId::parse("j").expect("an id");
-        let mut job = Job::unborn(id, Epoch::from_random([0; 4]), false);
+        let mut job = Job::initial(id, Epoch::from_random([0; 4]), false);
         let adopt = |event: &Value| {
             let incoming = decode(event.to_string().as_bytes(), NOW).expect("an event");
             job.apply(job.position.next(), &incoming.event)
