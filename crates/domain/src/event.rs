@@ -180,6 +180,23 @@ impl EventKind {
         )
     }
 
+    /// Whether its job's status depends on it. Such an event is never dropped in favour of one that isn't vital.
+    pub fn is_vital(&self) -> bool {
+        match self {
+            Self::Queued { .. }
+            | Self::Started { .. }
+            | Self::Retrying { .. }
+            | Self::CancelRequested { .. }
+            | Self::Completed { .. }
+            | Self::Failed { .. }
+            | Self::Cancelled { .. } => true,
+            Self::Progress { .. }
+            | Self::TemplateCompleted { .. }
+            | Self::TemplateFailed { .. }
+            | Self::Other { .. } => false,
+        }
+    }
+
     /// Whether a later event of the same type supersedes it for a watcher that lags.
     pub fn is_superseded_by_later(&self) -> bool {
         matches!(self, Self::Progress { .. })

@@ -24,17 +24,11 @@ impl EventCap {
     /// The number of events from which this kind is refused; none if it is always accepted.
     pub fn of(self, kind: &EventKind) -> Option<u64> {
         match kind {
-            EventKind::Progress { .. } | EventKind::Other { .. } => Some(self.0),
+            vital if vital.is_vital() => None,
             EventKind::TemplateCompleted { .. } | EventKind::TemplateFailed { .. } => {
                 Some(self.0.saturating_mul(2))
             }
-            EventKind::Queued { .. }
-            | EventKind::Started { .. }
-            | EventKind::Retrying { .. }
-            | EventKind::CancelRequested { .. }
-            | EventKind::Completed { .. }
-            | EventKind::Failed { .. }
-            | EventKind::Cancelled { .. } => None,
+            _ => Some(self.0),
         }
     }
 }

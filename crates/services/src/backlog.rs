@@ -47,17 +47,9 @@ enum Weight {
 impl Weight {
     fn of(kind: &EventKind) -> Self {
         match kind {
-            EventKind::Progress { .. } => Self::Superseded,
-            EventKind::TemplateCompleted { .. }
-            | EventKind::TemplateFailed { .. }
-            | EventKind::Other { .. } => Self::Light,
-            EventKind::Queued { .. }
-            | EventKind::Started { .. }
-            | EventKind::Retrying { .. }
-            | EventKind::CancelRequested { .. }
-            | EventKind::Completed { .. }
-            | EventKind::Failed { .. }
-            | EventKind::Cancelled { .. } => Self::Vital,
+            vital if vital.is_vital() => Self::Vital,
+            progress if progress.is_superseded_by_later() => Self::Superseded,
+            _ => Self::Light,
         }
     }
 }

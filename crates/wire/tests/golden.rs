@@ -174,7 +174,7 @@ fn every_event_of_ours() {
             .expect("a legal event");
         assert_eq!(again, folded, "{name}");
         let glance = event::glance(line.as_bytes());
-        assert_eq!(glance.end.is_some(), kind.is_terminal(), "{name}");
+        assert_eq!(glance.vital, kind.is_vital(), "{name}");
     }
 }
 

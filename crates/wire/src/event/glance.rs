@@ -2,7 +2,10 @@
 //!
 //! Never in here: an error. What can't be read is an event of an unknown type.
 
-use conch_domain::JobStatus;
+use conch_domain::Timestamp;
+
+use super::read::kind;
+use crate::fields::Object;
 
 /// Whether these bytes can be a line of a log: one JSON object, on one line.
 pub fn is_line(bytes: &[u8]) -> bool {
@@ -18,8 +21,6 @@ pub fn is_line(bytes: &[u8]) -> bool {
 pub struct Glance {
     /// Whether a later event of its type makes it worthless to a watcher that lags.
     pub superseded_by_later: bool,
-    /// How its job ended, if it did.
-    pub end: Option<JobStatus>,
     /// Whether its job's life depends on it.
     pub vital: bool,
 }
@@ -34,23 +35,9 @@ pub fn glance(line: &[u8]) -> Glance {
     let event_type = serde_json::from_slice::<Head<'_>>(line)
         .map(|head| head.event_type)
         .unwrap_or_default();
+    let kind = kind(&event_type, &Object::new(), Timestamp::from_micros(0));
     Glance {
-        superseded_by_later: event_type == "job:progress",
-        vital: matches!(
-            &*event_type,
-            "job:queued"
-                | "job:started"
-                | "job:retrying"
-                | "job:cancel_requested"
-                | "job:completed"
-                | "job:failed"
-                | "job:cancelled"
-        ),
-        end: match &*event_type {
-            "job:completed" => Some(JobStatus::Completed),
-            "job:failed" => Some(JobStatus::Failed),
-            "job:cancelled" => Some(JobStatus::Cancelled),
-            _ => None,
-        },
+        superseded_by_later: kind.is_superseded_by_later(),
+        vital: kind.is_vital(),
     }
 }

@@ -139,7 +139,8 @@ fn digest(bytes: &[u8]) -> EventId {
     EventId::parse(&hex).expect("64 hexadecimal digits are an id")
 }
 
-fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventKind {
+/// What an event of that type with those fields says.
+pub(super) fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventKind {
     let string = |name: &str| fields::text(o, name).map(str::to_owned);
     let moment = |name: &str| fields::moment(o, name).unwrap_or(timestamp);
     let error = || string("error_message").or_else(|| string("error"));

@@ -111,7 +111,7 @@ fn adopted(line: &[u8], incoming: &Incoming, before: &Job, after: &Job) {
 
     let kind = &incoming.event.kind;
     let glance = event::glance(&adopted);
-    assert_eq!(glance.end.is_some(), kind.is_terminal());
+    assert_eq!(glance.vital, kind.is_vital());
     assert_eq!(glance.superseded_by_later, kind.is_superseded_by_later());
     if adopted.len() <= MAX_EVENT_BYTES {
         // Whoever reads the log comes to the same state.
