@@ -36,8 +36,8 @@ impl Default for Bounds {
 /// How much depends on an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weight {
-    /// A later one of its job says all that it says.
-    Superseded,
+    /// How far its job is. A later one that says as much or more says all that it says.
+    Progress(u8),
     /// Its job goes the same way without it.
     Light,
     /// Its job's life.
@@ -48,7 +48,7 @@ impl Weight {
     fn of(kind: &EventKind) -> Self {
         match kind {
             vital if vital.is_vital() => Self::Vital,
-            progress if progress.is_superseded_by_later() => Self::Superseded,
+            EventKind::Progress { progress, .. } => Self::Progress(*progress),
             _ => Self::Light,
         }
     }
@@ -188,8 +188,10 @@ impl Backlog {
 impl State {
     fn push(&mut self, bounds: Bounds, job_id: &JobId, waiting: Waiting) -> Dropped {
         let mut dropped = Dropped::default();
-        if waiting.weight == Weight::Superseded {
-            dropped.superseded = self.drop_from(job_id, |w| w.weight == Weight::Superseded);
+        if let Weight::Progress(percent) = waiting.weight {
+            let says_no_more =
+                |w: &Waiting| matches!(w.weight, Weight::Progress(p) if p <= percent);
+            dropped.superseded = self.drop_from(job_id, says_no_more);
         }
         let is_vital = waiting.weight == Weight::Vital;
         let mut cost = waiting.cost();
@@ -336,8 +338,12 @@ mod tests {
     }
 
     fn progress() -> EventKind {
+        progress_of(1)
+    }
+
+    fn progress_of(progress: u8) -> EventKind {
         EventKind::Progress {
-            progress: 1,
+            progress,
             completed_templates: 0,
             total_templates: 7,
             message: None,
@@ -422,6 +428,19 @@ mod tests {
         push(&backlog, "j", &end(), "end");
         assert_eq!(superseded, 2999);
         assert_eq!(all(&backlog), ["j started", "j p2999", "j end"]);
+    }
+
+    #[test]
+    fn late_progress_takes_no_place_of_what_says_more() {
+        let backlog = Backlog::new(BOUNDS);
+        for (percent, superseded) in [(40, 0), (80, 1), (20, 0), (20, 1), (60, 1)] {
+            let dropped = push(&backlog, "j", &progress_of(percent), &percent.to_string());
+            assert_eq!((dropped.superseded, dropped.overflow), (superseded, 0));
+        }
+        // Of the run that goes on after the failure.
+        push(&backlog, "j", &started(), "started");
+        push(&backlog, "j", &progress_of(30), "30");
+        assert_eq!(all(&backlog), ["j 80", "j 60", "j started", "j 30"]);
     }
 
     #[test]
