@@ -110,6 +110,15 @@ impl Job {
         self.past.iter().any(|end| end.epoch == epoch)
     }
 
+    /// Whether a failure at that time may belong to an epoch before the present one. One without a known
+    /// time may.
+    pub fn may_have_gone_on_from_failure(&self, failed_at: Option<Timestamp>) -> bool {
+        self.reopened_at.is_some_and(|began| {
+            let latest = began.plus_millis(CLOCK_SKEW_MS);
+            failed_at.is_none_or(|at| at < latest)
+        })
+    }
+
     /// The number of events in all its epochs.
     pub fn events_in_all(&self) -> u64 {
         let past: u64 = self.past.iter().map(|end| end.sequence).sum();

@@ -161,10 +161,10 @@ impl Reconcile {
         if goes_on || known.as_ref().is_some_and(|job| job.own) {
             return Ok(Asked::Nothing);
         }
-        if known
+        let of_earlier_epoch = known
             .as_ref()
-            .is_some_and(|job| has_gone_on_since(job, told))
-        {
+            .is_some_and(|job| job.may_have_gone_on_from_failure(told.completed_at));
+        if told.status == JobStatus::Failed && of_earlier_epoch {
             return Ok(Asked::Nothing);
         }
         let past_epochs = known.as_ref().map_or(0, |job| job.past.len());
@@ -252,13 +252,6 @@ impl Reconcile {
             kind: kind.clipped(),
         }
     }
-}
-
-/// Whether Triton told of a failure that the job has gone on from.
-fn has_gone_on_since(known: &Job, told: &Job) -> bool {
-    let failed_at = told.completed_at.or(told.updated_at);
-    let is_older = failed_at.is_some_and(|at| known.reopened_at.is_some_and(|began| at < began));
-    told.status == JobStatus::Failed && is_older
 }
 
 /// The terminal event that a job's state tells of.

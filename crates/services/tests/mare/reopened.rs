@@ -225,6 +225,34 @@ async fn ends_are_derived_in_every_epoch() {
     assert_eq!(status(&world).await, "completed");
 }
 
+/// Triton's row shows the failure until the run that goes on notes something there, and another worker's
+/// clock wrote it.
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_the_job_went_on_from_is_not_derived_again() {
+    let ended_at = |time: &str| conch_wire::time::parse(&format!("{TIME}{time}Z"));
+    // When the row says that the job ended, and when it was changed.
+    for (ended, updated) in [
+        (ended_at("20.9"), ended_at("20.9")),
+        (None, ended_at("30")),
+        (None, None),
+    ] {
+        let world = failed().await;
+        world.triton.set_job(Job::restore(JobRecord {
+            completed_at: ended,
+            updated_at: updated,
+            ..(*known(JobStatus::Failed, 0)).clone()
+        }));
+        say(&world, &event("job:started", 20)).await;
+        let mut eyes = world.watch("f", None).await;
+        assert_eq!(kinds(&eyes.events(1).await), ["job:started"]);
+        tokio::time::sleep(2 * crate::world::POSITION_CHECK).await;
+        assert!(world.triton.calls("job") > 1, "it was asked");
+        assert_eq!(status(&world).await, "running", "{ended:?} {updated:?}");
+        world.triton.set_job(known(JobStatus::Failed, 10));
+        assert_eq!(kinds(&eyes.rest().await), ["job:failed"], "of this run");
+    }
+}
+
 /// A stream of many jobs is about states: a job that has failed has ended, and one that goes on while
 /// others still run is told of and waited for.
 #[tokio::test(start_paused = true)]
