@@ -24,7 +24,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::entropy;
 use crate::reconcile::{Asked, Reconcile};
-use crate::results::Results;
+use crate::results::{RESULT_WAITS, Results};
 
 /// Events of one page of a history read.
 const PAGE: usize = 500;
@@ -356,12 +356,12 @@ impl Inner {
     /// an absent job.
     async fn ask_others_in_vain(&self, answered: Answered) -> Result<(), Error> {
         let nobodys = entropy::nobodys_job();
-        if !answered.cache {
-            drop(self.results.get(&nobodys).await);
-        }
         let mut unread = None;
+        if !answered.cache {
+            unread = self.results.get(&nobodys).await.err();
+        }
         if !answered.log {
-            unread = self.bus.read(&nobodys, 0, 0).await.err();
+            unread = self.bus.read(&nobodys, 0, 0).await.err().or(unread);
         }
         if !answered.triton {
             self.gateway.job(&nobodys).await?;
@@ -370,57 +370,33 @@ impl Inner {
     }
 
     async fn find(&self, job_id: &JobId) -> Result<Option<(Bytes, Answered)>, Error> {
+        let lapses = self.lapses.load(Ordering::Acquire);
+        let cached = self.results.get(job_id).await;
         let mut answered = Answered {
-            cache: true,
+            cache: cached.is_ok(),
             ..Answered::default()
         };
-        let lapses = self.lapses.load(Ordering::Acquire);
-        if let Some(result) = self.results.get(job_id).await {
-            let status = job::status_if_whole(&result, job_id);
-            tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
-            // Another program's may lack what the log knows.
-            let is_whole = document::look(&result).created_at.is_some();
-            if status != Some(JobStatus::Failed) && is_whole {
-                self.keep_here(job_id, result.clone(), lapses);
+        let unread_cache = match cached {
+            Ok(Some(result)) => {
+                tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
+                let result = self.checked(job_id, result, &mut answered, lapses).await;
                 return Ok(Some((result, answered)));
             }
-            // An external job may have gone on, and another program may have cached its failure since.
-            let log = self.bus.read(job_id, 0, 0).await;
-            answered.log = log.is_ok();
-            return match log {
-                Ok(Some(log)) if Some(log.job.status) != status || !is_whole => {
-                    let job = self.up_to_date(log.job, &mut answered).await;
-                    // Nothing but a failure is gone on from: the log has missed this end.
-                    let has_missed_it =
-                        status != Some(JobStatus::Failed) && !job.own && !job.status.is_terminal();
-                    if has_missed_it && let Ok(ended) = job::decode(&result, job_id) {
-                        // The log says whose it is, the result's own fields don't.
-                        let own = false;
-                        let mut ended = Job::restore(JobRecord {
-                            own,
-                            ..(*ended).clone()
-                        });
-                        ended.learn(&Origin::of(&job));
-                        return Ok(Some((self.keep(&ended, lapses).await, answered)));
-                    }
-                    Ok(Some((self.keep(&job, lapses).await, answered)))
-                }
-                Ok(Some(log)) if log.job.own => {
-                    self.keep_here(job_id, result.clone(), lapses);
-                    Ok(Some((result, answered)))
-                }
-                Ok(_) | Err(_) => Ok(Some((result, answered))),
-            };
-        }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(job.id = %job_id, %error, "cache out of reach, asking on");
+                Some(error)
+            }
+        };
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
         let log = self.bus.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
         let unread = match log {
             Ok(Some(log)) => {
-                let job = self.up_to_date(log.job, &mut answered).await;
+                let job = self.up_to_date(log.job, PATIENCE, &mut answered).await;
                 return Ok(Some((self.keep(&job, lapses).await, answered)));
             }
-            Ok(None) => None,
+            Ok(None) => unread_cache,
             // Triton may still know; if it doesn't answer either, its error is the answer.
             Err(error) => {
                 tracing::debug!(job.id = %job_id, %error, "log out of reach, asking Triton");
@@ -431,14 +407,58 @@ impl Inner {
         answered.triton = true;
         match told {
             Some(job) => Ok(Some((self.keep(&job, lapses).await, answered))),
-            // That there is no such job is known only if the log says so, too.
+            // That there is no such job is known only if the log and the cache say so, too.
             None => unread.map_or(Ok(None), Err),
         }
     }
 
+    /// The cached result, or what the log or Triton knows better.
+    async fn checked(
+        &self,
+        job_id: &JobId,
+        result: Bytes,
+        answered: &mut Answered,
+        lapses: u64,
+    ) -> Bytes {
+        let status = job::status_if_whole(&result, job_id);
+        // Another program's may lack what the log knows.
+        let is_whole = document::look(&result).created_at.is_some();
+        if status != Some(JobStatus::Failed) && is_whole {
+            self.keep_here(job_id, result.clone(), lapses);
+            return result;
+        }
+        // An external job may have gone on, and another program may have cached its failure since.
+        let log = self.bus.read(job_id, 0, 0).await;
+        answered.log = log.is_ok();
+        let Ok(Some(log)) = log else {
+            return result;
+        };
+        if Some(log.job.status) == status && is_whole {
+            if log.job.own {
+                self.keep_here(job_id, result.clone(), lapses);
+            }
+            return result;
+        }
+        let job = self.up_to_date(log.job, RESULT_WAITS, answered).await;
+        // Nothing but a failure is gone on from: the log has missed this end.
+        let has_missed_it =
+            status != Some(JobStatus::Failed) && !job.own && !job.status.is_terminal();
+        if has_missed_it && let Ok(ended) = job::decode(&result, job_id) {
+            // The log says whose it is, the result's own fields don't.
+            let own = false;
+            let mut ended = Job::restore(JobRecord {
+                own,
+                ..(*ended).clone()
+            });
+            ended.learn(&Origin::of(&job));
+            return self.keep(&ended, lapses).await;
+        }
+        self.keep(&job, lapses).await
+    }
+
     /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
     /// time the log is believed as it is: the next lookup asks again.
-    async fn up_to_date(&self, job: Job, answered: &mut Answered) -> Job {
+    async fn up_to_date(&self, job: Job, patience: Duration, answered: &mut Answered) -> Job {
         // No one knows more of our own jobs than the log.
         if job.own || job.status.is_terminal() {
             return job;
@@ -446,7 +466,7 @@ impl Inner {
         if !self.reconcile.is_due(&job.id, self.ask_again_after) {
             return job;
         }
-        let asked = tokio::time::timeout(PATIENCE, self.reconcile.ask(&job.id)).await;
+        let asked = tokio::time::timeout(patience, self.reconcile.ask(&job.id)).await;
         answered.triton = matches!(asked, Ok(Ok(_)));
         match asked {
             Ok(Ok(Asked::Appended)) => {

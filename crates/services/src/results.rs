@@ -4,11 +4,15 @@
 //! done when there is none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, JobStatus};
-use conch_ports::ResultCache;
+use conch_ports::{Error, ResultCache};
 use conch_wire::job;
+
+/// How long a cached result is kept back for Triton's answer.
+pub(crate) const RESULT_WAITS: Duration = Duration::from_millis(500);
 
 /// Reads one cache; a cheap handle.
 #[derive(Clone)]
@@ -19,28 +23,28 @@ impl Results {
         Self(cache)
     }
 
-    /// The encoded job object. One that another program wrote with fewer fields is completed. None
-    /// also when the cache is out of reach.
-    pub(crate) async fn get(&self, job_id: &JobId) -> Option<Bytes> {
-        let bytes = self.fetch(job_id).await?;
+    /// The encoded job object. One that another program wrote with fewer fields is completed.
+    ///
+    /// # Errors
+    /// When the cache is out of reach: there may be a result.
+    pub(crate) async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>, Error> {
+        let Some(bytes) = self.0.get(job_id).await? else {
+            return Ok(None);
+        };
         // Ours, nearly always. Reading and writing it anew would cost half of the lookup's time.
         if job::status_if_whole(&bytes, job_id).is_some_and(JobStatus::is_terminal) {
-            return Some(bytes);
+            return Ok(Some(bytes));
         }
-        ended(&bytes, job_id).map(|job| job::encode(&job))
+        Ok(ended(&bytes, job_id).map(|job| job::encode(&job)))
     }
 
     /// The job as its result tells it.
-    pub(crate) async fn job(&self, job_id: &JobId) -> Option<Job> {
-        let bytes = self.fetch(job_id).await?;
-        ended(&bytes, job_id)
-    }
-
-    async fn fetch(&self, job_id: &JobId) -> Option<Bytes> {
-        self.0.get(job_id).await.unwrap_or_else(|error| {
-            tracing::debug!(job.id = %job_id, %error, "cache out of reach");
-            None
-        })
+    ///
+    /// # Errors
+    /// As [`Results::get`].
+    pub(crate) async fn job(&self, job_id: &JobId) -> Result<Option<Job>, Error> {
+        let bytes = self.0.get(job_id).await?;
+        Ok(bytes.and_then(|bytes| ended(&bytes, job_id)))
     }
 }
 

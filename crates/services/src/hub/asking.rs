@@ -2,19 +2,16 @@
 //!
 //! Never in here: what becomes of the answers.
 
-use std::time::Duration;
-
 use conch_domain::{Job, JobId};
 use conch_ports::{Error, ErrorKind, Log};
 
 use super::Shared;
 use super::topic::Topic;
 use crate::reconcile::Asked;
+use crate::results::RESULT_WAITS;
 
 /// Events read at a time.
 const PAGE: usize = 500;
-/// How long a cached result is kept back for Triton's answer.
-const RESULT_WAITS: Duration = Duration::from_millis(500);
 
 /// What was learned of a job's end beyond its log.
 pub(super) enum Learned {
@@ -24,25 +21,57 @@ pub(super) enum Learned {
     Ended(Box<Job>),
 }
 
-/// Asks whatever a lookup asks: Triton, and where there is no log the cached result. Cancel-safe.
-pub(super) async fn ask(shared: &Shared, topic: &Topic, is_absent: bool) -> Result<Learned, Error> {
+/// Asks whatever a lookup asks: Triton, and where there is no log the cached result. A result that doesn't
+/// say whose it is goes to `tell_early` while Triton is still to say so. Cancel-safe.
+pub(super) async fn ask(
+    shared: &Shared,
+    topic: &Topic,
+    is_absent: bool,
+    tell_early: impl Fn(&Job),
+) -> Result<Learned, Error> {
+    if !is_absent {
+        return shared
+            .reconcile
+            .ask(&topic.job_id)
+            .await
+            .map(Learned::Asked);
+    }
     // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
-    if is_absent && let Some(questions) = &topic.questions {
+    if let Some(questions) = &topic.questions {
         questions.turn().await;
     }
     let asked = shared.reconcile.ask(&topic.job_id);
-    let result = if is_absent {
-        shared.results.job(&topic.job_id).await
-    } else {
-        None
+    tokio::pin!(asked);
+    let result = match topic.result_without_owner() {
+        Some(result) => Ok(Some(result)),
+        None => shared.results.job(&topic.job_id).await,
     };
-    let Some(result) = result else {
-        return asked.await.map(Learned::Asked);
+    let result = match result {
+        Ok(Some(result)) => Box::new(result),
+        Ok(None) => return asked.await.map(Learned::Asked),
+        // The cache may know of what Triton doesn't.
+        Err(unread) => {
+            return match asked.await? {
+                Asked::Unknown => Err(unread),
+                asked => Ok(Learned::Asked(asked)),
+            };
+        }
     };
     // Triton's word is worth more: with it there is a log again. But the end is known without.
-    Ok(match tokio::time::timeout(RESULT_WAITS, asked).await {
-        Err(_) | Ok(Err(_) | Ok(Asked::Unknown)) => Learned::Ended(Box::new(result)),
-        Ok(Ok(asked)) => Learned::Asked(asked),
+    let early = tokio::time::timeout(RESULT_WAITS, &mut asked).await;
+    if !matches!(early, Ok(Ok(_))) {
+        if result.client_id.is_some() {
+            return Ok(Learned::Ended(result));
+        }
+        tell_early(&result);
+    }
+    let answer = match early {
+        Ok(answer) => answer,
+        Err(_) => asked.await,
+    };
+    Ok(match answer? {
+        Asked::Unknown => Learned::Ended(result),
+        asked => Learned::Asked(asked),
     })
 }
 

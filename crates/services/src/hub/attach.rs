@@ -178,7 +178,7 @@ fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Option<Word> {
     if topic.is_broken_off() {
         return Some(Word::Known);
     }
-    match (state.phase, cursor) {
+    match (state.phase_for(clients), cursor) {
         (Phase::Ended(_), Cursor::After(at)) if Some(*at) == state.head() => Some(Word::AtTheEnd),
         // It was told of the end, however little is left of it.
         (Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost, Cursor::Ended) => {

@@ -194,7 +194,13 @@ async fn round(
     if topic.is_over() || !(is_absent || topic.may_lack_an_end()) {
         return Ok(caught_up);
     }
-    let answer = ask(shared, topic, is_absent);
+    let answer = ask(shared, topic, is_absent, |result| {
+        let was_told_of = topic.state().job.is_some();
+        if topic.end_without_owner(result) && was_told_of {
+            let now = (shared.clock)();
+            shared.feed.offer_end_without_log(result, now);
+        }
+    });
     tokio::pin!(answer);
     let answer = loop {
         let check = if topic.state().absent.is_some() {
@@ -252,7 +258,7 @@ async fn round(
             Ok(Round::Absent)
         }
         Err(error) => {
-            tracing::debug!(job.id = %topic.job_id, %error, "Triton could not be asked");
+            tracing::debug!(job.id = %topic.job_id, %error, "what is known of the job beyond its log can't be asked now");
             Ok(if topic.state().absent.is_some() {
                 Round::Absent
             } else {
@@ -264,9 +270,12 @@ async fn round(
 
 /// The job has ended, and no log says so: its watchers are told all the same.
 fn end_without_log(shared: &Shared, topic: &Topic, result: &Job) {
-    let was_told_of = topic.state().job.is_some();
+    let is_to_be_told = {
+        let state = topic.state();
+        state.job.is_some() && !state.is_owner_open
+    };
     topic.end_without_log(result.clone());
-    if was_told_of {
+    if is_to_be_told {
         shared.feed.offer_end_without_log(result, (shared.clock)());
     }
 }

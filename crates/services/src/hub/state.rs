@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) job: Option<Job>,
     /// The job as its result tells it, where no log does.
     pub(super) result: Option<Job>,
+    /// That result doesn't say whose it is, and Triton may still do so.
+    pub(super) is_owner_open: bool,
     /// The newest events, without gaps; the last one is at the job's position.
     pub(super) frames: VecDeque<Frame>,
     /// The fold right before the first frame, where that isn't the job's first event.
@@ -97,6 +99,7 @@ impl State {
             generation: 0,
             job: None,
             result: None,
+            is_owner_open: false,
             frames: VecDeque::new(),
             base: None,
             mark: None,
@@ -160,7 +163,7 @@ impl State {
         }
         self.phase = Phase::of(log.job.status);
         self.absent = None;
-        self.result = None;
+        self.drop_result();
         self.job = Some(log.job);
         self.trim(keep);
     }
@@ -207,6 +210,22 @@ impl State {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
     }
 
+    /// There is a log, which says more.
+    pub(super) fn drop_result(&mut self) {
+        self.result = None;
+        self.is_owner_open = false;
+    }
+
+    /// How much is known of the job to who sees these clients: while it is open whose its result is, it
+    /// tells nothing to who sees some clients only, neither that there is a job nor that there is none.
+    pub(super) fn phase_for(&self, clients: &Clients) -> Phase {
+        if self.is_owner_open && !clients.are_all() {
+            Phase::Loading
+        } else {
+            self.phase
+        }
+    }
+
     /// The job as far as it is known, by its log or else by its result.
     pub(super) fn known(&self) -> Option<&Job> {
         self.result.as_ref().or(self.job.as_ref())
@@ -215,7 +234,7 @@ impl State {
     /// Whether the job is none that whoever sees these clients may know of.
     pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
         let hidden = |job: &Job| !clients.see(job.client_id.as_ref());
-        !clients.are_all() && self.known().is_some_and(hidden)
+        !clients.are_all() && !self.is_owner_open && self.known().is_some_and(hidden)
     }
 
     pub(super) fn head(&self) -> Option<Position> {

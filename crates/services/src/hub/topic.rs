@@ -187,10 +187,12 @@ impl Topic {
 
     /// Whether nothing more can come, as far as is known.
     pub(super) fn is_over(&self) -> bool {
-        matches!(
-            self.state.lock().phase,
+        let state = self.state.lock();
+        let is_over = matches!(
+            state.phase,
             Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost
-        )
+        );
+        is_over && !state.is_owner_open
     }
 
     /// Whether the job may have ended without its log knowing: its log, if there is one, isn't our own
@@ -243,8 +245,28 @@ impl Topic {
                 // Whoever was cleared for the log's job has to be for this.
                 state.generation += 1;
                 state.result = Some(result);
+                state.is_owner_open = false;
             }
         });
+    }
+
+    /// The same, but it is open whose job it is. False: that was known before, or there is a log.
+    pub(super) fn end_without_owner(&self, result: &Job) -> bool {
+        self.update(|state| {
+            let is_news = state.absent.is_some() && state.result.is_none();
+            if is_news {
+                state.phase = Phase::EndedWithoutLog(result.status);
+                state.result = Some(result.clone());
+                state.is_owner_open = true;
+            }
+            is_news
+        })
+    }
+
+    /// The result of which it is open whose it is.
+    pub(super) fn result_without_owner(&self) -> Option<Job> {
+        let state = self.state.lock();
+        state.result.clone().filter(|_| state.is_owner_open)
     }
 
     /// Whether our own Triton created the job, as far as is known.
@@ -343,12 +365,16 @@ impl Topic {
                     }
                     if found.sequence == head.sequence {
                         state.absent = None;
-                        if !matches!(state.phase, Phase::Loading | Phase::Lost) {
+                        let was_given_up = matches!(state.phase, Phase::Loading | Phase::Lost);
+                        if !was_given_up && !state.is_owner_open {
                             return Absorbed::Nothing;
                         }
-                        // It was given up, and is there as it was.
+                        // It is there as it was.
                         drop(state);
-                        self.update(|state| state.phase = Phase::of(log.job.status));
+                        self.update(|state| {
+                            state.drop_result();
+                            state.phase = Phase::of(log.job.status);
+                        });
                         return Absorbed::Nothing;
                     }
                 }

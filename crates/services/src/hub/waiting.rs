@@ -51,6 +51,12 @@ impl Decoys {
         }
     }
 
+    fn clients(&self) -> &Clients {
+        self.hub
+            .as_ref()
+            .map_or(&Clients::ALL, |(_, clients)| clients)
+    }
+
     fn is_hidden(&self, interest: &Interest) -> bool {
         self.hub
             .as_ref()
@@ -125,7 +131,8 @@ pub(super) enum Word {
 /// follows it any more.
 async fn settle(place: usize, mut interest: Interest, decoys: Decoys, until: Until) -> Settled {
     let look = |topic: &Topic| {
-        word_of(topic).filter(|word| until == Until::Known || *word != Word::Unknown)
+        word_of(topic, decoys.clients())
+            .filter(|word| until == Until::Known || *word != Word::Unknown)
     };
     let mut word = interest.topic().wait_for(look).await;
     // One that comes later may be another tenant's as well.
@@ -147,11 +154,11 @@ async fn settle(place: usize, mut interest: Interest, decoys: Decoys, until: Unt
 }
 
 /// What is known of a job by now; none: it is looked for still.
-fn word_of(topic: &Topic) -> Option<Word> {
+fn word_of(topic: &Topic, clients: &Clients) -> Option<Word> {
     if topic.is_broken_off() {
         return Some(Word::BrokenOff);
     }
-    match topic.state().phase {
+    match topic.state().phase_for(clients) {
         Phase::Loading => None,
         Phase::Lost => Some(Word::Unknown),
         Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => Some(Word::Found),

@@ -129,7 +129,7 @@ impl JobWatcher {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        let phase = self.topic().state().phase;
+        let phase = self.topic().state().phase_for(&self.clients);
         matches!(phase, Phase::Ended(_) | Phase::EndedWithoutLog(_))
     }
 
@@ -140,7 +140,8 @@ impl JobWatcher {
     /// Whether the job, as far as it is known, is one that this watcher may know of. A log that began
     /// anew may be another client's.
     fn may_know(&mut self, state: &State) -> bool {
-        if self.cleared != state.generation && state.known().is_some() {
+        let is_open = state.is_owner_open;
+        if self.cleared != state.generation && state.known().is_some() && !is_open {
             if state.is_hidden_from(&self.clients) {
                 return false;
             }
@@ -171,7 +172,8 @@ impl JobWatcher {
         if !self.may_know(&state) {
             return Advance::Hidden;
         }
-        if let Phase::EndedWithoutLog(status) = state.phase {
+        let phase = state.phase_for(&self.clients);
+        if let Phase::EndedWithoutLog(status) = phase {
             self.ended_without_log(&state, status, out);
             return Advance::Whole;
         }
@@ -182,7 +184,7 @@ impl JobWatcher {
         {
             return Advance::Whole;
         }
-        match state.phase {
+        match phase {
             Phase::Loading => return Advance::Whole,
             Phase::Lost => {
                 self.lost(&state, out);
