@@ -19,11 +19,10 @@ use crate::{Mare, Process, Redis, port};
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// What every program is started with, unless the test says otherwise.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 5] = [
     ("DRAIN_SECONDS", "5"),
     ("LEASE_SECONDS", "2"),
     ("POSITION_CHECK_SECONDS", "1"),
-    ("HEARTBEAT_SECONDS", "5"),
     ("RUST_LOG", "info"),
     ("RUST_BACKTRACE", "1"),
 ];

@@ -280,6 +280,17 @@ async fn records_and_the_queue() {
             };
             table.row(&format!("{name}: {what}"), claim).await;
         }
+        let claim = async {
+            let before = mare.get(&list).await.json(200);
+            redis.cli(&["RENAME", &key, "copy"]);
+            redis.cli(&["SET", &key, "x"]);
+            let after = mare.get(&list).await.json(200);
+            let count = |page: &Value| page[list.trim_start_matches('/')].as_array().map(Vec::len);
+            assert_eq!(count(&after).map(|n| n + 1), count(&before));
+            run().await;
+            redis.cli(&["RENAME", "copy", &key]);
+        };
+        table.row(&format!("{name}: a string"), claim).await;
     }
 
     let claim = async {
@@ -330,6 +341,16 @@ async fn records_and_the_queue() {
         redis.cli(&["DEL", "triton:queue:entry:x"]);
     };
     table.row("an entry of another type", claim).await;
+    let claim = async {
+        let id = "0197a0c1-7a10-7543-9ccc-9e638f717389";
+        redis.cli(&["SET", &format!("triton:queue:entry:{id}"), "x"]);
+        redis.cli(&["ZADD", "triton:queue:ready", "0", id]);
+        run().await;
+        assert_eq!(redis.cli(&["ZCARD", "triton:queue:ready"]), "0");
+    };
+    table
+        .row("an entry of another type at the queue's head", claim)
+        .await;
     let claim = async {
         redis.cli(&["RENAME", "triton:catalogue:jobs", "copy"]);
         redis.cli(&["SET", "triton:catalogue:jobs", "x"]);
