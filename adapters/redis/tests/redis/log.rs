@@ -1,5 +1,7 @@
 //! Logs, announcements and cached results as redis-cli and other programs see them.
 
+use std::collections::HashMap;
+
 use conch_domain::{Epoch, EventId};
 use conch_ports::{Commit, EVENT_IDS_REMEMBERED, Fence, Published};
 use futures::StreamExt;
@@ -390,6 +392,7 @@ async fn a_foreign_event_never_gets_into_an_own_job() {
 async fn foreign_logs_are_listed_as_long_as_they_live() {
     const UNFINISHED: &str = "triton:foreign:unfinished";
     const ENDED: &str = "triton:foreign:ended";
+    const BYTES: &str = "triton:foreign:bytes";
     let server = Server::start();
     let mut settings = server.settings();
     settings.quotas.foreign_jobs = 1;
@@ -422,12 +425,17 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
         for key in [UNFINISHED, ENDED] {
             let _: i64 = server.run(&["ZADD", key, "1", &format!("gone-{n}")]);
         }
+        let _: i64 = server.run(&["HSET", BYTES, &format!("gone-{n}"), "300"]);
+        let _: i64 = server.run(&["HINCRBY", BYTES, "all", "300"]);
     }
     let _: i64 = server.run(&["EXPIRE", ENDED, "60"]);
     let next = commit(&foreign("f-2"), progress(1));
     let published = stores.bus.publish(next.clone()).await.unwrap();
     assert_eq!(published, Published::Appended);
     assert_eq!(listed(UNFINISHED), ["f-2"]);
+    let counted: HashMap<String, u64> = server.run(&["HGETALL", BYTES]);
+    let all = counted["f-1"] + counted["f-2"];
+    assert_eq!((counted.len(), counted["all"]), (3, all), "{counted:?}");
     assert!(
         server.run::<i64>(&["TTL", ENDED]) > 60,
         "what it lists is on the bytes, which live on"
