@@ -10,7 +10,6 @@ use conch_ports::{Fence, Lease, QueueEffect, Result};
 
 use crate::append::{Append, Outcome};
 use crate::entropy;
-use crate::run::silent_in_each;
 use crate::running::{Context, completed, failed, untold};
 use crate::worker::{Ended, Settings};
 
@@ -57,6 +56,7 @@ pub(crate) async fn round(context: &Context) -> Result<()> {
 async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
     let mut job = context.fold(lease).await?;
     let attempt = lease.attempt.max(job.least_attempt);
+    let begun = has_begun(&job);
     let (kinds, effect) = match verdict(&context.settings, attempt, &job) {
         Verdict::Retry { ended, why } => {
             let (kind, effect) = context.settings.retry(ended, why, context.now(&job));
@@ -69,7 +69,9 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
         let event_type = kind.event_type().to_owned();
         let append = Append {
             kind,
-            attempt: Some(attempt),
+            // Before its last event an end must not look like an attempt that began: another reaper may
+            // have to go on with it.
+            attempt: (begun || at == last).then_some(attempt),
             making: None,
             fence: Fence::Expired(lease.token.clone()),
             effect: if at == last {
@@ -111,6 +113,12 @@ enum Verdict {
     End(String),
 }
 
+/// Whether the attempt said anything. An event of an attempt makes its job running and forgets the claims
+/// that ended before theirs began; the attempt's end makes it pending.
+fn has_begun(job: &Job) -> bool {
+    job.status == JobStatus::Running && job.attempts.idle_claims == 0
+}
+
 fn verdict(settings: &Settings, attempt: u32, job: &Job) -> Verdict {
     if job.cancel_requested {
         return Verdict::End("the job was cancelled".to_owned());
@@ -125,8 +133,7 @@ fn verdict(settings: &Settings, attempt: u32, job: &Job) -> Verdict {
         attempt,
         before: attempts.lost_at(attempts.making.unwrap_or(0)),
     };
-    // An event of an attempt makes its job running, and the attempt's end makes it pending.
-    if job.status != JobStatus::Running {
+    if !has_begun(job) {
         let before = attempts.idle_claims;
         return if before + 1 < MAX_IDLE_CLAIMS {
             Verdict::Retry {
@@ -145,12 +152,21 @@ fn verdict(settings: &Settings, attempt: u32, job: &Job) -> Verdict {
     }
     // One that gets no further attempt is given up by the next, which makes the others.
     if attempts.making.is_none() && ended.before + 1 >= settings.max_attempts {
-        return Verdict::End(silent_in_each(ended.before + 1));
+        return Verdict::End(silent_in_the_last(ended.before + 1));
     }
     let why = attempts
         .making
         .map(|place| format!("its worker fell silent while it made template {place}"));
     Verdict::Retry { ended, why }
+}
+
+/// Why a job gets no further attempt. What ended those before the last one, silence or an error, is told
+/// where each of them ended.
+fn silent_in_the_last(attempts: u32) -> String {
+    match attempts {
+        1 => "its worker fell silent in its only attempt".to_owned(),
+        many => format!("its worker fell silent in the last of {many} attempts"),
+    }
 }
 
 /// The events that end a job with what there is.
@@ -178,4 +194,54 @@ async fn end(context: &Context, lease: &Lease, job: &Job, why: String) -> Result
     }
     kinds.push(completed(template_ids, &after, now));
     Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use conch_conformance::build::Script;
+
+    use super::*;
+    use crate::running::template_failed;
+
+    fn ends_with(job: &Job) -> Option<String> {
+        match verdict(&Settings::default(), 3, job) {
+            Verdict::End(why) => Some(why),
+            Verdict::Retry { .. } => None,
+        }
+    }
+
+    fn retrying(script: &mut Script, reason: RetryReason) {
+        script.retrying(reason, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_job_whose_attempts_ended_by_errors_and_by_silence_is_told_of_the_last() {
+        let mut script = Script::own();
+        script.queued();
+        for reason in [RetryReason::Error, RetryReason::LeaseExpired] {
+            script.progress(0);
+            assert_eq!(ends_with(script.job()), None);
+            retrying(&mut script, reason);
+        }
+        script.progress(0);
+        let why = "its worker fell silent in the last of 3 attempts";
+        assert_eq!(ends_with(script.job()).as_deref(), Some(why));
+    }
+
+    #[test]
+    fn another_reaper_goes_on_with_the_end_of_claims_that_began_nothing() {
+        let mut script = Script::own();
+        script.queued();
+        for _ in 1..MAX_IDLE_CLAIMS {
+            assert_eq!(ends_with(script.job()), None);
+            retrying(&mut script, RetryReason::LeaseExpired);
+        }
+        let why = "10 workers in a row took the job and fell silent before they began";
+        assert_eq!(ends_with(script.job()).as_deref(), Some(why));
+        // As this one appends it, which then dies.
+        assert!(!has_begun(script.job()));
+        script.then(template_failed(3, why.to_owned()));
+        assert_eq!(script.job().status, JobStatus::Running);
+        assert_eq!(ends_with(script.job()).as_deref(), Some(why));
+    }
 }
