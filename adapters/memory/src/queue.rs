@@ -148,6 +148,8 @@ impl Queue {
     /// Puts back what is lost of an unfinished job's place.
     fn put_back(&mut self, job_id: &JobId, runs: bool, grace: Duration, now: Instant) {
         let entry = self.entries.remove(job_id);
+        let waits = self.waiting.iter().find(|(_, _, id)| id == job_id);
+        let due = waits.map_or(now, |(due, ..)| *due);
         self.lose(job_id, Loss::Place);
         match entry {
             Some(Entry {
@@ -161,7 +163,7 @@ impl Queue {
             }
             entry => {
                 let counted = entry.map_or(0, |entry| entry.counted);
-                self.enqueue(job_id.clone(), counted, now);
+                self.enqueue(job_id.clone(), counted, due);
             }
         }
     }

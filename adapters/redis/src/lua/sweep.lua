@@ -29,7 +29,7 @@ local function look(id, runs)
     redis.call('ZREM', ready, id)
     return
   end
-  if waits and not token then
+  if waits and not token and redis.call('EXISTS', entry) == 1 then
     redis.call('ZREM', leases, id)
     return
   end
@@ -42,7 +42,7 @@ local function look(id, runs)
   else
     redis.call('HSETNX', entry, 'attempts', 0)
     redis.call('ZREM', leases, id)
-    enlist(ready, at, id)
+    enlist(ready, waits or at, id)
   end
   found[#found + 1] = id
 end
