@@ -33,7 +33,7 @@ pub async fn gives_back_what_was_put(subject: &dyn Subject) {
 }
 
 /// A result is gone after its time, whether it was put or came with a commit, read or not.
-pub async fn results_expire(subject: &dyn Subject) {
+pub async fn results_expire(subject: &dyn Subject) -> Outcome {
     let (bus, cache) = (subject.bus(), subject.cache());
     let put = build::job_id();
     let mut script = Script::foreign();
@@ -57,6 +57,7 @@ pub async fn results_expire(subject: &dyn Subject) {
         None,
         "a committed result outlived its time"
     );
+    Outcome::of_a_bus(bus.guarantees())
 }
 
 /// What another program wrote comes back as it is, or as nothing where it can be no result.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, Guarantees, JobQueue, Quotas, ResultCache, TicketStore};
 
 /// The bounds that the store under test was built with.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,17 @@ pub enum Outcome {
     Held,
     /// The subject lacks what the law needs: nothing, or only a part of it, was checked.
     Skipped,
+}
+
+impl Outcome {
+    /// What became of a law that looks at less where commits aren't atomic.
+    pub(crate) fn of_a_bus(guarantees: Guarantees) -> Self {
+        if guarantees.atomic_commit {
+            Self::Held
+        } else {
+            Self::Skipped
+        }
+    }
 }
 
 impl From<()> for Outcome {

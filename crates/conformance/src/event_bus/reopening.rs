@@ -95,11 +95,7 @@ pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
     one_of_several_goes_on(&*bus).await;
     only_by_external_events(subject).await;
     within_the_quota(subject).await;
-    if bus.guarantees().atomic_commit {
-        Outcome::Held
-    } else {
-        Outcome::Skipped
-    }
+    Outcome::of_a_bus(bus.guarantees())
 }
 
 /// Several offer the same event, each in an epoch of its own: one epoch begins.

@@ -1,0 +1,153 @@
+//! The laws of [`JobQueue`](conch_ports::JobQueue) about how long a job is held, and what becomes of it afterwards.
+
+use std::time::Duration;
+
+use conch_domain::RetryReason;
+use conch_ports::{Commit, Fence, Lease};
+
+use crate::build::{self, Script};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
+use crate::{Outcome, Subject};
+
+/// A lease that isn't renewed shows in `expired` and only there, until `Fence::Expired` requeues it.
+pub async fn lease_runs_out(subject: &dyn Subject) {
+    let queue = subject.queue();
+    let (_, kept) = claimed(subject, LONG).await;
+    let (mut first, first_lease) = claimed(subject, SHORT).await;
+    subject.advance(Duration::from_millis(10)).await;
+    let (_, second_lease) = claimed(subject, SHORT).await;
+    subject.advance(AFTER_SHORT).await;
+
+    let expired = queue.expired(10).await.unwrap();
+    assert_eq!(
+        expired,
+        [first_lease.clone(), second_lease],
+        "oldest first, and no others"
+    );
+    assert_eq!(
+        queue.expired(1).await.unwrap(),
+        std::slice::from_ref(&first_lease),
+        "at most as many as asked"
+    );
+    assert_eq!(claim(subject, LONG).await, None, "it isn't claimable yet");
+    assert_eq!(queue.next_due().await.unwrap(), None, "nor due");
+    assert!(
+        queue.renew(&kept, LONG).await.unwrap(),
+        "the long lease holds"
+    );
+
+    let requeue = Commit {
+        fence: Fence::Expired(first_lease.token.clone()),
+        ..first.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*subject.bus(), [requeue]).await;
+    assert_eq!(queue.expired(10).await.unwrap().len(), 1);
+    let again = claim(subject, LONG).await.expect("it was requeued");
+    assert_eq!((&again.job_id, again.attempt), (first.id(), 2));
+    assert!(
+        !queue.renew(&first_lease, LONG).await.unwrap(),
+        "the old lease stays lost"
+    );
+}
+
+/// However long nobody comes, the jobs that wait are claimed in their order, and those that were held
+/// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
+/// takes its job out of the queue.
+pub async fn who_waits_never_runs_out(subject: &dyn Subject) -> Outcome {
+    let (bus, queue) = (subject.bus(), subject.queue());
+    let (mut retried, _) = claimed(subject, LONG).await;
+    let (mut silent, silent_lease) = claimed(subject, SHORT).await;
+    let back = retried.retrying(RetryReason::Error, Duration::ZERO);
+    publish_all(&*bus, [silent.started(), back]).await;
+    let (mut waiting, mut cancelled) = (submitted(subject).await, submitted(subject).await);
+    if !subject.outlive().await {
+        return Outcome::Skipped;
+    }
+    subject.advance(AFTER_SHORT).await;
+    for script in [&mut retried, &mut silent, &mut waiting, &mut cancelled] {
+        let log = bus.read(script.id(), 0, 1).await.unwrap();
+        assert!(log.is_none(), "see Subject::outlive");
+        let record = subject.catalogue().job(script.id()).await.unwrap();
+        let record = record.expect("the record is kept");
+        *script = Script::of(record.with_epoch(build::epoch()));
+    }
+
+    // Ended without being claimed.
+    let end = Commit {
+        fence: Fence::Unclaimed,
+        ..cancelled.cancelled()
+    };
+    publish_all(&*bus, [end]).await;
+    let expired = queue.expired(10).await.unwrap();
+    let listed = std::slice::from_ref(&silent_lease);
+    assert_eq!(expired, listed, "who was held is listed");
+    let requeue = Commit {
+        fence: Fence::Expired(silent_lease.token.clone()),
+        ..silent.retrying(RetryReason::LeaseExpired, Duration::ZERO)
+    };
+    publish_all(&*bus, [requeue]).await;
+    assert_eq!(queue.next_due().await.unwrap(), Some(Duration::ZERO));
+    for (script, attempt) in [(retried, 2), (waiting, 1), (silent, 2)] {
+        let lease = claim(subject, LONG).await.expect("who waits is claimed");
+        assert_eq!((&lease.job_id, lease.attempt), (script.id(), attempt));
+        let log = bus.read(script.id(), 0, 0).await.unwrap();
+        let mut script = log.map_or(script, |log| Script::of(log.job));
+        script.hold(&lease);
+        publish_all(&*bus, [script.progress(1), script.failed()]).await;
+    }
+    assert_eq!(claim(subject, LONG).await, None, "each end takes its job");
+    assert_eq!(queue.expired(10).await.unwrap(), []);
+    Outcome::Held
+}
+
+/// `renew` extends a lease that holds, and only that: no other token, none that ran out or ended.
+pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
+    let moment = Duration::from_secs(1);
+    let queue = subject.queue();
+    let (mut script, lease) = claimed(subject, moment).await;
+    assert!(queue.renew(&lease, LONG).await.unwrap());
+    let stranger = Lease {
+        token: build::token(),
+        ..lease.clone()
+    };
+    assert!(
+        !queue.renew(&stranger, LONG).await.unwrap(),
+        "another token"
+    );
+    let unknown = Lease {
+        job_id: build::job_id(),
+        ..lease.clone()
+    };
+    assert!(!queue.renew(&unknown, LONG).await.unwrap(), "another job");
+    subject.advance(moment + SHORT).await;
+    assert_eq!(queue.expired(10).await.unwrap(), [], "the renewal counts");
+    publish_all(&*subject.bus(), [script.progress(1)]).await;
+
+    // A stranger's renewal shortens nothing either.
+    assert!(
+        !queue
+            .renew(&stranger, Duration::from_millis(1))
+            .await
+            .unwrap()
+    );
+    subject.advance(SHORT).await;
+    assert_eq!(
+        queue.expired(10).await.unwrap(),
+        [],
+        "a stranger changed the lease"
+    );
+    publish_all(&*subject.bus(), [script.completed()]).await;
+    assert!(
+        !queue.renew(&lease, LONG).await.unwrap(),
+        "the job has ended"
+    );
+
+    let (_, late) = claimed(subject, SHORT).await;
+    subject.advance(AFTER_SHORT).await;
+    assert!(!queue.renew(&late, LONG).await.unwrap(), "too late");
+    assert_eq!(
+        queue.expired(10).await.unwrap(),
+        [late],
+        "a late renewal changed the lease"
+    );
+}
