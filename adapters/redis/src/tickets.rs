@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use conch_domain::{Grant, Identity};
 use conch_ports::{Error, ErrorKind, Result, TicketHash, TicketStore};
 use conch_wire::grant;
+use redis::ScriptInvocation;
 
 use crate::cache::millis;
 use crate::connection::failed;
@@ -22,17 +23,8 @@ impl TicketStore for Redis {
             let what = "whoever has no identity needs no ticket";
             return Err(Error::new(ErrorKind::Refused, OPERATION, what));
         };
-        let hash = hex(hash);
         let mut call = self.scripts.put_ticket.prepare_invoke();
-        call.key(self.keys.ticket(&hash))
-            .key(self.keys.tickets_of(&name(caller)))
-            .key(self.keys.tickets())
-            .arg(&hash)
-            .arg(&text[..])
-            .arg(micros(lifetime))
-            .arg(millis(lifetime))
-            .arg(self.settings.max_tickets_per_caller)
-            .arg(self.settings.max_tickets);
+        self.ticket(&mut call, hash, caller, &text, lifetime);
         let answer: String = self.connections.script(OPERATION, &call).await?;
         let full = |what| Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, what));
         match answer.as_str() {
@@ -50,19 +42,10 @@ impl TicketStore for Redis {
         let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
             return Ok(false);
         };
-        let (hash, caller) = (hex(hash), name(caller));
         let mut call = self.scripts.bind_ticket.prepare_invoke();
-        call.key(self.keys.ticket(&hash))
-            .key(self.keys.tickets_of(&caller))
-            .key(self.keys.tickets())
-            .key(self.keys.bound_tickets_of(&caller))
-            .key(self.keys.bound_tickets())
-            .arg(&hash)
-            .arg(&text[..])
-            .arg(micros(lifetime))
-            .arg(millis(lifetime))
-            .arg(self.settings.max_tickets_per_caller)
-            .arg(self.settings.max_tickets);
+        self.ticket(&mut call, hash, caller, &text, lifetime);
+        call.key(self.keys.bound_tickets_of(&name(caller)))
+            .key(self.keys.bound_tickets());
         self.connections.script(OPERATION, &call).await
     }
 
@@ -100,6 +83,29 @@ impl TicketStore for Redis {
             })
         })
         .transpose()
+    }
+}
+
+impl Redis {
+    /// What the scripts that keep a ticket begin with.
+    fn ticket(
+        &self,
+        call: &mut ScriptInvocation<'_>,
+        hash: TicketHash,
+        caller: &Identity,
+        grant: &[u8],
+        lifetime: Duration,
+    ) {
+        let hash = hex(hash);
+        call.key(self.keys.ticket(&hash))
+            .key(self.keys.tickets_of(&name(caller)))
+            .key(self.keys.tickets())
+            .arg(&hash)
+            .arg(grant)
+            .arg(micros(lifetime))
+            .arg(millis(lifetime))
+            .arg(self.settings.max_tickets_per_caller)
+            .arg(self.settings.max_tickets);
     }
 }
 
