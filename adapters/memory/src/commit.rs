@@ -88,7 +88,7 @@ impl Store {
         if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
             return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
         }
-        // Of a job that our own Triton has a record of nobody can make logs up.
+        // A job that our own Triton has a record of can't have been made up by a publisher.
         let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
         if log.is_none() && !is_recorded && is_full {
             return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));

@@ -175,7 +175,7 @@ impl Faults {
         self.doubt_logs();
     }
 
-    /// Carries a queue effect out by itself, whoever holds the job: what a store does that acknowledges
+    /// Carries a queue effect out by itself, without regard to the lease: what a store does that acknowledges
     /// outside the step that appends. It breaks the laws, so that a test can show that this is seen.
     pub fn acknowledge(&self, job_id: &JobId, effect: QueueEffect) {
         let mut store = self.memory.lock();

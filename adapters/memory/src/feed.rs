@@ -1,6 +1,6 @@
 //! Announcements on their way to subscribers: one bounded ring that all of them read.
 //!
-//! Whoever falls behind the ring misses some and is told so by [`Signal::Lapsed`]; the ring never
+//! A subscriber that falls behind the ring misses some and is told so by [`Signal::Lapsed`]; the ring never
 //! waits for anybody.
 
 use std::collections::VecDeque;
@@ -68,7 +68,7 @@ impl Feed {
 
     fn send(&self, signal: Signal) {
         if !self.disconnected {
-            // Nobody listens: then there is nobody to tell.
+            // No subscribers: there is nothing to send.
             drop(self.sender.send(signal));
         }
     }

@@ -7,7 +7,7 @@
 //! tokio's, so a test on paused time moves it. [`Faults`] does on demand what a network does by itself.
 //!
 //! Never in here: a lock held across an await, a background task, anything without a bound, a fault
-//! that nobody asked for.
+//! that no test asked for.
 
 mod bus;
 mod cache;

@@ -44,7 +44,7 @@ enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Runs,
-    /// It has run out, and nobody has dealt with it.
+    /// It has run out, and the job hasn't been taken back.
     Expired,
 }
 
@@ -78,7 +78,7 @@ impl Queue {
         self.lease(job_id, token, now) == Some(Standing::Runs)
     }
 
-    /// Whether anybody holds the job, a lease that ran out and wasn't dealt with included.
+    /// Whether a worker holds the job, a lease that ran out and wasn't dealt with included.
     pub(crate) fn is_leased(&self, job_id: &JobId) -> bool {
         matches!(
             self.entry(job_id),
@@ -156,7 +156,7 @@ impl Queue {
                 counted,
                 place: Place::Leased { token, .. },
             }) => self.hold(job_id.clone(), counted, token, now + grace),
-            // By nobody's lease: it has run out.
+            // No lease is known: it gets one that has run out, to be taken back.
             None if runs => {
                 let token = LeaseToken::from_uuid(Uuid::now_v7());
                 self.hold(job_id.clone(), 0, token, now);

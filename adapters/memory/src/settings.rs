@@ -15,7 +15,7 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// How long the log of a job that has ended lives, from its end on.
     pub ended_log_ttl: Duration,
-    /// How long an unfinished job's log lives after its last event. The job waits on: whoever claims it
+    /// How long an unfinished job's log lives after its last event. The job stays queued: the worker that claims it
     /// then begins the log anew.
     pub unfinished_ttl: Duration,
     /// How long catalogue records live after their last change; none: for ever.

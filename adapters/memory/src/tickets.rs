@@ -94,7 +94,7 @@ impl TicketStore for Memory {
     async fn put(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<()> {
         const OPERATION: &str = "ticket_store.put";
         let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
-            let what = "whoever has no identity needs no ticket";
+            let what = "a caller without an identity needs no ticket";
             return Err(Error::new(ErrorKind::Refused, OPERATION, what));
         };
         self.step(OPERATION, |store, now| {

@@ -32,7 +32,7 @@ impl Cache {
 impl ResultCache for Cache {
     async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>> {
         const OPERATION: &str = "result_cache.get";
-        // One byte more than a result may have: what comes back is never larger, whoever wrote it.
+        // One byte more than a result may have: what comes back is never larger, even if another program wrote it.
         let mut command = redis::cmd("GETRANGE");
         command
             .arg(self.keys.result(job_id))

@@ -71,11 +71,11 @@ impl Greeting {
 #[derive(Default)]
 struct Shared {
     of_runtimes: Mutex<HashMap<runtime::Id, Arc<OfRuntime>>>,
-    /// How many were opened. They are numbered, so that whoever finds one broken does not throw away
+    /// How many were opened. They are numbered, so that a task that finds one broken does not throw away
     /// the one that replaced it.
     opened: AtomicU64,
     /// Those up to this number may lead to a Redis that is no primary any more. It refuses writes
-    /// alone, so whoever only reads would not notice.
+    /// alone, so a task that only reads would not notice.
     demoted: AtomicU64,
 }
 

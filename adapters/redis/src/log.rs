@@ -330,8 +330,8 @@ fn log(operation: &'static str, parts: Vec<Vec<u8>>) -> Result<Log> {
     })
 }
 
-/// Whether an answer can be of a log that only our scripts have written to. What can't is served to
-/// nobody: another job's state, an event that is no line, a gap, an end before the state's.
+/// Whether an answer can be of a log that only our scripts have written to. What can't is never
+/// served: another job's state, an event that is no line, a gap, an end before the state's.
 fn is_sound(log: &Log, job_id: &JobId, after: u64, limit: usize) -> bool {
     let is_about_it = |job: &Job| job.id == *job_id;
     let follow_each_other = log

@@ -136,7 +136,7 @@ impl JobQueue for Redis {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         const OPERATION: &str = "job_queue.sweep";
-        // Of nobody: a lease under it has run out.
+        // The token of no worker, for jobs whose lease is lost: they are taken back.
         let token = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         let mut call = self.scripts.sweep.prepare_invoke();
         call.key(self.keys.ready())

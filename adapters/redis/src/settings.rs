@@ -33,7 +33,7 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// How long a record of the catalogue is kept after its last change; none: for ever.
     pub retention: Option<Duration>,
-    /// How long an unfinished log lives without an append. Its job waits on: whoever claims it then
+    /// How long an unfinished log lives without an append. Its job stays queued: the worker that claims it then
     /// begins the log anew.
     pub unfinished_ttl: Duration,
     /// How long a log lives after its terminal event.
@@ -109,7 +109,7 @@ impl Settings {
             history_limit: 100,
             result_ttl: Duration::from_hours(1),
             retention: None,
-            // A job that is claimed lives a day at most; the second day is for whoever looks afterwards.
+            // A job that is claimed lives a day at most; the second day is for lookups afterwards.
             unfinished_ttl: 2 * DAY,
             finished_ttl: DAY,
             max_tickets: 50_000,

@@ -302,7 +302,7 @@ mod tests {
             subscriber.pass_on(messages, &echo).await
         });
         read.await
-            .expect("the flood is read though nobody consumes");
+            .expect("the flood is read though nothing consumes it");
 
         assert_eq!(
             signals.next().await,

@@ -20,7 +20,7 @@ impl TicketStore for Redis {
     async fn put(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<()> {
         const OPERATION: &str = "ticket_store.put";
         let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
-            let what = "whoever has no identity needs no ticket";
+            let what = "a caller without an identity needs no ticket";
             return Err(Error::new(ErrorKind::Refused, OPERATION, what));
         };
         let mut call = self.scripts.put_ticket.prepare_invoke();

@@ -16,22 +16,22 @@ use uuid::Uuid;
 /// The moment at which every script begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// A job id that nobody has used.
+/// An unused job id.
 pub fn job_id() -> JobId {
     JobId::from_uuid(Uuid::now_v7())
 }
 
-/// A client id that nobody has used.
+/// An unused client id.
 pub fn client_id() -> ClientId {
     ClientId::from_uuid(Uuid::now_v7())
 }
 
-/// An event id that nobody has used.
+/// An unused event id.
 pub fn event_id() -> EventId {
     EventId::from_uuid(Uuid::now_v7())
 }
 
-/// A template id that nobody has used.
+/// An unused template id.
 pub fn template_id() -> TemplateId {
     TemplateId::from_uuid(Uuid::now_v7())
 }

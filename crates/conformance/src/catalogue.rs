@@ -287,7 +287,7 @@ pub async fn templates_are_fenced(subject: &dyn Subject) {
     );
 }
 
-/// The first template at a place stays, also when eight come at once; whoever is late gets it.
+/// The first template at a place stays, also when eight come at once; the late ones are answered with it.
 pub async fn one_template_per_place(subject: &dyn Subject) {
     let catalogue = subject.catalogue();
     let (script, lease) = claimed(subject, LONG).await;

@@ -15,7 +15,7 @@ pub use appending::{
     append_is_compare_and_set, event_id_is_appended_once, nothing_follows_the_end,
     replacing_begins_an_epoch, sequences_have_no_gaps, what_may_have_lost_begins_anew,
 };
-pub use bounds::{a_full_log_is_trimmed, external_bytes_are_bounded, foreign_logs_are_bounded};
+pub use bounds::{a_full_log_is_trimmed, external_bytes_are_bounded, external_logs_are_bounded};
 pub use fencing::fence_is_checked_in_the_step;
 pub use reading::{
     a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,

@@ -11,9 +11,9 @@ use conch_ports::Paging;
 use crate::Subject;
 
 pub use claiming::{attempts_count_up, claim_in_order, one_holder, requeued_not_before_its_time};
-pub use leasing::{lease_runs_out, renewal_needs_the_lease, who_waits_never_runs_out};
-pub use lost::{broken_keys_hold_up_nobody, claims_are_answered_again, lost_places_are_found};
-pub use restoring::{restore_only_from_nothing, restore_outdoes_foreign_logs};
+pub use leasing::{lease_runs_out, renewal_needs_the_lease, waiting_jobs_never_expire};
+pub use lost::{broken_keys_block_no_other_job, claims_are_answered_again, lost_places_are_found};
+pub use restoring::{restore_only_from_nothing, restore_replaces_external_logs};
 pub use submitting::{
     quotas_refuse_before_anything_changes, recall_asks_for_the_key_alone, same_key_same_job,
     submission_is_one_step,

@@ -80,7 +80,7 @@ macro_rules! with_laws {
                 replacing_begins_an_epoch
                 what_may_have_lost_begins_anew
                 subscription_starts_with_lapsed
-                foreign_logs_are_bounded
+                external_logs_are_bounded
                 external_bytes_are_bounded
                 a_full_log_is_trimmed
                 effects_belong_to_the_append
@@ -101,14 +101,14 @@ macro_rules! with_laws {
                 claim_in_order
                 requeued_not_before_its_time
                 lease_runs_out
-                who_waits_never_runs_out
+                waiting_jobs_never_expire
                 lost_places_are_found
-                broken_keys_hold_up_nobody
+                broken_keys_block_no_other_job
                 renewal_needs_the_lease
                 attempts_count_up
                 quotas_refuse_before_anything_changes
                 restore_only_from_nothing
-                restore_outdoes_foreign_logs
+                restore_replaces_external_logs
             ]
             catalogue [
                 reads_what_was_written

@@ -81,7 +81,7 @@ impl From<()> for Outcome {
     }
 }
 
-/// A fresh, empty store that nobody else uses, and the means to move its time and hurt it.
+/// A fresh, empty store that nothing else uses, and the means to move its time and damage it.
 ///
 /// Its subscriber queues should hold between 100 and 250 announcements: some laws let 100 pile up and
 /// expect them all, one lets 300 pile up and expects all of them or `Lapsed`.

@@ -53,7 +53,7 @@ impl Commit {
 }
 
 /// Event ids that a log remembers at least: more than a job can have events that aren't of its
-/// life's course, so that whoever comes late with one is answered `Duplicate`.
+/// life's course, so that one that comes late is answered `Duplicate`.
 pub const EVENT_IDS_REMEMBERED: usize = 2048;
 
 /// Jobs that one call of [`EventBus::positions`] may ask about.
@@ -71,7 +71,7 @@ pub enum Fence {
     Held(LeaseToken),
     /// Anybody, but only when that lease is still the job's and has run out by the store's clock.
     Expired(LeaseToken),
-    /// Anybody, but only while nobody holds the job: it is queued, or in no queue at all.
+    /// Anybody, but only while no worker holds the job: it is queued, or in no queue at all.
     Unclaimed,
 }
 
@@ -190,7 +190,7 @@ pub struct Guarantees {
 /// - **fence_is_checked_in_the_step**: `Foreign`, `Held`, `Expired` and `Unclaimed` MUST be checked in the
 ///   same atomic step as the append, against the store's clock; a commit that is `Fenced` MUST
 ///   change nothing, queue entry included.
-/// - **announce_follows_append**: whoever receives an announcement and then calls `read` MUST find
+/// - **announce_follows_append**: a subscriber that receives an announcement and then calls `read` MUST find
 ///   the event. The bytes announced MUST be the bytes appended.
 /// - **announcements_keep_their_order**: announcements of one job MUST arrive in the order of their
 ///   appends. They may be lost, and may be repeated.
@@ -213,7 +213,7 @@ pub struct Guarantees {
 ///   signal, and the first after every interruption or overflow, MUST be `Lapsed`, sent once
 ///   messages flow. A message published after `Lapsed` was received MUST arrive or be followed by
 ///   another `Lapsed`.
-/// - **foreign_logs_are_bounded**: a commit that would begin the log of a job that isn't our own, and
+/// - **external_logs_are_bounded**: a commit that would begin the log of a job that isn't our own, and
 ///   that the catalogue has no record of, MUST be refused by quota in the step that would write it, and
 ///   leave nothing behind, while as many
 ///   such logs are unfinished as [`Quotas`](crate::Quotas) allow, or ten times as many have ended and
@@ -229,7 +229,7 @@ pub struct Guarantees {
 ///   nothing.
 /// - **shared_means_shared**: a backend that declares itself `shared` MUST show other processes the same
 ///   logs, and MUST announce to them what is appended here, and here what they append.
-/// - **effects_belong_to_the_append**: with `atomic_commit`, whoever sees the event in the log MUST
+/// - **effects_belong_to_the_append**: with `atomic_commit`, a caller that sees the event in the log MUST
 ///   see the queue effect, the catalogue's job record (own jobs) and, for a terminal event, the
 ///   cached result.
 ///

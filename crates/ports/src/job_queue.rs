@@ -87,9 +87,9 @@ pub enum Submitted {
 /// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
 /// - **lease_runs_out**: a lease that isn't renewed within its duration MUST show in `expired`, and
 ///   only there: the job isn't claimable until an event with `Fence::Expired` requeues it.
-/// - **who_waits_never_runs_out**: a job that has not ended MUST stay in the queue, however long nobody
+/// - **waiting_jobs_never_expire**: a job that has not ended MUST stay in the queue, however long no worker
 ///   comes: claimable where it waits, and in `expired` where it was held, with its attempts. That its
-///   log has run out MUST take neither: whoever is let in by the fence begins it anew. What bounds
+///   log has run out MUST take neither: the next commit that the fence lets in begins it anew. What bounds
 ///   the queue is its quota.
 /// - **lost_places_are_found**: whatever part of its place in the queue an unfinished job of our own has
 ///   lost, a sweep over all pages MUST put it back, and name it: claimable if it waited, under its
@@ -97,7 +97,7 @@ pub enum Submitted {
 ///   a job that has its place, nor of one that has ended, and nothing but its page may be looked at.
 ///   Until then a lease of which only the end is lost runs: its worker writes and renews, and a renewal
 ///   puts the place back.
-/// - **broken_keys_hold_up_nobody**: what something else has written where a job's place in the queue
+/// - **broken_keys_block_no_other_job**: what something else has written where a job's place in the queue
 ///   belongs MUST NOT keep another job from being claimed in the same call, nor any call from its answer.
 ///   The job itself MUST be found by a sweep.
 /// - **renewal_needs_the_lease**: `renew` MUST extend only a lease that is the job's own and has not
@@ -112,7 +112,7 @@ pub enum Submitted {
 /// - **restore_only_from_nothing**: `restore` MUST succeed only if the store knows nothing of the
 ///   job: no log, no queue entry, no record. It then holds the lease again, for `duration`, and the
 ///   record.
-/// - **restore_outdoes_foreign_logs**: a log that is not an own job's MUST NOT keep `restore` from
+/// - **restore_replaces_external_logs**: a log that is not an own job's MUST NOT keep `restore` from
 ///   giving back a job of our own, whether it has ended or not. It MUST be gone in the same step, with
 ///   the result that its end left on the same backend and its share of the quota: what was announced
 ///   of the job before it was put back was not ours to believe.

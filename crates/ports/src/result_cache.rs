@@ -1,4 +1,4 @@
-//! Results of jobs that have ended, where whoever asks afterwards gets them in a millisecond.
+//! Results of jobs that have ended, for lookups that take a millisecond.
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -45,7 +45,7 @@ pub trait TemplateGenerator: Send + Sync {
     ///
     /// # Errors
     /// When this template can't be made now; `is_retryable` says whether another try may help.
-    /// The message is told to whoever watches the job: the kind of failure in plain words, nothing
+    /// The message is told to the job's watchers: the kind of failure in plain words, nothing
     /// that the generator said, no path and no address. What only an operator may know is its source.
     async fn generate(&self, brief: &Brief) -> Result<TemplateDraft>;
 }

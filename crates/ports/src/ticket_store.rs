@@ -1,5 +1,5 @@
 //! Tickets: short-lived stand-ins for credentials, for those who can send no header. Kept where every
-//! process of the edge finds them, because whoever got one comes back to any of them.
+//! process of the edge finds them, because its holder may come back to any of them.
 
 use std::fmt;
 use std::time::Duration;

@@ -55,7 +55,7 @@ enum Fault {
     RenewAnything,
     AttemptsStay,
     RestoreAlways,
-    RestoreRespectsForeignLogs,
+    RestoreRespectsExternalLogs,
     IgnoreQuotas,
     MuteFullLogs,
     WriteBeforeTheQuota,
@@ -99,7 +99,7 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::BrokenEntryStopsClaims,
-        "job_queue::broken_keys_hold_up_nobody",
+        "job_queue::broken_keys_block_no_other_job",
         "holds up the next job",
     ),
     (
@@ -269,7 +269,7 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::ForgetWhoHasNoLog,
-        "job_queue::who_waits_never_runs_out",
+        "job_queue::waiting_jobs_never_expire",
         "who waits is claimed",
     ),
     (
@@ -288,8 +288,8 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         "it waits here",
     ),
     (
-        Fault::RestoreRespectsForeignLogs,
-        "job_queue::restore_outdoes_foreign_logs",
+        Fault::RestoreRespectsExternalLogs,
+        "job_queue::restore_replaces_external_logs",
         "kept it from its worker",
     ),
     (
@@ -304,7 +304,7 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::IgnoreQuotas,
-        "event_bus::foreign_logs_are_bounded",
+        "event_bus::external_logs_are_bounded",
         "one more log than there may be",
     ),
     (

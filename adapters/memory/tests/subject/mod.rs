@@ -69,7 +69,7 @@ pub const CANNOT: &[Cannot] = &[
         "it holds nothing but bytes",
     ),
     cannot(
-        "job_queue::broken_keys_hold_up_nobody",
+        "job_queue::broken_keys_block_no_other_job",
         "nothing else can write into this memory",
     ),
 ];
@@ -80,7 +80,7 @@ const CANNOT_IN_REAL_TIME: &[Cannot] = &[
     CANNOT[2],
     CANNOT[3],
     cannot(
-        "job_queue::who_waits_never_runs_out",
+        "job_queue::waiting_jobs_never_expire",
         "eight days would have to pass",
     ),
 ];

@@ -2,8 +2,8 @@
 -- `announce` publishes. `read_commit` names what comes in.
 
 -- The header (ARGV[1]) is a JSON object: names and numbers. What a commit always writes is in KEYS;
--- the queue and the job's record go by name, for whoever appends to no job of ours needs no right to
--- write there.
+-- the queue and the job's record go by name, for a user that only appends external events needs no right
+-- to write there.
 local function read_commit()
   local c = cjson.decode(ARGV[1])
   c.log, c.state, c.seen, c.result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -21,7 +21,7 @@ local function read_commit()
   return c
 end
 
--- Whether our own Triton has a record of the job: then whoever can publish didn't make it up. Its log
+-- Whether our own Triton has a record of the job: then it wasn't made up by a publisher. Its log
 -- may be another's all the same, derived from that record where ours has run out.
 local function is_recorded(c)
   return redis.call('EXISTS', c.job) == 1

@@ -1,5 +1,5 @@
--- Logs of jobs that are not our own Triton's. Whoever may publish begins one by making an id up, so
--- there are only so many: two sorted sets hold their jobs by the moment at which each log runs out.
+-- Logs of external jobs. Any publisher can begin one by making an id up, so their number is
+-- bounded: two sorted sets hold their jobs by the moment at which each log runs out.
 
 -- What is kept of them is bounded in bytes, too: a hash has those of each log, and of all.
 

@@ -24,8 +24,8 @@ local function may_have_lost(run, aof, run_now)
   return aof ~= '1' or promoted ~= '-1'
 end
 
--- Lists a job in one of the queue's sets. Nothing of the queue has a time to live: who waits goes when
--- the job ends, however long nobody comes, and quotas bound how many do. A set that an earlier build
+-- Lists a job in one of the queue's sets. Nothing of the queue has a time to live: a job leaves it when
+-- it ends, however long no worker comes, and quotas bound how many do. A set that an earlier build
 -- made had one.
 local function enlist(set, moment, job_id)
   redis.call('ZADD', set, moment, job_id)

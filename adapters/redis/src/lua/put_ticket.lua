@@ -9,7 +9,7 @@ expect(KEYS[3], 'zset')
 -- Changes nothing, and is refused when Redis is out of memory: after the removals, which never are, Redis
 -- would let the writes below through.
 redis.call('ZADD', KEYS[3], 'XX', 0, '')
--- What has ended counts no more. These and their keys end by themselves when nobody comes.
+-- What has ended counts no more. These and their keys expire by themselves.
 for i = 2, 3 do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', at)
 end

@@ -31,7 +31,7 @@ redis.call('HSET', entry, 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[
 enlist(leases, at + tonumber(ARGV[5]), id)
 if forged then
   redis.call('DEL', log, state, KEYS[8], KEYS[9])
-  -- It has run out: whoever appends next takes its bytes off.
+  -- It has run out: the next append takes its bytes off.
   redis.call('ZADD', KEYS[10], 'XX', 0, id)
   redis.call('ZADD', KEYS[11], 'XX', 0, id)
 end

@@ -1,7 +1,7 @@
 -- One page of a search for jobs that the queue has lost, by the catalogue's list of unfinished ones: such a
 -- job has an entry, and is in `leases` if that has a token, else in `ready`. What is missing is put back:
--- a held job gets its lease again, for a grace in which its worker may renew it; one that runs by nobody's
--- lease gets one that has run out, and is taken back like any other.
+-- a held job gets its lease again, for a grace in which its worker may renew it; one that runs without a
+-- known lease gets one that has run out, and is taken back like any other.
 -- KEYS: ready, leases, the lists of running and of pending jobs. ARGV: entry and state prefixes, from,
 -- limit, grace, a token.
 -- Answers where the next page begins (0: at the beginning), how many jobs were found, those, and then the

@@ -1,4 +1,4 @@
-//! Laws of announcements, of subscriptions, and of what whoever hears of an event finds.
+//! Laws of announcements, of subscriptions, and of what a subscriber finds that hears of an event.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::observe::{
 };
 use crate::{Outcome, Subject};
 
-/// Publishes in a task of its own, so that whoever listens runs in between.
+/// Publishes in a task of its own, so that subscribers run in between.
 fn publish_meanwhile(bus: Arc<dyn EventBus>, commits: Vec<Commit>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move { publish_all(&*bus, commits).await })
 }
@@ -177,7 +177,7 @@ pub async fn subscription_starts_with_lapsed(subject: &dyn Subject) {
     .await;
 }
 
-/// Whoever hears of an event finds the queue effect, the record and the result done.
+/// A subscriber that hears of an event finds the queue effect, the record and the result done.
 pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
     let bus = subject.bus();
     if !bus.guarantees().atomic_commit {

@@ -325,7 +325,7 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
     publish_all(&*bus, [heir.progress(50)]).await;
 }
 
-/// A store that may have lost what it acknowledged takes nothing more in the old epoch, from nobody;
+/// A store that may have lost what it acknowledged takes nothing more in the old epoch, from any caller;
 /// what it has of the job is read as before, and another epoch goes on from there.
 pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) -> Outcome {
     let bus = subject.bus();

@@ -21,7 +21,7 @@ fn foreign(commit: Commit) -> Commit {
     }
 }
 
-/// One more job than there may be: refused in words that name the setting, whoever tells of it and
+/// One more job than there may be: refused in words that name the setting, whether told or derived, and
 /// whatever it begins with, and nothing of it is left.
 async fn over_quota(subject: &dyn Subject) {
     let bus = subject.bus();
@@ -45,7 +45,7 @@ async fn over_quota(subject: &dyn Subject) {
 /// So many jobs of foreign publishers are unfinished as may be: another is refused, those that are
 /// there go on, and our own jobs have nothing to do with it. Each that ends makes room for one, until
 /// ten times as many have ended; those make room when their logs run out.
-pub async fn foreign_logs_are_bounded(subject: &dyn Subject) {
+pub async fn external_logs_are_bounded(subject: &dyn Subject) {
     let (bus, quotas) = (subject.bus(), subject.limits().quotas);
     let mut scripts: Vec<Script> = Vec::new();
     while scripts.len() < quotas.foreign_jobs {

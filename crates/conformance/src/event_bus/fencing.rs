@@ -15,7 +15,7 @@ use crate::observe::{
 pub async fn fence_is_checked_in_the_step(subject: &dyn Subject) {
     a_lease_that_holds(subject).await;
     a_lease_that_ran_out(subject).await;
-    nobody_holds_it(subject).await;
+    no_worker_holds_it(subject).await;
     foreign_events(subject).await;
 }
 
@@ -136,7 +136,7 @@ async fn a_lease_that_ran_out(subject: &dyn Subject) {
     publish_all(&*bus, [script.completed()]).await;
 }
 
-async fn nobody_holds_it(subject: &dyn Subject) {
+async fn no_worker_holds_it(subject: &dyn Subject) {
     let bus = subject.bus();
     let unclaimed = |commit| Commit {
         fence: Fence::Unclaimed,

@@ -74,7 +74,7 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
     asks_for_a_part(subject, &script, history_limit as u64).await;
 }
 
-/// Whoever asks from before the oldest kept event is told the state that the kept ones go on from:
+/// A read from before the oldest kept event answers the state that the kept ones go on from:
 /// at every length of a log that is trimmed, and of one that began in mid-life.
 pub async fn the_base_joins_on(subject: &dyn Subject) {
     let bus = subject.bus();
@@ -110,7 +110,7 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
     assert_eq!(
         cheap.expect("it lives").base,
         None,
-        "nobody asked for entries"
+        "no entries were asked for"
     );
     let later = bus.read(script.id(), log.oldest, 1).await.unwrap();
     assert_eq!(

@@ -50,10 +50,10 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
     );
 }
 
-/// However long nobody comes, the jobs that wait are claimed in their order, and those that were held
+/// However long no worker comes, the jobs that wait are claimed in their order, and those that were held
 /// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
 /// takes its job out of the queue.
-pub async fn who_waits_never_runs_out(subject: &dyn Subject) -> Outcome {
+pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
     let (bus, queue) = (subject.bus(), subject.queue());
     let (mut retried, _) = claimed(subject, LONG).await;
     let (mut silent, silent_lease) = claimed(subject, SHORT).await;

@@ -34,7 +34,7 @@ pub async fn claims_are_answered_again(subject: &dyn Subject) {
     let other = claim(subject, SHORT).await.expect("one more waits");
     assert_eq!(other.job_id, *second.id());
 
-    // Whoever asks for too long has lost it.
+    // Asked again too late, the lease is lost.
     let third = submitted(subject).await;
     subject.advance(AFTER_SHORT).await;
     let again = queue.claim("conformance", &other.token, LONG).await;
@@ -213,7 +213,7 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
 }
 
 /// What something else wrote over one job's entry holds up no other job, and that job is found.
-pub async fn broken_keys_hold_up_nobody(subject: &dyn Subject) -> Outcome {
+pub async fn broken_keys_block_no_other_job(subject: &dyn Subject) -> Outcome {
     let queue = subject.queue();
     let broken = submitted(subject).await;
     subject.advance(Duration::from_millis(5)).await;

@@ -102,7 +102,7 @@ pub async fn restore_only_from_nothing(subject: &dyn Subject) {
 
 /// A foreign log under the id of a job of ours, unfinished or ended, is no obstacle: it is gone with the
 /// restore, and so are its cached result and its share of the quota. Nothing else restores over one.
-pub async fn restore_outdoes_foreign_logs(subject: &dyn Subject) -> Outcome {
+pub async fn restore_replaces_external_logs(subject: &dyn Subject) -> Outcome {
     let quotas = subject.limits().quotas;
     for ended in [false, true] {
         if ended {
@@ -117,7 +117,7 @@ pub async fn restore_outdoes_foreign_logs(subject: &dyn Subject) -> Outcome {
             told.push(an_own_job_of_which_others_told(subject, ended).await);
         }
         for (ours, forged) in told {
-            outdoes(subject, ours, &forged, ended).await;
+            is_restored_over(subject, ours, &forged, ended).await;
         }
     }
     Outcome::of_a_bus(subject.bus().guarantees())
@@ -156,7 +156,7 @@ async fn an_own_job_of_which_others_told(
     ((ours, lease), forged)
 }
 
-async fn outdoes(
+async fn is_restored_over(
     subject: &dyn Subject,
     (ours, lease): (Script, Lease),
     forged: &Script,

@@ -282,7 +282,7 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
         queue.submit(again).await.unwrap(),
         Submitted::Existing(scripts[0].id().clone())
     );
-    // Whoever runs goes on, and may give its job back.
+    // A worker that runs one goes on, and may give its job back.
     let back = scripts[0].retrying(RetryReason::Shutdown, Duration::ZERO);
     publish_all(&*bus, [back]).await;
     let mut waiting = HashSet::new();

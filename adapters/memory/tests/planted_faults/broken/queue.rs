@@ -117,7 +117,7 @@ impl JobQueue for Broken {
     }
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
-        if self.is(Fault::RestoreRespectsForeignLogs)
+        if self.is(Fault::RestoreRespectsExternalLogs)
             && self.bus.read(&job.id, 0, 0).await?.is_some()
         {
             return Ok(false);
