@@ -336,8 +336,8 @@ fn bugs(text: &mut String, sabotage: Option<&Value>) {
 
 const HEAD: &str = "# Reliability
 
-What was promised ([operations.md](operations.md#what-redis-promises)), what was done to break it ([testing.md](testing.md#chaos)), and what came of it.
-Every figure comes from a run on this machine; `target/reliability` has them for other programs. A part that is run again by itself replaces its own rows.
+What Conch promises is in [operations.md](operations.md#what-redis-promises), and how the tests try to break it in [testing.md](testing.md#chaos). This page has the results.
+All figures are from runs on one machine; `target/reliability` has them as JSON. Running one part again replaces only its own rows.
 
 ";
 
@@ -345,9 +345,9 @@ const TAIL: &str = "
 ## What is not covered
 
 - Failover to a replica, Redis Cluster and Sentinel: only kills and restarts of one server.
-- Power cuts and disks that lie: processes are killed, the kernel lives on. So `everysec` and `always` look alike here.
-- Several machines, regions, packet loss below TCP: the network is a proxy on one machine.
-- Two faults at the very same instant are a matter of chance, not of search; that is what the simulation is for.
+- Power failures and disks that lose acknowledged writes: processes are killed, but the kernel keeps running. So `everysec` and `always` give the same results here.
+- Several machines, regions, and packet loss below TCP: the network is a proxy on one machine.
+- Two faults at the very same moment occur here only by chance; the simulation searches for them systematically.
 - A store that has forgotten a job of ours (no persistence) can't tell a forged event about it from an honest external one until the job's worker has put it back: streams that a forged end closed meanwhile stay closed, and a job that no worker holds is not put back.
-- Browsers are imitated by their standard; real ones are in `tests/interop`.
+- The browsers in these tests are simulated according to the standard; real ones are tested in `tests/interop`.
 ";

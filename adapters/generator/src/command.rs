@@ -1,12 +1,11 @@
-//! A user's program as generator: one run per template, the request on its stdin, the template on its
-//! stdout, both one JSON object.
+//! A user's program as a generator: one run per template, with the request on stdin and the template on
+//! stdout, each a single JSON object.
 //!
-//! The command line is split as a shell splits words, but no shell runs it: no variables, no pipes.
-//! Whoever wants them writes `sh -c '…'`. The program runs in a process group of its own, which is killed
-//! when the program ends, when its time is over and when the future is dropped; what it starts must
-//! stay in that group. What it says on its stderr, and where it lies, is for the operator: it is in the
-//! source of an error, never in its message. Never in here: waiting without a bound, or for a program
-//! that doesn't read.
+//! The command line is split into words like a shell's, but no shell runs it: there are no variables and no
+//! pipes, unless it is `sh -c '…'`. The program runs in its own process group, which is killed when the
+//! program ends, when its time is over and when the future is dropped; its child processes must stay in
+//! that group. Its stderr and its path are for the operator: they are in the source of an error, never in
+//! its message. Never in here: waiting without a limit, or for a program that doesn't read its stdin.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,13 +20,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 const OPERATION: &str = "template_generator.generate";
-/// How much of the end of stderr an error's source quotes, in bytes; of a fault, in characters.
+/// How much of the end of stderr an error's source quotes, in bytes; and of a fault, in characters.
 const TAIL: usize = 4 * 1024;
 
 /// A command line that can't be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// A quote is not closed, or there is no word at all.
+    /// A quote is not closed, or there are no words.
     #[error("the command line is empty or has an open quote")]
     CommandLine,
     /// The time or output limit is 0.
@@ -40,11 +39,11 @@ pub enum Invalid {
 pub struct Settings {
     /// The command line, quoted as for a shell.
     pub command_line: String,
-    /// Until a run is given up and killed.
+    /// Time limit of a run, after which the program is killed.
     pub timeout: Duration,
-    /// Most bytes on stdout.
+    /// Most bytes that it may write to stdout.
     pub output_limit: usize,
-    /// Environment variables that are not handed down, such as our own secrets.
+    /// Environment variables that the program doesn't inherit, such as our own secrets.
     pub withheld: Vec<String>,
 }
 
@@ -59,7 +58,7 @@ impl Settings {
         }
     }
 
-    /// The generator. Runs nothing yet.
+    /// Builds the generator without running anything.
     ///
     /// # Errors
     /// When the command line can't be split into words, or a limit is 0.
@@ -111,7 +110,7 @@ impl External {
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let written = async {
             if let Some(mut stdin) = stdin {
-                // A program that doesn't want to know is free to close its stdin.
+                // A program may close its stdin without reading it.
                 stdin.write_all(&request).await.ok();
             }
             Ok(())
@@ -123,7 +122,7 @@ impl External {
         };
         let ended = async {
             let status = child.wait().await.map_err(Stopped::Io);
-            // What it left behind would hold the pipes open.
+            // Child processes that are still running would keep the pipes open.
             drop(group);
             status
         };
@@ -132,7 +131,7 @@ impl External {
             Ok(((), output, (), status)) if status.success() => return Ok(output),
             Ok((.., status)) => {
                 // 126 and 127 are a shell's "can't run it"; the others are sysexits' usage, data and
-                // configuration errors. All of them will come again.
+                // configuration errors. All of them would occur again.
                 let kind = match status.code() {
                     Some(64 | 65 | 78 | 126 | 127) => ErrorKind::Refused,
                     _ => ErrorKind::Unavailable,
@@ -149,7 +148,7 @@ impl External {
                 )
             }
             Err(Stopped::Io(e)) => {
-                let what = "could not be listened to".to_owned();
+                let what = "could not be read from".to_owned();
                 (ErrorKind::Unavailable, what, e.to_string())
             }
         };
@@ -180,11 +179,11 @@ impl External {
         Ok((child, group))
     }
 
-    /// `what` it did is for everybody; `why`, and what it complained of, for the operator.
+    /// `what` is shown to everyone; `why` and the program's stderr only to the operator.
     fn error(&self, kind: ErrorKind, what: &str, why: &str, complaint: &[u8]) -> Error {
         let mut source = format!("the command `{}`", self.program);
         if !why.is_empty() {
-            // A fault may quote what was printed.
+            // A fault may quote the output.
             source = format!("{source}: {}", why.chars().take(TAIL).collect::<String>());
         }
         let complaint = String::from_utf8_lossy(complaint);
@@ -196,7 +195,7 @@ impl External {
     }
 }
 
-/// The template in an answer, or which rules it breaks: words that quote nothing of the answer.
+/// The template in an answer, or the rules that it breaks, without quoting the answer.
 fn read(output: &[u8], brief: &Brief) -> Result<TemplateDraft, String> {
     let draft = draft::decode(output).map_err(|e| e.to_string())?;
     let (category, audience) = (brief.item.category, brief.item.audience);
@@ -210,7 +209,7 @@ fn read(output: &[u8], brief: &Brief) -> Result<TemplateDraft, String> {
     Ok(draft)
 }
 
-/// One more run that was stopped at a limit, which goes by its setting's name.
+/// Counts a run that was stopped at a limit, under the setting's name.
 fn hit(limit: &'static str) {
     metrics::counter!("conch_limits_hit_total", "limit" => limit).increment(1);
 }
@@ -233,13 +232,13 @@ fn request(brief: &Brief) -> bytes::Bytes {
     )
 }
 
-/// The program and whatever it started; dropping kills them all.
+/// The program and its child processes; dropping this kills all of them.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
-            // Nobody there any more is what we want.
+            // No process left is the desired state.
             kill_process_group(pid, Signal::KILL).ok();
         }
     }

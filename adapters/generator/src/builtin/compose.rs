@@ -1,7 +1,6 @@
-//! From a brief to a dashboard: which metrics, in which widgets, under which names.
+//! Composes a dashboard from a brief: selects metrics and widgets, and names them.
 //!
-//! Never in here: sample values (`sample`), a widget's own words (`widget`), or text of the client's at
-//! full length.
+//! Never in here: sample values (`sample`), a widget's texts (`widget`), or a client's text at full length.
 
 use conch_domain::{Audience, Category, Layout, Metadata, TITLE_CHARS, TemplateDraft, VisualStyle};
 use conch_ports::Brief;
@@ -14,10 +13,10 @@ use super::reading::Reading;
 use super::text::{cut, name_of};
 use super::widget::Maker;
 
-/// Most metrics that a dashboard draws on.
+/// Most metrics used in one dashboard.
 const MAX_METRICS: usize = 14;
 
-/// Composes the template of a brief; `digest` is that of what was read.
+/// Composes the template for a brief; `digest` is the digest of the text that was read.
 pub(crate) fn compose(brief: &Brief, reading: &Reading, digest: &[u8; 32]) -> TemplateDraft {
     let (category, audience) = (brief.item.category, brief.item.audience);
     let name = brief.client.name.as_bytes();
@@ -65,7 +64,7 @@ pub(crate) fn compose(brief: &Brief, reading: &Reading, digest: &[u8; 32]) -> Te
     }
 }
 
-/// Places of metrics in the library, the most fitting first.
+/// Indexes of metrics in the library, the most suitable first.
 fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<usize> {
     let audience = audience_words(brief.item.audience);
     let mut scored: Vec<(f64, usize)> = METRICS
@@ -113,7 +112,7 @@ fn audience_words(audience: Audience) -> &'static str {
     }
 }
 
-/// A name that no other template of the job has.
+/// A name that differs from those of the job's other templates.
 fn template_name(client: &str, category: Category, audience: Audience, taken: &[String]) -> String {
     let plain = format!("{client}: {} for {}", heading(category), audience.as_str());
     let mut name = cut(&plain, *TITLE_CHARS.end());
@@ -156,7 +155,7 @@ fn features(
     client: &str,
     audience: Audience,
 ) -> Vec<String> {
-    // A sentence is quoted once, with all that it promises.
+    // A sentence is quoted once, with all promises in it.
     let mut features: Vec<String> = reading
         .promises
         .chunk_by(|one, next| one.sentence == next.sentence)
@@ -208,7 +207,7 @@ fn heading(category: Category) -> &'static str {
     }
 }
 
-/// The colours that the contract recommends for the category; density and font by the audience.
+/// The colours that the contract recommends for the category; density and font depend on the audience.
 fn style(category: Category, audience: Audience) -> VisualStyle {
     let [primary, accent] = match category {
         Category::RoiFocused => ["#2563eb", "#1e40af"],

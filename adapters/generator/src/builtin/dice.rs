@@ -1,4 +1,4 @@
-//! Random numbers that are the same every time: everywhere, in every version.
+//! Reproducible random numbers: the same in every run, on every platform, in every version.
 //!
 //! Never in here: the standard library's hasher, which differs from run to run.
 
@@ -9,7 +9,7 @@ impl Dice {
     pub(crate) fn seeded(parts: &[&[u8]]) -> Self {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for part in parts {
-            // The length keeps ("ab", "c") apart from ("a", "bc").
+            // The length distinguishes ("ab", "c") from ("a", "bc").
             let length = (part.len() as u64).to_le_bytes();
             for byte in length.iter().chain(*part) {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -26,12 +26,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Four characters that stand for what it was seeded with.
+    /// Four characters that represent the seed.
     pub(crate) fn tag(mut self) -> String {
         format!("{:04x}", self.next() & 0xffff)
     }
 
-    /// From 0 up to, not including, 1.
+    /// A number from 0 to less than 1.
     pub(crate) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -46,7 +46,7 @@ impl Dice {
         &list[at.min(list.len() - 1)]
     }
 
-    /// Brings a list into another order.
+    /// Shuffles a list.
     pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
         for at in (1..list.len()).rev() {
             let other = (self.share() * (at + 1) as f64) as usize;

@@ -1,28 +1,28 @@
-//! A number that promises something, as it stands in a sentence: `18%`, `$2.4 million`, `12 Monaten`.
+//! Recognises a number that promises something in a sentence: `18%`, `$2.4 million`, `12 Monaten`.
 //!
-//! Never in here: what it is promised of.
+//! Never in here: what the number refers to.
 
 use super::text::one_line;
 
-/// No unit is longer.
+/// Longest unit.
 const UNIT_BYTES: usize = 32;
-/// Words that make a number a span of time or a sum, lower case and without a plural's `s`.
+/// Words that turn a number into a period or an amount, in lower case and without a plural `s`.
 pub(super) const UNITS: &str = "percent million billion thousand second minute hour day week month year time point \
     prozent millionen milliarden monate monaten tage tagen stunden wochen jahre jahren \
     mois jour semaine heure an milliard millone mese meses día dia hora semana año ano porciento";
-/// The same where no space stands between words.
+/// The same for scripts without spaces between words.
 const SUFFIXES: [&str; 12] = [
     "倍", "天", "个月", "個月", "か月", "ヶ月", "小时", "小時", "時間", "万", "亿", "億",
 ];
 pub(super) const CURRENCIES: [char; 5] = ['$', '€', '£', '¥', '₹'];
 
-/// Whether a figure begins with this character, after that one.
+/// Whether a figure begins with this character, given the previous one.
 pub(super) fn begins(c: char, previous: Option<char>) -> bool {
     digit(c).is_some() && !continues_word(previous)
 }
 
-/// What begins with a digit at `at`: where it ends, and if it promises something: as written, its value,
-/// and whether it is a percentage.
+/// Reads the figure that begins with the digit at `at`: where it ends and, if it promises something, its
+/// text, its value and whether it is a percentage.
 pub(super) fn read(sentence: &str, at: usize) -> (usize, Option<(String, f64, bool)>) {
     let mut plain = String::new();
     let mut end = sentence.len();
@@ -86,12 +86,12 @@ pub(super) fn read(sentence: &str, at: usize) -> (usize, Option<(String, f64, bo
     if is_sum { told(0, false) } else { (end, None) }
 }
 
-/// `A1c`, `v2`, `1,5`: the digit belongs to what stands before it.
+/// `A1c`, `v2`, `1,5`: the digit belongs to the characters before it.
 fn continues_word(previous: Option<char>) -> bool {
     previous.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | '-' | '_' | '#'))
 }
 
-/// Decimal digits of the scripts that write numbers as we do.
+/// Decimal digits of scripts with positional numbers.
 fn digit(c: char) -> Option<u32> {
     let zeros = ['0', '٠', '۰', '०', '０'];
     zeros.into_iter().find_map(|zero| {

@@ -1,5 +1,4 @@
-//! Which widget types stand where: bands of twelve columns, filled without a hole, each place with a
-//! type that has room in it.
+//! Arranges widget types in bands of twelve columns without holes, each in a place that is large enough.
 //!
 //! Never in here: what a widget shows.
 
@@ -7,7 +6,7 @@ use conch_domain::{Category, WidgetPosition, WidgetType};
 
 use super::dice::Dice;
 
-/// A row of places: its height, and the columns that each takes; always twelve together.
+/// A row of places: its height, and the columns of each place, twelve in total.
 type Band = (u32, &'static [u32]);
 
 const FOUR_FIGURES: Band = (2, &[3, 3, 3, 3]);
@@ -32,7 +31,7 @@ const ARRANGEMENTS: [&[Band]; 8] = [
     &[GRID_AND_FIGURES, TALL_HALVES, THIRDS, WIDE_AND_NARROW],
 ];
 
-/// How high, how narrow and how wide a type looks well. Its least size is the domain's.
+/// Whether a type looks good at this size. Its minimum size is defined in the domain.
 fn looks_well(widget_type: WidgetType, rows: u32, columns: u32) -> bool {
     use WidgetType as T;
     let (least_rows, least_columns) = widget_type.rules().least;
@@ -63,7 +62,7 @@ fn looks_well(widget_type: WidgetType, rows: u32, columns: u32) -> bool {
     heights.contains(&rows) && widths.contains(&columns)
 }
 
-/// How well a type argues for a category, 0 to 2.
+/// How well a type suits a category, 0 to 2.
 fn argues_for(widget_type: WidgetType, category: Category) -> f64 {
     use WidgetType as T;
     let fitting: &[T] = match category {
@@ -119,13 +118,13 @@ fn argues_for(widget_type: WidgetType, category: Category) -> f64 {
     }
 }
 
-/// A place with the type that stands there.
+/// A place with the type selected for it.
 pub(crate) struct Placed {
     pub(crate) widget_type: WidgetType,
     pub(crate) position: WidgetPosition,
 }
 
-/// Which template of a plan is laid out.
+/// The template of a plan whose layout is made.
 pub(crate) struct Sheet {
     pub(crate) category: Category,
     /// Its place in the plan, from 1.
@@ -134,8 +133,8 @@ pub(crate) struct Sheet {
     pub(crate) total: u32,
 }
 
-/// Lays a template out. `of_plan` is the same for all templates of a plan, so that each has types of its
-/// own; `dice` is the template's.
+/// Lays out a template. `of_plan` is shared by all templates of a plan, so that each gets different types;
+/// `dice` belongs to the template.
 pub(crate) fn lay_out(sheet: &Sheet, of_plan: &mut Dice, dice: &mut Dice) -> Vec<Placed> {
     let mut turns: Vec<WidgetType> = WidgetType::ALL.to_vec();
     of_plan.shuffle(&mut turns);
@@ -174,8 +173,8 @@ pub(crate) fn lay_out(sheet: &Sheet, of_plan: &mut Dice, dice: &mut Dice) -> Vec
     placed
 }
 
-/// The type with the most weight that looks well there and isn't used up. Each dashboard begins with a
-/// figure; figures may come again, charts only where nothing else has room.
+/// The best-rated type that looks good in the place and is still available. Each dashboard begins with a
+/// single figure; figures may be repeated, charts only if nothing else fits.
 fn choose(
     weights: &[(WidgetType, f64)],
     placed: &[Placed],

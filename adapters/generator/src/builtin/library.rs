@@ -1,6 +1,6 @@
-//! What can be shown: metrics, the words that call for them, and what each is broken down by.
+//! The library of metrics: the words that suggest each one, and what it is broken down by.
 //!
-//! Never in here: a decision which of them is taken.
+//! Never in here: the selection of metrics.
 
 use conch_domain::DataType;
 
@@ -16,15 +16,15 @@ pub(crate) struct Metric {
     pub(crate) unit: &'static str,
     /// Whether less is better.
     pub(crate) falls: bool,
-    /// Where its sample values lie.
+    /// The range of its sample values.
     pub(crate) range: (f64, f64),
-    /// Word stems that call for it, separated by spaces.
+    /// Word stems that suggest it, separated by spaces.
     pub(crate) words: &'static str,
-    /// What it argues for.
+    /// The categories that it suits.
     pub(crate) serves: &'static [Category],
-    /// Whether it belongs to health benefits alone.
+    /// Whether it is specific to health benefits.
     pub(crate) health: bool,
-    /// What it is broken down by, and into what.
+    /// What it is broken down by, and the parts.
     pub(crate) by: (&'static str, &'static [&'static str]),
 }
 
@@ -34,19 +34,19 @@ impl Metric {
         self.unit == "%" && self.range.1 <= 100.0
     }
 
-    /// Whether parts of it add up to a whole.
+    /// Whether its parts add up to a whole.
     pub(crate) fn adds_up(&self) -> bool {
         matches!(self.data_type(), DataType::Currency | DataType::Count)
     }
 
-    /// Whether it tells how well people are.
+    /// Whether it measures people's health.
     pub(crate) fn is_clinical(&self) -> bool {
         self.serves.contains(&C)
     }
 
-    /// The label as it stands within a sentence.
+    /// The label as used within a sentence.
     pub(crate) fn phrase(&self) -> String {
-        // One thing, that can be counted, needs an article.
+        // A single countable thing needs an article.
         let ends = [" rate", " yield", " period", " trend", " score", " time"];
         let is_one = ends.iter().any(|end| self.label.ends_with(end))
             || ["Price ", "Cost per "]
@@ -58,7 +58,7 @@ impl Metric {
         article.chars().chain(first).chain(chars).collect()
     }
 
-    /// No more than there can be.
+    /// Limits a value to what is possible.
     pub(crate) fn cap(&self, value: f64) -> f64 {
         if self.is_share() {
             value.min(100.0)
@@ -76,7 +76,7 @@ impl Metric {
         }
     }
 
-    /// The pattern by which the figure that `expression` gives is written.
+    /// The display format of the value that `expression` gives.
     pub(crate) fn format(&self) -> &'static str {
         match self.data_type() {
             DataType::Currency if self.range.1 >= 100_000.0 => "$0.0a",
@@ -87,7 +87,7 @@ impl Metric {
         }
     }
 
-    /// The same in the words of a `kpi-card`.
+    /// The same in the terms of a `kpi-card`.
     pub(crate) fn kpi_format(&self) -> &'static str {
         match self.data_type() {
             DataType::Currency => "currency",
@@ -96,7 +96,7 @@ impl Metric {
         }
     }
 
-    /// How it is computed; none if the analytics system knows it by its key.
+    /// How it is computed; none if the analytics system defines it under its key.
     pub(crate) fn expression(&self) -> Option<String> {
         let key = self.key;
         match self.data_type() {
@@ -108,7 +108,7 @@ impl Metric {
         }
     }
 
-    /// A value for people.
+    /// A value formatted for people.
     pub(crate) fn written(&self, value: f64) -> String {
         match (self.unit, value) {
             ("USD", v) if v >= 1e6 => format!("${:.1}M", v / 1e6),
@@ -120,7 +120,7 @@ impl Metric {
     }
 }
 
-/// Stems that tell a text of the health-benefits world.
+/// Stems that indicate a text about health benefits.
 pub(crate) const HEALTH: &str = "health medic clinic patient member pharma drug claim care hospital disease \
     therap diabet plan benefit payer payor provider nurse chronic";
 
@@ -171,7 +171,7 @@ macro_rules! metrics {
     };
 }
 
-/// All of them.
+/// All metrics.
 pub(crate) const METRICS: &[Metric] = metrics![
     "claims_cost" "Claims cost" "USD" true 180_000.0..2_400_000.0 "claim cost spend expens" [R] true SERVICE;
     "pmpm" "Cost per member per month" "USD" true 310.0..620.0 "pmpm member premium cost" [R P] true SERVICE;

@@ -1,7 +1,7 @@
 //! The built-in generator: composes dashboards from the client's industry and value proposition.
 //!
-//! The same client, text and place in the plan give the same dashboard, byte for byte. Never in here: a
-//! model, the network, a clock (but for the pace), or randomness from outside.
+//! The same client, text and place in the plan always give the same dashboard, byte for byte. Never in
+//! here: a model, the network, a clock (except for the pace), or external randomness.
 
 mod compose;
 mod dice;
@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use reading::Reading;
 
-/// Most readings of value propositions that are kept: each is a few KiB, and a job needs one.
+/// Most cached readings of value propositions: each is a few KiB, and a job needs one.
 const READINGS: usize = 256;
 
 /// How the built-in generator works.
@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The generator.
+    /// Builds the generator.
     pub fn build(self) -> Arc<dyn TemplateGenerator> {
         Arc::new(Builtin {
             pace: self.pace,
@@ -46,8 +46,7 @@ impl Settings {
 
 struct Builtin {
     pace: Duration,
-    /// By the digest of what was read: a digest that could be forged would show one client's text to
-    /// another.
+    /// By the digest of the text: with a weak digest, a collision could show one client's text to another.
     readings: Cache<[u8; 32], Arc<Reading>>,
 }
 

@@ -1,5 +1,5 @@
-//! What a value proposition says: which metrics its words call for, what it promises in numbers, and a
-//! few of its own words. A reading is small, however long the text, and is made once per job.
+//! Analyses a value proposition: the metrics that its words suggest, the numbers that it promises, and a few
+//! quotations. The result (a reading) is small, however long the text, and is made once per job.
 //!
 //! Never in here: a regular expression, or work that grows faster than the text.
 
@@ -9,19 +9,19 @@ use super::figure::{self, CURRENCIES, UNITS};
 use super::library::{HEALTH, METRICS};
 use super::text::{cut, one_line};
 
-/// Most promises that are taken from one text.
+/// Most promises extracted from one text.
 const MAX_PROMISES: usize = 12;
-/// Most sentences that are kept to be quoted, and most topics.
+/// Most sentences kept as quotations, and most topics.
 const MAX_QUOTES: usize = 4;
-/// Most characters of a sentence that is quoted.
+/// Most characters of a quotation.
 const QUOTE_CHARS: usize = 200;
-/// Most characters of a word that is looked at, and of one that is a topic.
+/// Most characters of a word that is considered, and of a topic.
 const WORD_CHARS: usize = 32;
-/// Long words that say nothing of the topic.
+/// Long words that say nothing about the topic.
 const COMMON: &str = "their there these those which while where about through within between other every \
     would could should after before because being under across without against during";
 
-/// What a promised percentage does to a metric; as a share of 1.
+/// The effect of a promised percentage on a metric; as a fraction of 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Aim {
     /// `by 18%`
@@ -30,13 +30,13 @@ pub(crate) enum Aim {
     To(f64),
 }
 
-/// A number that the text promises, and where.
+/// A number that the text promises, and its place.
 #[derive(Debug)]
 pub(crate) struct Promise {
     /// As written: `18%`, `$2.4 million`, `12 months`.
     pub(crate) figure: String,
     is_percent: bool,
-    /// When it is a percentage of at most 100.
+    /// If it is a percentage of at most 100.
     pub(crate) aim: Option<Aim>,
     /// The sentence around it.
     pub(crate) sentence: String,
@@ -44,15 +44,15 @@ pub(crate) struct Promise {
     about: Vec<bool>,
 }
 
-/// A text that was read.
+/// The result of analysing a text.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) promises: Vec<Promise>,
-    /// Words that stand for what the text is about, the most frequent first.
+    /// Words that represent the text's topic, the most frequent first.
     pub(crate) topics: Vec<String>,
     /// Sentences to quote.
     pub(crate) quotes: Vec<String>,
-    /// Per metric of the library: how often the text and the industry call for it.
+    /// Per metric of the library: how often the text and the industry suggest it.
     calls: Vec<u32>,
     /// Whether it is about health at all.
     pub(crate) is_health: bool,
@@ -85,13 +85,13 @@ impl Reading {
         }
     }
 
-    /// How much the text calls for the metric at this place of the library.
+    /// How strongly the text suggests the metric with this index in the library.
     pub(crate) fn calls_for(&self, metric: usize) -> u32 {
         self.calls[metric]
     }
 
-    /// The promise about the metric at this place of the library: the first one in the metric's own unit
-    /// or, where there is none, the first percentage. Months say nothing of money.
+    /// The promise about the metric with this index in the library: the first one in the metric's own unit
+    /// or, if there is none, the first percentage. A promise in months says nothing about money.
     pub(crate) fn promise_about(&self, metric: usize) -> Option<&Promise> {
         let promises = || self.promises.iter().filter(|p| p.about[metric]);
         let unit = METRICS[metric].unit;
@@ -102,18 +102,18 @@ impl Reading {
 }
 
 impl Promise {
-    /// Whether its figure is in a unit of the library's.
+    /// Whether its number has this unit of the library.
     fn is_in(&self, unit: &str) -> bool {
         match unit {
             "%" => self.is_percent,
             "USD" => self.figure.starts_with(CURRENCIES),
-            // `months` for `12 months` and `1 month`.
+            // `months` matches both `12 months` and `1 month`.
             unit => self.figure.contains(unit.trim_end_matches('s')),
         }
     }
 }
 
-/// Words by their beginnings, sorted.
+/// The words of a text, sorted, to look up by their beginnings.
 struct Stems(Vec<(String, u32)>);
 
 impl Stems {
@@ -129,7 +129,7 @@ impl Stems {
         Self(stems)
     }
 
-    /// How often words begin with one of these, at most 4. Short words must match whole: `er` is no
+    /// How many words begin with one of these, at most 4. Short stems must match the whole word: `er` is not
     /// `error`.
     fn hits(&self, beginnings: &str) -> u32 {
         let mut hits = 0;
@@ -153,15 +153,15 @@ impl Stems {
     }
 }
 
-/// Words of the text; what is longer than any word is left out.
+/// Words of the text; overlong ones are skipped.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '-')
         .map(|word| word.trim_matches('-'))
         .filter(|word| !word.is_empty() && word.chars().nth(WORD_CHARS).is_none())
 }
 
-/// Split at line ends, at marks that end a sentence in one of several scripts, and at a full stop that a
-/// space follows, so that `2.4` stays whole.
+/// Splits at line breaks, at marks that end a sentence in one of several scripts, and at a full stop that is
+/// followed by a space, so that `2.4` stays whole.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     text.split([
         '\n', '\r', '!', '?', ';', '。', '！', '？', '；', '।', '؟', '۔',
@@ -171,14 +171,14 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     .filter(|sentence| !sentence.is_empty())
 }
 
-/// So much of a text as a quotation can need.
+/// As much of a text as a quotation can need.
 fn cut_early(text: &str) -> &str {
     let end = text.char_indices().nth(4 * QUOTE_CHARS);
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// What the text is about: its most frequent long words; where it has none (scripts without spaces),
-/// how its sentences begin.
+/// The text's topics: its most frequent long words or, if it has none (scripts without spaces), the
+/// beginnings of its sentences.
 fn topics(text: &str, quotes: &[String]) -> Vec<String> {
     let mut found: HashMap<String, (u32, usize)> = HashMap::new();
     for (at, word) in words(text).enumerate() {
@@ -243,7 +243,7 @@ fn find_promises(sentence: &str, promises: &mut Vec<Promise>) {
     }
 }
 
-/// The sentence, or of a very long one what stands around the place.
+/// The sentence or, if it is very long, the part around the place.
 fn around(sentence: &str, at: usize) -> &str {
     let boundary = |mut place: usize| {
         while !sentence.is_char_boundary(place) {

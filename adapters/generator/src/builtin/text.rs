@@ -1,6 +1,6 @@
-//! Text of any language and length, made to fit: never cut inside what a reader sees as one character.
+//! Shortens text of any language, never inside a grapheme (what a reader sees as one character).
 //!
-//! Lengths are Unicode characters, as the template's rules count them.
+//! Lengths are in Unicode characters, as in the template's rules.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -8,12 +8,12 @@ use super::dice::Dice;
 
 /// Most characters of a client's name inside a title.
 const NAME_MAX: usize = 40;
-/// How many of them its end gets: names often differ at the end alone.
+/// How many of them are taken from its end: names often differ only there.
 const NAME_TAIL: usize = 12;
 
-/// At most `max` characters, an ellipsis in place of what doesn't fit.
+/// At most `max` characters, with an ellipsis in place of the rest.
 pub(crate) fn cut(text: &str, max: usize) -> String {
-    // Not counted to its end: it may be long.
+    // Not counted to the end: the text may be long.
     if text.chars().nth(max).is_none() {
         return text.to_owned();
     }
@@ -34,7 +34,7 @@ fn head(text: &str, max: usize) -> &str {
         end = at + grapheme.len();
     }
     if end == 0 {
-        // One grapheme that is longer than all that may be kept.
+        // A single grapheme that is longer than the limit.
         end = text
             .char_indices()
             .nth(max)
@@ -57,7 +57,7 @@ fn tail(text: &str, max: usize) -> &str {
     &text[start..]
 }
 
-/// On one line, without control characters, blanks single.
+/// On one line, without control characters, with single spaces.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(1024));
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
@@ -72,8 +72,8 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// A client's name that fits into titles. What is too long keeps its beginning and its end, and between
-/// them a tag that tells it from names that differ in the middle.
+/// A client's name that fits into titles. A long name keeps its beginning and its end, with a tag between
+/// them that distinguishes it from names that differ in the middle.
 pub(crate) fn name_of(name: &str) -> String {
     let name = one_line(name);
     if name.is_empty() {
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 4), "e\u{301}…");
         assert_eq!(cut(&family.repeat(3), 16), format!("{}…", family.repeat(2)));
         assert_eq!(cut("再入院率を下げる", 5), "再入院率…");
-        // More marks on one letter than fit: some are kept, and the length holds.
+        // More marks on one letter than fit: some are kept, within the limit.
         assert_eq!(
             cut(&format!("a{}", "\u{301}".repeat(50)), 5)
                 .chars()

@@ -1,6 +1,6 @@
-//! One widget: which metrics it shows, what it is called, what it asks, what data it needs.
+//! Builds one widget: its metrics, title, question and data requirements.
 //!
-//! Never in here: where it stands (`layout`) or its sample values (`sample`).
+//! Never in here: its place (`layout`) or its sample values (`sample`).
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::reading::{Promise, Reading};
 use super::sample::{self, Subject};
 use super::text::{cut, one_line};
 
-/// Metrics of a widget that shows several.
+/// Number of metrics in a widget that shows several.
 const SEVERAL: usize = 4;
 
 /// Makes the widgets of one dashboard, one after another.
@@ -25,9 +25,9 @@ pub(crate) struct Maker<'a> {
     client: &'a str,
     industry: Option<String>,
     reading: &'a Reading,
-    /// Places in the library, the most fitting first.
+    /// Indexes in the library, the most suitable first.
     metrics: &'a [usize],
-    /// How often each of them was shown.
+    /// How often each of them has been shown.
     shown: Vec<u32>,
     style: &'a VisualStyle,
     made: usize,
@@ -91,7 +91,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// The metric that was shown least and fits the type; among equals the most fitting one.
+    /// The metric that was shown least and suits the type; among equals the most suitable one.
     fn choose(&mut self, widget_type: WidgetType) -> usize {
         use WidgetType as T;
         let suits = |at: usize| match widget_type {
@@ -113,7 +113,7 @@ impl<'a> Maker<'a> {
         self.metrics[best]
     }
 
-    /// All metrics of the widget: the first, and where the type shows several the next best.
+    /// All metrics of the widget: the first and, if the type shows several, the next best ones.
     fn several(&self, widget_type: WidgetType, first: usize) -> Vec<&'static Metric> {
         use WidgetType as T;
         let count = match widget_type {
@@ -325,7 +325,7 @@ fn query_type(widget_type: WidgetType) -> QueryType {
     }
 }
 
-/// The basic chart that stands for the type; none where no basic chart does.
+/// The basic chart that can replace the type; none if there is none.
 fn chart_type(widget_type: WidgetType) -> Option<ChartType> {
     use WidgetType as T;
     Some(match widget_type {

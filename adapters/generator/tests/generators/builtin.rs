@@ -1,5 +1,5 @@
-//! The built-in generator on any text: valid by the JSON Schema and by a checker of its own, rich in
-//! types, and unlike for unlike clients.
+//! The built-in generator on arbitrary text: its templates are valid by the JSON Schema and by an independent
+//! checker, use many widget types, and differ between clients.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
@@ -24,7 +24,7 @@ async fn compose(brief: &Brief) -> TemplateDraft {
     generator.generate(brief).await.unwrap()
 }
 
-/// The template as HTTP answers show it.
+/// The template as in HTTP answers.
 fn served(brief: &Brief, draft: &TemplateDraft) -> Value {
     let heading = Heading {
         id: "t-1".parse().unwrap(),
@@ -61,7 +61,7 @@ const CLIENTS: [(&str, Option<&str>, &str); 5] = [
     ),
 ];
 
-/// Words of several scripts, numbers that promise and numbers that don't.
+/// Words of several scripts, and numbers with and without a promise.
 fn proposition() -> impl Strategy<Value = String> {
     let words = prop_oneof![
         4 => "(we|cut|readmissions|cost|claims|for|members|nurses|software|faster|renewal|error|ai) ",
@@ -91,8 +91,8 @@ fn client() -> impl Strategy<Value = (String, Option<String>, String)> {
     ("\\PC{1,200}|.{1,60}", industry, proposition())
 }
 
-/// 147 clients' plans, 1,029 templates: the same ones every time, and others with a number in
-/// `PROPTEST_RNG_SEED`. Made once for all tests: that is most of what these cost.
+/// The plans of 147 clients, 1,029 templates: always the same, unless `PROPTEST_RNG_SEED` is set. Generated
+/// once for all tests, because this takes most of their time.
 static THOUSAND: LazyLock<Vec<(Brief, TemplateDraft)>> = LazyLock::new(make_thousand);
 
 fn make_thousand() -> Vec<(Brief, TemplateDraft)> {
@@ -138,10 +138,10 @@ fn a_thousand_templates_meet_the_schema_and_the_rules_that_it_cannot_say() {
                 .map(|e| e.to_string())
                 .collect::<Vec<_>>()
         );
-        // The widgets are the same in both forms; what is around them differs little.
+        // The widgets are the same in both forms; the rest differs little.
         if brief.index % 3 == 1 {
             let written = draft::encode(template);
-            // What it writes, it would take from another generator.
+            // What it writes would be accepted from another generator.
             draft::decode(&written).unwrap();
             let value = serde_json::from_slice(&written).unwrap();
             assert!(generated_schema.is_valid(&value), "{value}");
@@ -188,7 +188,7 @@ fn a_thousand_templates_differ_from_each_other() {
     }
 }
 
-/// The schema says the same to another implementation of JSON Schema.
+/// Another implementation of JSON Schema gives the same results.
 #[test]
 fn pythons_jsonschema_agrees() {
     let script = "
@@ -215,7 +215,7 @@ for line in sys.stdin:
     let mut expected = Vec::new();
     for (i, (brief, template)) in THOUSAND.iter().step_by(20).enumerate() {
         let mut value = served(brief, template);
-        // One in three is broken.
+        // Every third one is invalid.
         let is_valid = i % 3 != 0;
         if !is_valid {
             value["widgets"][0]["position"]["rowSpan"] = 0.into();
@@ -322,7 +322,7 @@ async fn the_dashboards_of_a_plan_quote_what_the_text_says() {
             assert!(all_titles.contains("18%"), "{all_titles}");
         }
     }
-    // A text without a number is quoted by its sentences.
+    // From a text without numbers, sentences are quoted.
     let text = "再入院を減らし、安心を届けます。";
     let draft = compose(&brief("Acme", None, text, 0)).await;
     assert!(
@@ -332,7 +332,7 @@ async fn the_dashboards_of_a_plan_quote_what_the_text_says() {
     );
 }
 
-/// `to 91%` is where a metric shall stand, not by how much it rises.
+/// `to 91%` is a target value, not an increase.
 #[tokio::test]
 async fn a_promised_level_is_the_target_of_every_sample() {
     let text = "Our specialty pharmacy lowers drug spend and raises generic dispensing to 91%.";
@@ -367,8 +367,8 @@ async fn a_name_that_is_taken_is_not_given_again() {
     }
 }
 
-/// Reading 100 KiB once per job, and not once per template: the second to seventh template cost as
-/// little as those of a short text. Compared with itself, so that a busy machine doesn't matter.
+/// A text of 100 KiB is analysed once per job, not once per template: the second to seventh template are as
+/// fast as those of a short text. The comparison is relative, so that a busy machine doesn't matter.
 #[tokio::test]
 async fn a_long_proposition_is_read_once_per_job() {
     let long = "We save members money and cut readmissions by 18% in 12 months. ".repeat(1600);

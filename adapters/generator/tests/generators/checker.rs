@@ -1,4 +1,4 @@
-//! The rules of a template once more, over its JSON and written from the contract's tables alone: it
+//! An independent check of a template's rules, on its JSON and written only from the contract's tables: it
 //! shares no code with the domain's check or the schema.
 
 use std::collections::{HashMap, HashSet};
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// The contract's table: type, least rows and columns, what `config` must have.
+/// The contract's table: type, minimum rows and columns, required parts of `config`.
 const TYPES: &str = "
     kpi-card 2 2 icon subtitle | kpi-grid 2 6 metrics>2 | metric-comparison 3 4 metrics>2
     scorecard 3 4 metrics>2 | line-chart 3 4 | multi-line-chart 3 4 | area-chart 3 4
@@ -19,7 +19,7 @@ const TYPES: &str = "
     range-bar-chart 1 1 | slope-chart 1 1 | roi-summary 3 4 | clinical-metrics 4 6 metrics>1
     cost-breakdown 3 6";
 
-/// Each type of the table, as its words.
+/// The rows of the table, split into words.
 pub(crate) fn types() -> impl Iterator<Item = Vec<&'static str>> {
     TYPES
         .split(['|', '\n'])
@@ -27,11 +27,11 @@ pub(crate) fn types() -> impl Iterator<Item = Vec<&'static str>> {
         .filter(|row| !row.is_empty())
 }
 
-/// The same by type, split once.
+/// The same by type, computed once.
 static BY_TYPE: LazyLock<HashMap<&str, Vec<&str>>> =
     LazyLock::new(|| types().map(|words| (words[0], words)).collect());
 
-/// What breaks the rules that a schema can't say, in words.
+/// Describes each violation of the rules that a schema can't express.
 pub(crate) fn faults(template: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     let mut cells = HashSet::new();
@@ -90,7 +90,7 @@ pub(crate) fn faults(template: &Value) -> Vec<String> {
     faults
 }
 
-/// Whether a dashboard has no hole: every row up to the last is full.
+/// Whether a dashboard has no holes: every row up to the last one is full.
 pub(crate) fn is_packed(template: &Value) -> bool {
     let mut cells = 0;
     let mut last = 0;
@@ -113,7 +113,7 @@ fn texts(value: &Value) -> Option<usize> {
     (!list.is_empty() && list.iter().all(Value::is_string)).then_some(list.len())
 }
 
-/// A list that isn't empty, of objects with these texts and numbers.
+/// Whether the value is a non-empty list of objects with these strings and numbers.
 fn objects(value: &Value, text: &[&str], number: &[&str]) -> bool {
     value.as_array().is_some_and(|list| {
         !list.is_empty()
@@ -124,7 +124,7 @@ fn objects(value: &Value, text: &[&str], number: &[&str]) -> bool {
     })
 }
 
-/// `series` of `least` to `most`, each with as many values as there are labels.
+/// Whether there are `least` to `most` series, each with one value per label.
 fn series(data: &Value, labels: &str, least: usize, most: usize) -> bool {
     let count = match labels {
         "labels" => texts(&data[labels]),
@@ -267,7 +267,7 @@ fn has_shape(kind: &str, data: &Value) -> bool {
     }
 }
 
-/// One list of `width` numbers for each label.
+/// Whether there is a list of `width` numbers per label.
 fn lists(data: &Value, name: &str, width: usize) -> bool {
     let Some(labels) = texts(&data["labels"]) else {
         return false;

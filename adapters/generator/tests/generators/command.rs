@@ -1,4 +1,4 @@
-//! The command generator with real programs: what it asks, what it takes, how it fails.
+//! The command generator with real programs: its requests, accepted answers and failures.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn program(script: &str) -> command::Settings {
     settings
 }
 
-/// A valid template for place 1 as a program prints it.
+/// A valid template for place 1, as a program prints it.
 fn printed(category: &str) -> String {
     let widgets: Vec<_> = (1..=6)
         .map(|i| {
@@ -40,7 +40,7 @@ fn printed(category: &str) -> String {
     .to_string()
 }
 
-/// Everybody is `told` the kind of failure; the operator alone knows `cause` as well.
+/// Everyone is `told` the kind of failure; only the operator sees `cause` too.
 async fn fails(settings: command::Settings, kind: ErrorKind, told: &str, cause: &str) {
     let program = settings.command_line.clone();
     let program = program.split(' ').next().unwrap();
@@ -85,7 +85,7 @@ async fn a_program_makes_a_template_from_its_request() {
         assert_eq!(&request[field], expected, "{field}");
     }
 
-    // One that never reads its stdin, with a request larger than a pipe.
+    // A program that never reads its stdin, with a request larger than a pipe.
     let script = format!("cat '{}'", answer.display());
     let long = brief("Acme", None, &"word ".repeat(40_000), 0);
     assert!(
@@ -102,7 +102,7 @@ async fn a_program_makes_a_template_from_its_request() {
     fails(program(&script), ErrorKind::BadResponse, told, "").await;
 }
 
-/// A change of the valid template is told by the first rule that it breaks, and by nothing else of it.
+/// A fault in the valid template is reported by the first rule that it breaks, without quoting anything.
 #[tokio::test]
 async fn a_bad_answer_is_told_by_the_first_rule_that_it_breaks() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +146,7 @@ async fn a_bad_answer_is_told_by_the_first_rule_that_it_breaks() {
     }
 }
 
-/// The program of docs/generators.md, with the python3 that is there.
+/// The program of docs/generators.md, with the installed python3.
 #[tokio::test]
 async fn the_example_program_in_python_makes_every_template_of_a_plan() {
     let example = concat!(
@@ -226,7 +226,7 @@ async fn a_program_has_so_much_time_and_prints_so_much() {
     let _guard = metrics::set_default_local_recorder(&recorder);
     let mut settings = program("echo 12345");
     settings.output_limit = 6;
-    // What it prints is all there, and no template.
+    // Its output is complete, but not a template.
     let told = "printed no valid template: the answer has no JSON object that is whole and has no key twice";
     fails(settings.clone(), ErrorKind::BadResponse, told, "").await;
     assert!(!counted.render().contains("conch_limits_hit_total"));
@@ -251,7 +251,7 @@ async fn a_program_has_so_much_time_and_prints_so_much() {
 
 #[tokio::test]
 async fn what_is_withheld_is_not_handed_down() {
-    // Cargo sets it for every test.
+    // Cargo sets this variable for every test.
     let script = "echo \"<$CARGO_MANIFEST_DIR>\" >&2; exit 1";
     let told = "failed (exit status: 1)";
     fails(program(script), ErrorKind::Unavailable, told, "</").await;
@@ -260,7 +260,7 @@ async fn what_is_withheld_is_not_handed_down() {
     fails(settings, ErrorKind::Unavailable, told, "<>").await;
 }
 
-/// Alive and not a zombie that only waits to be reaped.
+/// Whether a process is alive, and not a zombie.
 fn runs(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat

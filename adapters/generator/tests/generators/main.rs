@@ -1,4 +1,4 @@
-//! Both generators against the port's laws: the composer on any text, the command with real programs.
+//! Both generators against the port's laws: the built-in one on arbitrary text, the command with real programs.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod builtin;

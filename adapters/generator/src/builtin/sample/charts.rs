@@ -1,4 +1,4 @@
-//! Samples of charts.
+//! Sample data of charts.
 
 use conch_domain::WidgetType;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{Course, MONTHS, Subject, rounded, shares};
 use crate::builtin::dice::Dice;
 use crate::builtin::library::Metric;
 
-/// Series of a chart that has several.
+/// Number of series in a chart that has several.
 const SERIES: usize = 3;
 const QUARTERS: [&str; 4] = ["Q1", "Q2", "Q3", "Q4"];
 
@@ -171,7 +171,7 @@ fn parts_of_a_whole(
                 json!({ "items": items, "unit": "%" }),
             )
         }
-        // Bars and sectors around a circle, each with a figure of its own.
+        // Bars and sectors around a circle, each with its own value.
         _ => {
             let items: Vec<Value> = parts
                 .iter()
@@ -252,7 +252,7 @@ fn radar(subject: &Subject<'_>, dice: &mut Dice) -> (Value, Value) {
     )
 }
 
-/// Charts of ranges and of changes between two moments, and the heat map.
+/// Charts of ranges and of changes between two points in time, and the heat map.
 fn ranges(
     widget_type: WidgetType,
     subject: &Subject<'_>,
@@ -314,7 +314,7 @@ fn ranges(
             let series: Vec<Value> = parts
                 .iter()
                 .map(|part| {
-                    // Each part goes the way of the whole.
+                    // Each part develops like the whole.
                     let size = dice.between(0.85, 1.15);
                     let values = [course.from, course.now].map(|v| rounded(metric.cap(v * size)));
                     json!({ "name": part, "values": values })

@@ -1,4 +1,4 @@
-//! Samples of lists, tables and of tiles made of several figures.
+//! Sample data of lists, tables, and tiles with several figures.
 
 use conch_domain::WidgetType;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ pub(super) fn sample(
     }
 }
 
-/// Money, whatever the metric: an investment and what comes of it within a year.
+/// Always money, whatever the metric: an investment and its return within a year.
 fn roi_summary(dice: &mut Dice) -> (Value, Value) {
     let investment = (dice.between(80_000.0, 600_000.0) / 1000.0).round() * 1000.0;
     let savings = (investment * dice.between(1.6, 4.2) / 1000.0).round() * 1000.0;
@@ -137,7 +137,7 @@ fn data_table(subject: &Subject<'_>, course: &Course, dice: &mut Dice) -> (Value
     )
 }
 
-/// Investment against what it has brought so far, month by month.
+/// The investment compared with its return so far, month by month.
 fn timeline(subject: &Subject<'_>, dice: &mut Dice) -> (Value, Value) {
     let monthly = dice.between(20_000.0, 90_000.0);
     let investment = monthly * dice.between(4.0, 9.0);

@@ -1,4 +1,4 @@
-//! Samples of single figures and of several side by side.
+//! Sample data of single figures, and of several side by side.
 
 use conch_domain::WidgetType;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ pub(super) fn sample(
     }
 }
 
-/// One entry for each metric; the text's promise is the first one's.
+/// One entry per metric; the text's promise applies to the first.
 fn each(
     subject: &Subject<'_>,
     dice: &mut Dice,
@@ -99,7 +99,7 @@ fn each(
         .collect()
 }
 
-/// How much of the way is done, 0 to 1.
+/// How much of the way to the target is done, 0 to 1.
 fn done(course: &Course) -> f64 {
     let way = course.to - course.from;
     if way == 0.0 {

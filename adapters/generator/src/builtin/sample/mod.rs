@@ -1,7 +1,7 @@
 //! Sample data and presentation of a widget, by its type: the shapes of docs/templates.md.
 //!
-//! Data is in the metric's unit: with `%` 18.2 is 18.2 %. The same brief gives the same data. Never in
-//! here: where a widget stands, or what it is called.
+//! Data is in the metric's unit: with `%`, 18.2 means 18.2 %. The same brief gives the same data. Never in
+//! here: a widget's place or title.
 
 mod charts;
 mod composite;
@@ -22,11 +22,11 @@ const MONTHS: [&str; 12] = [
 pub(crate) struct Subject<'a> {
     /// Its metrics, the most important first; never empty.
     pub(crate) metrics: &'a [&'static Metric],
-    /// What the text promises to do to the first one.
+    /// The promised effect on the first one.
     pub(crate) aim: Option<Aim>,
-    /// What the text promises of the first one, as written.
+    /// The promise about the first one, as written in the text.
     pub(crate) figure: Option<&'a str>,
-    /// The dashboard's main colour and its accent.
+    /// The dashboard's main and accent colours.
     pub(crate) colors: [&'a str; 2],
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Sample {
     pub(crate) data: Value,
 }
 
-/// A sample for a widget of that type.
+/// The sample for a widget of this type.
 pub(crate) fn sample(widget_type: WidgetType, subject: &Subject<'_>, dice: &mut Dice) -> Sample {
     use WidgetType as T;
     let (config, data) = match widget_type {
@@ -71,7 +71,7 @@ pub(crate) fn sample(widget_type: WidgetType, subject: &Subject<'_>, dice: &mut 
         Value::Object(config) => config,
         _ => Map::new(),
     };
-    // Shares of a sum are in %, whatever the sum is in.
+    // Shares of a sum are in %, whatever the unit of the sum.
     let unit = data["unit"].as_str().unwrap_or(subject.metric().unit);
     config.insert("unit".to_owned(), json!(unit));
     if let Some(figure) = subject.figure {
@@ -89,7 +89,7 @@ fn rounded(value: f64) -> Value {
     }
 }
 
-/// Where a metric comes from, where it stands and where it shall go.
+/// A metric's baseline, present value and target.
 struct Course {
     from: f64,
     now: f64,
@@ -97,7 +97,7 @@ struct Course {
 }
 
 impl Course {
-    /// `aim` is what the text promises.
+    /// `aim` is the promised effect.
     fn of(metric: &Metric, aim: Option<Aim>, dice: &mut Dice) -> Self {
         let (low, high) = metric.range;
         let share = match aim {
@@ -121,14 +121,14 @@ impl Course {
         } else {
             let from = dice.between(low, low + half);
             let to = from * (1.0 + share);
-            // A share of a whole is no more than the whole.
+            // A share can't exceed the whole.
             (from, if metric.is_share() { to.min(99.9) } else { to })
         };
         let now = from + (to - from) * dice.between(0.4, 0.95);
         Self { from, now, to }
     }
 
-    /// On the way from the beginning to the goal; `step` from 0 to 1.
+    /// The value on the way from the baseline to the target; `step` from 0 to 1.
     fn at(&self, step: f64) -> f64 {
         self.from + (self.to - self.from) * step
     }
@@ -147,7 +147,7 @@ fn trend(metric: &Metric) -> &'static str {
     if metric.falls { "down" } else { "up" }
 }
 
-/// A name for each figure of a widget that shows several, as `config.metrics` lists them.
+/// The names of a widget's metrics, as in `config.metrics`.
 fn metric_list(metrics: &[&Metric]) -> Value {
     let list = metrics.iter().map(|metric| {
         json!({ "name": metric.key, "label": metric.label, "unit": metric.unit, "format": metric.format() })
@@ -155,7 +155,7 @@ fn metric_list(metrics: &[&Metric]) -> Value {
     list.collect()
 }
 
-/// So many shares of a whole, one for each part.
+/// Random shares that add up to a whole, one per part.
 fn shares(parts: usize, dice: &mut Dice) -> Vec<f64> {
     let weights: Vec<f64> = (0..parts).map(|_| dice.between(1.0, 4.0)).collect();
     let sum: f64 = weights.iter().sum();
