@@ -348,6 +348,6 @@ const TAIL: &str = "
 - Power failures and disks that lose acknowledged writes: processes are killed, but the kernel keeps running. So `everysec` and `always` give the same results here.
 - Several machines, regions, and packet loss below TCP: the network is a proxy on one machine.
 - Two faults at the very same moment occur here only by chance; the simulation searches for them systematically.
-- A store that has forgotten a job of ours (no persistence) can't tell a forged event about it from an honest external one until the job's worker has put it back: streams that a forged end closed meanwhile stay closed, and a job that no worker holds is not put back.
+- A store that has forgotten one of our jobs (no persistence) can't tell a forged event about it from an external publisher's until the job's worker has restored it: streams that a forged end closed in the meantime stay closed, and a job without a worker is not restored.
 - The browsers in these tests are simulated according to the standard; real ones are tested in `tests/interop`.
 ";
