@@ -705,6 +705,23 @@ fn the_readme_lists_every_setting_with_its_default() {
     }
 }
 
+/// What a bound or an interval is where nobody sets it: readers and operators rely on these.
+#[test]
+fn defaults_are_the_documented_ones() {
+    let api = read(Program::Api, &[], &[]).expect("valid");
+    let hub = api.mare.expect("an API").hub;
+    assert_eq!(hub.heartbeat, Duration::from_secs(4));
+    assert_eq!(hub.position_check, Duration::from_secs(10));
+    assert_eq!(hub.retry_ms, 2000);
+    assert_eq!(hub.max_watched_jobs_per_caller, Some(5000));
+    assert_eq!(hub.max_streams_per_caller, None, "nobody says who they are");
+    let worker = read(Program::Worker, &[], &[]).expect("valid");
+    let worker = worker.worker.expect("a worker");
+    assert_eq!((worker.max_attempts, worker.template_tries), (3, 3));
+    assert_eq!(worker.lease, Duration::from_secs(30));
+    assert_eq!(worker.sweep, Duration::from_secs(10));
+}
+
 #[test]
 fn every_interval_is_a_setting() {
     let env = [

@@ -487,6 +487,46 @@ mod tests {
     }
 
     #[test]
+    fn what_matters_has_room_also_where_its_own_job_takes_most() {
+        let backlog = Backlog::new(BOUNDS);
+        let large = "x".repeat(1000);
+        for job in ["a", "b"] {
+            for _ in 0..5 {
+                push(&backlog, job, &other(), &large);
+            }
+        }
+        push(&backlog, "mine", &started(), &"x".repeat(6000));
+        let dropped = push(&backlog, "mine", &end(), &large);
+        assert!(dropped.overflow > 0, "{dropped:?}");
+        let told = all(&backlog);
+        let mine: Vec<_> = told
+            .iter()
+            .filter(|line| line.starts_with("mine"))
+            .collect();
+        assert_eq!(mine, ["mine xxxxxxxx", "mine xxxxxxxx"]);
+    }
+
+    #[test]
+    fn a_mebibyte_of_a_job_and_sixteen_of_all_wait_and_no_more() {
+        let backlog = Backlog::default();
+        let line = Bytes::from(vec![b'x'; 64 << 10]);
+        let push = |job: &str| {
+            let line = line.clone();
+            let received_at = at();
+            backlog.push(&id(job), &other(), Heard { line, received_at })
+        };
+        let fitted = (0..20).filter(|_| push("j").overflow == 0).count();
+        assert_eq!(fitted, 15);
+        for job in 1..20 {
+            for _ in 0..15 {
+                push(&format!("j-{job}"));
+            }
+        }
+        let bytes = backlog.state.lock().bytes;
+        assert!((15 << 20..=16 << 20).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
     fn an_end_that_finds_no_room_is_owed() {
         let backlog = Backlog::new(BOUNDS);
         let large = "s".repeat(2000);
