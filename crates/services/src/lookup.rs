@@ -503,10 +503,30 @@ impl Inner {
             if job.own || job.status != JobStatus::Failed {
                 self.keep_here(&job.id, bytes.clone(), lapses);
             }
-            if let Err(error) = self.cache.put(&job.id, bytes.clone()).await {
+            if let Err(error) = self.put(job, bytes.clone()).await {
                 tracing::debug!(job.id = %job.id, %error, "result not cached");
             }
         }
         bytes
+    }
+
+    /// Caches the result of a job that has ended. If its log has gone on by then, that is what counts.
+    async fn put(&self, job: &Job, result: Bytes) -> Result<(), Error> {
+        self.cache.put(&job.id, result).await?;
+        let mut cached = job.clone();
+        while !cached.own && cached.status == JobStatus::Failed {
+            let Some(log) = self.bus.read(&job.id, 0, 0).await? else {
+                break;
+            };
+            if log.job.position == cached.position {
+                break;
+            }
+            if !log.job.status.is_terminal() {
+                return self.cache.remove(&job.id).await;
+            }
+            self.cache.put(&job.id, job::encode(&log.job)).await?;
+            cached = log.job;
+        }
+        Ok(())
     }
 }

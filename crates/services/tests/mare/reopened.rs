@@ -1,11 +1,15 @@
 //! External jobs that go on after their end, as publishers on Celery do: `job:failed`, then
 //! `job:started` and `job:completed` of the same job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{Job, JobRecord, JobStatus};
+use async_trait::async_trait;
+use bytes::Bytes;
+use conch_domain::{Job, JobId, JobRecord, JobStatus};
 use conch_memory::When;
-use conch_ports::{Commit, ErrorKind, Fence, Published, QueueEffect};
+use conch_ports::{Commit, ErrorKind, Fence, Published, QueueEffect, ResultCache};
+use conch_services::reconcile::Reconcile;
 use conch_wire::event::{decode, encode};
 use serde_json::{Value, json};
 
@@ -381,4 +385,63 @@ async fn the_end_of_a_failed_job_is_no_reason_to_stop_while_its_log_is_out_of_re
     assert_eq!(name(&attached), "Ended");
     let attached = world.hub.watch_many(named(&["f"]), Some(END)).await;
     assert_eq!(name(&attached), "Ended");
+}
+
+/// A cache in which what is put is there a second later.
+struct Late(Arc<dyn ResultCache>);
+
+#[async_trait]
+impl ResultCache for Late {
+    async fn get(&self, job_id: &JobId) -> conch_ports::Result<Option<Bytes>> {
+        self.0.get(job_id).await
+    }
+
+    async fn put(&self, job_id: &JobId, result: Bytes) -> conch_ports::Result<()> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.0.put(job_id, result).await
+    }
+
+    async fn remove(&self, job_id: &JobId) -> conch_ports::Result<()> {
+        self.0.remove(job_id).await
+    }
+
+    async fn ping(&self) -> conch_ports::Result<()> {
+        self.0.ping().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_overlaps_with_a_retry_leaves_no_old_failure_in_the_cache() {
+    for (then, cached) in [
+        ("job:started", None),
+        ("job:completed", Some("completed")),
+        // Nothing: the failure is the result.
+        ("data:other", Some("failed")),
+    ] {
+        let world = failed().await;
+        let cache = world.memory.cache();
+        cache.remove(&job_id("f")).await.expect("memory answers");
+        let (bus, gateway) = (world.memory.bus(), world.triton.clone());
+        let reconcile = Reconcile::new(bus.clone(), gateway.clone(), world.clock.clone());
+        let lookup = conch_services::lookup::Settings {
+            local_bytes: 0,
+            ask_again_after: Duration::from_secs(10),
+        }
+        .build(conch_services::lookup::Dependencies {
+            cache: Arc::new(Late(Arc::clone(&cache))),
+            bus,
+            gateway,
+            reconcile,
+        });
+        let id = job_id("f");
+        let (found, ()) = tokio::join!(lookup.job(&id), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            say(&world, &event(then, 20)).await;
+        });
+        assert!(found.expect("memory answers").is_some());
+        let result = cache.get(&id).await.expect("memory answers");
+        let result: Option<Value> = result.map(|r| serde_json::from_slice(&r).expect("JSON"));
+        let status = result.as_ref().map(|r| r["status"].as_str().expect("text"));
+        assert_eq!(status, cached, "{then}");
+    }
 }
