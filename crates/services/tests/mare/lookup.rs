@@ -255,3 +255,16 @@ async fn a_cached_end_is_worth_more_than_a_log_without_one() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cached_end_waits_half_a_second_for_triton() {
+    let world = World::new();
+    world.external_job_of("f", "c1").start().await;
+    let blob = r#"{"job_id":"f","status":"completed","template_ids":["t1"]}"#;
+    let put = world.memory.cache().put(&job_id("f"), blob.into()).await;
+    put.expect("memory");
+    world.triton.hang();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(status(&world, "f").await.as_deref(), Some("completed"));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
