@@ -58,8 +58,7 @@ pub struct Reconcile {
 
 /// What Triton said of where external jobs come from.
 struct KnownOrigins {
-    /// None: it knows of no such job.
-    of: Cache<JobId, Option<Origin>>,
+    of: Cache<JobId, Origin>,
     /// Not asked again before, since it didn't answer in time.
     silent_until: Mutex<Option<Instant>>,
 }
@@ -115,22 +114,20 @@ impl Reconcile {
     /// Remembers where a job of a Triton that isn't ours comes from.
     pub fn remember(&self, told: &Job) {
         if !told.own {
-            self.origins
-                .of
-                .insert(told.id.clone(), Some(Origin::of(told)));
+            self.origins.of.insert(told.id.clone(), Origin::of(told));
         }
     }
 
     /// Where an external job comes from, if that was heard of lately.
     pub fn known_origin(&self, job_id: &JobId) -> Option<Origin> {
-        self.origins.of.get(job_id).flatten()
+        self.origins.of.get(job_id)
     }
 
     /// Where an external job comes from, as Triton knows it. Never waits for long, and asks nothing while
     /// Triton doesn't answer in time: what comes of the job must not be held up by this.
     pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
         if let Some(known) = self.origins.of.get(job_id) {
-            return known;
+            return Some(known);
         }
         let silent = *self.origins.silent_until.lock();
         if silent.is_some_and(|until| Instant::now() < until) {
@@ -138,13 +135,18 @@ impl Reconcile {
         }
         let _permit = self.limit.try_acquire().ok()?;
         let asked = tokio::time::timeout(ORIGIN_PATIENCE, self.gateway.job(job_id)).await;
-        let Ok(Ok(told)) = asked else {
-            *self.origins.silent_until.lock() = Some(Instant::now() + ORIGIN_PAUSE);
-            return None;
+        let told = match asked {
+            // It may know of the job by the time of its end.
+            Ok(Ok(told)) => told?,
+            // It answers, and one job's record is no reason not to ask for others.
+            Ok(Err(error)) if !error.is_retryable() => return None,
+            Ok(Err(_)) | Err(_) => {
+                *self.origins.silent_until.lock() = Some(Instant::now() + ORIGIN_PAUSE);
+                return None;
+            }
         };
-        let origin = told.filter(|job| !job.own).map(|job| Origin::of(&job));
-        self.origins.of.insert(job_id.clone(), origin.clone());
-        origin
+        self.remember(&told);
+        self.known_origin(job_id)
     }
 
     /// Appends what the log lacks of what `told` says.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus};
+use conch_ports::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::world::{POSITION_CHECK, World, data, job_id, told};
@@ -145,4 +146,50 @@ async fn a_silent_triton_delays_no_event() {
         "nobody is asked again and again"
     );
     tokio::time::sleep(POSITION_CHECK).await;
+}
+
+/// Says one event of a job of its own; whether its log knows then whose the job is.
+async fn is_origin_known(world: &World, id: &str, kind: &str) -> bool {
+    let event = json!({"event_type":kind,"job_id":id});
+    world.faults.announce_raw(event.to_string());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+    let log = log.expect("memory answers").expect("it has a log");
+    log.job.client_id.is_some()
+}
+
+fn named(id: &str) -> Job {
+    let known = known_to_triton(JobStatus::Running);
+    Job::restore(JobRecord {
+        id: job_id(id),
+        ..(*known).clone()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_triton_says_of_one_job_is_no_reason_not_to_ask_for_another() {
+    for (kind, is_asked) in [
+        (ErrorKind::BadResponse, true),
+        (ErrorKind::Refused, true),
+        (ErrorKind::Unavailable, false),
+        (ErrorKind::Timeout, false),
+    ] {
+        let world = World::new();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.triton.fail(kind);
+        assert!(!is_origin_known(&world, "bad", "job:started").await);
+        world.triton.heal();
+        world.triton.set_job(named("f"));
+        let known = is_origin_known(&world, "f", "job:started").await;
+        assert_eq!(known, is_asked, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_triton_comes_to_know_later_has_its_origin_at_its_end() {
+    let world = World::new();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(!is_origin_known(&world, "f", "job:started").await);
+    world.triton.set_job(named("f"));
+    assert!(is_origin_known(&world, "f", "job:completed").await);
 }
