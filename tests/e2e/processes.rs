@@ -183,7 +183,7 @@ async fn two_hundred_watchers_of_a_killed_api_go_on_elsewhere() {
     assert_eq!(pair.api.mare().job(&job_id).await["status"], "running");
     let mut seen = Vec::new();
     for watcher in watchers {
-        seen.push(watcher.all(Duration::from_secs(60)).await);
+        seen.push(watcher.all(Duration::from_mins(1)).await);
     }
     for events in &seen {
         assert_whole(events, 1);

@@ -140,10 +140,7 @@ async fn a_drain_ends_open_streams_within_its_limit() {
         .env("DRAIN_SECONDS", "1")
         .start()
         .await;
-    let mare = conch.mare();
-    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
-    let mut stream = mare.subscribe(&job_id).await;
-    stream.read_until(|e| e.kind() == "job:started").await;
+    let mut stream = conch.mare().started_job().await;
     let before = Instant::now();
     conch.stop();
     assert!(

@@ -17,10 +17,7 @@ async fn a_terminal_that_is_closed_ends_a_program_by_a_drain() {
         .env("DRAIN_SECONDS", "1")
         .start()
         .await;
-    let mare = conch.mare();
-    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
-    let mut stream = mare.subscribe(&job_id).await;
-    stream.read_until(|e| e.kind() == "job:started").await;
+    let mut stream = conch.mare().started_job().await;
     // A shell says so to its jobs, and the kernel once more.
     conch.signal(Signal::SIGHUP);
     conch.signal(Signal::SIGHUP);

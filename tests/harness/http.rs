@@ -192,6 +192,14 @@ impl Mare {
         job["job_id"].as_str().expect("a job has an id").to_owned()
     }
 
+    /// Submits a job of a new client and watches it until it has started.
+    pub async fn started_job(&self) -> Stream {
+        let job_id = self.submit(&self.new_client("Fabrikam Health").await).await;
+        let mut stream = self.subscribe(&job_id).await;
+        stream.read_until(|e| e.kind() == "job:started").await;
+        stream
+    }
+
     /// Looks a job up.
     pub async fn job(&self, job_id: &str) -> Value {
         self.get(&format!("/jobs/{job_id}")).await.json(200)

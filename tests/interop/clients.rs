@@ -7,7 +7,7 @@ use conch_harness::eventually::eventually;
 use conch_harness::foreign::{node, python, script};
 use conch_harness::http::{Answer, client};
 use conch_harness::sse::{Stream, assert_whole};
-use conch_harness::{Conch, Process};
+use conch_harness::{Conch, Mare, Process};
 
 /// Runs a program to its end without blocking this thread's runtime, and shows what it said if it fails.
 async fn run(mut command: Command) -> Output {
@@ -142,6 +142,24 @@ async fn the_walk_through_works_word_for_word() {
     }
 }
 
+/// Checks that a curl on a job's stream prints each event while the job runs, and then the close.
+pub(crate) async fn comes_as_it_happens(curl: &Process, mare: &Mare, job_id: &str) {
+    eventually("curl has the first template", async || {
+        let printed = curl.stdout();
+        printed.contains("job:template_completed").then_some(())
+    })
+    .await;
+    // Nothing was held back until the end: the job still runs.
+    let printed = curl.stdout();
+    assert!(!printed.contains("job:completed"), "{printed}");
+    assert_eq!(mare.job(job_id).await["status"], "running");
+    eventually("curl has the end", async || {
+        let end = ": Connection closing - job completed\n";
+        curl.stdout().ends_with(end).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_sees_events_as_they_happen() {
     let conch = Plan::all_in_one().pace(400).start().await;
@@ -152,25 +170,7 @@ async fn curl_sees_events_as_they_happen() {
         "curl -N",
         Command::new("curl").args(["-sN", "--noproxy", "*", &mare.subscribe_url(&job_id)]),
     );
-    eventually("curl has the first template", async || {
-        curl.stdout()
-            .contains("job:template_completed")
-            .then_some(())
-    })
-    .await;
-    // Nothing was held back until the end: the job still runs.
-    assert!(
-        !curl.stdout().contains("job:completed"),
-        "{}",
-        curl.stdout()
-    );
-    assert_eq!(mare.job(&job_id).await["status"], "running");
-    eventually("curl has the end", async || {
-        curl.stdout()
-            .ends_with(": Connection closing - job completed\n")
-            .then_some(())
-    })
-    .await;
+    comes_as_it_happens(&curl, &mare, &job_id).await;
     let whole = Stream::open(&mare.subscribe_url(&job_id), None)
         .await
         .read_to_end()

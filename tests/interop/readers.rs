@@ -10,6 +10,8 @@ use conch_harness::sse::Stream;
 use conch_harness::{Conch, Persistence, Process, Redis, port};
 use serde_json::Value;
 
+use crate::clients::comes_as_it_happens;
+
 /// All characters at which Python's `str.splitlines` ends a line, CR and LF aside.
 const SEPARATORS: &str = "\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}";
 
@@ -96,23 +98,7 @@ async fn a_compressing_proxy_passes_events_on_one_by_one() {
     let client = mare.new_client("Fabrikam Health").await;
     let job_id = mare.submit(&client).await;
     let curl = through(&mare.subscribe_url(&job_id));
-    eventually("the first template has come through", async || {
-        curl.stdout()
-            .contains("job:template_completed")
-            .then_some(())
-    })
-    .await;
-    assert!(
-        !curl.stdout().contains("job:completed"),
-        "{}",
-        curl.stdout()
-    );
-    assert_eq!(mare.job(&job_id).await["status"], "running");
-    eventually("the end has come through", async || {
-        let end = ": Connection closing - job completed\n";
-        curl.stdout().ends_with(end).then_some(())
-    })
-    .await;
+    comes_as_it_happens(&curl, &mare, &job_id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod channel;
 mod cursors;
 mod heads;
 mod ids;
+mod messages;
 mod queries;
 mod settings;
 mod stores;

@@ -1,0 +1,124 @@
+//! External jobs that go on after a failure.
+
+use super::*;
+
+/// An event of another publisher's job, in one of its epochs.
+fn external(epoch: &str, sequence: u64, kind: &str, mark: &str) -> Value {
+    json!({ "event_type": kind, "job_id": "f", "client_id": "c", "mark": mark, "epoch": epoch,
+            "sequence": sequence })
+}
+
+/// One that failed in its first epoch and completed in its second: watched through, with a cursor of the
+/// first one in between.
+fn gone_on() -> Vec<Value> {
+    let (first, second) = ("0000aaaa", "0000bbbb");
+    let event = |at: f64, event: Value| {
+        let (epoch, sequence) = (event["epoch"].as_str().expect("text"), &event["sequence"]);
+        json!({ "at": at, "what": "event", "who": "w", "id": format!("{epoch}-{sequence}"),
+                "data": event.to_string() })
+    };
+    let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": second,
+                           "sequence": 1, "reopened": true, "status": "running",
+                           "requested": "0000aaaa-2" });
+    let mut records = vec![terms("everysec")];
+    for mark in ["started", "failed", "started@2", "completed@2"] {
+        records.push(json!({ "at": 0.0, "what": "published", "job": "f", "mark": mark }));
+    }
+    records.extend([
+        json!({ "at": 1.0, "what": "connect", "who": "w", "job": "f", "cursor": null }),
+        json!({ "at": 2.0, "what": "status", "who": "w", "status": 200 }),
+        event(3.0, external(first, 1, "job:started", "started")),
+        event(4.0, external(first, 2, "job:failed", "failed")),
+        json!({ "at": 5.0, "what": "comment", "who": "w", "text": "Connection closing - job failed" }),
+        json!({ "at": 6.0, "what": "closed", "who": "w" }),
+        json!({ "at": 7.0, "what": "history", "job": "f",
+                "events": [external(second, 1, "job:started", "started@2")] }),
+        json!({ "at": 8.0, "what": "connect", "who": "w", "job": "f", "cursor": "0000aaaa-2" }),
+        json!({ "at": 9.0, "what": "status", "who": "w", "status": 200 }),
+        event(10.0, snapshot),
+        event(11.0, external(second, 2, "job:completed", "completed@2")),
+        json!({ "at": 12.0, "what": "comment", "who": "w", "text": "Connection closing - job completed" }),
+        json!({ "at": 13.0, "what": "closed", "who": "w" }),
+        json!({ "at": 14.0, "what": "connect", "who": "w", "job": "f", "cursor": "0000bbbb-2" }),
+        json!({ "at": 15.0, "what": "status", "who": "w", "status": 204 }),
+    ]);
+    records
+}
+
+#[test]
+fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
+    let judgement = judge(&gone_on());
+    assert_eq!(judgement.told(), "");
+    assert_eq!((judgement.figures.resets, judgement.figures.seen), (0, 1));
+
+    let completed = |text: &str| text.replace("job:failed", "job:completed");
+    let in_first = |record: &mut Value| {
+        if let Some(data) = record["data"].as_str() {
+            record["data"] = completed(data).into();
+        }
+    };
+    let mut twice = gone_on();
+    twice.iter_mut().for_each(in_first);
+    assert!(
+        judge(&twice).laws().contains(&"I2"),
+        "{}",
+        judge(&twice).told()
+    );
+
+    // Nobody saw the failure, for its watcher was cut off right before: its publisher told of it.
+    let mut unseen = gone_on();
+    unseen.remove(place(&unseen, "event", 1));
+    unseen.remove(place(&unseen, "comment", 0));
+    for record in &mut unseen {
+        let earlier = record.to_string().replace("0000aaaa-2", "0000aaaa-1");
+        *record = serde_json::from_str(&earlier).expect("still JSON");
+    }
+    assert_eq!(judge(&unseen).told(), "");
+    unseen.retain(|record| record["mark"] != "failed");
+    assert_eq!(judge(&unseen).laws(), ["I5"], "and it told of none");
+
+    // A run in between that no watcher saw: its publisher told of its failure.
+    let mut unwatched = gone_on();
+    unwatched.push(json!({ "at": 0.0, "what": "published", "job": "f", "mark": "failed@2" }));
+    let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": "0000bbbb",
+                           "sequence": 1, "reopened": true, "status": "running",
+                           "requested": "0000cccc-4" });
+    unwatched.extend([
+        json!({ "at": 1.0, "what": "connect", "who": "m", "selects": { "jobs": [], "clients": [] } }),
+        json!({ "at": 2.0, "what": "status", "who": "m", "status": 200 }),
+        json!({ "at": 10.0, "what": "event", "who": "m", "id": "m-1", "data": snapshot.to_string() }),
+    ]);
+    assert_eq!(judge(&unwatched).told(), "");
+    unwatched.retain(|record| record["mark"] != "failed@2");
+    assert_eq!(judge(&unwatched).laws(), ["I5"], "and it told of none");
+
+    // The end of the run that failed is none once the job has gone on.
+    let mut stopped = gone_on();
+    stopped.truncate(place(&stopped, "status", 1));
+    stopped.push(json!({ "at": 9.0, "what": "status", "who": "w", "status": 204 }));
+    let judgement = judge(&stopped);
+    assert_eq!(judgement.laws(), ["I3"], "{}", judgement.told());
+    // Before it has, it is; and where the store is out of reach, it can't be known.
+    for excuse in [
+        json!({ "at": 8.5, "what": "history", "job": "f", "events": stopped[place(&stopped, "history", 0)]["events"] }),
+        json!({ "at": 7.5, "what": "fault", "fault": "stop", "target": "redis" }),
+    ] {
+        let mut excused = stopped.clone();
+        if excuse["what"] == "history" {
+            excused.remove(place(&excused, "history", 0));
+        }
+        excused.push(excuse);
+        assert_eq!(judge(&excused).told(), "");
+    }
+
+    // What an instance that lags behind offers late ends another run.
+    let mut late = gone_on();
+    let old = external("0000bbbb", 2, "job:failed", "failed");
+    let at = place(&late, "event", 3);
+    late[at]["data"] = old.to_string().into();
+    assert!(
+        judge(&late).laws().contains(&"I5"),
+        "{}",
+        judge(&late).told()
+    );
+}
