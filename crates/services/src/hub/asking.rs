@@ -37,9 +37,7 @@ pub(super) async fn ask(
             .map(Learned::Asked);
     }
     // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
-    if let Some(questions) = &topic.questions {
-        questions.turn().await;
-    }
+    topic.payers.turn().await;
     let asked = shared.reconcile.ask(&topic.job_id);
     tokio::pin!(asked);
     let result = match topic.result_without_owner() {

@@ -54,7 +54,8 @@ impl Hub {
         let questions = || place.as_ref().map(|place| Arc::clone(place.questions()));
         let claimed = matches!(cursor, Cursor::After(_));
         let make = |job_id| Topic::new(job_id, questions());
-        let Some(mut interest) = shared.interest(job_id, claimed, make) else {
+        let payer = questions();
+        let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), make) else {
             return self.turn_away();
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);

@@ -262,7 +262,8 @@ impl ManyWatcher {
                 requests.push(request);
                 topic.looked_for(look)
             };
-            match self.shared.interest(&job_id, false, make) {
+            let payer = self.questions.as_ref();
+            match self.shared.interest(&job_id, false, payer, make) {
                 Some(interest) => {
                     let decoys = self.decoys();
                     self.waiting.push(place, interest, decoys, Until::Known);

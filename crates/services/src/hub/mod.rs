@@ -396,10 +396,12 @@ impl Shared {
         self: &Arc<Self>,
         job_id: &JobId,
         claimed: bool,
+        questions: Option<&Arc<Questions>>,
         make: impl FnOnce(JobId) -> Topic,
     ) -> Option<Interest> {
         let interest = self.interest_in(job_id, claimed, self.settings.max_topics, make)?;
         let topic = interest.topic();
+        topic.payers.add(questions);
         topic.look_anew();
         // A lookup would ask Triton now.
         if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {

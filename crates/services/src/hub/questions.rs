@@ -1,9 +1,12 @@
 //! How much one caller may have Triton and the cache asked about jobs that have no log: so many
 //! questions at once, then so many a second. Further ones wait for their turn.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use futures::future::select_all;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 /// Questions that may be asked at once after a while of quiet.
@@ -36,9 +39,119 @@ impl Questions {
     }
 }
 
+/// Callers that share the questions about one job, at most; of more the newest.
+const MOST_PAYERS: usize = 8;
+
+/// Those who name a job: what is asked about it is paid by whoever of them has a turn first. None: it
+/// costs nobody anything.
+pub(super) struct Payers {
+    budgets: parking_lot::Mutex<VecDeque<Arc<Questions>>>,
+    changed: Notify,
+}
+
+impl Payers {
+    pub(super) fn new(first: Option<Arc<Questions>>) -> Self {
+        Self {
+            budgets: parking_lot::Mutex::new(first.into_iter().collect()),
+            changed: Notify::new(),
+        }
+    }
+
+    /// One more names the job; none: one whose questions are not counted.
+    pub(super) fn add(&self, payer: Option<&Arc<Questions>>) {
+        let mut budgets = self.budgets.lock();
+        let Some(payer) = payer else {
+            budgets.clear();
+            self.changed.notify_one();
+            return;
+        };
+        if budgets.is_empty() || budgets.iter().any(|known| Arc::ptr_eq(known, payer)) {
+            return;
+        }
+        if budgets.len() == MOST_PAYERS {
+            budgets.pop_front();
+        }
+        budgets.push_back(Arc::clone(payer));
+        self.changed.notify_one();
+    }
+
+    /// Waits until one of them may have a question asked. Cancel-safe.
+    pub(super) async fn turn(&self) {
+        loop {
+            let budgets: Vec<_> = self.budgets.lock().iter().cloned().collect();
+            if budgets.is_empty() {
+                return;
+            }
+            // Of those that wait none is charged but the first.
+            let turns = budgets.iter().map(|budget| Box::pin(budget.turn()));
+            tokio::select! {
+                biased;
+                _ = select_all(turns) => return,
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn spend_all(questions: &Questions) {
+        for _ in 0..BURST {
+            questions.turn().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_a_turn_pays_and_nobody_else() {
+        let (first, second) = (Arc::new(Questions::new()), Arc::new(Questions::new()));
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        spend_all(&first).await;
+        let payers = Arc::new(Payers::new(Some(Arc::clone(&first))));
+        let begun = Instant::now();
+        // The first one has others to ask about before this.
+        let queue: Vec<_> = (0..20)
+            .map(|_| {
+                let first = Arc::clone(&first);
+                tokio::spawn(async move { first.turn().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let turn = tokio::spawn({
+            let payers = Arc::clone(&payers);
+            async move { payers.turn().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!turn.is_finished());
+        payers.add(Some(&second));
+        turn.await.expect("a turn");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(!second.are_unspent(), "it has paid");
+        for waits in queue {
+            waits.await.expect("a turn");
+        }
+        assert!(begun.elapsed() <= EVERY * 20, "the first one has not");
+        // One whose questions are not counted.
+        let before = Instant::now();
+        spend_all(&second).await;
+        payers.add(None);
+        payers.turn().await;
+        assert!(before.elapsed() <= EVERY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_share_a_job_and_no_more() {
+        let payers = Payers::new(Some(Arc::new(Questions::new())));
+        for _ in 0..3 * MOST_PAYERS {
+            let payer = Arc::new(Questions::new());
+            payers.add(Some(&payer));
+            payers.add(Some(&payer));
+            let newest = payers.budgets.lock().back().cloned();
+            assert!(newest.is_some_and(|newest| Arc::ptr_eq(&newest, &payer)));
+        }
+        assert_eq!(payers.budgets.lock().len(), MOST_PAYERS);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_and_then_one_after_the_other() {

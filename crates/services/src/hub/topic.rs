@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::looks::Look;
-use super::questions::Questions;
+use super::questions::{Payers, Questions};
 use super::state::{Absence, History, Phase, State};
 use super::wake::Slots;
 
@@ -40,8 +40,8 @@ pub(super) struct Topic {
     pub(super) claimed: AtomicBool,
     /// The answer to whether there is a log, where the job is looked for together with others.
     look: Mutex<Option<Look>>,
-    /// Whose questions those are that are asked because there is no log; none: nobody's in particular.
-    pub(super) questions: Option<Arc<Questions>>,
+    /// Whose questions those are that are asked because there is no log.
+    pub(super) payers: Payers,
     /// Somebody came for whom Triton is to be asked whether the job has ended.
     inquiry: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
@@ -100,7 +100,7 @@ impl Topic {
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             look: Mutex::new(None),
-            questions,
+            payers: Payers::new(questions),
             inquiry: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),

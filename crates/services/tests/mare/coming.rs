@@ -220,3 +220,27 @@ async fn a_caller_names_so_many_jobs_and_others_have_room() {
         .await;
     assert_eq!(name(&freed), "Stream");
 }
+
+/// Both name a job that only Triton knows; the first has used up its questions.
+#[tokio::test(start_paused = true)]
+async fn who_has_questions_left_waits_for_nobody_that_named_the_job_before() {
+    let world = World::new();
+    let unborn = Job::unborn(job_id("gone"), "00000000".parse().expect("an epoch"), true);
+    world.triton.set_job(Job::restore(JobRecord {
+        status: JobStatus::Completed,
+        ..(*unborn).clone()
+    }));
+    let mut jobs = made_up(900, "s");
+    jobs.job_ids.push(job_id("gone"));
+    let first = world.hub.watch_many_as(&anybody(), jobs, None).await;
+    assert_eq!(name(&first), "Stream");
+    let begun = Instant::now();
+    let somebody = Caller::unrestricted().from_peer("10.0.0.2".parse().expect("an address"));
+    let attached = world.hub.watch_as(&somebody, &job_id("gone"), None).await;
+    let Attached::Stream(watcher) = attached else {
+        panic!("expected a stream, got {}", name(&attached));
+    };
+    let rest = Eyes(watcher).rest().await;
+    assert_eq!(data(&rest[rest.len() - 2])["status"], "completed");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{rest:?}");
+}
