@@ -177,6 +177,11 @@ impl Feed {
         self.ring.lock().told(job_id)
     }
 
+    /// Whether the job was ever told of, as far as is remembered.
+    fn was_told_of(&self, job_id: &JobId) -> bool {
+        self.ring.lock().was_told_of(job_id)
+    }
+
     /// Keeps a topic alive until its job ends, if there is room. To be called by whoever holds an
     /// interest in it, or is its pump.
     pub(super) fn hold(&self, topic: &Arc<Topic>) {
@@ -222,7 +227,11 @@ impl Shared {
             topic.hint.notify_one();
             return;
         }
-        if open_ended && !self.announcements.push(job_id, sequence) {
+        if !open_ended {
+            return;
+        }
+        let was_told = self.feed.was_told_of(job_id);
+        if !self.announcements.push(job_id, sequence, was_told) {
             metrics::counter!("conch_feed_jobs_skipped_total").increment(1);
         }
     }

@@ -185,6 +185,11 @@ impl Ring {
         self.told.remove(job_id);
     }
 
+    /// Whether the job was told of; that this was asked is no reason to remember it for longer.
+    pub(super) fn was_told_of(&self, job_id: &JobId) -> bool {
+        self.told.peek(job_id).is_some()
+    }
+
     pub(super) fn told(&self, job_id: &JobId) -> Option<Told> {
         self.told.get(job_id).copied()
     }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_services::hub::Selection;
+use conch_services::hub::{Selection, Settings};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
 
-use crate::world::{World, told};
+use crate::world::{World, job_id, queued, started, told};
 
 /// Questions that the store and Triton were asked so far: reads of logs, looks at many at once, and
 /// all of Triton.
@@ -62,7 +62,7 @@ async fn a_flood_of_forged_announcements_costs_a_stream_that_names_no_jobs_few_q
         world.forge(&format!("more-{n}"), 3);
     }
     let mut job = world.job("real");
-    job.append(crate::world::queued()).await;
+    job.append(queued()).await;
     assert_eq!(told(&eyes.events(1).await), ["real job:queued 1"]);
     assert!(begun.elapsed() < Duration::from_millis(100));
 }
@@ -96,4 +96,28 @@ async fn forged_ends_cost_few_questions_where_results_are_cached_elsewhere() {
     let puts = world.faults.calls("result_cache.put");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.faults.calls("result_cache.put"), puts + 1);
+}
+
+/// A job that finds no room to be followed is told of by its announcements, be there ever so many others.
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_fills_all_places_keeps_no_job_that_was_told_of_from_its_end() {
+    let settings = Settings {
+        max_held: 0,
+        ..Settings::default()
+    };
+    let world = World::with(conch_memory::Settings::default(), settings);
+    let mut eyes = world.watch_many(Selection::default(), None).await;
+    let mut job = world.job("real");
+    job.append(queued()).await;
+    assert_eq!(told(&eyes.events(1).await), ["real job:queued 1"]);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.hub.topics(), 0, "nothing follows it");
+    for n in 0..FORGED {
+        let made_up = format!("made-up-{n}");
+        world.hub.hint(&job_id(&made_up), Some(3));
+    }
+    let begun = tokio::time::Instant::now();
+    job.append(started()).await;
+    assert_eq!(told(&eyes.events(1).await), ["real job:started 2"]);
+    assert!(begun.elapsed() < Duration::from_millis(100));
 }
