@@ -10,9 +10,10 @@ use super::follow::Paced;
 use super::many::{ManyWatcher, NoStream};
 use super::selection::{Selection, VisibleSelection};
 use super::state::Phase;
+use super::stream::Kind;
 use super::topic::Topic;
 use super::watcher::{Cursor, ENDED_ID, JobWatcher, LOST_ID};
-use super::{Attached, Hub, Kind, pump};
+use super::{Attached, Hub, reading};
 
 impl Hub {
     /// [`Hub::watch_as`], for who may see every job.
@@ -64,7 +65,7 @@ impl Hub {
         if interest.topic().may_have_gone_on() {
             let refreshed = tokio::select! {
                 biased;
-                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                refreshed = reading::refresh(shared, interest.topic()) => refreshed,
                 () = &mut patience => false,
             };
             is_out_of_reach = !refreshed;
@@ -94,7 +95,7 @@ impl Hub {
         {
             let refreshed = tokio::select! {
                 biased;
-                refreshed = pump::refresh(shared, interest.topic()) => refreshed,
+                refreshed = reading::refresh(shared, interest.topic()) => refreshed,
                 () = &mut patience => false,
             };
             if !refreshed {

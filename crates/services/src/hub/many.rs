@@ -7,45 +7,34 @@
 //! One job of which nothing can be learnt holds nobody up: the stream begins without it, and is given
 //! its state when it has one.
 
+mod beginning;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId};
 use conch_wire::{snapshot, sse};
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 
 use super::feed::Home;
 use super::floors::Floors;
 use super::follow::Follow;
-use super::looks::{MANY, Request};
-use super::pump;
 use super::questions::Questions;
-use super::ring::{id, parse_id};
-use super::selection::{Listed, VisibleSelection, list};
+use super::ring::id;
+use super::selection::{Listed, VisibleSelection};
 use super::state::Phase;
-use super::topic::Topic;
-use super::waiting::{Decoys, Settled, Until, Waiting, Word};
+use super::waiting::{Settled, Waiting};
 use super::wake::{Registration, Slot};
 use super::{Interest, Shared};
+pub(super) use beginning::NoStream;
 
 /// The last line of a stream whose named jobs have all ended.
 const CLOSING: &[u8] = b": Connection closing - all jobs ended\n";
 /// The id of the end: the last millisecond of the year 9999.
 const END_MILLIS: i64 = 253_402_300_799_999;
-
-/// Why there is no stream.
-pub(super) enum NoStream {
-    /// The cursor is at the end of all that is named.
-    Ended,
-    /// None of the named jobs exists.
-    Unknown,
-    /// A named job can't be watched, because too many are.
-    NoRoom,
-}
 
 pub(super) struct ManyWatcher {
     registration: Registration<Home>,
@@ -138,148 +127,6 @@ impl Follow for ManyWatcher {
 }
 
 impl ManyWatcher {
-    /// Waits at most `attach_patience` for the states to begin with. Cancel-safe.
-    pub(super) async fn attach(
-        shared: Arc<Shared>,
-        selection: VisibleSelection,
-        cursor: Option<&str>,
-        questions: Option<Arc<Questions>>,
-    ) -> Result<Self, NoStream> {
-        let cursor = cursor.and_then(parse_id);
-        let is_at_end = cursor == Some(END_MILLIS) && selection.names_jobs();
-        let now = (shared.clock)().as_millis();
-        let since = cursor.filter(|at| *at != END_MILLIS).map(|at| at.min(now));
-        let home = Home::new(Arc::clone(&shared.feed), !selection.names_jobs());
-        let registration = Registration::new(home, Arc::clone(&shared.beats));
-        let next_item = shared.feed.ring.lock().next();
-        let mut watcher = Self {
-            registration,
-            selection,
-            listing: None,
-            listed_at: None,
-            waiting: Waiting::default(),
-            absent: Waiting::default(),
-            settled: Vec::new(),
-            questions,
-            floors: Floors::default(),
-            unfinished: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            next_item,
-            last_millis: since.unwrap_or(now),
-            last_data: None,
-            found_no_room: false,
-            broken_off: false,
-            shared,
-        };
-        watcher.begin(since);
-        let patience = watcher.shared.settings.attach_patience;
-        let settled = tokio::time::timeout(patience, watcher.settle()).await;
-        if watcher.found_no_room {
-            return Err(NoStream::NoRoom);
-        }
-        let mut is_sure = true;
-        if is_at_end && settled.is_ok() {
-            is_sure = watcher.look_at_failed_again(patience).await;
-        }
-        // What has not settled by then is waited for on the stream.
-        if watcher.selection.names_jobs() && settled.is_ok() {
-            let ended = |settled| watcher.look_at(settled, |job| job.status.is_terminal());
-            let known: Vec<bool> = watcher.settled.iter().filter_map(ended).collect();
-            // Of one that may have gone on a stream tells the end once more, and is asked for again.
-            if is_at_end && is_sure && known.iter().all(|ended| *ended) {
-                return Err(NoStream::Ended);
-            }
-            if known.is_empty() {
-                return Err(NoStream::Unknown);
-            }
-        }
-        Ok(watcher)
-    }
-
-    /// Begins, or begins again: with the unfinished jobs and those that changed since.
-    fn begin(&mut self, since: Option<i64>) {
-        let listing = list(Arc::clone(&self.shared), self.selection.clone(), since);
-        self.listing = Some(Box::pin(listing));
-        self.waiting = Waiting::default();
-        self.absent = Waiting::default();
-        self.settled = Vec::new();
-        self.floors = Floors::default();
-    }
-
-    /// Waits until all jobs to begin with have settled, if there is room for them. Cancel-safe.
-    async fn settle(&mut self) {
-        if let Some(listing) = &mut self.listing {
-            let listed = listing.await;
-            self.wait_for(listed);
-        }
-        if self.found_no_room {
-            return;
-        }
-        while let Some(settled) = self.waiting.next().await {
-            self.settle_one(settled);
-        }
-    }
-
-    /// Reads the logs of those named jobs again that their publishers may have gone on with; false where
-    /// one couldn't be read. Cancel-safe.
-    async fn look_at_failed_again(&mut self, patience: Duration) -> bool {
-        let topics = self.settled.iter().map(|settled| settled.interest.topic());
-        let failed = topics.filter(|topic| topic.may_have_gone_on()).cloned();
-        let shared = &self.shared;
-        let reads = failed.map(|topic| async move { pump::refresh(shared, &topic).await });
-        let read = tokio::time::timeout(patience, join_all(reads)).await;
-        read.is_ok_and(|read| read.into_iter().all(|read| read))
-    }
-
-    fn settle_one(&mut self, settled: Settled) {
-        match settled.word {
-            // As in `wait_for`: not left out of a stream that names it.
-            Word::BrokenOff => self.found_no_room |= self.selection.names_jobs(),
-            Word::Found => self.settled.push(settled),
-            Word::Unknown => {
-                self.unfinished.remove(&settled.job_id);
-                if self.selection.names_jobs() {
-                    let decoys = self.decoys();
-                    let (place, interest) = (settled.place, settled.interest);
-                    self.absent.push(place, interest, decoys, Until::Found);
-                }
-            }
-        }
-    }
-
-    fn wait_for(&mut self, listed: Listed) {
-        self.listing = None;
-        self.listed_at = Some(listed.asked_at);
-        let are_many = listed.job_ids.len() >= MANY;
-        let mut requests = Vec::new();
-        for (place, job_id) in listed.job_ids.into_iter().enumerate() {
-            let make = |job_id: JobId| {
-                let topic = Topic::new(job_id.clone(), self.questions.clone());
-                if !are_many {
-                    return topic;
-                }
-                let (request, look) = Request::new(job_id);
-                requests.push(request);
-                topic.looked_for(look)
-            };
-            let payer = self.questions.as_ref();
-            match self.shared.interest(&job_id, false, payer, make) {
-                Some(interest) => {
-                    let decoys = self.decoys();
-                    self.waiting.push(place, interest, decoys, Until::Known);
-                }
-                // To leave out a job that was named would tell of an end that nobody told of.
-                None => self.found_no_room |= self.selection.names_jobs(),
-            }
-        }
-        self.shared.looks.request(requests);
-    }
-
-    fn decoys(&self) -> Decoys {
-        let clients = self.selection.clients();
-        Decoys::new(&self.shared, clients, self.questions.as_ref())
-    }
-
     /// Looks at a job, if there is one and the stream is about it.
     fn look_at<T>(&self, settled: &Settled, look: impl FnOnce(&Job) -> T) -> Option<T> {
         let state = settled.interest.topic().state();

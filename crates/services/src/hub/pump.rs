@@ -8,30 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use conch_domain::{Job, Position};
+use conch_domain::Job;
 use conch_ports::Error;
 use futures::FutureExt;
 
 use super::Shared;
-use super::asking::{Learned, ask, read_to_end};
+use super::asking::{Learned, ask};
 use super::hearing::{Heard, left, listen, spread_out};
-use super::state::{Frame, History, Phase, State};
-use super::topic::{Absorbed, Topic};
+use super::reading::{Round, catch_up, look_again};
+use super::state::Phase;
+use super::topic::Topic;
 use crate::entropy;
 use crate::reconcile::Asked;
 
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
-
-/// What a round of the pump found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Round {
-    News,
-    Nothing,
-    Absent,
-    /// Nobody is interested any more, and the topic is off the map.
-    Gone,
-}
 
 pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
     let pump = Pump { shared, topic };
@@ -311,119 +302,8 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
     }
 }
 
-/// Reads the log from where the topic stands to its end.
-async fn catch_up(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
-    let _in_order = topic.reading.lock().await;
-    let Ok(_permit) = shared.reads.acquire().await else {
-        return Ok(Round::Nothing);
-    };
-    let number = topic.begin_read();
-    let round = read_and_absorb(shared, topic).await?;
-    topic.end_read(number);
-    Ok(round)
-}
-
-async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
-    let before = topic.state().head();
-    let mut after = before.map_or(0, |head| head.sequence);
-    loop {
-        let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
-            topic.has_no_log();
-            return Ok(Round::Absent);
-        };
-        let job = log.job.clone();
-        let first = log.entries.first().map(|entry| entry.sequence);
-        let keep = History {
-            events: shared.settings.history_limit,
-            bytes: shared.settings.external_history_bytes,
-        };
-        match topic.absorb(log, after, keep) {
-            Absorbed::Nothing => {
-                introduce(shared, topic);
-                return Ok(Round::Nothing);
-            }
-            Absorbed::News => {
-                // Asked only now: who came before this may have seen the state before it.
-                if shared.feed.is_watched() {
-                    tell_feed(shared, topic, &job, before, first);
-                }
-                introduce(shared, topic);
-                return Ok(Round::News);
-            }
-            Absorbed::Elsewhere => after = 0,
-        }
-    }
-}
-
-/// Tells the watchers of many jobs what is new of one whose topic stood at `before` and has taken in what
-/// was read since, from the event `first` on. What a topic reads first is no news: who begins with the job
-/// is given its state.
-fn tell_feed(
-    shared: &Shared,
-    topic: &Topic,
-    job: &Job,
-    before: Option<Position>,
-    first: Option<u64>,
-) {
-    let Some(before) = before else {
-        return;
-    };
-    let now = (shared.clock)();
-    let next = before.sequence + 1;
-    let follows = before.epoch == job.position.epoch && first == Some(next);
-    let frames = |state: &State| Some(state.frames_from(next)?.map(Frame::data).collect());
-    let events: Option<Vec<_>> = frames(&topic.state()).filter(|_| follows);
-    match events {
-        Some(events) => shared.feed.offer(job, next, events, now),
-        None => shared.feed.offer_reset(job, before, now),
-    }
-}
-
-/// Sees to it that streams that name no jobs know of one that was announced, up to where its topic
-/// stands. To be called while the topic's `reading` is held, so that it is told in order.
-fn introduce(shared: &Shared, topic: &Arc<Topic>) {
-    let Some(announced) = topic.take_announced() else {
-        return;
-    };
-    let told = shared.feed.told(&topic.job_id).map(|told| told.position);
-    let untold = {
-        let state = topic.state();
-        let job = state.job.as_ref().filter(|job| told != Some(job.position));
-        job.map(|job| (job.clone(), state.newest().map(Frame::data)))
-    };
-    if let Some((job, newest)) = untold {
-        let now = (shared.clock)();
-        shared.feed.introduce(&job, told, newest, announced, now);
-    }
-    if !topic.is_over() {
-        shared.feed.hold(topic);
-    }
-}
-
 /// As long as a job of which a stream waits to hear may be silent. Cancel-safe.
 async fn silence(shared: &Shared) {
     let wait = entropy::lengthened(shared.settings.position_check / 2);
     tokio::time::sleep(wait).await;
-}
-
-/// Reads the log of a job that seems to be over.
-async fn look_again(shared: &Shared, topic: &Arc<Topic>) {
-    if let Err(error) = catch_up(shared, topic).await {
-        tracing::debug!(job.id = %topic.job_id, %error, "log of an ended job out of reach");
-    }
-}
-
-/// For one who attaches with a cursor that the topic can't honour: it may be the topic that is
-/// behind, because another process streamed the event first. False: it couldn't be read.
-pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
-    match catch_up(shared, topic).await {
-        Ok(_) => {
-            topic.revived.notify_one();
-            true
-        }
-        Err(error) => {
-            tracing::debug!(job.id = %topic.job_id, %error, "log out of reach while attaching");
-            false
-        }
-    }
 }

@@ -225,10 +225,10 @@ async fn a_caller_names_so_many_jobs_and_others_have_room() {
 #[tokio::test(start_paused = true)]
 async fn who_has_questions_left_waits_for_nobody_that_named_the_job_before() {
     let world = World::new();
-    let unborn = Job::unborn(job_id("gone"), "00000000".parse().expect("an epoch"), true);
+    let initial = Job::initial(job_id("gone"), "00000000".parse().expect("an epoch"), true);
     world.triton.set_job(Job::restore(JobRecord {
         status: JobStatus::Completed,
-        ..(*unborn).clone()
+        ..(*initial).clone()
     }));
     let mut jobs = made_up(900, "s");
     jobs.job_ids.push(job_id("gone"));

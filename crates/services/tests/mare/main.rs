@@ -3,10 +3,13 @@
 
 mod abandoned;
 mod access;
+mod announcements;
 mod coming;
 #[path = "../support/counters.rs"]
 mod counters;
 mod crowd;
+mod cursors;
+mod endings;
 mod ends;
 mod flood;
 mod forged;
@@ -20,6 +23,7 @@ mod lines;
 mod lookup;
 mod many;
 mod publishers;
+mod records;
 mod reopened;
 mod scripted;
 mod slow_triton;

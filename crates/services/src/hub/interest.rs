@@ -1,0 +1,120 @@
+//! Which topics there are: made for the first that is interested in a job, kept while any is.
+//!
+//! Never in here: what a topic does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use conch_domain::JobId;
+
+use super::questions::Questions;
+use super::topic::Topic;
+use super::wake::Slots;
+use super::{Shared, pump};
+use crate::entropy;
+
+/// Keeps a topic alive.
+pub(super) struct Interest(Arc<Topic>);
+
+impl Interest {
+    /// To be called where the topic's pump can't take it away meanwhile.
+    pub(super) fn new(topic: &Arc<Topic>) -> Self {
+        topic.interest.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(topic))
+    }
+
+    pub(super) fn topic(&self) -> &Arc<Topic> {
+        &self.0
+    }
+}
+
+impl Clone for Interest {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if self.0.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *self.0.idle_since.lock() = tokio::time::Instant::now();
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+impl AsRef<Slots> for Interest {
+    fn as_ref(&self) -> &Slots {
+        &self.0.slots
+    }
+}
+
+impl Shared {
+    /// The topic of a job that a stream names, made by `make` and started if need be; none when there
+    /// are too many.
+    pub(super) fn interest(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        questions: Option<&Arc<Questions>>,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
+        let interest = self.interest_in(job_id, claimed, self.settings.max_topics, make)?;
+        let topic = interest.topic();
+        topic.payers.add(questions);
+        topic.look_anew();
+        // A lookup would ask Triton now.
+        if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {
+            topic.inquire();
+        }
+        Some(interest)
+    }
+
+    /// The same for a job that no stream names. Some of the room is kept for those that do, or a flood of
+    /// announcements would turn them away.
+    pub(super) fn unnamed_interest(self: &Arc<Self>, job_id: &JobId) -> Option<Interest> {
+        let most = self.settings.max_topics;
+        let make = |job_id| Topic::new(job_id, None);
+        self.interest_in(job_id, false, most - most / 8, make)
+    }
+
+    /// A topic in which nothing is ever found, for a caller that may not know of the job; none when there
+    /// are too many. It costs what a topic of an absent job does, and takes as long.
+    pub(super) fn decoy(
+        self: &Arc<Self>,
+        instead_of: &JobId,
+        claimed: bool,
+        questions: Option<Arc<Questions>>,
+    ) -> Option<Interest> {
+        let make = |unused_id| Topic::decoy(unused_id, instead_of.clone(), questions);
+        let most = self.settings.max_topics;
+        self.interest_in(&entropy::nobodys_job(), claimed, most, make)
+    }
+
+    fn interest_in(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        claimed: bool,
+        most: usize,
+        make: impl FnOnce(JobId) -> Topic,
+    ) -> Option<Interest> {
+        let mut topics = self.topics.lock();
+        let topic = if let Some(topic) = topics.get(job_id) {
+            Arc::clone(topic)
+        } else {
+            if topics.len() >= most {
+                return None;
+            }
+            let topic = Arc::new(make(job_id.clone()));
+            topics.insert(job_id.clone(), Arc::clone(&topic));
+            let pump = pump::run(Arc::clone(self), Arc::clone(&topic));
+            self.tasks.spawn_on(pump, &self.runtime);
+            topic
+        };
+        if claimed {
+            topic.claimed.store(true, Ordering::Release);
+        }
+        // Under the map's lock, so that the pump can't take the topic away in between.
+        Some(Interest::new(&topic))
+    }
+}
