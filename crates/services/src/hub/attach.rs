@@ -56,7 +56,8 @@ impl Hub {
         let claimed = matches!(cursor, Cursor::After(_));
         let make = |job_id| Topic::new(job_id, questions());
         let payer = questions();
-        let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), make) else {
+        let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), None, make)
+        else {
             return self.turn_away();
         };
         let patience = tokio::time::sleep(shared.settings.attach_patience);
@@ -83,7 +84,7 @@ impl Hub {
                 Word::AtTheEnd => return Attached::Ended,
                 Word::Unknown => return Attached::Unknown,
                 Word::Hidden => {
-                    let Some(decoy) = shared.decoy(job_id, claimed, questions()) else {
+                    let Some(decoy) = shared.decoy(job_id, claimed, questions(), None) else {
                         return self.turn_away();
                     };
                     interest = decoy;

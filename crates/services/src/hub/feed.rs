@@ -19,7 +19,6 @@ use super::announced;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
-use super::state::Phase;
 use super::topic::{Announced, Topic};
 use super::wake::Slots;
 use super::watcher::{LOST_ID, lost_line};
@@ -262,7 +261,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             () = shared.feed.lapsed.notified() => {}
             () = tokio::time::sleep(shared.settings.position_check) => {}
         }
-        let absent = given_up(&shared);
+        let absent = to_come(&shared);
         if !shared.feed.is_open_ended() && absent.is_empty() {
             asked_at = (shared.clock)();
             continue;
@@ -276,7 +275,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
                 for job_id in job_ids {
                     let topic = shared.topics.lock().get(&job_id).cloned();
                     if let Some(topic) = &topic {
-                        topic.look_anew();
+                        topic.look_anew(|| None);
                     }
                     if !shared.feed.is_open_ended() {
                         continue;
@@ -297,9 +296,9 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
 }
 
 /// The topics of jobs that streams name and that don't exist yet.
-fn given_up(shared: &Shared) -> Vec<Arc<Topic>> {
+fn to_come(shared: &Shared) -> Vec<Arc<Topic>> {
     let mut topics: Vec<_> = shared.topics.lock().values().cloned().collect();
-    topics.retain(|topic| topic.state().phase == Phase::Lost);
+    topics.retain(|topic| topic.is_to_come());
     topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
     topics
 }

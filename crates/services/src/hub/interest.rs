@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use conch_domain::JobId;
 
+use super::looks::Request;
 use super::questions::Questions;
 use super::topic::Topic;
 use super::wake::Slots;
@@ -51,18 +52,25 @@ impl AsRef<Slots> for Interest {
 
 impl Shared {
     /// The topic of a job that a stream names, made by `make` and started if need be; none when there
-    /// are too many.
+    /// are too many. Where it has to be looked for, its request is added to `together` if that is given.
     pub(super) fn interest(
         self: &Arc<Self>,
         job_id: &JobId,
         claimed: bool,
         questions: Option<&Arc<Questions>>,
+        mut together: Option<&mut Vec<Request>>,
         make: impl FnOnce(JobId) -> Topic,
     ) -> Option<Interest> {
+        let mut look = || {
+            let (request, look) = Request::new(job_id.clone());
+            together.as_mut()?.push(request);
+            Some(look)
+        };
+        let make = |job_id| make(job_id).looked_for(look());
         let interest = self.interest_in(job_id, claimed, self.settings.max_topics, make)?;
         let topic = interest.topic();
         topic.payers.add(questions);
-        topic.look_anew();
+        topic.look_anew(look);
         // A lookup would ask Triton now.
         if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {
             topic.inquire();
@@ -79,16 +87,23 @@ impl Shared {
     }
 
     /// A topic in which nothing is ever found, for a caller that may not know of the job; none when there
-    /// are too many. It costs what a topic of an absent job does, and takes as long.
+    /// are too many. It costs what a topic of an absent job does, and takes as long: all streams of the
+    /// caller share it.
     pub(super) fn decoy(
         self: &Arc<Self>,
         instead_of: &JobId,
         claimed: bool,
         questions: Option<Arc<Questions>>,
+        together: Option<&mut Vec<Request>>,
     ) -> Option<Interest> {
+        let unused_id = questions
+            .as_ref()
+            .map_or_else(entropy::nobodys_job, |questions| {
+                questions.decoy_of(instead_of)
+            });
+        let payer = questions.clone();
         let make = |unused_id| Topic::decoy(unused_id, instead_of.clone(), questions);
-        let most = self.settings.max_topics;
-        self.interest_in(&entropy::nobodys_job(), claimed, most, make)
+        self.interest(&unused_id, claimed, payer.as_ref(), together, make)
     }
 
     fn interest_in(

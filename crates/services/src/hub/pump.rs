@@ -69,9 +69,6 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let mut silent = false;
     // Whether even a topic that has ended has to be read again.
     let mut outdone = false;
-    let Some(mut is_absent) = first_look(shared, topic).await else {
-        return;
-    };
     loop {
         if topic.is_over() && !outdone {
             shared.feed.release(&topic.job_id);
@@ -91,8 +88,12 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             }
             continue;
         }
+        let Some(mut is_known_absent) = look_together(shared, topic).await else {
+            return;
+        };
+        // No log has been heard of: the feed looks for all such jobs with one question.
+        is_known_absent |= silent && topic.is_to_come();
         // What was announced up to here is in what is read now.
-        let mut is_known_absent = std::mem::take(&mut is_absent);
         if topic.hint.notified().now_or_never().is_some() {
             topic.lapsed.store(false, Ordering::Release);
             // The log may have begun since it was looked for.
@@ -136,7 +137,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
 /// Waits for the answer where the job is looked for together with others: whether there is no log. A
 /// hint that comes meanwhile is a reason to read it. None: nobody is interested any more, and the topic
 /// is off the map.
-async fn first_look(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
+async fn look_together(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
     let Some(mut look) = topic.take_look() else {
         return Some(false);
     };
@@ -208,6 +209,8 @@ async fn round(
         match heard {
             Heard::Gone => return Ok(Round::Gone),
             Heard::Hint => spread_out(topic).await,
+            // The feed looks for all such jobs with one question.
+            Heard::Silence if topic.is_to_come() => continue,
             Heard::Returned | Heard::Outdone | Heard::Silence => {}
         }
         let round = catch_up(shared, topic).await;

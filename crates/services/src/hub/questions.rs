@@ -5,9 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conch_domain::JobId;
 use futures::future::select_all;
+use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::entropy;
 
 /// Questions that may be asked at once after a while of quiet.
 const BURST: u32 = 100;
@@ -15,17 +20,36 @@ const BURST: u32 = 100;
 const EVERY: Duration = Duration::from_millis(50);
 
 /// One caller's budget. Those who wait come in turn.
-pub(super) struct Questions(Mutex<Instant>);
+pub(super) struct Questions {
+    /// The moment up to which all that was spent is earned again.
+    earned_at: Mutex<Instant>,
+    /// From which the ids of this caller's decoys are made: no other caller can guess one.
+    secret: Uuid,
+}
 
 impl Questions {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
+        Self {
+            earned_at: Mutex::new(Instant::now()),
+            secret: entropy::random_uuid(),
+        }
+    }
+
+    /// The unused id that is looked for in place of a job that this caller may not know of: the same on
+    /// all its streams, so that they share one topic as they would that of an absent job.
+    pub(super) fn decoy_of(&self, job_id: &JobId) -> JobId {
+        let digest = Sha256::new()
+            .chain_update(self.secret)
+            .chain_update(job_id.as_str())
+            .finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        JobId::from_uuid(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
     /// Waits until the caller may have one more question asked. Cancel-safe.
     pub(super) async fn turn(&self) {
-        // The moment up to which all that was spent is earned again.
-        let mut earned_at = self.0.lock().await;
+        let mut earned_at = self.earned_at.lock().await;
         // None: the machine has not been up for as long.
         if let Some(from) = earned_at.checked_sub(EVERY * (BURST - 1)) {
             tokio::time::sleep_until(from).await;
@@ -35,7 +59,9 @@ impl Questions {
 
     /// Whether nothing that was spent is still to be earned.
     pub(super) fn are_unspent(&self) -> bool {
-        self.0.try_lock().is_ok_and(|at| *at <= Instant::now())
+        self.earned_at
+            .try_lock()
+            .is_ok_and(|at| *at <= Instant::now())
     }
 }
 

@@ -125,9 +125,9 @@ impl Topic {
     }
 
     /// A topic of a job that is looked for together with others.
-    pub(super) fn looked_for(self, look: Look) -> Self {
+    pub(super) fn looked_for(self, look: Option<Look>) -> Self {
         Self {
-            look: Mutex::new(Some(look)),
+            look: Mutex::new(look),
             ..self
         }
     }
@@ -185,6 +185,19 @@ impl Topic {
         (announced != NOT_ANNOUNCED).then_some(Announced(announced))
     }
 
+    /// Whether the job, as far as is known, doesn't exist yet: such jobs are looked for together.
+    pub(super) fn is_to_come(&self) -> bool {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Lost => true,
+            Phase::Loading => {
+                let is_known = state.job.is_some() || self.claimed.load(Ordering::Acquire);
+                state.absent.is_some() && !is_known
+            }
+            Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => false,
+        }
+    }
+
     /// Whether nothing more can come, as far as is known.
     pub(super) fn is_over(&self) -> bool {
         let state = self.state.lock();
@@ -216,10 +229,11 @@ impl Topic {
     }
 
     /// Has the job looked for again, if it was given up: somebody new asks for it.
-    pub(super) fn look_anew(&self) {
+    pub(super) fn look_anew(&self, look: impl FnOnce() -> Option<Look>) {
         if self.state.lock().phase != Phase::Lost {
             return;
         }
+        *self.look.lock() = look();
         self.update(|state| {
             state.phase = Phase::Loading;
             state.absent = None;

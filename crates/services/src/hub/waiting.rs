@@ -36,6 +36,8 @@ pub(super) struct Decoys {
     hub: Option<(Arc<Shared>, Clients)>,
     /// The watcher's own budget, never that of whoever watches the hidden job.
     questions: Option<Arc<Questions>>,
+    /// The stream's jobs are looked for together.
+    are_many: bool,
 }
 
 impl Decoys {
@@ -44,8 +46,10 @@ impl Decoys {
         shared: &Arc<Shared>,
         clients: &Clients,
         questions: Option<&Arc<Questions>>,
+        are_many: bool,
     ) -> Self {
         Self {
+            are_many,
             hub: (!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())),
             questions: questions.cloned(),
         }
@@ -65,7 +69,12 @@ impl Decoys {
 
     fn instead_of(&self, interest: &Interest) -> Option<Interest> {
         let (shared, _) = self.hub.as_ref()?;
-        shared.decoy(interest.topic().asked_for(), false, self.questions.clone())
+        let hidden = interest.topic().asked_for();
+        let mut requests = Vec::new();
+        let together = self.are_many.then_some(&mut requests);
+        let decoy = shared.decoy(hidden, false, self.questions.clone(), together);
+        shared.looks.request(requests);
+        decoy
     }
 }
 

@@ -156,7 +156,7 @@ impl JobWatcher {
         let asked_for = self.topic().asked_for().clone();
         // Its own, not those of whoever watches the hidden job.
         let questions = self.questions.clone();
-        let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions) else {
+        let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions, None) else {
             return false;
         };
         self.registration.move_to(decoy);

@@ -244,3 +244,79 @@ async fn who_has_questions_left_waits_for_nobody_that_named_the_job_before() {
     assert_eq!(data(&rest[rest.len() - 2])["status"], "completed");
     assert!(begun.elapsed() < Duration::from_secs(1), "{rest:?}");
 }
+
+async fn stream(world: &World, caller: &Caller, jobs: Selection) -> Eyes {
+    let attached = world.hub.watch_many_as(caller, jobs, None).await;
+    let Attached::Stream(watcher) = attached else {
+        panic!("expected a stream, got {}", name(&attached));
+    };
+    Eyes(watcher)
+}
+
+/// Questions to the store so far: reads of single logs, and looks for many.
+fn questions(world: &World) -> (u64, u64) {
+    let count = |what| world.faults.calls(what);
+    (count("event_bus.read"), count("event_bus.positions"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn absent_jobs_are_looked_for_together_while_they_wait_for_their_turn() {
+    let world = World::new();
+    world.has_heard().await;
+    world.job("here").start().await;
+    let mut eyes = stream(&world, &anybody(), made_up(900, "absent")).await;
+    assert_eq!(told(&eyes.events(1).await), ["here job:snapshot 2"]);
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let asked = world.triton.calls("job");
+    assert!((500..800).contains(&asked), "{asked}: not all had a turn");
+    let (reads, looks) = questions(&world);
+    // Those of the one that is there, by the position check.
+    assert!(reads <= 4, "{reads} reads");
+    assert!(looks <= 2 * 4, "{looks} looks");
+    // One of those that still wait is begun, and nobody says so.
+    world.faults.lose_announcements(|_, _| true);
+    world.job("absent-899").append(queued()).await;
+    let begun = Instant::now();
+    assert_eq!(told(&eyes.events(1).await), ["absent-899 job:snapshot 1"]);
+    assert!(begun.elapsed() <= POSITION_CHECK, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn absent_jobs_that_others_wait_for_are_looked_for_together_again() {
+    let world = World::new();
+    world.has_heard().await;
+    world.job("here").start().await;
+    let _first = stream(&world, &anybody(), made_up(900, "absent")).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.triton.calls("job"), 900, "all are known to be absent");
+    let (reads, looks) = questions(&world);
+    let _second = stream(&world, &anybody(), made_up(900, "absent")).await;
+    let (reads_after, looks_after) = questions(&world);
+    assert_eq!((reads_after - reads, looks_after - looks), (0, 2));
+}
+
+/// Another tenant's jobs, whose ids can be guessed, cost a caller's streams what absent ones do.
+#[tokio::test(start_paused = true)]
+async fn hidden_jobs_take_no_more_room_however_many_streams_name_them() {
+    let world = World::new();
+    world.has_heard().await;
+    world.job("here").start().await;
+    for n in 0..300 {
+        world.job_of(&format!("h-{n}"), "c2").start().await;
+    }
+    let caller = caller(&["c1"], (world.clock)().plus_millis(36_000_000));
+    let mut streams = Vec::new();
+    for n in 0..5 {
+        let mut eyes = stream(&world, &caller, made_up(300, "h")).await;
+        assert_eq!(told(&eyes.events(1).await), ["here job:snapshot 2"]);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let topics = world.hub.topics();
+        assert!(topics <= 301, "{topics} topics of {n} streams and one more");
+        streams.push(eyes);
+    }
+    let (reads, looks) = questions(&world);
+    tokio::time::sleep(POSITION_CHECK).await;
+    let (reads_after, looks_after) = questions(&world);
+    assert_eq!(reads_after - reads, 1, "of the one that is there");
+    assert_eq!(looks_after - looks, 1, "for all the others");
+}

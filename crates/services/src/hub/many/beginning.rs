@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::JobId;
 use futures::future::join_all;
 
 use super::super::Shared;
 use super::super::feed::Home;
 use super::super::floors::Floors;
-use super::super::looks::{MANY, Request};
+use super::super::looks::MANY;
 use super::super::questions::Questions;
 use super::super::reading;
 use super::super::ring::parse_id;
@@ -134,7 +133,7 @@ impl ManyWatcher {
             Word::Unknown => {
                 self.unfinished.remove(&settled.job_id);
                 if self.selection.names_jobs() {
-                    let decoys = self.decoys();
+                    let decoys = self.decoys(false);
                     let (place, interest) = (settled.place, settled.interest);
                     self.absent.push(place, interest, decoys, Until::Found);
                 }
@@ -148,19 +147,12 @@ impl ManyWatcher {
         let are_many = listed.job_ids.len() >= MANY;
         let mut requests = Vec::new();
         for (place, job_id) in listed.job_ids.into_iter().enumerate() {
-            let make = |job_id: JobId| {
-                let topic = Topic::new(job_id.clone(), self.questions.clone());
-                if !are_many {
-                    return topic;
-                }
-                let (request, look) = Request::new(job_id);
-                requests.push(request);
-                topic.looked_for(look)
-            };
+            let make = |job_id| Topic::new(job_id, self.questions.clone());
+            let together = are_many.then_some(&mut requests);
             let payer = self.questions.as_ref();
-            match self.shared.interest(&job_id, false, payer, make) {
+            match self.shared.interest(&job_id, false, payer, together, make) {
                 Some(interest) => {
-                    let decoys = self.decoys();
+                    let decoys = self.decoys(are_many);
                     self.waiting.push(place, interest, decoys, Until::Known);
                 }
                 // To leave out a job that was named would be to report an end that did not happen.
@@ -170,8 +162,8 @@ impl ManyWatcher {
         self.shared.looks.request(requests);
     }
 
-    fn decoys(&self) -> Decoys {
+    fn decoys(&self, are_many: bool) -> Decoys {
         let clients = self.selection.clients();
-        Decoys::new(&self.shared, clients, self.questions.as_ref())
+        Decoys::new(&self.shared, clients, self.questions.as_ref(), are_many)
     }
 }
