@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 
+use crate::limits::clip_some;
 use crate::{
     Attempts, ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
 };
@@ -373,6 +374,8 @@ impl Job {
             }
             EventKind::Other { .. } => {}
         }
+        // An external event may contain more. Its line keeps all of it; the fold is stored several times.
+        clip_some(&mut job.error_message);
     }
 }
 

@@ -79,7 +79,7 @@ impl EventKind {
     }
 }
 
-fn clip_some(text: &mut Option<String>) {
+pub(crate) fn clip_some(text: &mut Option<String>) {
     if let Some(text) = text {
         clip(text);
     }
