@@ -25,7 +25,7 @@ use crate::append::patience;
 use crate::backlog::{Backlog, Bounds, Due, Heard};
 use crate::hub::Hub;
 use crate::lookup::Lookup;
-use crate::offer::{Offered, Origins, Source, offer};
+use crate::offer::{NoRoom, Offered, Origins, Source, offer};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
 const LANES: usize = 16;
@@ -117,6 +117,7 @@ pub async fn run(
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
     let overflow = Arc::new(Overflow::default());
+    let no_room = Arc::new(NoRoom::default());
     let cap = match foreign {
         ForeignEvents::Accept { cap, .. } => cap,
         ForeignEvents::Ignore => EventCap::default(),
@@ -127,6 +128,7 @@ pub async fn run(
             bus: Arc::clone(&bus),
             listeners: listeners.clone(),
             overflow: Arc::clone(&overflow),
+            no_room: Arc::clone(&no_room),
             cap,
             backlog: Arc::clone(&backlog),
         };
@@ -234,6 +236,7 @@ struct Lane {
     bus: Arc<dyn EventBus>,
     listeners: Listeners,
     overflow: Arc<Overflow>,
+    no_room: Arc<NoRoom>,
     cap: EventCap,
     backlog: Arc<Backlog>,
 }
@@ -279,7 +282,7 @@ impl Lane {
         let kind = &incoming.event.kind;
         let turns = kind.is_terminal() || matches!(kind, EventKind::Started { .. });
         let attempt = || async {
-            let origins = Origins::Asked(&listeners.lookup);
+            let origins = Origins::Asked(&listeners.lookup, &self.no_room);
             let source = Source::Publisher(self.cap);
             offer(bus, &incoming.event, source, origins, |job| {
                 incoming.adopt(job)

@@ -4,13 +4,16 @@
 //! to it that one append wins and all others learn its place (law 6).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{
     Applied, Event, EventCap, EventKind, Illegal, Job, JobId, JobRecord, JobStatus, Origin,
     Position,
 };
-use conch_ports::{Commit, Error, EventBus, Fence, Published, QueueEffect};
+use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::append::{RACES, log_published, lost_races};
 use crate::lookup::Lookup;
@@ -57,21 +60,50 @@ impl Source {
 pub(crate) enum Origins<'a> {
     /// Triton, which told of the job.
     Told(&'a Origin),
-    /// Triton, when it is asked.
-    Asked(&'a Lookup),
+    /// Triton, when it is asked: not about a job that begins while there is no room for one.
+    Asked(&'a Lookup, &'a NoRoom),
     /// No one.
     #[cfg(test)]
     Unknown,
 }
 
 impl Origins<'_> {
-    async fn of(self, job_id: &JobId) -> Option<Origin> {
+    async fn of(self, job_id: &JobId, begins: bool) -> Option<Origin> {
         match self {
             Self::Told(origin) => Some(origin.clone()),
-            Self::Asked(lookup) => lookup.origin(job_id).await,
+            Self::Asked(_, no_room) if begins && no_room.was_found_lately() => None,
+            Self::Asked(lookup, _) => lookup.origin(job_id).await,
             #[cfg(test)]
             Self::Unknown => None,
         }
+    }
+
+    /// A job that begins was refused.
+    fn refused(self, error: &Error) {
+        let is_full = matches!(
+            error.kind(),
+            ErrorKind::QuotaExceeded | ErrorKind::OutOfSpace
+        );
+        if is_full && let Self::Asked(_, no_room) = self {
+            *no_room.found_at.lock() = Some(Instant::now());
+        }
+    }
+}
+
+/// For how long no room is expected for a further job once one was refused.
+const NO_ROOM_LASTS: Duration = Duration::from_secs(5);
+
+/// When the store last refused an external job that began. Anyone who may publish can begin jobs, and
+/// each that finds no room would cost Triton a request.
+#[derive(Default)]
+pub(crate) struct NoRoom {
+    found_at: Mutex<Option<Instant>>,
+}
+
+impl NoRoom {
+    fn was_found_lately(&self) -> bool {
+        let found_at = *self.found_at.lock();
+        found_at.is_some_and(|at| at.elapsed() < NO_ROOM_LASTS)
     }
 }
 
@@ -134,11 +166,12 @@ pub(crate) async fn offer(
         let ended = job.status;
         // Asked where a log begins, and once more before it ends.
         let lacks_origin = !job.own && (job.created_at.is_none() || job.client_id.is_none());
-        let turns = job.position.sequence == 0 || event.kind.is_terminal();
+        let begins = job.position.sequence == 0;
+        let turns = begins || event.kind.is_terminal();
         if lacks_origin
             && turns
             && !ended.is_terminal()
-            && let Some(origin) = origins.of(&job.id).await
+            && let Some(origin) = origins.of(&job.id, begins).await
         {
             job.learn(&origin);
         }
@@ -166,7 +199,12 @@ pub(crate) async fn offer(
             base,
             job,
         };
-        match bus.publish(commit).await? {
+        let published = bus.publish(commit).await;
+        match published.inspect_err(|error| {
+            if begins {
+                origins.refused(error)
+            }
+        })? {
             Published::Appended => {
                 if announce {
                     log_published(event, position);

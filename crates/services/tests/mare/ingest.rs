@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Job, JobRecord, JobStatus};
+use conch_domain::{Job, JobRecord, JobStatus, MAX_TEXT_CHARS};
 use serde_json::json;
 
 use crate::lines;
@@ -189,6 +189,64 @@ async fn events_of_more_foreign_jobs_than_there_may_be_are_dropped() {
     assert_eq!(sequence("b").await, Some(2));
     tell("data:generated", "c").await;
     assert_eq!(sequence("c").await, Some(1), "an end makes room");
+}
+
+/// At a full quota forged events of ever new jobs cost Triton nothing.
+#[tokio::test(start_paused = true)]
+async fn triton_is_not_asked_about_jobs_that_find_no_room() {
+    let mut memory = conch_memory::Settings::default();
+    memory.quotas.foreign_jobs = 1;
+    let world = World::with(memory, conch_services::hub::Settings::default());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let tell = async |kind: &str, id: &str| {
+        say(&world, &json!({"event_type":kind,"job_id":id}));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    tell("job:started", "first").await;
+    assert_eq!(world.triton.calls("job"), 1);
+    for n in 0..300 {
+        tell("job:started", &format!("forged-{n}")).await;
+    }
+    assert_eq!(
+        world.triton.calls("job"),
+        2,
+        "the first one that found no room"
+    );
+    // The end of the one that is there is asked about, and a job that begins once there is room.
+    world.triton.set_job(Job::restore(JobRecord {
+        client_id: Some("c1".parse().expect("an id")),
+        ..(*ended("second")).clone()
+    }));
+    tell("job:completed", "first").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    tell("job:started", "second").await;
+    let log = world.memory.bus().read(&job_id("second"), 0, 0).await;
+    let job = log.expect("memory answers").expect("there is room").job;
+    assert_eq!(job.client_id.as_ref().map(|id| id.as_str()), Some("c1"));
+}
+
+/// What is kept beside the lines isn't counted among a job's bytes, and has to be small.
+#[tokio::test(start_paused = true)]
+async fn a_large_error_message_is_kept_in_its_event_alone() {
+    let world = listening().await;
+    let words = "no answer ".repeat(6000);
+    for (kind, id) in [("job:retrying", "r"), ("job:failed", "f")] {
+        say(
+            &world,
+            &json!({"event_type":kind,"job_id":id,"error_message":words}),
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let seen = world.watch(id, None).await.events(1).await;
+        assert_eq!(data(&seen[0])["error_message"], words, "{kind}");
+        let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+        let job = log.expect("memory answers").expect("it is kept").job;
+        let kept = job.error_message.as_ref().expect("a message");
+        assert_eq!(kept.chars().count(), MAX_TEXT_CHARS, "{kind}");
+        assert!(kept.starts_with("no answer no") && kept.ends_with('…'));
+        let found = world.lookup.job(&job_id(id)).await;
+        let found = found.expect("memory answers").expect("it is known");
+        assert!(found.len() < 3000, "{} bytes", found.len());
+    }
 }
 
 #[tokio::test(start_paused = true)]
