@@ -317,6 +317,7 @@ async fn hidden_jobs_take_no_more_room_however_many_streams_name_them() {
     let (reads, looks) = questions(&world);
     tokio::time::sleep(POSITION_CHECK).await;
     let (reads_after, looks_after) = questions(&world);
-    assert_eq!(reads_after - reads, 1, "of the one that is there");
-    assert_eq!(looks_after - looks, 1, "for all the others");
+    // Of the one that is there, and for all the others: their checks are spread over time.
+    assert!((1..=2).contains(&(reads_after - reads)));
+    assert!((1..=2).contains(&(looks_after - looks)));
 }
