@@ -141,6 +141,12 @@ pub enum Illegal {
     /// The cancellation was requested already.
     #[error("the job's cancellation was requested already")]
     AlreadyCancelRequested,
+    /// The failure of this template was reported already.
+    #[error("the failure of template {template_index} was reported already")]
+    AlreadyFailed {
+        /// The template's place in the plan.
+        template_index: u32,
+    },
     /// An event of an earlier attempt, or of one that has ended.
     #[error("attempt {attempt} is over, the job is at {least}")]
     StaleAttempt {
@@ -272,6 +278,14 @@ impl Job {
             EventKind::Started { .. } if self.started_at.is_some() => Err(Illegal::AlreadyStarted),
             EventKind::CancelRequested { .. } if self.cancel_requested => {
                 Err(Illegal::AlreadyCancelRequested)
+            }
+            // Two workers may end one job whose worker fell silent, at once.
+            EventKind::TemplateFailed { template_index, .. }
+                if self.own && self.attempts.failed.contains_key(template_index) =>
+            {
+                Err(Illegal::AlreadyFailed {
+                    template_index: *template_index,
+                })
             }
             _ => Ok(()),
         }

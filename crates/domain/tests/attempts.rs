@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use conch_domain::{
-    Applied, Attempts, Epoch, Event, EventId, EventKind, Job, JobStatus, RetryReason, TemplateId,
-    Timestamp,
+    Applied, Attempts, Epoch, Event, EventCap, EventId, EventKind, Illegal, Job, JobStatus,
+    RetryReason, TemplateId, Timestamp,
 };
 
 fn job() -> Job {
@@ -194,6 +194,36 @@ fn an_attempt_that_ends_in_silence_is_charged_to_what_was_being_made() {
             ..NOTHING
         },
     );
+}
+
+#[test]
+fn the_failure_of_a_template_is_reported_once_by_us_and_as_often_as_they_like_by_others() {
+    let failed_again = |own| {
+        let id = "j".parse().expect("an id");
+        let mut job = Job::initial(id, Epoch::from_random([1; 4]), own);
+        let failed = || EventKind::TemplateFailed {
+            template_index: 3,
+            total_templates: 7,
+            error_message: "its worker fell silent".to_owned(),
+        };
+        tell(&mut job, None, None, failed());
+        let again = Event {
+            job_id: job.id.clone(),
+            client_id: None,
+            timestamp: Timestamp::from_micros(4),
+            attempt: None,
+            event_id: EventId::parse("f").expect("an id"),
+            making: None,
+            derived: false,
+            kind: failed(),
+        };
+        job.check(&again, EventCap::default())
+    };
+    assert_eq!(
+        failed_again(true),
+        Err(Illegal::AlreadyFailed { template_index: 3 })
+    );
+    assert_eq!(failed_again(false), Ok(()));
 }
 
 #[test]

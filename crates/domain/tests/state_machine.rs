@@ -7,12 +7,14 @@ use conch_domain::{
 
 /// Rows are states, columns events. A capital is the status afterwards: Pending, Running, Completed,
 /// Failed, X cancelled. Else why it is refused: q queued already, s started already, c cancellation
-/// requested already, m too many events, M far too many, o the attempt is over, e ended.
+/// requested already, t the template's failure reported already, m too many events, M far too many, o the
+/// attempt is over, e ended.
 const TABLE: &str = "
                  queued started progress template+ template- retrying cancel completed failed cancelled other
 initial            P       R       R         R         R        P       P        C       F        X       P
 queued             q       R       R         R         R        P       P        C       F        X       P
 running            q       s       R         R         R        P       R        C       F        X       R
+template-failed    q       s       R         R         t        P       R        C       F        X       R
 retried            q       s       R         R         R        P       P        C       F        X       P
 given-back         q       s       R         R         R        P       P        C       F        X       P
 cancel-pending     q       R       R         R         R        P       c        C       F        X       P
@@ -129,6 +131,7 @@ fn state(name: &str) -> (Job, Option<u32>) {
         "cancel-running" => &["queued", "started", "cancel"],
         "retried" | "stale-attempt" => &["queued", "started", "retrying"],
         "running" | "full" | "full-twice" | "given-back" => &["queued", "started"],
+        "template-failed" => &["queued", "started", "template-"],
         end @ ("completed" | "failed" | "cancelled") => &["queued", "started", end],
         unknown => panic!("no state is called {unknown}"),
     };
@@ -143,7 +146,7 @@ fn state(name: &str) -> (Job, Option<u32>) {
                 tell(&mut job, kind("progress"), Some(1));
             }
             while name == "full-twice" && job.position.sequence < 2 * MOST {
-                tell(&mut job, kind("template-"), Some(1));
+                tell(&mut job, kind("template+"), Some(1));
             }
         }
         _ => {}
@@ -178,6 +181,10 @@ fn verdict(job: &Job, before: &Job, answer: Result<Applied, Illegal>) -> char {
                 Illegal::OfAnEarlierEpoch => panic!("this job has had one epoch"),
                 Illegal::AlreadyStarted => 's',
                 Illegal::AlreadyCancelRequested => 'c',
+                Illegal::AlreadyFailed { template_index } => {
+                    assert_eq!(template_index, 1);
+                    't'
+                }
                 Illegal::TooManyEvents { most } if most == MOST => 'm',
                 Illegal::TooManyEvents { most } => {
                     assert_eq!(most, 2 * MOST);
@@ -218,7 +225,7 @@ fn every_event_in_every_state() {
         assert_eq!(found, expected, "{name}");
         cells += found.len();
     }
-    assert_eq!(cells, 13 * 11);
+    assert_eq!(cells, 14 * 11);
 }
 
 #[test]
