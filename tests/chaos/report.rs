@@ -345,7 +345,7 @@ const TAIL: &str = "
 ## What is not covered
 
 - Failover to a replica, Redis Cluster and Sentinel: only kills and restarts of one server.
-- Power failures and disks that lose acknowledged writes: processes are killed, but the kernel keeps running. So `everysec` and `always` give the same results here.
+- Power failures, and disks that lose acknowledged writes or can't keep up: processes are killed, but the kernel keeps running, and Redis writes to memory. So `everysec` and `always` give the same results here.
 - Several machines, regions, and packet loss below TCP: the network is a proxy on one machine.
 - Two faults at the very same moment occur here only by chance; the simulation searches for them systematically.
 - A store that has forgotten one of our jobs (no persistence) can't tell a forged event about it from an external publisher's until the job's worker has restored it: streams that a forged end closed in the meantime stay closed, and a job without a worker is not restored.
