@@ -202,7 +202,7 @@ pub(crate) async fn offer(
         let published = bus.publish(commit).await;
         match published.inspect_err(|error| {
             if begins {
-                origins.refused(error)
+                origins.refused(error);
             }
         })? {
             Published::Appended => {
