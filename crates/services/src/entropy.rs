@@ -63,8 +63,8 @@ pub(crate) fn random_uuid() -> Uuid {
     Builder::from_random_bytes(draw(|rng| rng.random())).into_uuid()
 }
 
-/// A job id that nobody has: as many random bits as any.
-pub(crate) fn nobodys_job() -> JobId {
+/// A job id that no job has: as many random bits as any.
+pub(crate) fn absent_job() -> JobId {
     JobId::from_uuid(random_uuid())
 }
 

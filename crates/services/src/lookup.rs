@@ -2,36 +2,35 @@
 //!
 //! The log of an external job may have missed its end: while it shows none, Triton is asked from time to
 //! time. A finished job's lookup never reaches Triton. Concurrent lookups of one job share one question.
-//! What a cache holds may come from any program, so it is checked before it is served.
 //!
-//! Who may see some clients' jobs only is answered of another tenant's as of an absent one, after the
-//! same questions in the same order: so neither the answer nor an upstream that is down tells the two
-//! apart. How long the answers take is not hidden.
+//! A caller who may see some clients' jobs only gets the same answer about another tenant's job as about an
+//! absent one, after the same questions in the same order: so neither the answer nor an upstream that is down
+//! tells the two apart. How long the answers take is not hidden.
+//!
+//! Never in here: which source is believed about a job (`answer`), or how long a result is kept (`local`).
+
+mod answer;
+mod local;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, Job, JobId, JobRecord, JobStatus, Origin};
+use conch_domain::{ClientId, Clients, JobId, Origin};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
-use conch_wire::{document, job};
+use conch_wire::document;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
 
+use self::answer::{Answered, Sources};
+use self::local::Local;
 use crate::entropy;
-use crate::reconcile::{Asked, Reconcile};
-use crate::results::{RESULT_WAITS, Results};
+use crate::reconcile::Reconcile;
 
 /// Events of one page of a history read.
 const PAGE: usize = 500;
-/// How long a lookup that has an answer waits for Triton's better one.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// What an entry of the local cache costs beside its bytes.
-const ENTRY_OVERHEAD: u64 = 128;
 
 /// The answer to a question for a job's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub struct Settings {
     pub ask_again_after: Duration,
 }
 
-/// Whom lookups ask.
+/// What lookups ask.
 pub struct Dependencies {
     /// Results.
     pub cache: Arc<dyn ResultCache>,
@@ -65,59 +64,16 @@ pub struct Dependencies {
     pub reconcile: Reconcile,
 }
 
+/// The encoded job object; none if there is no such job.
 type Answer = Result<Option<Bytes>, Arc<Error>>;
 
-/// Who has answered when a job was looked for. The others weren't asked, or gave no answer.
-#[derive(Debug, Clone, Copy, Default)]
-struct Answered {
-    cache: bool,
-    log: bool,
-    triton: bool,
-}
-
-impl Answered {
-    const ALL: Self = Self {
-        cache: true,
-        log: true,
-        triton: true,
-    };
-}
-
-/// The encoded job object, and who has answered by then.
+/// The encoded job object, and which upstreams have answered by then.
 type Found = Result<Option<(Bytes, Answered)>, Arc<Error>>;
 
 struct Inner {
-    cache: Arc<dyn ResultCache>,
-    /// What of it can be believed.
-    results: Results,
-    bus: Arc<dyn EventBus>,
-    gateway: Arc<dyn TritonGateway>,
-    reconcile: Reconcile,
-    ask_again_after: Duration,
-    /// Results never change, so this process need not ask for one twice. But an end may have been
-    /// forged while the store had forgotten whose job it was, and the job's worker then outdoes it.
-    local: Cache<JobId, Kept, Weigh>,
-    /// How often announcements may have been lost, that of another end among them.
-    lapses: AtomicU64,
+    sources: Sources,
     /// Questions under way.
     flights: Mutex<HashMap<JobId, Shared<BoxFuture<'static, Found>>>>,
-}
-
-/// A result in this process.
-#[derive(Clone)]
-struct Kept {
-    result: Bytes,
-    /// After how many lapses it was asked for.
-    lapses: u64,
-}
-
-#[derive(Clone)]
-struct Weigh;
-
-impl Weighter<JobId, Kept> for Weigh {
-    fn weight(&self, job_id: &JobId, kept: &Kept) -> u64 {
-        (job_id.as_str().len() + kept.result.len()) as u64 + ENTRY_OVERHEAD
-    }
 }
 
 /// Answers questions for jobs; a cheap handle.
@@ -127,29 +83,15 @@ pub struct Lookup(Arc<Inner>);
 impl Settings {
     /// Lookups that ask `dependencies`.
     pub fn build(self, dependencies: Dependencies) -> Lookup {
-        let Dependencies {
-            cache,
-            bus,
-            gateway,
-            reconcile,
-        } = dependencies;
-        let kept = (self.local_bytes / 1024) as usize;
         Lookup(Arc::new(Inner {
-            results: Results::new(Arc::clone(&cache)),
-            cache,
-            bus,
-            gateway,
-            reconcile,
-            ask_again_after: self.ask_again_after,
-            local: Cache::with_weighter(kept, self.local_bytes, Weigh),
-            lapses: AtomicU64::new(0),
+            sources: Sources::new(&self, dependencies),
             flights: Mutex::new(HashMap::new()),
         }))
     }
 }
 
 impl Lookup {
-    /// The encoded job object, or none when nobody knows the job. Cancel-safe.
+    /// The encoded job object, or none when there is no such job. Cancel-safe.
     ///
     /// # Errors
     /// When neither cache nor log has it and Triton can't be asked.
@@ -158,11 +100,10 @@ impl Lookup {
     }
 
     async fn find(&self, job_id: &JobId) -> Found {
-        let doubted = match self.0.local.get(job_id) {
-            Some(kept) if kept.lapses == self.0.lapses.load(Ordering::Acquire) => {
-                return Ok(Some((kept.result, Answered::default())));
-            }
-            doubted => doubted,
+        let doubtful = match self.0.sources.local.get(job_id) {
+            Some(Local::Certain(result)) => return Ok(Some((result, Answered::default()))),
+            Some(Local::Doubtful(result)) => Some(result),
+            None => None,
         };
         let flight = {
             let mut flights = self.0.flights.lock();
@@ -175,7 +116,7 @@ impl Lookup {
                 // the ports bound how long it takes.
                 let flight = tokio::spawn(async move {
                     let under_way = UnderWay { inner, id };
-                    let found = under_way.inner.find(&under_way.id).await;
+                    let found = under_way.inner.sources.find(&under_way.id).await;
                     found.map_err(Arc::new)
                 })
                 .map(|joined| joined.unwrap_or_else(|panic| Err(Arc::new(defect(panic)))))
@@ -185,10 +126,10 @@ impl Lookup {
                 flight
             }
         };
-        match (flight.await, doubted) {
+        match (flight.await, doubtful) {
             // Falls back to the local copy.
-            (Ok(None), Some(kept)) => Ok(Some((kept.result, Answered::ALL))),
-            (Err(_), Some(kept)) => Ok(Some((kept.result, Answered::default()))),
+            (Ok(None), Some(result)) => Ok(Some((result, Answered::ALL))),
+            (Err(_), Some(result)) => Ok(Some((result, Answered::default()))),
             (answer, _) => answer,
         }
     }
@@ -196,26 +137,27 @@ impl Lookup {
     /// Something was appended to the job's log: it hasn't ended, or may have ended otherwise than this
     /// process knows.
     pub fn hint(&self, job_id: &JobId) {
-        self.0.local.remove(job_id);
+        self.0.sources.local.remove(job_id);
     }
 
-    /// Announcements may have been lost: what this process knows is asked for once more, and believed
-    /// where nobody knows better.
+    /// Announcements may have been lost: what this process keeps is asked for once more, and
+    /// served only if no upstream answers otherwise.
     pub fn lapsed(&self) {
-        self.0.lapses.fetch_add(1, Ordering::AcqRel);
+        self.0.sources.local.note_gap();
     }
 
-    /// Puts the job's result where all find it, if its log has an end. What is there may be that of
-    /// an end that was outdone; if the job has gone on after an end, that one's result is taken away. A
-    /// job without a log is left to those who ask for it.
+    /// Caches the job's result for all processes, if its log has an end. What is there may be that of
+    /// an end that was replaced; if the job has gone on after an end, that one's result is taken away. A
+    /// job without a log is left to lookups.
     ///
     /// # Errors
     /// When the log is out of reach.
     pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Error> {
-        let lapses = self.0.lapses.load(Ordering::Acquire);
-        match self.0.bus.read(job_id, 0, 0).await? {
-            Some(log) if log.job.status.is_terminal() => drop(self.0.keep(&log.job, lapses).await),
-            Some(log) if !log.job.past.is_empty() => self.0.cache.remove(job_id).await?,
+        let sources = &self.0.sources;
+        let gaps = sources.local.gaps();
+        match sources.bus.read(job_id, 0, 0).await? {
+            Some(log) if log.job.status.is_terminal() => drop(sources.keep(&log.job, gaps).await),
+            Some(log) if !log.job.past.is_empty() => sources.cache.remove(job_id).await?,
             Some(_) | None => {}
         }
         Ok(())
@@ -223,7 +165,7 @@ impl Lookup {
 
     /// Where an external job comes from.
     pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
-        self.0.reconcile.origin(job_id).await
+        self.0.sources.reconcile.origin(job_id).await
     }
 
     /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
@@ -231,7 +173,7 @@ impl Lookup {
     /// # Errors
     /// When the log or Triton is out of reach. The position check asks again.
     pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
-        let log = self.0.bus.read(job_id, 0, 0).await?;
+        let log = self.0.sources.bus.read(job_id, 0, 0).await?;
         let job = log.map(|log| log.job);
         if job
             .as_ref()
@@ -239,10 +181,10 @@ impl Lookup {
         {
             return Ok(());
         }
-        self.0.reconcile.ask(job_id).await.map(drop)
+        self.0.sources.reconcile.ask(job_id).await.map(drop)
     }
 
-    /// As [`Lookup::job`], for who may see these clients' jobs. Cancel-safe.
+    /// As [`Lookup::job`], for a caller who may see these clients' jobs. Cancel-safe.
     ///
     /// # Errors
     /// As [`Lookup::job`].
@@ -255,34 +197,34 @@ impl Lookup {
             return Ok(Some(result));
         }
         let (owner, answered) = match document::look(&result).client_id {
-            // Another program's cached result may not say whose it is.
+            // Another program's cached result may lack the owner.
             None => self.owner(job_id, answered).await?,
             owner => (owner, answered),
         };
         if clients.see(owner.as_ref()) {
             return Ok(Some(result));
         }
-        self.0.ask_others_in_vain(answered).await?;
+        self.0.sources.ask_others_in_vain(answered).await?;
         Ok(None)
     }
 
-    /// Whose the job is, by its log or else by Triton.
+    /// The job's owner, by its log or else by Triton.
     async fn owner(
         &self,
         job_id: &JobId,
         mut answered: Answered,
     ) -> Result<(Option<ClientId>, Answered), Error> {
-        let log = self.0.bus.read(job_id, 0, 0).await;
+        let log = self.0.sources.bus.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
         if let Ok(Some(log)) = log {
             return Ok((log.job.client_id.clone(), answered));
         }
-        let job = self.0.gateway.job(job_id).await?;
+        let job = self.0.sources.gateway.job(job_id).await?;
         answered.triton = true;
         Ok((job.and_then(|job| job.client_id.clone()), answered))
     }
 
-    /// The kept events after sequence `after`, for who may see these clients' jobs.
+    /// The kept events after sequence `after`, for a caller who may see these clients' jobs.
     ///
     /// # Errors
     /// When the store, or for a job without a log Triton, is out of reach.
@@ -294,12 +236,12 @@ impl Lookup {
     ) -> Result<Events, Arc<Error>> {
         if !clients.are_all() {
             // Without its events: what another tenant's log holds is never fetched.
-            let log = self.0.bus.read(job_id, 0, 0).await?;
+            let log = self.0.sources.bus.read(job_id, 0, 0).await?;
             let owner = log.as_ref().map(|log| log.job.client_id.as_ref());
             match owner {
                 Some(owner) if clients.see(owner) => {}
                 Some(_) => {
-                    self.0.gateway.job(&entropy::nobodys_job()).await?;
+                    self.0.sources.gateway.job(&entropy::absent_job()).await?;
                     return Ok(Events::Unknown);
                 }
                 None => return self.without_log(clients, job_id).await,
@@ -307,7 +249,7 @@ impl Lookup {
         }
         let mut lines = Vec::new();
         let mut from = after;
-        while let Some(log) = self.0.bus.read(job_id, from, PAGE).await? {
+        while let Some(log) = self.0.sources.bus.read(job_id, from, PAGE).await? {
             // It may have begun anew meanwhile, as another tenant's.
             if !clients.see(log.job.client_id.as_ref()) {
                 return Ok(Events::Unknown);
@@ -324,7 +266,7 @@ impl Lookup {
 
     /// What there is to say of the events of a job that has no log.
     async fn without_log(&self, clients: &Clients, job_id: &JobId) -> Result<Events, Arc<Error>> {
-        let job = self.0.gateway.job(job_id).await?;
+        let job = self.0.sources.gateway.job(job_id).await?;
         let is_theirs = job.is_some_and(|job| clients.see(job.client_id.as_ref()));
         Ok(if is_theirs {
             Events::Expired
@@ -349,184 +291,4 @@ impl Drop for UnderWay {
 
 fn defect(panic: tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Internal, "lookup.job", "the lookup broke off").with_source(panic)
-}
-
-impl Inner {
-    /// Asks those who haven't answered for a job that doesn't exist: whatever is down shows as it does for
-    /// an absent job.
-    async fn ask_others_in_vain(&self, answered: Answered) -> Result<(), Error> {
-        let nobodys = entropy::nobodys_job();
-        let mut unread = None;
-        if !answered.cache {
-            unread = self.results.get(&nobodys).await.err();
-        }
-        if !answered.log {
-            unread = self.bus.read(&nobodys, 0, 0).await.err().or(unread);
-        }
-        if !answered.triton {
-            self.gateway.job(&nobodys).await?;
-        }
-        unread.map_or(Ok(()), Err)
-    }
-
-    async fn find(&self, job_id: &JobId) -> Result<Option<(Bytes, Answered)>, Error> {
-        let lapses = self.lapses.load(Ordering::Acquire);
-        let cached = self.results.get(job_id).await;
-        let mut answered = Answered {
-            cache: cached.is_ok(),
-            ..Answered::default()
-        };
-        let unread_cache = match cached {
-            Ok(Some(result)) => {
-                tracing::info!(job.id = %job_id, "Cache hit for job {job_id}");
-                let result = self.checked(job_id, result, &mut answered, lapses).await;
-                return Ok(Some((result, answered)));
-            }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(job.id = %job_id, %error, "cache out of reach, asking on");
-                Some(error)
-            }
-        };
-        tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
-        let log = self.bus.read(job_id, 0, 0).await;
-        answered.log = log.is_ok();
-        let unread = match log {
-            Ok(Some(log)) => {
-                let job = self.up_to_date(log.job, PATIENCE, &mut answered).await;
-                return Ok(Some((self.keep(&job, lapses).await, answered)));
-            }
-            Ok(None) => unread_cache,
-            // Triton may still know; if it doesn't answer either, its error is the answer.
-            Err(error) => {
-                tracing::debug!(job.id = %job_id, %error, "log out of reach, asking Triton");
-                Some(error)
-            }
-        };
-        let told = self.gateway.job(job_id).await?;
-        answered.triton = true;
-        match told {
-            Some(job) => Ok(Some((self.keep(&job, lapses).await, answered))),
-            // That there is no such job is known only if the log and the cache say so, too.
-            None => unread.map_or(Ok(None), Err),
-        }
-    }
-
-    /// The cached result, or what the log or Triton knows better.
-    async fn checked(
-        &self,
-        job_id: &JobId,
-        result: Bytes,
-        answered: &mut Answered,
-        lapses: u64,
-    ) -> Bytes {
-        let status = job::status_if_whole(&result, job_id);
-        // Another program's may lack what the log knows.
-        let is_whole = document::look(&result).created_at.is_some();
-        if status != Some(JobStatus::Failed) && is_whole {
-            self.keep_here(job_id, result.clone(), lapses);
-            return result;
-        }
-        // An external job may have gone on, and another program may have cached its failure since.
-        let log = self.bus.read(job_id, 0, 0).await;
-        answered.log = log.is_ok();
-        let Ok(Some(log)) = log else {
-            return result;
-        };
-        if Some(log.job.status) == status && is_whole {
-            if log.job.own {
-                self.keep_here(job_id, result.clone(), lapses);
-            }
-            return result;
-        }
-        let job = self.up_to_date(log.job, RESULT_WAITS, answered).await;
-        // Nothing but a failure is gone on from: the log has missed this end.
-        let has_missed_it =
-            status != Some(JobStatus::Failed) && !job.own && !job.status.is_terminal();
-        if has_missed_it && let Ok(ended) = job::decode(&result, job_id) {
-            // The log says whose it is, the result's own fields don't.
-            let own = false;
-            let mut ended = Job::restore(JobRecord {
-                own,
-                ..(*ended).clone()
-            });
-            ended.learn(&Origin::of(&job));
-            return self.keep(&ended, lapses).await;
-        }
-        self.keep(&job, lapses).await
-    }
-
-    /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
-    /// time the log is believed as it is: the next lookup asks again.
-    async fn up_to_date(&self, job: Job, patience: Duration, answered: &mut Answered) -> Job {
-        // No one knows more of our own jobs than the log.
-        if job.own || job.status.is_terminal() {
-            return job;
-        }
-        if !self.reconcile.is_due(&job.id, self.ask_again_after) {
-            return job;
-        }
-        let asked = tokio::time::timeout(patience, self.reconcile.ask(&job.id)).await;
-        answered.triton = matches!(asked, Ok(Ok(_)));
-        match asked {
-            Ok(Ok(Asked::Appended)) => {
-                if let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await {
-                    return log.job;
-                }
-            }
-            // Its log can't take the end, and that it has ended is true all the same.
-            Ok(Ok(Asked::NoRoom(told))) => return *told,
-            Ok(Ok(Asked::Nothing | Asked::Unknown)) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(job.id = %job.id, %error, "Triton could not be asked for the job's end");
-            }
-            Err(_) => {
-                tracing::debug!(job.id = %job.id, "Triton took too long to tell of the job's end");
-            }
-        }
-        job
-    }
-
-    fn keep_here(&self, job_id: &JobId, result: Bytes, lapses: u64) {
-        self.local.insert(job_id.clone(), Kept { result, lapses });
-    }
-
-    /// Encodes the job, and caches it if it has ended. It was asked for after so many `lapses`.
-    async fn keep(&self, job: &Job, lapses: u64) -> Bytes {
-        let mut told = job.clone();
-        if let Some(origin) = self.reconcile.known_origin(&job.id) {
-            told.learn(&origin);
-        }
-        let bytes = job::encode(&told);
-        if job.status.is_terminal() {
-            // An external job may go on after this, and what is heard of that may overtake this.
-            if job.own || job.status != JobStatus::Failed {
-                self.keep_here(&job.id, bytes.clone(), lapses);
-            }
-            if let Err(error) = self.put(job, bytes.clone()).await {
-                tracing::debug!(job.id = %job.id, %error, "result not cached");
-            }
-        }
-        bytes
-    }
-
-    /// Caches the result of a job that has ended. If its log has gone on by then, that is what counts.
-    async fn put(&self, job: &Job, result: Bytes) -> Result<(), Error> {
-        self.cache.put(&job.id, result).await?;
-        let mut cached = job.clone();
-        while !cached.own && cached.status == JobStatus::Failed {
-            let Some(log) = self.bus.read(&job.id, 0, 0).await? else {
-                break;
-            };
-            if log.job.position == cached.position {
-                break;
-            }
-            if !log.job.status.is_terminal() {
-                return self.cache.remove(&job.id).await;
-            }
-            self.cache.put(&job.id, job::encode(&log.job)).await?;
-            cached = log.job;
-        }
-        Ok(())
-    }
 }

@@ -98,7 +98,7 @@ impl Shared {
     ) -> Option<Interest> {
         let unused_id = questions
             .as_ref()
-            .map_or_else(entropy::nobodys_job, |questions| {
+            .map_or_else(entropy::absent_job, |questions| {
                 questions.decoy_of(instead_of)
             });
         let payer = questions.clone();
