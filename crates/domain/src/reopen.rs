@@ -278,6 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn what_triton_tells_fills_gaps_and_replaces_nothing() {
+        let told = Origin {
+            client_id: Some("other".parse().unwrap()),
+            value_proposition_id: Some("other".parse().unwrap()),
+            created_at: Some(AT.plus_millis(1)),
+        };
+        let queued = EventKind::Queued {
+            queued_at: AT,
+            value_proposition_id: Some("v".parse().unwrap()),
+        };
+        for (known, own, expected) in [
+            (&[queued][..], false, None),
+            (&[], false, Some(&told)),
+            (&[], true, None),
+        ] {
+            let mut job = job(own, known);
+            let before = Origin::of(&job);
+            job.learn(&told);
+            assert_eq!(Origin::of(&job), *expected.unwrap_or(&before));
+        }
+    }
+
+    #[test]
     fn what_is_older_than_the_end_belongs_to_the_run_that_failed() {
         let failed = job(false, &[started(), failed()]);
         for (ms, goes_on) in [(-1001, false), (-1000, true), (0, true), (60_000, true)] {

@@ -253,6 +253,12 @@ mod tests {
             odd.insert(name.clone(), json!({"of": "another type"}));
             assert_eq!(status_if_whole(&to_bytes(&odd), &id), None, "{name}");
         }
+        for name in OPTIONAL {
+            let mut old = object(&job);
+            old.shift_remove(name);
+            let status = status_if_whole(&to_bytes(&old), &id);
+            assert_eq!(status, Some(JobStatus::Failed), "without {name}");
+        }
         assert_eq!(status_if_whole(&bytes[..bytes.len() - 1], &id), None);
     }
 }

@@ -106,6 +106,15 @@ mod tests {
         }
     }
 
+    /// Lines of logs of earlier versions hold what other line readers split at.
+    #[test]
+    fn an_old_line_stays_one_line_for_every_reader() {
+        let old = "{\"name\":\"a\u{b}b\u{85}c\u{2028}d\"}";
+        let frame = data(old.as_bytes());
+        let expected: &[u8] = br#"data: {"name":"a\u000bb\u0085c\u2028d"}"#;
+        assert_eq!(frame.strip_suffix(b"\n\n"), Some(expected));
+    }
+
     #[test]
     fn what_is_no_event_has_no_block_of_its_own() {
         for other in [
