@@ -158,6 +158,21 @@ async fn a_job_of_which_only_the_result_is_left_is_told_by_it() {
     }
 }
 
+/// Its result is kept back for Triton's better word, and not for long.
+#[tokio::test(start_paused = true)]
+async fn a_result_is_told_at_once_while_triton_is_silent() {
+    let whole = conch_wire::job::encode(&known_to_triton("j", JobStatus::Completed, false));
+    for result in [whole, FIVE_FIELDS.into()] {
+        let world = world();
+        let put = world.memory.cache().put(&job_id("j"), result).await;
+        put.expect("memory takes it");
+        world.triton.hang();
+        let seen = told_at_once(&world, "j", None).await;
+        assert_eq!(data(&seen[0])["status"], "completed");
+        assert_eq!(seen[1..], [closing("completed")]);
+    }
+}
+
 /// A publisher may go on with a job of which only the result of a failure was left.
 #[tokio::test(start_paused = true)]
 async fn a_result_is_no_end_of_a_log_that_begins_while_triton_is_asked() {

@@ -256,6 +256,49 @@ async fn a_cached_end_is_worth_more_than_a_log_without_one() {
     }
 }
 
+/// It may have been cached by another program after the job had gone on.
+#[tokio::test(start_paused = true)]
+async fn a_cached_failure_with_all_fields_is_not_believed_while_the_log_goes_on() {
+    let world = World::new();
+    let mut job = world.external_job_of("f", "c1");
+    job.start().await;
+    let failed = Job::restore(JobRecord {
+        created_at: job.job.created_at,
+        ..(*told("f", JobStatus::Failed)).clone()
+    });
+    assert!(failed.created_at.is_some(), "it lacks nothing");
+    let blob = conch_wire::job::encode(&failed);
+    let put = world.memory.cache().put(&job_id("f"), blob).await;
+    put.expect("memory");
+    for _ in 0..2 {
+        assert_eq!(status(&world, "f").await.as_deref(), Some("running"));
+    }
+}
+
+/// The Python edge caches five fields, of our own jobs, too.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_lacks_fields_is_completed_from_the_log() {
+    for own in [true, false] {
+        let world = World::new();
+        let mut job = if own {
+            world.job_of("j", "c1")
+        } else {
+            world.external_job_of("j", "c1")
+        };
+        job.start().await;
+        job.complete().await;
+        let whole = conch_wire::job::encode(&job.job);
+        let blob = r#"{"job_id":"j","status":"completed","template_ids":["t1"],"template_count":1,
+            "generation_duration_ms":5}"#;
+        let cache = world.memory.cache();
+        cache.put(&job_id("j"), blob.into()).await.expect("memory");
+        let found = world.lookup.job(&job_id("j")).await.expect("an answer");
+        assert_eq!(found.as_ref(), Some(&whole), "own: {own}");
+        let cached = cache.get(&job_id("j")).await.expect("memory");
+        assert_eq!(cached, Some(whole), "for all who ask later");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cached_end_waits_half_a_second_for_triton() {
     let world = World::new();

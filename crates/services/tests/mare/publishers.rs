@@ -193,3 +193,46 @@ async fn a_job_that_triton_comes_to_know_later_has_its_origin_at_its_end() {
     world.triton.set_job(named("f"));
     assert!(is_origin_known(&world, "f", "job:completed").await);
 }
+
+/// Nobody watches the job: whoever dropped its end has to ask.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_found_no_room_is_learned_from_triton() {
+    let world = World::with_a_distant_store(conch_memory::Settings::default());
+    world.has_heard().await;
+    world.triton.set_job(known_to_triton(JobStatus::Completed));
+    // The store takes its time, so that all of them wait at once: more than 1 MiB of one job's.
+    let words = "no answer ".repeat(6000);
+    let retrying = json!({"event_type":"job:retrying","job_id":"f"});
+    let end = json!({"event_type":"job:completed","job_id":"f"});
+    for (event, times) in [(retrying, 20), (end, 1)] {
+        for number in 0..times {
+            let mut event = event.clone();
+            event["error_message"] = json!(format!("{number} {words}"));
+            world.faults.announce_raw(event.to_string());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let log = world.memory.bus().read(&job_id("f"), 0, 100).await;
+    let log = log.expect("memory answers").expect("it has a log");
+    assert!(log.entries.len() < 21, "not all of them found room");
+    assert_eq!(log.job.status, JobStatus::Completed);
+    let last = log.entries.last().expect("an event");
+    let last: Value = serde_json::from_slice(&last.line).expect("JSON");
+    assert_eq!(last["derived"], true, "Triton told of it");
+}
+
+/// Its log says nothing of its origin until its end, and lookups know it all the same.
+#[tokio::test(start_paused = true)]
+async fn what_triton_tells_of_a_running_job_later_is_known_to_lookups() {
+    let world = World::new();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.triton.fail(ErrorKind::Unavailable);
+    assert!(!is_origin_known(&world, "f", "job:started").await);
+    world.triton.heal();
+    world.triton.set_job(known_to_triton(JobStatus::Running));
+    for _ in 0..2 {
+        let found = job(&world).await;
+        assert_eq!(found["value_proposition_id"], "v1");
+        assert_eq!(found["client_id"], "c1");
+    }
+}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use conch_domain::JobStatus;
+use conch_domain::{Job, JobId, JobStatus};
 use conch_memory::{Loss, When};
-use conch_ports::ErrorKind;
+use conch_ports::{ErrorKind, Log};
 use conch_services::worker::Settings;
 
 use crate::system::{Generator, System, count, field, settings, story};
@@ -39,6 +39,26 @@ async fn a_claim_whose_answer_is_lost_is_asked_again_and_gets_the_same_job() {
     assert_eq!(log.job.attempt, 1);
 }
 
+/// A worker claims the only job, for that attempt, and dies before it has said anything.
+async fn claim_in_silence(system: &System, attempt: u32) {
+    let queue = system.memory.queue();
+    let token = conch_conformance::build::token();
+    let claim = queue.claim("dying", &token, Duration::from_millis(100));
+    let lease = claim.await.unwrap().expect("it waits");
+    assert_eq!(lease.attempt, attempt);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+/// Another one takes the job back, or ends it, and claims nothing. The job is due again then.
+async fn taken_back(system: &System, id: &JobId, is_taken_back: impl Fn(&Job) -> bool) -> Log {
+    let reaper = system.worker_on(hasty(), &Generator::reliable(), system.claims_nothing());
+    let done = |job: &Job| is_taken_back(job) || job.status.is_terminal();
+    let log = system.until(id, done).await;
+    reaper.kill();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    log
+}
+
 /// Workers that claim and die before they have said anything: not counted, but not for ever.
 #[tokio::test(start_paused = true)]
 async fn claims_that_begin_nothing_are_no_attempts_and_end_after_ten() {
@@ -46,21 +66,8 @@ async fn claims_that_begin_nothing_are_no_attempts_and_end_after_ten() {
         let system = System::new().await;
         let id = system.submitted().await;
         for nth in 1..=silent {
-            let queue = system.memory.queue();
-            let token = conch_conformance::build::token();
-            let claim = queue.claim("dying", &token, Duration::from_millis(100));
-            let lease = claim.await.unwrap().expect("it waits");
-            assert_eq!(lease.attempt, 1, "claim {nth}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            // Only takes back: another one claims.
-            let reaper = system.worker_on(hasty(), &Generator::reliable(), system.claims_nothing());
-            system
-                .until(&id, |job| {
-                    job.attempts.idle_claims == nth || job.status.is_terminal()
-                })
-                .await;
-            reaper.kill();
-            tokio::time::sleep(Duration::from_mins(1)).await;
+            claim_in_silence(&system, 1).await;
+            taken_back(&system, &id, |job| job.attempts.idle_claims == nth).await;
         }
         let _worker = system.worker(hasty(), &Generator::reliable());
         let log = system.ended(&id).await;
@@ -72,6 +79,33 @@ async fn claims_that_begin_nothing_are_no_attempts_and_end_after_ten() {
             assert_eq!(log.job.attempt, 1);
         }
     }
+}
+
+/// What was said of the end isn't an attempt that began, which would have the claims counted anew.
+#[tokio::test(start_paused = true)]
+async fn an_end_after_claims_that_begin_nothing_is_gone_on_with_after_an_error() {
+    let system = System::new().await;
+    let dying = system.worker(hasty(), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 1).await;
+    dying.kill();
+    taken_back(&system, &id, |job| job.least_attempt == 2).await;
+    for nth in 1..10 {
+        claim_in_silence(&system, 2).await;
+        taken_back(&system, &id, |job| job.attempts.idle_claims == nth).await;
+    }
+    claim_in_silence(&system, 2).await;
+    // Of several events that end it the first one is appended.
+    let (publish, refused) = ("event_bus.publish", ErrorKind::Refused);
+    let faults = system.memory.faults();
+    faults.fail_next(publish, 1, refused, When::After);
+    let log = taken_back(&system, &id, |_| false).await;
+    assert_eq!(log.job.status, JobStatus::Completed, "{:?}", story(&log));
+    assert_eq!(count(&log, "retrying"), 10, "{:?}", story(&log));
+    assert_eq!(count(&log, "template_failed"), 6);
+    let why = "10 workers in a row took the job and fell silent before they began";
+    let told = field(&log, "template_failed", "error_message");
+    assert!(told.iter().all(|told| told == why), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,6 +127,27 @@ async fn a_running_job_that_lost_its_lease_goes_on_and_one_that_lost_its_entry_i
         assert_eq!(log.job.attempt, attempts, "{:?}", story(&log));
         let reasons = field(&log, "retrying", "reason");
         assert!(reasons.iter().all(|reason| reason == "lease_expired"));
+    }
+}
+
+/// An entry that is put back doesn't know how many attempts there were: the log does.
+#[tokio::test(start_paused = true)]
+async fn a_waiting_job_that_lost_its_entry_goes_on_counting_its_attempts() {
+    for losses in [&[Loss::Entry][..], &[Loss::Entry, Loss::Place]] {
+        let system = System::new().await;
+        let dying = system.worker(hasty(), &Generator::reliable());
+        let id = system.submitted().await;
+        system.until(&id, |job| job.template_count == 1).await;
+        dying.kill();
+        taken_back(&system, &id, |job| job.least_attempt == 2).await;
+        for loss in losses {
+            system.memory.faults().lose_from_queue(&id, *loss);
+        }
+        let _worker = system.worker(hasty(), &Generator::reliable());
+        let log = system.ended(&id).await;
+        assert_eq!(log.job.status, JobStatus::Completed);
+        assert_eq!(log.job.attempt, 2, "{:?}", story(&log));
+        assert_eq!(count(&log, "retrying"), 1, "{:?}", story(&log));
     }
 }
 
