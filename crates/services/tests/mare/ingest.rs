@@ -222,7 +222,10 @@ async fn triton_is_not_asked_about_jobs_that_find_no_room() {
     tell("job:started", "second").await;
     let log = world.memory.bus().read(&job_id("second"), 0, 0).await;
     let job = log.expect("memory answers").expect("there is room").job;
-    assert_eq!(job.client_id.as_ref().map(|id| id.as_str()), Some("c1"));
+    assert_eq!(
+        job.client_id.as_ref().map(conch_domain::ClientId::as_str),
+        Some("c1")
+    );
 }
 
 /// What is kept beside the lines isn't counted among a job's bytes, and has to be small.
