@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::Retryable;
 use bytes::Bytes;
 use conch_domain::{EventCap, EventKind, Illegal, JobId};
-use conch_ports::{ErrorKind, EventBus, Signal, Signals};
+use conch_ports::{Error, ErrorKind, EventBus, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ use crate::offer::{NoRoom, Offered, Origins, Source, offer};
 const LANES: usize = 16;
 /// Jobs of our own whose end is to be cached elsewhere that wait for it.
 const ENDS: usize = 1024;
-/// For how long an event is offered to a store that is out of reach.
+/// For how long an event is offered to a store that is out of reach, and an owed job's log is read there.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Once no event was over the quota for as long, the next one that is begins another overflow.
 const OVERFLOW_LINGERS: Duration = Duration::from_mins(1);
@@ -231,6 +231,13 @@ fn hear(
     metrics::counter!(DROPPED, "reason" => "overflow").increment(lost.overflow as u64);
 }
 
+/// Whether the store, and not Triton, is out of reach. A slow Triton must not hold the tasks that offer
+/// external events, and one more try at a full store would cost it a request.
+fn is_of_store_out_of_reach(error: &Error) -> bool {
+    let is_out_of_reach = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
+    is_out_of_reach && error.operation().starts_with("event_bus.")
+}
+
 /// Offers external events, one by one of each job, in the order in which they came.
 struct Lane {
     bus: Arc<dyn EventBus>,
@@ -268,11 +275,21 @@ impl Lane {
                 Err(error) => tracing::error!(%error, "an event that was read can't be read again"),
             },
             Due::Owed => {
-                if let Err(error) = self.listeners.lookup.make_up_for(job_id).await {
-                    tracing::warn!(job.id = %job_id, %error, "events of this job found no room, and what became of it can't be asked now");
-                }
+                self.make_up_for(job_id).await;
                 self.listeners.hint(job_id, None);
             }
+        }
+    }
+
+    /// Brings the log of a job whose events found no room up to what Triton knows, for as long as an event
+    /// would be offered to a store that is out of reach.
+    async fn make_up_for(&self, job_id: &JobId) {
+        let made_up = (|| self.listeners.lookup.make_up_for(job_id))
+            .retry(patience(Some(PATIENCE)))
+            .when(is_of_store_out_of_reach)
+            .await;
+        if let Err(error) = made_up {
+            tracing::warn!(job.id = %job_id, %error, "events of this job found no room, and what became of it can't be asked now");
         }
     }
 
@@ -291,7 +308,7 @@ impl Lane {
         };
         let offered = attempt
             .retry(patience(Some(PATIENCE)))
-            .when(conch_ports::Error::is_retryable)
+            .when(Error::is_retryable)
             .await;
         match offered {
             Ok(Offered::Appended(at) | Offered::Duplicate(at)) => {

@@ -22,6 +22,7 @@ mod limits;
 mod lines;
 mod lookup;
 mod many;
+mod owed;
 mod publishers;
 mod records;
 mod reopened;
