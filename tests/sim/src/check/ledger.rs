@@ -163,11 +163,21 @@ impl JobLog {
         let mut head = self.head().cloned();
         match change {
             Change::Began { epoch, base } => {
+                let mut base = base.clone();
                 if let Some(before) = &head {
                     // Only a job of another publisher's goes on, and only after a failure.
                     let state = self.fold(&before.epoch, before.sequence);
-                    let failed = state.is_some_and(|state| state.status == "failed");
-                    if job.starts_with('f') && failed && before.epoch != *epoch {
+                    let failed = state.filter(|state| state.status == "failed");
+                    if let Some(failed) = failed
+                        && job.starts_with('f')
+                        && before.epoch != *epoch
+                    {
+                        // An end whose start was missed closes the run that is known to have begun; a start
+                        // that wasn't replaces it.
+                        base = base.or(Some(Fold {
+                            started_at: failed.started_at,
+                            ..Fold::initial()
+                        }));
                         self.went_on.insert(before.epoch.clone());
                         self.going_on.insert(epoch.clone());
                     } else if !lost {
@@ -175,7 +185,7 @@ impl JobLog {
                     }
                 }
                 self.epochs.entry(epoch.clone()).or_insert_with(|| Epoch {
-                    base: base.clone(),
+                    base,
                     entries: BTreeMap::new(),
                 });
                 head = Some(Head {
