@@ -6,11 +6,11 @@
 //!
 //! | name | where |
 //! | --- | --- |
-//! | I1, I2, I7 | [`book`]: the log as everybody together saw it |
-//! | I3, I4, I5, I8, I10, P | [`stream`]: one watcher after the other; [`many`]: those of many jobs on one stream |
-//! | I6 | [`ends`]: what an end says of its log; [`answers`]: what caches and lookups say of it |
-//! | I11 | [`answers`]: submissions, requests to cancel; external events (I3) |
-//! | I9 | [`bounds`]: memory, descriptors, what is left in the store and for how long |
+//! | I1, I2, I7 | `book`: the log as everybody together saw it |
+//! | I3, I4, I5, I8, I10, P | `stream`: one watcher after the other; `many`: those of many jobs on one stream |
+//! | I6 | `ends`: what an end says of its log; `answers`: what caches and lookups say of it |
+//! | I11 | `answers`: submissions, requests to cancel; external events (I3) |
+//! | I9 | `bounds`: memory, descriptors, what is left in the store and for how long |
 //!
 //! P is this harness's own: while all is calm, an event is with every watcher within `prompt_ms` of its
 //! announcement. Without it whatever a broken fan-out loses would be made up for by the position check,
