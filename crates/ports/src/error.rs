@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::Quota;
+
 /// What a port answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +33,7 @@ pub struct Error {
     kind: ErrorKind,
     operation: &'static str,
     message: String,
+    quota: Option<Quota>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -42,6 +45,7 @@ impl Error {
             kind,
             operation,
             message: message.into(),
+            quota: None,
             source: None,
         }
     }
@@ -53,6 +57,13 @@ impl Error {
         self
     }
 
+    /// Says which quota is used up.
+    #[must_use]
+    pub(crate) fn with_quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -61,6 +72,11 @@ impl Error {
     /// The port's method.
     pub fn operation(&self) -> &'static str {
         self.operation
+    }
+
+    /// Which quota of the store is used up, if that is why it refused.
+    pub fn quota(&self) -> Option<Quota> {
+        self.quota
     }
 
     /// What is wrong with which upstream, in words, without the operation.

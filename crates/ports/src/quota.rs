@@ -174,7 +174,7 @@ impl Quotas {
             ),
         };
         let message = format!("{most} {full}, as many as there may be: {advice} {setting}");
-        Error::new(ErrorKind::QuotaExceeded, operation, message)
+        Error::new(ErrorKind::QuotaExceeded, operation, message).with_quota(quota)
     }
 }
 
@@ -190,6 +190,7 @@ mod tests {
         };
         let error = quotas.refusal(Quota::Jobs, "job_queue.submit");
         assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        assert_eq!(error.quota(), Some(Quota::Jobs));
         assert!(!error.is_retryable());
         assert_eq!(
             error.message(),

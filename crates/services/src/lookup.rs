@@ -163,6 +163,11 @@ impl Lookup {
         Ok(())
     }
 
+    /// Where an external job comes from, if Triton said so lately.
+    pub(crate) fn known_origin(&self, job_id: &JobId) -> Option<Origin> {
+        self.0.sources.reconcile.known_origin(job_id)
+    }
+
     /// Where an external job comes from.
     pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
         self.0.sources.reconcile.origin(job_id).await

@@ -11,7 +11,7 @@ use conch_domain::{
     Applied, Event, EventCap, EventKind, Illegal, Job, JobId, JobRecord, JobStatus, Origin,
     Position,
 };
-use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect};
+use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Quota};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ impl Source {
 pub(crate) enum Origins<'a> {
     /// Triton, which told of the job.
     Told(&'a Origin),
-    /// Triton, when it is asked: not about a job that begins while there is no room for one.
+    /// Triton, when it is asked: not about a new job while there is no room for one.
     Asked(&'a Lookup, &'a NoRoom),
     /// No one.
     #[cfg(test)]
@@ -68,22 +68,22 @@ pub(crate) enum Origins<'a> {
 }
 
 impl Origins<'_> {
-    async fn of(self, job_id: &JobId, begins: bool) -> Option<Origin> {
+    async fn of(self, job_id: &JobId, is_new: bool) -> Option<Origin> {
         match self {
             Self::Told(origin) => Some(origin.clone()),
-            Self::Asked(_, no_room) if begins && no_room.was_found_lately() => None,
+            Self::Asked(lookup, no_room) if is_new && no_room.was_found_lately() => {
+                lookup.known_origin(job_id)
+            }
             Self::Asked(lookup, _) => lookup.origin(job_id).await,
             #[cfg(test)]
             Self::Unknown => None,
         }
     }
 
-    /// A job that begins was refused.
+    /// A new job was refused. That its event alone is too large says nothing about others.
     fn refused(self, error: &Error) {
-        let is_full = matches!(
-            error.kind(),
-            ErrorKind::QuotaExceeded | ErrorKind::OutOfSpace
-        );
+        let is_full = matches!(error.quota(), Some(Quota::ForeignJobs | Quota::ForeignMib))
+            || error.kind() == ErrorKind::OutOfSpace;
         if is_full && let Self::Asked(_, no_room) = self {
             *no_room.found_at.lock() = Some(Instant::now());
         }
@@ -93,8 +93,8 @@ impl Origins<'_> {
 /// For how long no room is expected for a further job once one was refused.
 const NO_ROOM_LASTS: Duration = Duration::from_secs(5);
 
-/// When the store last refused an external job that began. Anyone who may publish can begin jobs, and
-/// each that finds no room would cost Triton a request.
+/// When the store last had no room for a new external job. Anyone who may publish can begin jobs, and each
+/// that finds no room would cost Triton a request.
 #[derive(Default)]
 pub(crate) struct NoRoom {
     found_at: Mutex<Option<Instant>>,
@@ -136,7 +136,9 @@ pub(crate) async fn offer(
     let fence = source.fence();
     let mut doubtful = None;
     for _ in 0..RACES {
-        let mut job = match bus.read(&event.job_id, 0, 0).await? {
+        let log = bus.read(&event.job_id, 0, 0).await?;
+        let is_new = log.is_none();
+        let mut job = match log {
             Some(log) => log.job,
             None => Job::initial(event.job_id.clone(), entropy::epoch(), false),
         };
@@ -171,7 +173,7 @@ pub(crate) async fn offer(
         if lacks_origin
             && turns
             && !ended.is_terminal()
-            && let Some(origin) = origins.of(&job.id, begins).await
+            && let Some(origin) = origins.of(&job.id, is_new).await
         {
             job.learn(&origin);
         }
@@ -201,7 +203,7 @@ pub(crate) async fn offer(
         };
         let published = bus.publish(commit).await;
         match published.inspect_err(|error| {
-            if begins {
+            if is_new {
                 origins.refused(error);
             }
         })? {

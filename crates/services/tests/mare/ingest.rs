@@ -194,18 +194,11 @@ async fn events_of_more_foreign_jobs_than_there_may_be_are_dropped() {
 /// At a full quota forged events of ever new jobs cost Triton nothing.
 #[tokio::test(start_paused = true)]
 async fn triton_is_not_asked_about_jobs_that_find_no_room() {
-    let mut memory = conch_memory::Settings::default();
-    memory.quotas.foreign_jobs = 1;
-    let world = World::with(memory, conch_services::hub::Settings::default());
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    let tell = async |kind: &str, id: &str| {
-        say(&world, &json!({"event_type":kind,"job_id":id}));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    tell("job:started", "first").await;
+    let world = with_quotas(|quotas| quotas.foreign_jobs = 1, &[]).await;
+    tell(&world, "job:started", "first").await;
     assert_eq!(world.triton.calls("job"), 1);
     for n in 0..300 {
-        tell("job:started", &format!("forged-{n}")).await;
+        tell(&world, "job:started", &format!("forged-{n}")).await;
     }
     assert_eq!(
         world.triton.calls("job"),
@@ -213,19 +206,94 @@ async fn triton_is_not_asked_about_jobs_that_find_no_room() {
         "the first one that found no room"
     );
     // The end of the one that is there is asked about, and a job that begins once there is room.
+    triton_knows(&world, "second");
+    tell(&world, "job:completed", "first").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    tell(&world, "job:started", "second").await;
+    assert_eq!(client_of(&world, "second").await.as_deref(), Some("c1"));
+}
+
+/// A world with such quotas, in which Triton knows of these jobs, all of the client `c1`.
+async fn with_quotas(set: impl FnOnce(&mut conch_ports::Quotas), known: &[&str]) -> World {
+    let mut memory = conch_memory::Settings::default();
+    set(&mut memory.quotas);
+    let world = World::with(memory, conch_services::hub::Settings::default());
+    for id in known {
+        triton_knows(&world, id);
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world
+}
+
+fn triton_knows(world: &World, id: &str) {
     world.triton.set_job(Job::restore(JobRecord {
         client_id: Some("c1".parse().expect("an id")),
-        ..(*ended("second")).clone()
+        ..(*ended(id)).clone()
     }));
-    tell("job:completed", "first").await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    tell("job:started", "second").await;
-    let log = world.memory.bus().read(&job_id("second"), 0, 0).await;
-    let job = log.expect("memory answers").expect("there is room").job;
-    assert_eq!(
-        job.client_id.as_ref().map(conch_domain::ClientId::as_str),
-        Some("c1")
+}
+
+async fn tell(world: &World, kind: &str, id: &str) {
+    say(world, &json!({"event_type":kind,"job_id":id}));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+/// The client in the job's log.
+async fn client_of(world: &World, id: &str) -> Option<String> {
+    let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+    let job = log.expect("memory answers").expect("it has a log").job;
+    job.client_id.as_ref().map(ToString::to_string)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_too_large_keeps_no_other_jobs_origin_away() {
+    let world = with_quotas(|quotas| quotas.foreign_job_kib = 2, &["next"]).await;
+    let words = "x".repeat(3000);
+    say(
+        &world,
+        &json!({"event_type":"data:generated","job_id":"large","words":words}),
     );
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let log = world.memory.bus().read(&job_id("large"), 0, 0).await;
+    assert!(log.expect("memory answers").is_none(), "it is refused");
+    tell(&world, "job:started", "next").await;
+    assert_eq!(client_of(&world, "next").await.as_deref(), Some("c1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_origin_is_not_forgotten_while_there_is_no_room() {
+    let known = ["second", "third"];
+    let world = with_quotas(|quotas| quotas.foreign_jobs = 1, &known).await;
+    tell(&world, "job:started", "first").await;
+    // Asked about the one that finds no room.
+    tell(&world, "job:started", "second").await;
+    let asked = world.triton.calls("job");
+    tell(&world, "job:failed", "first").await;
+    let asked_at_the_end = world.triton.calls("job");
+    assert_eq!(asked_at_the_end, asked + 1);
+    tell(&world, "job:started", "second").await;
+    assert_eq!(client_of(&world, "second").await.as_deref(), Some("c1"));
+    tell(&world, "job:failed", "second").await;
+    tell(&world, "job:started", "third").await;
+    assert_eq!(client_of(&world, "third").await, None, "not asked");
+    assert_eq!(world.triton.calls("job"), asked_at_the_end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_goes_on_has_its_origin_asked_whether_there_is_room_or_not() {
+    let world = with_quotas(|quotas| quotas.foreign_jobs = 1, &["late"]).await;
+    tell(&world, "job:failed", "first").await;
+    tell(&world, "job:started", "second").await;
+    // Refused: this says nothing about new jobs.
+    tell(&world, "job:started", "first").await;
+    tell(&world, "job:failed", "second").await;
+    tell(&world, "job:started", "late").await;
+    assert_eq!(client_of(&world, "late").await.as_deref(), Some("c1"));
+    // Refused: this says nothing about jobs that go on.
+    tell(&world, "job:started", "no-room").await;
+    tell(&world, "job:failed", "late").await;
+    triton_knows(&world, "first");
+    tell(&world, "job:started", "first").await;
+    assert_eq!(client_of(&world, "first").await.as_deref(), Some("c1"));
 }
 
 /// What is kept beside the lines isn't counted among a job's bytes, and has to be small.
