@@ -121,7 +121,7 @@ impl Store {
         });
         let full = if kept + weighed.bytes > of_job {
             Quota::ForeignJobKib
-        } else if self.data.foreign_bytes + weighed.bytes - freed > of_all {
+        } else if (self.data.foreign_bytes + weighed.bytes).saturating_sub(freed) > of_all {
             Quota::ForeignMib
         } else {
             return Ok(());

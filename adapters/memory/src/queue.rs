@@ -115,13 +115,12 @@ impl Queue {
         drop(self.take(job_id));
     }
 
-    /// The job that is held under the token, by a lease that runs.
+    /// The job that is held under the token, by a lease that runs: one whose end was lost included.
     fn held_under(&self, token: &LeaseToken, now: Instant) -> Option<JobId> {
-        let running = self.leased.iter().rev().take_while(|(end, _)| *end > now);
-        running
-            .map(|(_, job_id)| job_id)
-            .find(|job_id| self.holds(job_id, token, now))
-            .cloned()
+        let is_under = |entry: &Entry| matches!(&entry.place, Place::Leased { token: held, .. } if held == token);
+        let mut claimed = self.entries.iter().filter(|(_, entry)| is_under(entry));
+        let held = claimed.find(|(job_id, _)| self.holds(job_id, token, now));
+        held.map(|(job_id, _)| job_id.clone())
     }
 
     /// Loses a part of a job's place; for tests.

@@ -39,6 +39,7 @@ local function look(id, runs)
   elseif runs then
     redis.call('HSET', entry, 'token', ARGV[6])
     enlist(leases, at, id)
+    redis.call('ZREM', ready, id)
   else
     redis.call('HSETNX', entry, 'attempts', 0)
     redis.call('ZREM', leases, id)

@@ -25,7 +25,13 @@ pub async fn claims_are_answered_again(subject: &dyn Subject) {
         (first.id(), &token),
         "a claim's token is its lease's"
     );
-    assert_eq!(ask(LONG).await, lease, "the same claim takes another job");
+    assert_eq!(ask(SHORT).await, lease, "the same claim takes another job");
+    subject.lose_from_queue(first.id(), Loss::Place).await;
+    assert_eq!(
+        ask(LONG).await,
+        lease,
+        "the end of the lease is lost: the same claim takes another job"
+    );
     subject.advance(AFTER_SHORT).await;
     assert!(
         queue.renew(&lease, LONG).await.unwrap(),
@@ -150,6 +156,7 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
         end(subject, held, &lease).await;
     }
     a_lease_whose_end_is_lost_is_its_workers(subject).await;
+    a_running_job_that_waits_without_its_entry_is_taken_back(subject).await;
     assert_eq!(swept(subject).await, [], "found once");
     assert!(queue.renew(&bystander, LONG).await.unwrap());
     assert_eq!(
@@ -210,6 +217,23 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
     assert_eq!(answer, Published::Fenced, "the job was taken over");
     assert!(queue.renew(&next, LONG).await.unwrap());
     end(subject, script, &next).await;
+}
+
+/// A job that runs, stands among those that wait and has lost its entry is held by nobody: it gets a lease
+/// that has run out, and stands there alone.
+async fn a_running_job_that_waits_without_its_entry_is_taken_back(subject: &dyn Subject) {
+    let mut script = submitted(subject).await;
+    publish_all(&*subject.bus(), [script.started()]).await;
+    subject.lose_from_queue(script.id(), Loss::Entry).await;
+    assert_eq!(swept(subject).await, [script.id().clone()]);
+    assert_eq!(
+        claim(subject, LONG).await,
+        None,
+        "it is to be taken back, and no longer waits"
+    );
+    assert_eq!(swept(subject).await, [], "it has its place");
+    let lease = taken_back(subject, &mut script).await;
+    end(subject, script, &lease).await;
 }
 
 /// What something else wrote over one job's entry holds up no other job, and that job is found.
