@@ -54,9 +54,8 @@ impl Hub {
         };
         let questions = || place.as_ref().map(|place| Arc::clone(place.questions()));
         let claimed = matches!(cursor, Cursor::After(_));
-        let make = |job_id| Topic::new(job_id, questions());
         let payer = questions();
-        let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), None, make)
+        let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), None, Topic::new)
         else {
             return self.turn_away();
         };
@@ -84,7 +83,7 @@ impl Hub {
                 Word::AtTheEnd => return Attached::Ended,
                 Word::Unknown => return Attached::Unknown,
                 Word::Hidden => {
-                    let Some(decoy) = shared.decoy(job_id, claimed, questions(), None) else {
+                    let Some(decoy) = shared.decoy(job_id, claimed, payer.as_ref(), None) else {
                         return self.turn_away();
                     };
                     interest = decoy;

@@ -46,7 +46,7 @@ impl Held {
         let room = self.topics.len() < self.most && (own || self.foreign < self.most / 2);
         if room {
             self.foreign += usize::from(!own);
-            let interest = Interest::new(topic);
+            let interest = Interest::new(topic, None);
             self.topics
                 .insert(topic.job_id.clone(), Kept { own, interest });
         }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn topic(id: &str) -> Arc<Topic> {
-        Arc::new(Topic::new(JobId::parse(id).unwrap(), None))
+        Arc::new(Topic::new(JobId::parse(id).unwrap()))
     }
 
     fn is_kept(topic: &Topic) -> bool {

@@ -14,39 +14,49 @@ use super::wake::Slots;
 use super::{Shared, pump};
 use crate::entropy;
 
-/// Keeps a topic alive.
-pub(super) struct Interest(Arc<Topic>);
+/// Keeps a topic alive, and has its caller pay for what is asked about the job.
+pub(super) struct Interest {
+    topic: Arc<Topic>,
+    /// None: its questions are not counted.
+    payer: Option<Arc<Questions>>,
+}
 
 impl Interest {
     /// To be called where the topic's pump can't take it away meanwhile.
-    pub(super) fn new(topic: &Arc<Topic>) -> Self {
+    pub(super) fn new(topic: &Arc<Topic>, payer: Option<&Arc<Questions>>) -> Self {
         topic.interest.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(topic))
+        topic.payers.add(payer);
+        Self {
+            topic: Arc::clone(topic),
+            payer: payer.cloned(),
+        }
     }
 
     pub(super) fn topic(&self) -> &Arc<Topic> {
-        &self.0
+        &self.topic
     }
 }
 
 impl Clone for Interest {
     fn clone(&self) -> Self {
-        Self::new(&self.0)
+        Self::new(&self.topic, self.payer.as_ref())
     }
 }
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        if self.0.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.0.idle_since.lock() = tokio::time::Instant::now();
-            self.0.idle.notify_one();
+        let topic = &self.topic;
+        topic.payers.remove(self.payer.as_ref());
+        if topic.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *topic.idle_since.lock() = tokio::time::Instant::now();
+            topic.idle.notify_one();
         }
     }
 }
 
 impl AsRef<Slots> for Interest {
     fn as_ref(&self) -> &Slots {
-        &self.0.slots
+        &self.topic.slots
     }
 }
 
@@ -67,9 +77,9 @@ impl Shared {
             Some(look)
         };
         let make = |job_id| make(job_id).looked_for(look());
-        let interest = self.interest_in(job_id, claimed, self.settings.max_topics, make)?;
+        let most = self.settings.max_topics;
+        let interest = self.interest_in(job_id, claimed, questions, most, make)?;
         let topic = interest.topic();
-        topic.payers.add(questions);
         topic.look_anew(look);
         // A lookup would ask Triton now.
         if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {
@@ -82,8 +92,7 @@ impl Shared {
     /// announcements would turn them away.
     pub(super) fn unnamed_interest(self: &Arc<Self>, job_id: &JobId) -> Option<Interest> {
         let most = self.settings.max_topics;
-        let make = |job_id| Topic::new(job_id, None);
-        self.interest_in(job_id, false, most - most / 8, make)
+        self.interest_in(job_id, false, None, most - most / 8, Topic::new)
     }
 
     /// A topic in which nothing is ever found, for a caller that may not know of the job; none when there
@@ -93,23 +102,21 @@ impl Shared {
         self: &Arc<Self>,
         instead_of: &JobId,
         claimed: bool,
-        questions: Option<Arc<Questions>>,
+        questions: Option<&Arc<Questions>>,
         together: Option<&mut Vec<Request>>,
     ) -> Option<Interest> {
-        let unused_id = questions
-            .as_ref()
-            .map_or_else(entropy::absent_job, |questions| {
-                questions.decoy_of(instead_of)
-            });
-        let payer = questions.clone();
-        let make = |unused_id| Topic::decoy(unused_id, instead_of.clone(), questions);
-        self.interest(&unused_id, claimed, payer.as_ref(), together, make)
+        let unused_id = questions.map_or_else(entropy::absent_job, |questions| {
+            questions.decoy_of(instead_of)
+        });
+        let make = |unused_id| Topic::decoy(unused_id, instead_of.clone());
+        self.interest(&unused_id, claimed, questions, together, make)
     }
 
     fn interest_in(
         self: &Arc<Self>,
         job_id: &JobId,
         claimed: bool,
+        payer: Option<&Arc<Questions>>,
         most: usize,
         make: impl FnOnce(JobId) -> Topic,
     ) -> Option<Interest> {
@@ -130,6 +137,6 @@ impl Shared {
             topic.claimed.store(true, Ordering::Release);
         }
         // Under the map's lock, so that the pump can't take the topic away in between.
-        Some(Interest::new(&topic))
+        Some(Interest::new(&topic, payer))
     }
 }

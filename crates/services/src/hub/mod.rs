@@ -21,6 +21,7 @@ mod held;
 mod interest;
 mod looks;
 mod many;
+mod payers;
 mod pump;
 mod questions;
 mod reading;

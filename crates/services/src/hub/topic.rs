@@ -4,7 +4,6 @@
 //! without a hole) is kept here once for all of them: a topic is open for hints from its creation on,
 //! and only then reads its log; every hint makes it read again from where it stands.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use conch_domain::{Job, JobId, JobStatus, Position};
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::looks::Look;
-use super::questions::{Payers, Questions};
+use super::payers::Payers;
 use super::state::{Absence, History, Phase, State};
 use super::wake::Slots;
 
@@ -87,7 +86,7 @@ pub(super) enum Absorbed {
 }
 
 impl Topic {
-    pub(super) fn new(job_id: JobId, questions: Option<Arc<Questions>>) -> Self {
+    pub(super) fn new(job_id: JobId) -> Self {
         Self {
             job_id,
             instead_of: None,
@@ -100,7 +99,7 @@ impl Topic {
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             look: Mutex::new(None),
-            payers: Payers::new(questions),
+            payers: Payers::default(),
             inquiry: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
@@ -113,14 +112,10 @@ impl Topic {
     }
 
     /// A topic in which nothing is ever found.
-    pub(super) fn decoy(
-        job_id: JobId,
-        instead_of: JobId,
-        questions: Option<Arc<Questions>>,
-    ) -> Self {
+    pub(super) fn decoy(job_id: JobId, instead_of: JobId) -> Self {
         Self {
             instead_of: Some(instead_of),
-            ..Self::new(job_id, questions)
+            ..Self::new(job_id)
         }
     }
 

@@ -72,7 +72,7 @@ impl Decoys {
         let hidden = interest.topic().asked_for();
         let mut requests = Vec::new();
         let together = self.are_many.then_some(&mut requests);
-        let decoy = shared.decoy(hidden, false, self.questions.clone(), together);
+        let decoy = shared.decoy(hidden, false, self.questions.as_ref(), together);
         shared.looks.request(requests);
         decoy
     }

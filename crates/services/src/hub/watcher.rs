@@ -155,7 +155,7 @@ impl JobWatcher {
         let claimed = self.position().is_some();
         let asked_for = self.topic().asked_for().clone();
         // Its own, not those of whoever watches the hidden job.
-        let questions = self.questions.clone();
+        let questions = self.questions.as_ref();
         let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions, None) else {
             return false;
         };

@@ -245,6 +245,66 @@ async fn who_has_questions_left_waits_for_nobody_that_named_the_job_before() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{rest:?}");
 }
 
+fn from(peer: &str) -> Caller {
+    Caller::unrestricted().from_peer(peer.parse().expect("an address"))
+}
+
+/// What Triton knows of a job whose record has expired.
+fn ended(id: &str) -> Job {
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), true);
+    Job::restore(JobRecord {
+        status: JobStatus::Completed,
+        ..(*initial).clone()
+    })
+}
+
+/// Triton doesn't answer while one caller that has questions left names a job, nor while others do that
+/// have none.
+#[tokio::test(start_paused = true)]
+async fn who_has_questions_left_is_not_put_out_by_those_that_have_none() {
+    let world = World::new();
+    world.job("here").start().await;
+    world.triton.fail(conch_ports::ErrorKind::Unavailable);
+    let mut eyes = stream(&world, &from("10.0.1.1"), named(&["here", "gone"])).await;
+    eyes.until_idle().await;
+    let mut spent = Vec::new();
+    for n in 0..9 {
+        let mut jobs = made_up(450, &format!("s{n}"));
+        jobs.job_ids.push(job_id("gone"));
+        spent.push(stream(&world, &from(&format!("10.0.2.{n}")), jobs).await);
+    }
+    world.triton.heal();
+    world.triton.set_job(ended("gone"));
+    let asked = world.triton.calls("job");
+    let seen = eyes.events(1).await;
+    assert_eq!(told(&seen), ["gone job:snapshot 2"]);
+    // Its question doesn't wait until all others' have been asked, 180 a second.
+    let asked = world.triton.calls("job") - asked;
+    assert!(asked < 9 * 20 * 10, "{asked} questions before it");
+}
+
+/// A caller that has gone pays for no question that another one has asked.
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_pays_no_more() {
+    let world = World::new();
+    world.job("here").start().await;
+    let mut jobs = made_up(900, "s");
+    jobs.job_ids.push(job_id("absent"));
+    let _stays = stream(&world, &from("10.0.1.1"), jobs).await;
+    let rich = from("10.0.1.2");
+    let attached = world.hub.watch_as(&rich, &job_id("absent"), None).await;
+    assert_eq!(name(&attached), "Unknown");
+    let asked = world.triton.calls("job");
+    let hub = world.hub.clone();
+    let again = tokio::spawn(async move {
+        let absent = job_id("absent");
+        hub.watch_as(&from("10.0.1.1"), &absent, None).await
+    });
+    world.has_heard().await;
+    assert!(!again.is_finished(), "it waits for a turn of its own");
+    assert_eq!(world.triton.calls("job"), asked);
+}
+
 async fn stream(world: &World, caller: &Caller, jobs: Selection) -> Eyes {
     let attached = world.hub.watch_many_as(caller, jobs, None).await;
     let Attached::Stream(watcher) = attached else {

@@ -147,10 +147,10 @@ impl ManyWatcher {
         let are_many = listed.job_ids.len() >= MANY;
         let mut requests = Vec::new();
         for (place, job_id) in listed.job_ids.into_iter().enumerate() {
-            let make = |job_id| Topic::new(job_id, self.questions.clone());
             let together = are_many.then_some(&mut requests);
             let payer = self.questions.as_ref();
-            match self.shared.interest(&job_id, false, payer, together, make) {
+            let shared = &self.shared;
+            match shared.interest(&job_id, false, payer, together, Topic::new) {
                 Some(interest) => {
                     let decoys = self.decoys(are_many);
                     self.waiting.push(place, interest, decoys, Until::Known);
