@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::MAX_POSITIONS;
 use conch_wire::{snapshot, sse};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::announced;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
@@ -235,6 +233,12 @@ impl Shared {
         }
     }
 
+    /// Whether a stream names a job that, as far as is known, doesn't exist yet.
+    fn is_any_to_come(&self) -> bool {
+        let topics: Vec<_> = self.topics.lock().values().cloned().collect();
+        topics.iter().any(|topic| topic.is_to_come())
+    }
+
     /// A job that nobody watches by name was announced, and its log says more than was told.
     pub(super) fn make_known(self: &Arc<Self>, job_id: &JobId, sequence: Option<u64>) {
         let Some(interest) = self.unnamed_interest(job_id) else {
@@ -261,12 +265,10 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
             () = shared.feed.lapsed.notified() => {}
             () = tokio::time::sleep(shared.settings.position_check) => {}
         }
-        let absent = to_come(&shared);
-        if !shared.feed.is_open_ended() && absent.is_empty() {
+        if !shared.feed.is_open_ended() && !shared.is_any_to_come() {
             asked_at = (shared.clock)();
             continue;
         }
-        look_for(&shared, &absent).await;
         let asking_at = (shared.clock)();
         let everything = VisibleSelection::everything();
         match selected(&shared, &everything, Some(asked_at.as_millis())).await {
@@ -291,34 +293,6 @@ pub(super) async fn watch_over(shared: Arc<Shared>) {
                 }
             }
             Err(error) => tracing::debug!(%error, "Triton's list could not be looked through"),
-        }
-    }
-}
-
-/// The topics of jobs that streams name and that don't exist yet.
-fn to_come(shared: &Shared) -> Vec<Arc<Topic>> {
-    let mut topics: Vec<_> = shared.topics.lock().values().cloned().collect();
-    topics.retain(|topic| topic.is_to_come());
-    topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
-    topics
-}
-
-/// Looks whether they have logs by now, many with one question: an announcement that was lost is made
-/// up for.
-async fn look_for(shared: &Shared, topics: &[Arc<Topic>]) {
-    for topics in topics.chunks(MAX_POSITIONS) {
-        let job_ids: Vec<_> = topics.iter().map(|topic| topic.job_id.clone()).collect();
-        match announced::positions(shared, &job_ids).await {
-            Ok(positions) => {
-                for (topic, position) in topics.iter().zip(positions) {
-                    if position.is_some() {
-                        topic.hint.notify_one();
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "jobs that are to come could not be looked for");
-            }
         }
     }
 }

@@ -11,6 +11,7 @@
 mod announced;
 mod asking;
 mod attach;
+mod batched_check;
 mod callers;
 mod expiry;
 mod feed;

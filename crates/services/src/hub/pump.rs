@@ -18,7 +18,6 @@ use super::hearing::{Heard, left, listen, spread_out};
 use super::reading::{Round, catch_up, look_again};
 use super::state::Phase;
 use super::topic::Topic;
-use crate::entropy;
 use crate::reconcile::Asked;
 
 /// First wait after a failed read; doubles up to the position check.
@@ -84,14 +83,13 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 () = topic.hint.notified() => if topic.is_announced() || topic.may_go_on() {
                     look_again(shared, topic).await;
                 },
-                () = silence(shared), if topic.may_have_gone_on() => look_again(shared, topic).await,
             }
             continue;
         }
         let Some(mut is_known_absent) = look_together(shared, topic).await else {
             return;
         };
-        // No log has been heard of: the feed looks for all such jobs with one question.
+        // No log has been heard of: all such jobs are looked for with one question.
         is_known_absent |= silent && topic.is_to_come();
         // What was announced up to here is in what is read now.
         if topic.hint.notified().now_or_never().is_some() {
@@ -146,7 +144,13 @@ async fn look_together(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
             biased;
             gone = left(shared, topic) => if gone { return None },
             () = topic.hint.notified() => return Some(false),
-            absent = &mut look => return Some(absent.unwrap_or(false)),
+            absent = &mut look => {
+                let is_absent = absent.unwrap_or(false);
+                if is_absent {
+                    topic.was_looked_for();
+                }
+                return Some(is_absent);
+            }
         }
     }
 }
@@ -209,7 +213,7 @@ async fn round(
         match heard {
             Heard::Gone => return Ok(Round::Gone),
             Heard::Hint => spread_out(topic).await,
-            // The feed looks for all such jobs with one question.
+            // All such jobs are looked for with one question.
             Heard::Silence if topic.is_to_come() => continue,
             Heard::Returned | Heard::Outdone | Heard::Silence => {}
         }
@@ -247,6 +251,13 @@ async fn round(
             // A log that is there speaks for itself, whatever Triton knows.
             if topic.state().absent.is_none() {
                 return Ok(Round::Nothing);
+            }
+            // Nor is it given up while its log may have begun unheard, as when Triton took long.
+            if !topic.was_looked_for_within(shared.settings.position_check) {
+                let round = catch_up(shared, topic).await?;
+                if topic.state().absent.is_none() {
+                    return Ok(round);
+                }
             }
             give_up_or_wait(shared, topic);
             Ok(Round::Absent)
@@ -303,10 +314,4 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
     if let Some(job) = lost {
         shared.feed.offer_lost(&job, (shared.clock)());
     }
-}
-
-/// As long as a job of which a stream waits to hear may be silent. Cancel-safe.
-async fn silence(shared: &Shared) {
-    let wait = entropy::lengthened(shared.settings.position_check / 2);
-    tokio::time::sleep(wait).await;
 }

@@ -39,6 +39,7 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
         let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
+            topic.was_looked_for();
             topic.has_no_log();
             return Ok(Round::Absent);
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::announced;
+use super::batched_check;
 use super::expiry;
 use super::feed;
 use super::looks;
@@ -16,6 +17,7 @@ pub(super) fn spawn_all(shared: &Arc<Shared>) {
     spawn(shared, farewells(Arc::clone(shared)));
     spawn(shared, expiry::keep(Arc::clone(shared)));
     spawn(shared, feed::watch_over(Arc::clone(shared)));
+    spawn(shared, batched_check::keep_checking(Arc::clone(shared)));
     spawn(shared, announced::follow_up(Arc::clone(shared)));
     spawn(shared, looks::answer(Arc::clone(shared)));
 }

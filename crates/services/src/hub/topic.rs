@@ -5,6 +5,7 @@
 //! and only then reads its log; every hint makes it read again from where it stands.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use conch_domain::{Job, JobId, JobStatus, Position};
 use conch_ports::Log;
@@ -39,6 +40,8 @@ pub(super) struct Topic {
     pub(super) claimed: AtomicBool,
     /// The answer to whether there is a log, where the job is looked for together with others.
     look: Mutex<Option<Look>>,
+    /// When it was last learned that there is no log.
+    looked_for_at: Mutex<Option<Instant>>,
     /// Whose questions those are that are asked because there is no log.
     pub(super) payers: Payers,
     /// Somebody came for whom Triton is to be asked whether the job has ended.
@@ -99,6 +102,7 @@ impl Topic {
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             look: Mutex::new(None),
+            looked_for_at: Mutex::new(None),
             payers: Payers::default(),
             inquiry: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
@@ -140,6 +144,18 @@ impl Topic {
                 unknown_to_triton: false,
             });
         });
+    }
+
+    /// Its log was looked for just now, and there is none.
+    pub(super) fn was_looked_for(&self) {
+        *self.looked_for_at.lock() = Some(Instant::now());
+    }
+
+    /// Whether its log was looked for within that time, and there was none.
+    pub(super) fn was_looked_for_within(&self, time: Duration) -> bool {
+        self.looked_for_at
+            .lock()
+            .is_some_and(|at| at.elapsed() <= time)
     }
 
     /// The job as its watchers know it.
@@ -191,6 +207,12 @@ impl Topic {
             }
             Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => false,
         }
+    }
+
+    /// Whether its silence is no reason for its topic to read the log: many such logs are checked with one
+    /// question.
+    pub(super) fn is_checked_with_others(&self) -> bool {
+        self.is_to_come() || self.may_have_gone_on()
     }
 
     /// Whether nothing more can come, as far as is known.

@@ -366,6 +366,50 @@ async fn a_failed_job_that_a_stream_waits_beside_is_looked_at_again() {
     assert_eq!(world.faults.calls("event_bus.read"), reads);
 }
 
+/// However many failed jobs a stream names beside one that never ends, they cost a question for 500 of
+/// them; only the log of one that goes on is read.
+#[tokio::test(start_paused = true)]
+async fn failed_jobs_that_a_stream_waits_beside_are_checked_together() {
+    let world = failed().await;
+    let mut names = named(&["f", "j"]);
+    for n in 0..600 {
+        for (kind, second) in [("job:started", 0), ("job:failed", 10)] {
+            let mut event = event(kind, second);
+            event["job_id"] = json!(format!("f-{n}"));
+            world.faults.announce_raw(event.to_string());
+        }
+        world.has_heard().await;
+        names.job_ids.push(job_id(&format!("f-{n}")));
+    }
+    world.job("j").start().await;
+    let mut eyes = world.watch_many(names, None).await;
+    assert_eq!(eyes.until_idle().await.len(), 602);
+    let count = |what| world.faults.calls(what);
+    let (reads, checks) = (count("event_bus.read"), count("event_bus.positions"));
+    tokio::time::sleep(crate::world::POSITION_CHECK * 10).await;
+    // Of the one that isn't over, whose silence lasts from half a check to a whole one.
+    let read = count("event_bus.read") - reads;
+    assert!((10..=20).contains(&read), "{read} reads");
+    let checked = count("event_bus.positions") - checks;
+    assert!((18..=22).contains(&checked), "{checked} checks");
+    let (reads, checks) = (count("event_bus.read"), count("event_bus.positions"));
+    go_on_unheard(&world, &event("job:started", 20)).await;
+    let seen = eyes.events(1).await;
+    assert_eq!(data(&seen[0])["reopened"], true, "{seen:?}");
+    // The test's own, that of the job, and at most two of the other one.
+    let read = count("event_bus.read") - reads;
+    assert!((2..=6).contains(&read), "{read} reads");
+    let checked = count("event_bus.positions") - checks;
+    assert!((1..=2).contains(&checked), "{checked} checks");
+    // Once such a log is gone there is nothing to read.
+    world.faults.wipe();
+    tokio::time::sleep(crate::world::POSITION_CHECK).await;
+    let reads = count("event_bus.read");
+    tokio::time::sleep(crate::world::POSITION_CHECK).await;
+    let read = count("event_bus.read") - reads;
+    assert!(read <= 10, "{read} reads");
+}
+
 /// 204 would have the client never come back: not while nobody can say whether the job has gone on.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_failed_job_is_no_reason_to_stop_while_its_log_is_out_of_reach() {

@@ -12,7 +12,7 @@ use conch_services::reconcile::{Asked, Reconcile};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::world::{Eyes, POSITION_CHECK, World, Writer, ids, job_id, name};
+use crate::world::{Eyes, POSITION_CHECK, World, Writer, ids, job_id, name, named, told};
 
 const CLOSING: &str = ": Connection closing - job completed";
 /// Within which a question that gets no turn is given up.
@@ -98,6 +98,66 @@ async fn an_interruption_is_made_up_for() {
     world.faults.reconnect_subscribers();
     let rest = timeout(Duration::from_secs(1), eyes.rest()).await;
     assert_eq!(ids(&rest.expect("at once")), ["0000abcd-3", CLOSING]);
+}
+
+/// A stream that names jobs, of which one doesn't exist yet, and another one that names none.
+async fn one_is_to_come(world: &World) -> (Eyes, Eyes) {
+    world.job("here").start().await;
+    let names = named(&["here", "later"]);
+    let mut eyes = world.watch_many(names, None).await;
+    eyes.until_idle().await;
+    let all = world.watch_many(Selection::default(), None).await;
+    (eyes, all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_to_come_are_looked_for_while_triton_s_list_is_awaited() {
+    let world = World::new();
+    let (mut eyes, _all) = one_is_to_come(&world).await;
+    world.triton.hang_at("triton_gateway.jobs");
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    let lists = world.triton.calls("jobs");
+    let looks = world.faults.calls("event_bus.positions");
+    tokio::time::sleep(POSITION_CHECK * 4).await;
+    assert_eq!(world.triton.calls("jobs"), lists, "it is being asked");
+    let looked = world.faults.calls("event_bus.positions") - looks;
+    assert!((3..=5).contains(&looked), "{looked} looks");
+    world.faults.lose_announcements(|_, _| true);
+    world.job("later").start().await;
+    let looks = world.faults.calls("event_bus.positions");
+    let seen = timeout(POSITION_CHECK * 2, eyes.events(1)).await;
+    assert_eq!(told(&seen.expect("seen")), ["later job:snapshot 2"]);
+    let looked = world.faults.calls("event_bus.positions") - looks;
+    assert_eq!(looked, 1);
+}
+
+/// Triton's answer that it knows of no such job comes late, and is none of the log that began meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_log_is_read_before_its_job_is_given_up_if_it_was_not_looked_for_lately() {
+    for begins in [true, false] {
+        let world = World::new();
+        world.has_heard().await;
+        world.triton.hang();
+        let mut eyes = world.watch("later", None).await;
+        let (operation, kind) = ("event_bus.positions", ErrorKind::Unavailable);
+        world.faults.fail_next(operation, 99, kind, When::Before);
+        tokio::time::sleep(POSITION_CHECK * 2).await;
+        if begins {
+            world.faults.lose_announcements(|_, _| true);
+            world.foreign_job("later").start().await;
+        }
+        let reads = world.faults.calls("event_bus.read");
+        let asked = world.triton.calls("job");
+        assert_eq!((reads, asked), (1, 1), "that with which it began");
+        world.triton.heal();
+        if begins {
+            assert_eq!(told(&eyes.events(2).await)[0], "later job:queued 1");
+        } else {
+            assert_eq!(eyes.rest().await, []);
+        }
+        assert_eq!(world.faults.calls("event_bus.read"), 2, "once more");
+        assert_eq!(world.triton.calls("job"), 1);
+    }
 }
 
 /// Questions enough that one more has to wait, for as long as these are kept.
