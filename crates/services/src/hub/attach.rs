@@ -78,7 +78,7 @@ impl Hub {
             };
             match word {
                 Word::Known => break,
-                // It may have gone on: a stream that says the end once more is asked for again.
+                // It may have gone on: a stream that closes without the 204 is asked for again.
                 Word::AtTheEnd if is_out_of_reach => break,
                 Word::AtTheEnd => return Attached::Ended,
                 Word::Unknown => return Attached::Unknown,

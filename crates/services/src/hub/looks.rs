@@ -1,5 +1,6 @@
-//! The first look for many jobs that one stream names: whether each has a log, one question for
-//! hundreds of them. What has one is then read by itself.
+//! Looks up many jobs at once, those that one stream names and the unused ids in place of those that it may
+//! not know of, for the first time and again: whether each has a log, one question for hundreds of them.
+//! What has one is then read by itself.
 //!
 //! A topic takes hints before it is looked for, so nothing is missed in between (law 4).
 
@@ -33,7 +34,7 @@ impl Request {
     }
 }
 
-/// Jobs that wait for their first look; as many at most as there are topics.
+/// Jobs that wait to be looked for; as many at most as there are topics.
 #[derive(Default)]
 pub(super) struct Looks {
     waiting: Mutex<VecDeque<Request>>,
