@@ -21,6 +21,11 @@ const EXPLORATION: Duration = Duration::from_mins(5);
 const PLANTED_STATES: u64 = 20_000;
 const PLANTED_EXPLORATION: Duration = Duration::from_secs(20);
 
+const HELP: &str = "conch-sim: many seeds, all decisions of small systems, the planted bugs. It takes no arguments, but settings:
+SEED=n        that seed alone, step by step; BUG=name with a planted bug in it
+SEEDS=10000   how many seeds, from FIRST=1 on
+STATES=16000  how many states of each small system";
+
 fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => text.parse().unwrap_or_else(|_| {
@@ -32,6 +37,10 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        println!("{HELP}");
+        return ExitCode::from(2);
+    }
     if std::env::var("SEED").is_ok_and(|seed| !seed.is_empty()) {
         return tell(number("SEED", 0));
     }
