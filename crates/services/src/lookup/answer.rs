@@ -138,6 +138,7 @@ impl Sources {
         gaps: Gaps,
     ) -> Bytes {
         let status = job::status_if_whole(&result, job_id);
+        let cached = result.clone();
         // Another program's may lack what the log knows.
         let is_whole = document::look(&result).created_at.is_some();
         if status != Some(JobStatus::Failed) && is_whole {
@@ -168,9 +169,9 @@ impl Sources {
                 ..(*ended).clone()
             });
             ended.learn(&Origin::of(&job));
-            return self.keep(&ended, gaps).await;
+            return self.keep_unless(&cached, &ended, gaps).await;
         }
-        self.keep(&job, gaps).await
+        self.keep_unless(&cached, &job, gaps).await
     }
 
     /// The job as its log tells it once the log has what Triton knows. Where Triton doesn't answer in
@@ -206,6 +207,11 @@ impl Sources {
 
     /// Encodes the job, and caches it if it has ended. It was asked for after so many `gaps`.
     pub(super) async fn keep(&self, job: &Job, gaps: Gaps) -> Bytes {
+        self.keep_unless(&[], job, gaps).await
+    }
+
+    /// The same, unless this is what is cached: to put it again would prolong its life.
+    async fn keep_unless(&self, cached: &[u8], job: &Job, gaps: Gaps) -> Bytes {
         let mut told = job.clone();
         if let Some(origin) = self.reconcile.known_origin(&job.id) {
             told.learn(&origin);
@@ -216,7 +222,9 @@ impl Sources {
             if job.own || job.status != JobStatus::Failed {
                 self.local.keep(&job.id, bytes.clone(), gaps);
             }
-            if let Err(error) = self.put(job, bytes.clone()).await {
+            if bytes != cached
+                && let Err(error) = self.put(job, bytes.clone()).await
+            {
                 tracing::debug!(job.id = %job.id, %error, "result not cached");
             }
         }

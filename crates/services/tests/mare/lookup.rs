@@ -299,6 +299,44 @@ async fn a_result_that_lacks_fields_is_completed_from_the_log() {
     }
 }
 
+/// Of which nobody knows when the job was accepted: it never has all fields.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_stays_incomplete_is_not_put_again_at_each_lookup() {
+    for ends_in_its_log in [false, true] {
+        for client_id in [Some("c1"), None] {
+            let world = World::new();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let mut kinds = vec!["job:started"];
+            if ends_in_its_log {
+                kinds.push("job:completed");
+            }
+            for kind in kinds {
+                let event = serde_json::json!({"event_type": kind, "job_id": "f",
+                    "client_id": client_id, "template_ids": ["t1"]});
+                world.faults.announce_raw(event.to_string());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let blob = r#"{"job_id":"f","status":"completed","template_ids":["t1"]}"#;
+            let put = world.memory.cache().put(&job_id("f"), blob.into()).await;
+            put.expect("memory");
+            assert_eq!(status(&world, "f").await.as_deref(), Some("completed"));
+            // What the log knows was added.
+            let puts = world.faults.calls("result_cache.put");
+            assert!(puts <= 2, "{puts}");
+            for _ in 0..5 {
+                world.lookup.lapsed();
+                tokio::time::sleep(Duration::from_mins(1)).await;
+                assert_eq!(status(&world, "f").await.as_deref(), Some("completed"));
+            }
+            let again = world.faults.calls("result_cache.put");
+            assert_eq!(
+                again, puts,
+                "ends in its log: {ends_in_its_log}, {client_id:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cached_end_waits_half_a_second_for_triton() {
     let world = World::new();
