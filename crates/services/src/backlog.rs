@@ -2,8 +2,10 @@
 //! fair to each job. A job gets one event in, then the next job has its turn, so one that chatters costs
 //! its neighbours nothing.
 //!
-//! Never in here: an event that changes a job's life dropped for one that doesn't, or an end dropped and
-//! forgotten. What finds no room at all is owed: the job is read from Triton when its turn comes.
+//! What finds no room at all is owed: the job is read from Triton when its turn comes. If Triton doesn't answer
+//! then, that is forgotten, and the end is found by the next lookup or stream of the job.
+//!
+//! Never in here: an event that changes a job's life dropped for one that doesn't.
 
 mod state;
 #[cfg(test)]
