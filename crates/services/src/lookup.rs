@@ -1,7 +1,8 @@
 //! What a job is now: this process's own finished jobs, then the cache, then the log, then Triton.
 //!
 //! The log of an external job may have missed its end: while it shows none, Triton is asked from time to
-//! time. A finished job's lookup never reaches Triton. Concurrent lookups of one job share one question.
+//! time. A finished job's lookup never reaches Triton, unless nothing else says whose the job is. Concurrent
+//! lookups of one job share one question.
 //!
 //! A caller who may see some clients' jobs only gets the same answer about another tenant's job as about an
 //! absent one, after the same questions in the same order: so neither the answer nor an upstream that is down
@@ -176,7 +177,8 @@ impl Lookup {
     /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
     ///
     /// # Errors
-    /// When the log or Triton is out of reach. The position check asks again.
+    /// When the log or Triton is out of reach. Then the next lookup or stream of the job asks again, and
+    /// nobody before.
     pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
         let log = self.0.sources.bus.read(job_id, 0, 0).await?;
         let job = log.map(|log| log.job);
@@ -213,7 +215,7 @@ impl Lookup {
         Ok(None)
     }
 
-    /// The job's owner, by its log or else by Triton.
+    /// The job's owner, by its log or else by Triton, which is asked once.
     async fn owner(
         &self,
         job_id: &JobId,
@@ -221,12 +223,36 @@ impl Lookup {
     ) -> Result<(Option<ClientId>, Answered), Error> {
         let log = self.0.sources.bus.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
-        if let Ok(Some(log)) = log {
-            return Ok((log.job.client_id.clone(), answered));
+        let job = log.ok().flatten().map(|log| log.job);
+        if let Some(job) = &job
+            && (job.own || job.client_id.is_some() || answered.triton)
+        {
+            return Ok((job.client_id.clone(), answered));
         }
-        let job = self.0.sources.gateway.job(job_id).await?;
-        answered.triton = true;
-        Ok((job.and_then(|job| job.client_id.clone()), answered))
+        // There is no log, or its publisher left the owner out.
+        let owner = match self.heard_owner(job_id) {
+            None => {
+                let told = self.told_owner(job_id).await?;
+                answered.triton = true;
+                told
+            }
+            owner => owner,
+        };
+        Ok((owner, answered))
+    }
+
+    /// An external job's owner, if Triton told it lately.
+    fn heard_owner(&self, job_id: &JobId) -> Option<ClientId> {
+        self.0.sources.reconcile.known_origin(job_id)?.client_id
+    }
+
+    /// The job's owner, as Triton tells it now.
+    async fn told_owner(&self, job_id: &JobId) -> Result<Option<ClientId>, Error> {
+        let told = self.0.sources.gateway.job(job_id).await?;
+        if let Some(job) = &told {
+            self.0.sources.reconcile.remember(job);
+        }
+        Ok(told.and_then(|job| job.client_id.clone()))
     }
 
     /// The kept events after sequence `after`, for a caller who may see these clients' jobs.
@@ -239,24 +265,34 @@ impl Lookup {
         job_id: &JobId,
         after: u64,
     ) -> Result<Events, Arc<Error>> {
+        // Of a log that doesn't name it.
+        let mut told_owner = None;
         if !clients.are_all() {
             // Without its events: what another tenant's log holds is never fetched.
             let log = self.0.sources.bus.read(job_id, 0, 0).await?;
-            let owner = log.as_ref().map(|log| log.job.client_id.as_ref());
-            match owner {
-                Some(owner) if clients.see(owner) => {}
-                Some(_) => {
-                    self.0.sources.gateway.job(&entropy::absent_job()).await?;
-                    return Ok(Events::Unknown);
+            let Some(job) = log.map(|log| log.job) else {
+                return self.without_log(clients, job_id).await;
+            };
+            if !job.own && job.client_id.is_none() {
+                told_owner = self.heard_owner(job_id);
+                if told_owner.is_none() {
+                    told_owner = self.told_owner(job_id).await?;
+                    if !clients.see(told_owner.as_ref()) {
+                        return Ok(Events::Unknown);
+                    }
                 }
-                None => return self.without_log(clients, job_id).await,
+            }
+            if !clients.see(job.client_id.as_ref().or(told_owner.as_ref())) {
+                self.0.sources.gateway.job(&entropy::absent_job()).await?;
+                return Ok(Events::Unknown);
             }
         }
         let mut lines = Vec::new();
         let mut from = after;
         while let Some(log) = self.0.sources.bus.read(job_id, from, PAGE).await? {
             // It may have begun anew meanwhile, as another tenant's.
-            if !clients.see(log.job.client_id.as_ref()) {
+            let told_owner = told_owner.as_ref().filter(|_| !log.job.own);
+            if !clients.see(log.job.client_id.as_ref().or(told_owner)) {
                 return Ok(Events::Unknown);
             }
             let last = log.entries.last().map(|entry| entry.sequence);

@@ -93,6 +93,14 @@ impl Reconcile {
     /// When Triton or the store is out of reach, or when too many others are being asked about: ask
     /// again later.
     pub async fn ask(&self, job_id: &JobId) -> Result<Asked, Error> {
+        Ok(self.ask_with_origin(job_id).await?.0)
+    }
+
+    /// As [`Reconcile::ask`]; also where an external job comes from, if Triton says so.
+    pub(crate) async fn ask_with_origin(
+        &self,
+        job_id: &JobId,
+    ) -> Result<(Asked, Option<Origin>), Error> {
         let turn = tokio::time::timeout(PATIENCE, self.limit.acquire()).await;
         let Ok(_permit) = turn else {
             let message = "too many questions to Triton are under way: ask again later";
@@ -108,13 +116,13 @@ impl Reconcile {
             None => Asked::Unknown,
         };
         self.asked.insert(job_id.clone(), asked_at);
-        Ok(asked)
+        Ok((asked, told.as_ref().and_then(origin_of_external)))
     }
 
     /// Remembers where a job of a Triton that isn't ours comes from.
     pub fn remember(&self, told: &Job) {
-        if !told.own {
-            self.origins.of.insert(told.id.clone(), Origin::of(told));
+        if let Some(origin) = origin_of_external(told) {
+            self.origins.of.insert(told.id.clone(), origin);
         }
     }
 
@@ -254,6 +262,10 @@ impl Reconcile {
             kind: kind.clipped(),
         }
     }
+}
+
+fn origin_of_external(told: &Job) -> Option<Origin> {
+    (!told.own).then(|| Origin::of(told))
 }
 
 /// The terminal event that a job's state tells of.

@@ -2,11 +2,11 @@
 //!
 //! Never in here: what becomes of the answers.
 
-use conch_domain::{Job, JobId};
+use conch_domain::{Job, JobId, Origin};
 use conch_ports::{Error, ErrorKind, Log};
 
-use super::Shared;
 use super::topic::Topic;
+use super::{Shared, owner};
 use crate::reconcile::Asked;
 use crate::results::RESULT_WAITS;
 
@@ -15,8 +15,8 @@ const PAGE: usize = 500;
 
 /// What was learned of a job's end beyond its log.
 pub(super) enum Learned {
-    /// What asking Triton brought.
-    Asked(Asked),
+    /// What asking Triton brought, and where the job comes from, if Triton says so.
+    Asked(Asked, Option<Origin>),
     /// Its cached result, of which Triton knows no more.
     Ended(Box<Job>),
 }
@@ -29,29 +29,30 @@ pub(super) async fn ask(
     is_absent: bool,
     tell_early: impl Fn(&Job),
 ) -> Result<Learned, Error> {
+    let asked = shared.reconcile.ask_with_origin(&topic.job_id);
     if !is_absent {
-        return shared
-            .reconcile
-            .ask(&topic.job_id)
+        return asked
             .await
-            .map(Learned::Asked);
+            .map(|(asked, origin)| Learned::Asked(asked, origin));
     }
     // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
     topic.payers.turn().await;
-    let asked = shared.reconcile.ask(&topic.job_id);
     tokio::pin!(asked);
     let result = match topic.result_without_owner() {
         Some(result) => Ok(Some(result)),
         None => shared.results.job(&topic.job_id).await,
     };
     let result = match result {
-        Ok(Some(result)) => Box::new(result),
-        Ok(None) => return asked.await.map(Learned::Asked),
+        Ok(Some(result)) => Box::new(owner::of_log(result, topic.state().job.as_ref())),
+        Ok(None) => {
+            let (asked, origin) = asked.await?;
+            return Ok(Learned::Asked(asked, origin));
+        }
         // The cache may know of what Triton doesn't.
         Err(unread) => {
             return match asked.await? {
-                Asked::Unknown => Err(unread),
-                asked => Ok(Learned::Asked(asked)),
+                (Asked::Unknown, _) => Err(unread),
+                (asked, origin) => Ok(Learned::Asked(asked, origin)),
             };
         }
     };
@@ -68,8 +69,8 @@ pub(super) async fn ask(
         Err(_) => asked.await,
     };
     Ok(match answer? {
-        Asked::Unknown => Learned::Ended(result),
-        asked => Learned::Asked(asked),
+        (Asked::Unknown, _) => Learned::Ended(result),
+        (asked, origin) => Learned::Asked(asked, origin),
     })
 }
 

@@ -102,7 +102,7 @@ impl Hub {
                 interest.topic().doubt();
             }
             let state = interest.topic().state();
-            if matches!(state.phase, Phase::Ended(_))
+            if matches!(state.phase_for(clients), Phase::Ended(_))
                 && state.head() == Some(position)
                 && !state.is_hidden_from(clients)
             {

@@ -71,6 +71,7 @@ impl Feed {
                 data,
                 ends,
                 resets: false,
+                is_for_owner: false,
             };
             ring.push(job, millis, news);
         }
@@ -125,6 +126,7 @@ impl Feed {
             data,
             ends: job.status.is_terminal(),
             resets,
+            is_for_owner: false,
         };
         let mut ring = self.ring.lock();
         ring.push(job, event_millis(job, now), news);
@@ -155,6 +157,17 @@ impl Feed {
         // Should it turn up again, that is news.
         ring.forget(&job.id);
         drop(ring);
+        self.slots.wake_all();
+    }
+
+    /// Tells once more of a job that was told of when it wasn't known whose it is: streams that didn't select
+    /// it then are told of it.
+    pub(super) fn offer_to_owner(&self, job: &Job, news: News, now: Timestamp) {
+        let news = News {
+            is_for_owner: true,
+            ..news
+        };
+        self.ring.lock().push(job, now.as_millis(), news);
         self.slots.wake_all();
     }
 

@@ -85,6 +85,7 @@ mod tests {
             may_go_on: false,
             resets,
             breaks_off: false,
+            is_for_owner: false,
         }
     }
 

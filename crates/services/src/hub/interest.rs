@@ -11,7 +11,7 @@ use super::looks::Request;
 use super::questions::Questions;
 use super::topic::Topic;
 use super::wake::Slots;
-use super::{Shared, pump};
+use super::{Shared, owner, pump};
 use crate::entropy;
 
 /// Keeps a topic alive, and has its caller pay for what is asked about the job.
@@ -81,8 +81,11 @@ impl Shared {
         let interest = self.interest_in(job_id, claimed, questions, most, make)?;
         let topic = interest.topic();
         topic.look_anew(look);
+        topic.name();
+        owner::learn(self, topic, self.reconcile.known_origin(job_id).as_ref());
         // A lookup would ask Triton now.
-        if topic.may_lack_an_end() && self.reconcile.is_due(job_id, self.settings.position_check) {
+        let check = self.settings.position_check;
+        if topic.may_know_less_than_triton() && self.reconcile.is_due(job_id, check) {
             topic.inquire();
         }
         Some(interest)

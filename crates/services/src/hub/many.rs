@@ -220,9 +220,9 @@ impl ManyWatcher {
         for item in items {
             let index = self.next_item;
             self.next_item += 1;
-            let selected = self
-                .selection
-                .includes(&item.job_id, item.client_id.as_ref());
+            let includes = |client_id| self.selection.includes(&item.job_id, client_id);
+            let was_told = item.is_for_owner && includes(None);
+            let selected = !was_told && includes(item.client_id.as_ref());
             if selected {
                 told_at = told_at.max(item.millis);
             }

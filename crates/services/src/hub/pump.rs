@@ -12,12 +12,12 @@ use conch_domain::Job;
 use conch_ports::Error;
 use futures::FutureExt;
 
-use super::Shared;
 use super::asking::{Learned, ask};
 use super::hearing::{Heard, left, listen, spread_out};
 use super::reading::{Round, catch_up, look_again};
 use super::state::Phase;
 use super::topic::Topic;
+use super::{Shared, owner};
 use crate::reconcile::Asked;
 
 /// First wait after a failed read; doubles up to the position check.
@@ -187,7 +187,7 @@ async fn round(
         done => return Ok(done),
     };
     // Of our own jobs nobody knows more than their logs.
-    if topic.is_over() || !(is_absent || topic.may_lack_an_end()) {
+    if topic.is_over() || !(is_absent || topic.may_know_less_than_triton()) {
         return Ok(caught_up);
     }
     let answer = ask(shared, topic, is_absent, |result| {
@@ -226,10 +226,11 @@ async fn round(
         // What was heard may be the first of what is being derived: the answer is dropped only where
         // there is no more to learn from it. Whoever attaches reads, too.
         let is_absent = topic.state().absent.is_some();
-        if topic.is_over() || !(is_absent || topic.may_lack_an_end()) {
+        if topic.is_over() || !(is_absent || topic.may_know_less_than_triton()) {
             return Ok(round);
         }
     };
+    owner::heard(shared, topic, &answer);
     match answer {
         // A log that is there speaks for itself: the job may have gone on since that result.
         Ok(Learned::Ended(_)) if topic.state().absent.is_none() => Ok(Round::Nothing),
@@ -237,17 +238,17 @@ async fn round(
             end_without_log(shared, topic, &result);
             Ok(Round::News)
         }
-        Ok(Learned::Asked(Asked::Appended)) => catch_up(shared, topic).await,
-        Ok(Learned::Asked(Asked::NoRoom(told))) => {
+        Ok(Learned::Asked(Asked::Appended, _)) => catch_up(shared, topic).await,
+        Ok(Learned::Asked(Asked::NoRoom(told), _)) => {
             end_without_log(shared, topic, &told);
             Ok(Round::News)
         }
         // Somebody else may have begun the log at the same time.
-        Ok(Learned::Asked(Asked::Nothing)) if topic.state().absent.is_some() => {
+        Ok(Learned::Asked(Asked::Nothing, _)) if topic.state().absent.is_some() => {
             catch_up(shared, topic).await
         }
-        Ok(Learned::Asked(Asked::Nothing)) => Ok(Round::Nothing),
-        Ok(Learned::Asked(Asked::Unknown)) => {
+        Ok(Learned::Asked(Asked::Nothing, _)) => Ok(Round::Nothing),
+        Ok(Learned::Asked(Asked::Unknown, _)) => {
             // A log that is there speaks for itself, whatever Triton knows.
             if topic.state().absent.is_none() {
                 return Ok(Round::Nothing);
@@ -275,13 +276,18 @@ async fn round(
 
 /// The job has ended, and no log says so: its watchers are told all the same.
 fn end_without_log(shared: &Shared, topic: &Topic, result: &Job) {
-    let is_to_be_told = {
+    let (was_known, was_told) = {
         let state = topic.state();
-        state.job.is_some() && !state.is_owner_open
+        (
+            state.job.is_some(),
+            state.is_owner_open && state.result.is_some(),
+        )
     };
     topic.end_without_log(result.clone());
-    if is_to_be_told {
+    if was_known && !was_told {
         shared.feed.offer_end_without_log(result, (shared.clock)());
+    } else if was_known {
+        owner::tell_end(shared, result);
     }
 }
 

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use conch_domain::{Job, Position};
+use conch_domain::Position;
 use conch_ports::Error;
 
-use super::Shared;
 use super::asking::read_to_end;
 use super::state::{Frame, History, State};
 use super::topic::{Absorbed, Topic};
+use super::{Shared, owner};
 
 /// What a look at a log, or at all who may know of its end, brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +38,34 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
     let before = topic.state().head();
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
-        let Some(log) = read_to_end(shared, &topic.job_id, after).await? else {
+        let Some(mut log) = read_to_end(shared, &topic.job_id, after).await? else {
             topic.was_looked_for();
             topic.has_no_log();
             return Ok(Round::Absent);
         };
-        let job = log.job.clone();
+        // As a lookup tells it.
+        let origin = shared.reconcile.known_origin(&topic.job_id);
+        if let Some(origin) = &origin {
+            log.job.learn(origin);
+        }
+        let check = shared.settings.position_check;
+        let is_triton_due = shared.reconcile.is_due(&topic.job_id, check);
         let first = log.entries.first().map(|entry| entry.sequence);
         let keep = History {
             events: shared.settings.history_limit,
             bytes: shared.settings.external_history_bytes,
         };
-        match topic.absorb(log, after, keep) {
+        match topic.absorb(log, after, keep, is_triton_due) {
             Absorbed::Nothing => {
+                owner::learn(shared, topic, origin.as_ref());
                 introduce(shared, topic);
                 return Ok(Round::Nothing);
             }
             Absorbed::News => {
+                topic.inquire_owner_after(check);
                 // Asked only now: who came before this may have seen the state before it.
                 if shared.feed.is_watched() {
-                    tell_feed(shared, topic, &job, before, first);
+                    tell_feed(shared, topic, before, first);
                 }
                 introduce(shared, topic);
                 return Ok(Round::News);
@@ -70,14 +78,12 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
 /// Tells the watchers of many jobs what is new of one whose topic stood at `before` and has taken in what
 /// was read since, from the event `first` on. What a topic reads first is no news: who begins with the job
 /// is given its state.
-fn tell_feed(
-    shared: &Shared,
-    topic: &Topic,
-    job: &Job,
-    before: Option<Position>,
-    first: Option<u64>,
-) {
+fn tell_feed(shared: &Shared, topic: &Topic, before: Option<Position>, first: Option<u64>) {
     let Some(before) = before else {
+        return;
+    };
+    // With its owner, if the topic knows it.
+    let Some(job) = topic.state().job.clone() else {
         return;
     };
     let now = (shared.clock)();
@@ -86,8 +92,8 @@ fn tell_feed(
     let frames = |state: &State| Some(state.frames_from(next)?.map(Frame::data).collect());
     let events: Option<Vec<_>> = frames(&topic.state()).filter(|_| follows);
     match events {
-        Some(events) => shared.feed.offer(job, next, events, now),
-        None => shared.feed.offer_reset(job, before, now),
+        Some(events) => shared.feed.offer(&job, next, events, now),
+        None => shared.feed.offer_reset(&job, before, now),
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct News {
     pub(super) ends: bool,
     /// Whether it is a state that doesn't follow what was told before.
     pub(super) resets: bool,
+    /// Whether it was told before, when it wasn't known whose the job is.
+    pub(super) is_for_owner: bool,
 }
 
 impl News {
@@ -38,6 +40,7 @@ impl News {
             data: sse::data(line),
             ends,
             resets,
+            is_for_owner: false,
         }
     }
 }
@@ -58,6 +61,8 @@ pub(super) struct Item {
     pub(super) resets: bool,
     /// No event: nothing follows the job any more, and events of it may be missing from here on.
     pub(super) breaks_off: bool,
+    /// It was told before, when it wasn't known whose the job is.
+    pub(super) is_for_owner: bool,
 }
 
 impl Item {
@@ -135,6 +140,7 @@ impl Ring {
             may_go_on: news.ends && job.may_go_on(),
             resets: news.resets,
             breaks_off: false,
+            is_for_owner: news.is_for_owner,
         });
     }
 
@@ -153,6 +159,7 @@ impl Ring {
             may_go_on: false,
             resets: false,
             breaks_off: true,
+            is_for_owner: false,
         });
     }
 

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use conch_domain::{Clients, Job, JobStatus, Position};
+use conch_domain::{Clients, Job, JobStatus, Origin, Position};
 use conch_ports::{Entry, Log};
 use conch_wire::{event, sse};
 use tokio::time::Instant;
@@ -69,7 +69,7 @@ pub(super) struct State {
     pub(super) job: Option<Job>,
     /// The job as its result tells it, where no log does.
     pub(super) result: Option<Job>,
-    /// That result doesn't say whose it is, and Triton may still do so.
+    /// Neither that result nor the log says whose the job is, and Triton may still do so.
     pub(super) is_owner_open: bool,
     /// The newest events, without gaps; the last one is at the job's position.
     pub(super) frames: VecDeque<Frame>,
@@ -131,8 +131,9 @@ impl State {
     }
 
     /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps the
-    /// newest events as `keep` says, beside those that were just read.
-    pub(super) fn take_in(&mut self, log: Log, after: u64, keep: History) {
+    /// newest events as `keep` says, beside those that were just read. `is_triton_due`: if a log that begins
+    /// names no owner, Triton may do so.
+    pub(super) fn take_in(&mut self, mut log: Log, after: u64, keep: History, is_triton_due: bool) {
         let first = log
             .entries
             .first()
@@ -140,6 +141,9 @@ impl State {
         let fresh_start = after == 0;
         if fresh_start && self.job.is_some() {
             self.generation += 1;
+        }
+        if !fresh_start && let Some(known) = &self.job {
+            log.job.learn(&Origin::of(known));
         }
         // A gap means that the log was trimmed past us: whoever is before it gets a snapshot.
         let follows =
@@ -163,8 +167,9 @@ impl State {
         }
         self.phase = Phase::of(log.job.status);
         self.absent = None;
-        self.drop_result();
+        self.is_owner_open |= fresh_start && is_triton_due;
         self.job = Some(log.job);
+        self.drop_result();
         self.trim(keep);
     }
 
@@ -213,11 +218,26 @@ impl State {
     /// There is a log, which says more.
     pub(super) fn drop_result(&mut self) {
         self.result = None;
-        self.is_owner_open = false;
+        self.is_owner_open &= self.lacks_owner();
     }
 
-    /// How much is known of the job to who sees these clients: while it is open whose its result is, it
-    /// tells nothing to who sees some clients only, neither that there is a job nor that there is none.
+    /// Whether there is an external job's log, and it doesn't say whose the job is.
+    pub(super) fn lacks_owner(&self) -> bool {
+        let job = self.job.as_ref();
+        job.is_some_and(|job| !job.own && job.client_id.is_none())
+    }
+
+    /// Triton has said where the job comes from, or that it doesn't know.
+    pub(super) fn settle_owner(&mut self, told: Option<&Origin>) {
+        if let (Some(job), Some(told)) = (&mut self.job, told) {
+            job.learn(told);
+        }
+        // Of a result it is settled with the result.
+        self.is_owner_open &= self.result.is_some();
+    }
+
+    /// How much is known of the job to who sees these clients: while it is open whose it is, who sees some
+    /// clients only is told nothing, neither that there is a job nor that there is none.
     pub(super) fn phase_for(&self, clients: &Clients) -> Phase {
         if self.is_owner_open && !clients.are_all() {
             Phase::Loading
@@ -285,7 +305,7 @@ mod tests {
                 base: None,
                 entries: vec![entry],
             };
-            state.take_in(log, sequence - 1, keep);
+            state.take_in(log, sequence - 1, keep, false);
             let frames = state.frames.iter().map(|frame| frame.bytes.len());
             bytes = bytes.max(frames.sum());
             if sequence > 20 {

@@ -44,8 +44,10 @@ pub(super) struct Topic {
     looked_for_at: Mutex<Option<Instant>>,
     /// Whose questions those are that are asked because there is no log.
     pub(super) payers: Payers,
-    /// Somebody came for whom Triton is to be asked whether the job has ended.
-    inquiry: AtomicBool,
+    /// From when on Triton is to be asked, though the job isn't silent.
+    pub(super) inquiry: Mutex<Option<Instant>>,
+    /// A stream named the job: whose it is matters even once it has ended.
+    pub(super) is_named: AtomicBool,
     /// Held while the log is read, so that what is read is taken in in order.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Watchers and feeds that need the topic.
@@ -104,7 +106,8 @@ impl Topic {
             look: Mutex::new(None),
             looked_for_at: Mutex::new(None),
             payers: Payers::default(),
-            inquiry: AtomicBool::new(false),
+            inquiry: Mutex::new(None),
+            is_named: AtomicBool::new(false),
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -218,30 +221,23 @@ impl Topic {
     /// Whether nothing more can come, as far as is known.
     pub(super) fn is_over(&self) -> bool {
         let state = self.state.lock();
-        let is_over = matches!(
-            state.phase,
-            Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost
-        );
-        is_over && !state.is_owner_open
+        match state.phase {
+            Phase::Loading | Phase::Live => false,
+            Phase::Ended(_) => !(state.is_owner_open && self.is_named.load(Ordering::Acquire)),
+            Phase::EndedWithoutLog(_) | Phase::Lost => !state.is_owner_open,
+        }
     }
 
-    /// Whether the job may have ended without its log knowing: its log, if there is one, isn't our own
-    /// Triton's and shows no end.
-    pub(super) fn may_lack_an_end(&self) -> bool {
+    /// Whether Triton may know more than the log: the job may have ended without its log knowing, because
+    /// its log, if there is one, isn't our own Triton's and shows no end; or the log doesn't say whose the
+    /// job is.
+    pub(super) fn may_know_less_than_triton(&self) -> bool {
         let state = self.state.lock();
         match state.phase {
             Phase::Loading => true,
             Phase::Live => state.job.as_ref().is_none_or(|job| !job.own),
-            Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost => false,
-        }
-    }
-
-    /// Has Triton asked, if the log shows no end.
-    pub(super) fn inquire(&self) {
-        self.inquiry.store(true, Ordering::Release);
-        // One that hasn't read its log yet is about to.
-        if self.state.lock().phase == Phase::Live {
-            self.hint.notify_one();
+            Phase::Ended(_) => state.lacks_owner(),
+            Phase::EndedWithoutLog(_) | Phase::Lost => false,
         }
     }
 
@@ -256,11 +252,6 @@ impl Topic {
             state.absent = None;
         });
         self.outdone.notify_one();
-    }
-
-    /// Whether Triton is to be asked; asks once.
-    pub(super) fn take_inquiry(&self) -> bool {
-        self.inquiry.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the job has ended, and no log says so.
@@ -384,8 +375,14 @@ impl Topic {
     }
 
     /// Takes in what was read after sequence `after`. Keeps the newest events as `keep` says, beside those
-    /// that were just read.
-    pub(super) fn absorb(&self, log: Log, after: u64, keep: History) -> Absorbed {
+    /// that were just read. `is_triton_due`: if a log that begins names no owner, Triton may do so.
+    pub(super) fn absorb(
+        &self,
+        log: Log,
+        after: u64,
+        keep: History,
+        is_triton_due: bool,
+    ) -> Absorbed {
         {
             let mut state = self.state.lock();
             match state.head() {
@@ -397,7 +394,8 @@ impl Topic {
                     if found.sequence == head.sequence {
                         state.absent = None;
                         let was_given_up = matches!(state.phase, Phase::Loading | Phase::Lost);
-                        if !was_given_up && !state.is_owner_open {
+                        let is_result_open = state.result.is_some() && state.is_owner_open;
+                        if !was_given_up && !is_result_open {
                             return Absorbed::Nothing;
                         }
                         // It is there as it was.
@@ -412,7 +410,7 @@ impl Topic {
                 _ => {}
             }
         }
-        self.update(|state| state.take_in(log, after, keep));
+        self.update(|state| state.take_in(log, after, keep, is_triton_due));
         Absorbed::News
     }
 }

@@ -23,6 +23,7 @@ mod lines;
 mod lookup;
 mod many;
 mod owed;
+mod owners;
 mod publishers;
 mod records;
 mod reopened;

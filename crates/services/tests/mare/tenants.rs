@@ -31,7 +31,7 @@ async fn watch_as(world: &World, caller: &Caller, id: &str, cursor: Option<&str>
 const LONG: Duration = Duration::from_mins(5);
 
 /// All that whoever attaches is told, heartbeats and the time in it left out.
-async fn told(attached: Attached) -> (&'static str, Vec<Seen>) {
+pub(crate) async fn told(attached: Attached) -> (&'static str, Vec<Seen>) {
     let name = name(&attached);
     let (Attached::Stream(watcher) | Attached::Full(watcher)) = attached else {
         return (name, Vec::new());
@@ -62,17 +62,17 @@ async fn told(attached: Attached) -> (&'static str, Vec<Seen>) {
 
 /// What is wrong with Triton while somebody attaches.
 #[derive(Debug, Clone, Copy)]
-enum Triton {
+pub(crate) enum Triton {
     Answers,
     Fails,
     Hangs,
 }
 
 impl Triton {
-    const ALL: [Self; 3] = [Self::Answers, Self::Fails, Self::Hangs];
+    pub(crate) const ALL: [Self; 3] = [Self::Answers, Self::Fails, Self::Hangs];
 
     /// Puts a world in that state, from which it recovers after five seconds.
-    fn befall(self, world: &World) {
+    pub(crate) fn befall(self, world: &World) {
         match self {
             Self::Answers => return,
             Self::Fails => world.triton.fail(ErrorKind::Unavailable),
