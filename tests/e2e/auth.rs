@@ -244,6 +244,8 @@ fn comparable(answer: &str) -> String {
     } else {
         body.to_owned()
     };
+    // Heartbeats come to all streams at the same moment, whenever each began.
+    let body = body.replace(": keep-alive\n", "");
     let mut text = format!("{}\n\n{body}", head.join("\n"));
     // Each stream is told another one.
     if let Some(at) = text.find("\n\nretry: ") {
@@ -336,14 +338,15 @@ async fn another_tenant_s_is_what_is_not_there_to_the_byte() {
     let session = "/v1/triton/auth/session";
     assert_eq!(beyond, [session, "/metrics", session]);
 
-    for (i, (method, path, filled, body)) in WALK.iter().enumerate() {
+    // As long as the ids of what is there, and like them the same on the whole walk: what is remembered of
+    // an earlier question is the same, too.
+    let ghost = "01980000-0000-7000-8000-000000000000";
+    for (method, path, filled, body) in WALK {
         let path = if filled.is_empty() { path } else { filled };
-        // As long as the ids of what is there, and each time another one.
-        let ghost = format!("01980000-0000-7000-8000-{i:012}");
         let mut answers = Vec::new();
         for (client, job, template) in [
             (theirs.as_str(), their_job.as_str(), their_template.as_str()),
-            (&ghost, &ghost, &ghost),
+            (ghost, ghost, ghost),
         ] {
             let path = path
                 .replace("<client>", client)
