@@ -26,6 +26,9 @@ pub fn client() -> Client {
         // No test speaks TLS, and to read the machine's certificates takes a while each time.
         .tls_certs_only([])
         .no_proxy()
+        // A connection that has idled for `HEAD_TIMEOUT_SECONDS`, ten, is closed: not while a request is on
+        // its way.
+        .pool_idle_timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("the settings are fixed")
