@@ -130,8 +130,8 @@ impl<'a> Log<'a> {
     /// What a snapshot at a place says otherwise than the log; none if nothing, as far as is known.
     pub(super) fn contradicts(&self, place: &Place, status: &str) -> Option<String> {
         let epoch = self.epochs.get(&place.epoch)?;
-        let whole = epoch.entries.len() as u64 >= place.sequence;
-        if !whole || !epoch.entries.contains_key(&place.sequence) {
+        let is_whole = (1..=place.sequence).all(|at| epoch.entries.contains_key(&at));
+        if !is_whole {
             return None;
         }
         let fold = epoch.fold(place.sequence).status;

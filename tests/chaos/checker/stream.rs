@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::Judgement;
-use super::book::{Book, Epoch, Log};
+use super::book::{Book, Log};
 use super::event::{Place, end_of, is_terminal_status, kind};
 use super::history::{History, Item, Visit, Watcher};
 
@@ -128,9 +128,18 @@ impl Walk<'_> {
     }
 
     fn is_at_the_end(&self) -> bool {
-        let Some(at) = &self.at else { return false };
-        let end = self.log.epochs.get(&at.epoch).and_then(Epoch::end);
-        end.is_some_and(|(sequence, _)| sequence == at.sequence)
+        self.end_that_it_stands_at().is_some()
+    }
+
+    fn stands_at_an_end_of(&self, status: &str) -> bool {
+        let end = self.end_that_it_stands_at();
+        end.is_some_and(|event| end_of(event) == Some(status))
+    }
+
+    fn end_that_it_stands_at(&self) -> Option<&Value> {
+        let at = self.at.as_ref()?;
+        let (sequence, end) = self.log.epochs.get(&at.epoch)?.end()?;
+        (sequence == at.sequence).then_some(&end.event)
     }
 
     fn event(
@@ -224,8 +233,8 @@ impl Walk<'_> {
     ) {
         let reset = event["reset"] == true;
         if event["reopened"] == true {
-            let before = visit.cursor.and_then(Place::parse);
-            let goes_on = before.is_some_and(|before| {
+            // Of which run it knew, by its cursor or by what this stream has shown since.
+            let goes_on = self.at.as_ref().is_some_and(|before| {
                 let other = Place::parse(id).is_some_and(|now| now.epoch != before.epoch);
                 reset && other && self.log.went_on_from(&before.epoch)
             });
@@ -280,6 +289,8 @@ impl Walk<'_> {
                 let what = format!("ended {} and closed as {status}", ended.status);
                 self.broken(judgement, "I3", &what);
             }
+            // Its cursor, given from outside, stands at the end, and the store was out of reach.
+            None if self.stands_at_an_end_of(status) => {}
             None => self.broken(
                 judgement,
                 "I3",

@@ -122,3 +122,85 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
         judge(&late).told()
     );
 }
+
+/// Another watcher of the same job, after what the first one saw.
+fn with_another(visits: &[Value]) -> Vec<Value> {
+    let mut records = gone_on();
+    records.extend_from_slice(visits);
+    records
+}
+
+#[test]
+fn who_comes_with_a_cursor_at_an_old_end_may_be_told_of_it_by_the_close_alone() {
+    let closed = |cursor: &str, status: &str| {
+        let text = format!("Connection closing - job {status}");
+        with_another(&[
+            json!({ "at": 4.5, "what": "connect", "who": "x", "job": "f", "cursor": cursor }),
+            json!({ "at": 4.6, "what": "status", "who": "x", "status": 200 }),
+            json!({ "at": 4.7, "what": "comment", "who": "x", "text": text }),
+            json!({ "at": 4.8, "what": "closed", "who": "x" }),
+            json!({ "at": 16.0, "what": "connect", "who": "x", "job": "f", "cursor": "0000bbbb-2" }),
+            json!({ "at": 17.0, "what": "status", "who": "x", "status": 204 }),
+        ])
+    };
+    assert_eq!(judge(&closed("0000aaaa-2", "failed")).told(), "");
+    for (cursor, status) in [("0000aaaa-1", "failed"), ("0000aaaa-2", "completed")] {
+        let told = judge(&closed(cursor, status)).told();
+        assert!(
+            told.contains(&format!("closed as {status} before the end")),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_that_began_without_a_cursor_may_be_told_that_its_job_went_on() {
+    let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": "0000bbbb",
+                           "sequence": 2, "reopened": true, "status": "completed", "requested": "0000aaaa-1" });
+    let started = external("0000aaaa", 1, "job:started", "started");
+    let watched = |first: &[Value]| {
+        let mut visits = vec![
+            json!({ "at": 2.5, "what": "connect", "who": "x", "job": "f", "cursor": null }),
+            json!({ "at": 2.6, "what": "status", "who": "x", "status": 200 }),
+        ];
+        visits.extend_from_slice(first);
+        visits.extend([
+            json!({ "at": 12.0, "what": "event", "who": "x", "id": "0000bbbb-2", "data": snapshot.to_string() }),
+            json!({ "at": 12.1, "what": "comment", "who": "x", "text": "Connection closing - job completed" }),
+            json!({ "at": 12.2, "what": "closed", "who": "x" }),
+            json!({ "at": 16.0, "what": "connect", "who": "x", "job": "f", "cursor": "0000bbbb-2" }),
+            json!({ "at": 17.0, "what": "status", "who": "x", "status": 204 }),
+        ]);
+        judge(&with_another(&visits))
+    };
+    let begun = json!({ "at": 3.1, "what": "event", "who": "x", "id": "0000aaaa-1", "data": started.to_string() });
+    assert_eq!(watched(&[begun]).told(), "");
+    // It knew of no run from which the job could have gone on.
+    let unknowing = watched(&[]);
+    assert_eq!(unknowing.laws(), ["I5"], "{}", unknowing.told());
+}
+
+#[test]
+fn a_snapshot_is_held_against_a_log_only_where_all_of_it_was_seen() {
+    // How this run began was seen by none, and what followed says nothing of its state.
+    let is_contradicted = |begin: Option<Value>| {
+        let mut events = vec![
+            external("0000bbbb", 2, "data:generated", "data"),
+            external("0000bbbb", 3, "data:generated", "more"),
+        ];
+        events.extend(begin);
+        let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "epoch": "0000bbbb", "sequence": 2,
+                               "status": "running" });
+        let judgement = judge(&[
+            terms("everysec"),
+            json!({ "at": 1.0, "what": "history", "job": "f", "events": events }),
+            json!({ "at": 1.0, "what": "connect", "who": "x", "job": "f", "cursor": null }),
+            json!({ "at": 2.0, "what": "status", "who": "x", "status": 200 }),
+            json!({ "at": 3.0, "what": "event", "who": "x", "id": "0000bbbb-2", "data": snapshot.to_string() }),
+        ]);
+        judgement.laws().contains(&"I4")
+    };
+    assert!(!is_contradicted(None));
+    let failed = external("0000bbbb", 1, "job:failed", "failed");
+    assert!(is_contradicted(Some(failed)));
+}
