@@ -131,7 +131,8 @@ impl<'a> Log<'a> {
     pub(super) fn contradicts(&self, place: &Place, status: &str) -> Option<String> {
         let epoch = self.epochs.get(&place.epoch)?;
         let is_whole = (1..=place.sequence).all(|at| epoch.entries.contains_key(&at));
-        if !is_whole {
+        // Before its first event a log may go on from anything.
+        if place.sequence == 0 || !is_whole {
             return None;
         }
         let fold = epoch.fold(place.sequence).status;
