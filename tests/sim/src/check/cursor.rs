@@ -6,7 +6,7 @@ pub(super) enum Cursor {
     Beginning,
     After(String, u64),
     Unusable,
-    /// The record was lost, and it knows.
+    /// There is no log, and it knows: its record was lost, or a result without a log said how it ended.
     Lost,
 }
 
@@ -14,7 +14,7 @@ impl Cursor {
     pub(super) fn parse(text: Option<&str>) -> Self {
         match text {
             None => Self::Beginning,
-            Some("lost-0") => Self::Lost,
+            Some("lost-0" | "ended-0") => Self::Lost,
             Some(text) => position(text).map_or(Self::Unusable, |(e, s)| Self::After(e, s)),
         }
     }

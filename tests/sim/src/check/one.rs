@@ -344,6 +344,24 @@ impl Stream<'_> {
             self.ended = Some(status);
             return;
         }
+        if id == "ended-0" {
+            if !is_terminal(&status) {
+                self.blame("I3", at, format!("an end told of wrongly: {data}"));
+            }
+            // Also where the log is out of reach: a result says the same as it.
+            let state = self.log().and_then(|log| {
+                let head = log.head()?;
+                log.fold(&head.epoch, head.sequence)
+            });
+            let differs = state.is_some_and(|state| state.status != status);
+            if differs && !self.ledger.lost_of(&self.job, at) {
+                let what = format!("told of an end that its log doesn't have: {data}");
+                self.blame("I5", at, what);
+            }
+            self.cursor = Cursor::Lost;
+            self.ended = Some(status);
+            return;
+        }
         let Some((epoch, sequence)) = position(id) else {
             return self.blame("I3", at, format!("a snapshot with the id {id}"));
         };
