@@ -89,9 +89,13 @@ impl Job {
     /// Fills in what Triton knows about an external job and its publisher's events didn't contain: client,
     /// value proposition, creation time. Known values are not overwritten.
     pub fn learn(&mut self, origin: &Origin) {
-        if self.own {
-            return;
+        if !self.own {
+            self.fill_origin(origin);
         }
+    }
+
+    /// The same for any job: what another program kept of one of our own has few fields, too.
+    pub fn fill_origin(&mut self, origin: &Origin) {
         let mut record = (**self).clone();
         fill(&mut record.client_id, origin.client_id.as_ref());
         let value_proposition_id = origin.value_proposition_id.as_ref();

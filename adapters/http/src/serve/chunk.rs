@@ -14,6 +14,7 @@ pub(super) const MAX_FRAMES: usize = 126;
 const MAX_CHUNK: usize = 64 * 1024;
 /// Up to this a chunk is copied together on the stack.
 const SMALL_CHUNK: usize = 2048;
+
 /// As many frames as one chunk takes, at least one, and their length.
 pub(super) fn first_chunk(batch: &[Bytes]) -> (&[Bytes], usize) {
     let mut length = 0;

@@ -100,8 +100,9 @@ local function refusal(c, at)
   end
 
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
-    'bytes', 'cut', 'mark_bytes')
+    'bytes', 'cut', 'mark_bytes', 'mark')
   local epoch, sequence, ended = state[1], state[2], state[3] == '1'
+  c.mark = tonumber(state[10] or 0)
   if epoch then
     local known = duplicate(c, epoch, state[6])
     if known then
@@ -177,13 +178,13 @@ local function close(c, head, fold)
     redis.call('HSET', c.state, 'base', mark[2], 'cut', mark[3] or 0)
   end
   redis.call('HSET', c.state, 'mark', head, 'mark_fold', fold, 'mark_bytes', mark[4] or 0)
+  c.mark = tonumber(head)
 end
 
 -- Closes a log of `history` events behind its mark: so at least as many are kept, fewer than twice as
 -- many, unless those of an external job take too many bytes.
 local function trim(c)
-  local mark = tonumber(redis.call('HGET', c.state, 'mark') or 0)
-  if c.place - mark >= c.history then
+  if c.place - c.mark >= c.history then
     close(c, c.sequence, c.fold)
   end
 end
@@ -194,6 +195,7 @@ local function append(c, at)
   redis.call('HSET', c.state, 'epoch', c.epoch)
   if c.begins then
     redis.call('DEL', c.log, c.state)
+    c.mark = 0
     redis.call('DEL', c.reopens and c.result or c.seen)
     if c.past ~= '' then
       redis.call('HSET', c.state, 'past', c.past)

@@ -14,6 +14,7 @@ use crate::transport::{Answer, Call};
 const TEMPLATE_PAGE: u32 = 100;
 /// Most pages of them.
 const TEMPLATE_PAGES: u32 = 10;
+
 /// A page of templates makes its job's ids; these are what puts them in the plan's order.
 struct Made {
     place: (u64, i64),

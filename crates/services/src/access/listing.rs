@@ -15,6 +15,7 @@ use super::{CONCURRENCY, NoPage};
 
 /// Records asked of Triton at a time, at most.
 const CHUNK: u32 = 100;
+
 /// A question to Triton for a page.
 type Asked<T> = BoxFuture<'static, Result<Page<T>>>;
 

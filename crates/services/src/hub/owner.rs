@@ -3,7 +3,7 @@
 //!
 //! Never in here: whether Triton is asked, or who may see what.
 
-use conch_domain::{Job, JobRecord, Origin};
+use conch_domain::{Job, Origin};
 use conch_ports::Error;
 use conch_wire::snapshot;
 
@@ -13,21 +13,11 @@ use super::ring::News;
 use super::topic::Topic;
 
 /// A result, with what the job's log said of where the job comes from.
-pub(super) fn of_log(result: Job, known: Option<&Job>) -> Job {
-    let Some(known) = known else {
-        return result;
-    };
-    let own = result.own;
-    // Even where it is our own: another program's result has few fields.
-    let mut result = Job::restore(JobRecord {
-        own: false,
-        ..(*result).clone()
-    });
-    result.learn(&Origin::of(known));
-    Job::restore(JobRecord {
-        own,
-        ..(*result).clone()
-    })
+pub(super) fn of_log(mut result: Job, known: Option<&Job>) -> Job {
+    if let Some(known) = known {
+        result.fill_origin(&Origin::of(known));
+    }
+    result
 }
 
 /// Triton was asked about the job.
