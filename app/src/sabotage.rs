@@ -5,12 +5,13 @@
 //! in [`BUGS`]. Never an `if` in the code that is proved.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use conch_domain::{JobId, Position, TemplateId};
 use conch_ports::{Catalogue, EventBus, JobQueue};
+use parking_lot::Mutex;
 
 mod catalogue;
 mod edge;
@@ -21,8 +22,8 @@ mod queue;
 pub(crate) use edge::plant_http;
 pub(crate) use panics::hub_clock;
 
-/// Every bug, and what it is. Those from `changes-without-ends` on were thought up by somebody who had
-/// not read the checker, so that it isn't proved by the bugs that it was written for alone.
+/// Every bug, and what it is. Those from `changes-without-ends` on were designed without reading the
+/// checker, so that it isn't proved only by the bugs that it was written for.
 pub const BUGS: &[(&str, &str)] = &[
     (
         "announce-before-append",
@@ -30,7 +31,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ),
     (
         "no-fence",
-        "what a worker has handed over is written whenever it can be, whoever holds the lease by then",
+        "what a worker has handed over is written whenever it can be, even if another worker holds the lease by then",
     ),
     (
         "acknowledge-apart",
@@ -38,7 +39,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ),
     (
         "foreign-twice",
-        "every instance appends what a foreign program announced",
+        "every instance appends the events of external publishers",
     ),
     (
         "result-lost",
@@ -50,7 +51,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ),
     (
         "lag-swallowed",
-        "messages that find no room are dropped, and nobody is told",
+        "messages that find no room are dropped without a notice",
     ),
     (
         "lapsed-dropped",
@@ -62,7 +63,7 @@ pub const BUGS: &[(&str, &str)] = &[
     ),
     (
         "lease-never-taken-back",
-        "nobody looks for leases that have run out",
+        "expired leases are not looked for",
     ),
     (
         "submission-lost",

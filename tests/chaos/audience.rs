@@ -61,7 +61,7 @@ impl Run {
     }
 
     fn let_watch(&self, subject: Subject, last: Option<String>, ports: &[u16], restless: bool) {
-        let mut watchers = self.watchers.lock().expect("nobody panics");
+        let mut watchers = self.watchers.lock();
         watchers.count += 1;
         let open_ended = matches!(&subject, Subject::Many(many) if many.jobs.is_empty());
         let browser = Browser {

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
@@ -71,7 +72,7 @@ impl History {
         let Value::Object(fields) = fields else {
             panic!("a record is an object")
         };
-        let mut file = self.0.file.lock().expect("no writer panics");
+        let mut file = self.0.file.lock();
         // Under the lock, so that times rise.
         record.insert("at".to_owned(), self.now().into());
         record.insert("what".to_owned(), what.into());
@@ -82,8 +83,8 @@ impl History {
 
     /// An event of an own job was announced.
     pub(super) fn hear(&self, job: &str, kind: &str) {
-        kind.clone_into(&mut self.0.phase.lock().expect("nobody panics"));
-        let mut heard = self.0.heard.lock().expect("nobody panics");
+        kind.clone_into(&mut self.0.phase.lock());
+        let mut heard = self.0.heard.lock();
         heard
             .entry(job.to_owned())
             .or_default()
@@ -118,12 +119,12 @@ impl History {
 
     /// The kinds of a job's announced events so far.
     pub fn heard(&self, job: &str) -> Vec<String> {
-        let heard = self.0.heard.lock().expect("nobody panics");
+        let heard = self.0.heard.lock();
         heard.get(job).cloned().unwrap_or_default()
     }
 
     pub(super) fn phase(&self) -> String {
-        self.0.phase.lock().expect("nobody panics").clone()
+        self.0.phase.lock().clone()
     }
 
     /// Where it stands.
@@ -134,7 +135,7 @@ impl History {
     /// Everything so far.
     pub(super) fn records(&self) -> Vec<Value> {
         // Held while it is read: the last line must be whole.
-        let mut file = self.0.file.lock().expect("no writer panics");
+        let mut file = self.0.file.lock();
         file.flush().expect("the disk has room");
         // By its descriptor: a later run of the same name may have the path by now.
         read_file(format!("/proc/self/fd/{}", file.get_ref().as_raw_fd()).as_ref())

@@ -5,9 +5,10 @@
 //!                                              └─► lookups, histories, the store ─► checker
 //! ```
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -43,7 +44,7 @@ pub struct Run {
     jobs: Mutex<Vec<String>>,
     external: Mutex<Vec<ExternalJob>>,
     pub(super) watchers: Mutex<Watchers>,
-    /// The storm is over: nobody leaves by themselves any more.
+    /// The storm is over: no watcher leaves by itself any more.
     pub(super) calm: tokio::sync::watch::Sender<bool>,
     tap: JoinHandle<()>,
     pub(super) terms: Terms,
@@ -164,7 +165,7 @@ impl Run {
 
     /// Chance of its own.
     pub fn dice(&self) -> Dice {
-        self.dice.lock().expect("nobody panics").fork()
+        self.dice.lock().fork()
     }
 
     pub(super) fn person(&self) -> Person {
@@ -186,21 +187,18 @@ impl Run {
         let key = format!("key-{:016x}", dice.number(0..=u64::MAX - 1));
         let submitted = self.person().submit(client, &key).await;
         let job = submitted.expect("somebody takes it in time");
-        self.jobs.lock().expect("nobody panics").push(job.clone());
+        self.jobs.lock().push(job.clone());
         job
     }
 
     /// Takes note of a job that somebody submitted.
     pub(super) fn know(&self, job: &str) {
-        self.jobs
-            .lock()
-            .expect("nobody panics")
-            .push(job.to_owned());
+        self.jobs.lock().push(job.to_owned());
     }
 
     /// The jobs so far.
     pub fn jobs(&self) -> Vec<String> {
-        self.jobs.lock().expect("nobody panics").clone()
+        self.jobs.lock().clone()
     }
 
     /// A job of an external publisher, begun and known; not yet watched.
@@ -208,7 +206,7 @@ impl Run {
         let job = ExternalJob::new(id, self.cluster.redis_port, &self.history);
         let mut person = self.person();
         let by = Instant::now() + Duration::from_secs(30);
-        // An announcement that nobody heard is repeated, word for word.
+        // An announcement that no API received is repeated, word for word.
         while Instant::now() < by {
             let published = job.start().await;
             sleep(Duration::from_millis(50)).await;
@@ -216,14 +214,11 @@ impl Run {
                 break;
             }
         }
-        self.external
-            .lock()
-            .expect("nobody panics")
-            .push(job.clone());
+        self.external.lock().push(job.clone());
         job
     }
 
-    /// Whatever a publisher says while nobody listens is lost as an event (contract, end of §2): it says
+    /// What a publisher announces while no API listens is lost as an event (contract, end of §2): it says
     /// the end again, word for word, until the log has it.
     async fn tell_end(&self, job: &ExternalJob) {
         let by = Instant::now() + Duration::from_secs(30);
@@ -309,11 +304,11 @@ impl Run {
     pub async fn finish(self) -> Verdict {
         self.history.note("calm", json!({}));
         self.calm.send_replace(true);
-        let external = self.external.lock().expect("nobody panics").clone();
+        let external = self.external.lock().clone();
         for job in external {
             self.tell_end(&job).await;
         }
-        let mut watchers = std::mem::take(&mut *self.watchers.lock().expect("nobody panics"));
+        let mut watchers = std::mem::take(&mut *self.watchers.lock());
         let t = match self.terms.prompt {
             // What takes a position check was too late already.
             Some(prompt) => prompt + Duration::from_millis(1500),
@@ -323,12 +318,12 @@ impl Run {
         if self.terms.ends {
             let all = async {
                 while watchers.tasks.join_next().await.is_some() {}
-                // Nobody tells these to stop: they are through when nothing more is due to them.
+                // These are not told to stop: they are done when nothing more is due to them.
                 while checker::is_due(&self.history.records()) {
                     sleep(Duration::from_millis(250)).await;
                 }
             };
-            // Who isn't through by then is the checker's to judge.
+            // The checker judges those that aren't done by then.
             drop(tokio::time::timeout_at(deadline, all).await);
         }
         self.look_at_everything().await;
@@ -346,7 +341,7 @@ impl Run {
 
     async fn look_at_everything(&self) {
         let mut all = self.jobs();
-        let external = self.external.lock().expect("nobody panics").clone();
+        let external = self.external.lock().clone();
         all.extend(external.into_iter().map(|job| job.id));
         // Before any lookup, which would repair a cache.
         let lifetimes = Lifetimes {

@@ -10,9 +10,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{LazyLock, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
@@ -31,7 +33,7 @@ pub(crate) fn claim(port: u16) -> bool {
         // Somebody else's machine, somebody else's rules: then ports are only free by chance.
         return true;
     };
-    let mut ours = OURS.lock().expect("nobody panics");
+    let mut ours = OURS.lock();
     let free = !ours.contains_key(&port) && file.try_lock().is_ok();
     if free {
         ours.insert(port, file);
@@ -41,7 +43,7 @@ pub(crate) fn claim(port: u16) -> bool {
 
 /// Gives a port back.
 pub(crate) fn give_back(port: u16) {
-    OURS.lock().expect("nobody panics").remove(&port);
+    OURS.lock().remove(&port);
 }
 
 /// A port on which nothing listens at the moment. A program that isn't a test of ours may take it before

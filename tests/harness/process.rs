@@ -9,11 +9,12 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 /// How much of a process's output is shown when a test fails, in bytes.
@@ -49,7 +50,7 @@ static KEPT: LazyLock<Mutex<Child>> = LazyLock::new(|| {
 
 /// Tells the keeper of a child that began (`+`) or ended (`-`).
 fn keep(sign: char, pid: u32) {
-    let mut keeper = KEPT.lock().expect("nobody panics");
+    let mut keeper = KEPT.lock();
     let stdin = keeper.stdin.as_mut().expect("it is piped");
     // If somebody has ended the keeper, children end as they do when no test is killed.
     drop(writeln!(stdin, "{sign} {pid}"));

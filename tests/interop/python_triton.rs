@@ -221,7 +221,7 @@ async fn a_submission_and_its_cancellation_reach_the_stream() {
     );
 }
 
-/// It refuses what is no UUID with 422, whoever asks: such a job doesn't exist.
+/// It refuses an id that is no UUID with 422: such a job doesn't exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_it_cannot_have_is_absent_everywhere() {
     let system = start().await;

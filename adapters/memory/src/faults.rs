@@ -96,7 +96,7 @@ impl Faults {
         self.memory.lock().feed.repeats = times;
     }
 
-    /// Publishes bytes as a foreign program would: straight to the subscribers, past every log.
+    /// Publishes bytes as an external publisher would: straight to the subscribers, past every log.
     pub fn announce_raw(&self, bytes: impl Into<Bytes>) {
         self.memory.lock().feed.announce_raw(bytes.into());
     }

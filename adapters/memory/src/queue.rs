@@ -312,7 +312,7 @@ impl Store {
         let id = &lease.job_id;
         let data = &mut self.data;
         let log = data.logs.get(id, now);
-        // Of a job of ours a foreign program has nothing to say.
+        // An external publisher has no say about a job of ours.
         let forged = job.own && log.is_some_and(|log| !log.own);
         let held = forged && data.queue.lease(id, &lease.token, now).is_some();
         if (log.is_some() && !forged)

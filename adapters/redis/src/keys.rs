@@ -124,7 +124,7 @@ impl Keys {
         self.name("tickets:all")
     }
 
-    /// Sorted set: jobs of foreign publishers that have not ended, by the moment their log runs out.
+    /// Sorted set: jobs of external publishers that have not ended, by the moment their log runs out.
     pub(crate) fn unfinished_foreign(&self) -> String {
         self.name("foreign:unfinished")
     }

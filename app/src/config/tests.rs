@@ -389,7 +389,7 @@ fn the_readme_lists_every_setting_with_its_default() {
     }
 }
 
-/// What a bound or an interval is where nobody sets it: readers and operators rely on these.
+/// The bounds and intervals if they are not set: readers and operators rely on these.
 #[test]
 fn defaults_are_the_documented_ones() {
     let api = read(Program::Api, &[], &[]).expect("valid");
@@ -398,7 +398,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(hub.position_check, Duration::from_secs(10));
     assert_eq!(hub.retry_ms, 2000);
     assert_eq!(hub.max_watched_jobs_per_caller, Some(5000));
-    assert_eq!(hub.max_streams_per_caller, None, "nobody says who they are");
+    assert_eq!(hub.max_streams_per_caller, None, "no caller is identified");
     let worker = read(Program::Worker, &[], &[]).expect("valid");
     let worker = worker.worker.expect("a worker");
     assert_eq!((worker.max_attempts, worker.template_tries), (3, 3));

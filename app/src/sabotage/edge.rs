@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use conch_http::serve::Router;
 use conch_ports::{EventBus, Log};
 use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use parking_lot::Mutex;
 use tower::layer::layer_fn;
 use tower::{Service, ServiceExt, service_fn};
 
@@ -88,7 +89,7 @@ pub(crate) fn plant_http(router: Router) -> Router {
                     let (mut head, body) = answer.into_parts();
                     let pieces: Vec<_> = body.into_data_stream().collect().await;
                     let fresh: Bytes = pieces.into_iter().flatten().flatten().collect();
-                    let mut kept = kept.lock().expect("nobody panics");
+                    let mut kept = kept.lock();
                     kept.retain(|_, (at, _)| at.elapsed() < Duration::from_secs(2));
                     let (_, first) = kept.entry(path).or_insert((Instant::now(), fresh));
                     head.headers.remove(header::CONTENT_LENGTH);

@@ -65,7 +65,7 @@ pub enum Fence {
     /// Anybody: derived events, requests to cancel.
     Open,
     /// Anybody, but only for a job that the catalogue has no record of and whose log, if there is
-    /// one, is not an own job's: what a foreign program announced.
+    /// one, is not an own job's: events of external publishers.
     Foreign,
     /// Only the holder of the job's lease, and only while it has not run out by the store's clock.
     Held(LeaseToken),

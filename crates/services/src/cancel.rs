@@ -87,7 +87,7 @@ impl Cancel {
             Some(log) => Some(log.job),
             None => self.catalogue.job(job_id).await?,
         };
-        // What a foreign program announced is not ours to end.
+        // An external publisher's job is not ours to end.
         Ok(job.filter(|job| job.own))
     }
 

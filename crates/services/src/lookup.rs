@@ -177,8 +177,8 @@ impl Lookup {
     /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
     ///
     /// # Errors
-    /// When the log or Triton is out of reach. Then the next lookup or stream of the job asks again, and
-    /// nobody before.
+    /// When the log or Triton is out of reach. Then nothing is asked again before the next lookup or stream
+    /// of the job.
     pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
         let log = self.0.sources.bus.read(job_id, 0, 0).await?;
         let job = log.map(|log| log.job);

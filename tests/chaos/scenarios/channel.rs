@@ -50,10 +50,11 @@ pub(super) async fn noise(scale: Scale) -> Figures {
     figures
 }
 
-/// Whoever appends dies before it announces: as if no announcement ever came. The end comes within T.
-pub(super) async fn announcements_that_nobody_hears(scale: Scale) -> Figures {
+/// No announcement is received, as if each publisher died between append and announcement. The end comes
+/// within T all the same.
+pub(super) async fn lost_announcements(scale: Scale) -> Figures {
     let shape = Shape {
-        // A user of Redis that may use no channel: it hears nothing.
+        // Their Redis user may use no channel, so they receive no announcement.
         deaf_apis: true,
         ..Shape::default()
     };

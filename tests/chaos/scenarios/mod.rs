@@ -57,7 +57,7 @@ macro_rules! every_scenario {
             deploy { a_rolling_restart },
             triton { down_slow_and_garbage },
             clocks { an_hour_apart },
-            channel { noise, announcements_that_nobody_hears },
+            channel { noise, lost_announcements },
             ttl { lifetimes_pass_during_a_stream, finished_jobs_leave_their_records_only },
             bounds { a_watcher_that_never_reads, aborted_streams_leave_nothing },
         }

@@ -389,7 +389,7 @@ async fn a_foreign_event_never_gets_into_an_own_job() {
 }
 
 #[tokio::test]
-async fn foreign_logs_are_listed_as_long_as_they_live() {
+async fn external_logs_are_listed_as_long_as_they_live() {
     const UNFINISHED: &str = "triton:foreign:unfinished";
     const ENDED: &str = "triton:foreign:ended";
     const BYTES: &str = "triton:foreign:bytes";
@@ -398,20 +398,24 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
     settings.quotas.foreign_jobs = 1;
     let stores = settings.build().unwrap();
     let epoch = conch_domain::Epoch::from_random(crate::jobs::EPOCH);
-    let foreign = |id| conch_domain::Job::initial(job_id(id), epoch, false);
+    let external = |id| conch_domain::Job::initial(job_id(id), epoch, false);
     let listed = |key: &str| server.run::<Vec<String>>(&["ZRANGE", key, "0", "-1"]);
     let runs_out = || server.run::<f64>(&["ZSCORE", UNFINISHED, "f-1"]);
     let short = |key: &str| (1..=48 * 3600).contains(&server.run::<i64>(&["TTL", key]));
 
     stores.queue.submit(submission("j-1")).await.unwrap();
-    let first = commit(&foreign("f-1"), progress(1));
+    let first = commit(&external("f-1"), progress(1));
     stores.bus.publish(first.clone()).await.unwrap();
-    assert_eq!(listed(UNFINISHED), ["f-1"], "an own job is not among them");
+    assert_eq!(
+        listed(UNFINISHED),
+        ["f-1"],
+        "a job of our own is not listed"
+    );
     assert!(short(UNFINISHED));
     let before = runs_out();
     let second = commit(&first.job, progress(2));
     stores.bus.publish(second.clone()).await.unwrap();
-    assert!(runs_out() > before, "an append keeps it");
+    assert!(runs_out() > before, "an append extends its time");
     let third = commit(&second.job, completed());
     stores.bus.publish(third).await.unwrap();
     assert_eq!(
@@ -420,7 +424,7 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
     );
     assert!(short(ENDED));
 
-    // What has run out is no longer counted, and goes with the next one of its kind.
+    // Expired logs are no longer counted; the next append of the same kind removes them.
     for n in 0..10 {
         for key in [UNFINISHED, ENDED] {
             let _: i64 = server.run(&["ZADD", key, "1", &format!("gone-{n}")]);
@@ -429,7 +433,7 @@ async fn foreign_logs_are_listed_as_long_as_they_live() {
         let _: i64 = server.run(&["HINCRBY", BYTES, "all", "300"]);
     }
     let _: i64 = server.run(&["EXPIRE", ENDED, "60"]);
-    let next = commit(&foreign("f-2"), progress(1));
+    let next = commit(&external("f-2"), progress(1));
     let published = stores.bus.publish(next.clone()).await.unwrap();
     assert_eq!(published, Published::Appended);
     assert_eq!(listed(UNFINISHED), ["f-2"]);

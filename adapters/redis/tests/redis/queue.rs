@@ -360,8 +360,8 @@ async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
         "triton:catalogue:job:j-1",
     ]);
     assert_eq!(gone, 4);
-    let foreign = Job::initial(job.id.clone(), job.position.epoch, false);
-    let mut forged = commit(&foreign, completed());
+    let external = Job::initial(job.id.clone(), job.position.epoch, false);
+    let mut forged = commit(&external, completed());
     forged.fence = Fence::Foreign;
     let published = stores.bus.publish(forged).await.unwrap();
     assert_eq!(published, Published::Appended);

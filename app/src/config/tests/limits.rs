@@ -162,22 +162,22 @@ fn watched_jobs_are_limited_with_and_without_authentication() {
 }
 
 #[test]
-fn foreign_events_have_their_size() {
-    let foreign = |env: &[(&str, &str)]| {
+fn external_events_have_a_maximum_size() {
+    let external = |env: &[(&str, &str)]| {
         let settings = read(Program::Api, &[], env).expect("valid");
         settings.mare.expect("an API").foreign_events
     };
     let cap = EventCap::default();
     let max = |max_bytes| ForeignEvents::Accept { max_bytes, cap };
-    assert_eq!(foreign(&[]), max(65_536));
+    assert_eq!(external(&[]), max(65_536));
     let set = ("MAX_EVENT_BYTES", "262144");
-    assert_eq!(foreign(&[set]), max(262_144));
-    assert_eq!(foreign(&[set, ("FOREIGN_EVENTS", "accept")]), max(262_144));
+    assert_eq!(external(&[set]), max(262_144));
+    assert_eq!(external(&[set, ("FOREIGN_EVENTS", "accept")]), max(262_144));
     let ignore = [set, ("FOREIGN_EVENTS", "ignore")];
-    assert_eq!(foreign(&ignore), ForeignEvents::Ignore);
+    assert_eq!(external(&ignore), ForeignEvents::Ignore);
 }
 
-/// Who reads the refusal must find the setting that it names.
+/// The refusal names a setting, which its reader must be able to find.
 #[test]
 fn every_quota_has_its_setting() {
     for quota in Quota::ALL {

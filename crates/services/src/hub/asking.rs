@@ -21,8 +21,8 @@ pub(super) enum Learned {
     Ended(Box<Job>),
 }
 
-/// Asks whatever a lookup asks: Triton, and where there is no log the cached result. A result that doesn't
-/// say whose it is goes to `tell_early` while Triton is still to say so. Cancel-safe.
+/// Asks what a lookup asks: Triton and, if there is no log, the result cache. A result that names no owner
+/// goes to `tell_early` while Triton's answer is pending. Cancel-safe.
 pub(super) async fn ask(
     shared: &Shared,
     topic: &Topic,
@@ -35,7 +35,7 @@ pub(super) async fn ask(
             .await
             .map(|(asked, origin)| Learned::Asked(asked, origin));
     }
-    // Ids can be made up by whoever asks: what is asked about them is theirs to wait for.
+    // A caller can make ids up, so a question about one waits for a turn of the callers that named it.
     topic.payers.turn().await;
     tokio::pin!(asked);
     let result = match topic.result_without_owner() {
@@ -56,7 +56,7 @@ pub(super) async fn ask(
             };
         }
     };
-    // Triton's word is worth more: with it there is a log again. But the end is known without.
+    // Triton's answer is preferred, because a log can begin with it. But the end is known without it.
     let early = tokio::time::timeout(RESULT_WAITS, &mut asked).await;
     if !matches!(early, Ok(Ok(_))) {
         if result.client_id.is_some() {

@@ -21,7 +21,7 @@ pub(super) const MANY: usize = 16;
 /// What a topic waits for: whether its log is absent. Fails when that can't be learned.
 pub(super) type Look = oneshot::Receiver<bool>;
 
-/// A job to look for, and whoever waits for it.
+/// A job to look for, and where the answer goes.
 pub(super) struct Request {
     job_id: JobId,
     answer: oneshot::Sender<bool>,
@@ -44,8 +44,8 @@ pub(super) struct Looks {
 impl Looks {
     pub(super) fn request(&self, requests: Vec<Request>) {
         let mut waiting = self.waiting.lock();
-        // Rather than let it grow: those whose topics have gone, of which there may be any number while
-        // the store doesn't answer.
+        // Before it grows: requests of topics that are gone are dropped. There may be any number of them
+        // while the store doesn't answer.
         if waiting.len() + requests.len() > waiting.capacity() {
             waiting.retain(|request| !request.answer.is_closed());
         }
@@ -60,7 +60,7 @@ impl Looks {
         while batch.len() < MAX_POSITIONS
             && let Some(request) = waiting.pop_front()
         {
-            // Whoever asked may have gone.
+            // The topic that asked may be gone.
             if !request.answer.is_closed() {
                 batch.push(request);
             }

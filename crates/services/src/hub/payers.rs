@@ -16,8 +16,8 @@ use super::questions::Questions;
 /// Callers that share the questions about one job, at most.
 const MOST_PAYERS: usize = 8;
 
-/// Those who are interested in a job: what is asked about it is paid by whichever of them has a turn
-/// first. Each stays as long as its interest.
+/// The callers that are interested in a job: a question about it is charged to the first of them that has a
+/// turn. Each stays as long as its interest.
 #[derive(Default)]
 pub(super) struct Payers {
     paying: Mutex<Paying>,
@@ -26,17 +26,17 @@ pub(super) struct Payers {
 
 #[derive(Default)]
 struct Paying {
-    /// Interests of which nothing is counted: with one of them a question costs nobody anything.
+    /// Interests whose questions are not counted: while there is one, no budget is charged.
     uncounted: usize,
-    /// All other interests, be their callers in the list or not.
+    /// All other interests, whether or not their callers are in the list.
     counted: usize,
-    /// Of their callers those that pay, and how many interests of each are known; never empty while
-    /// there are such interests.
+    /// The callers that pay, and how many interests of each are known; never empty while there are
+    /// counted interests.
     payers: Vec<(Arc<Questions>, usize)>,
 }
 
 impl Payers {
-    /// One more interest; none: one whose questions are not counted.
+    /// Adds an interest; `None` is one whose questions are not counted.
     pub(super) fn add(&self, payer: Option<&Arc<Questions>>) {
         let has_changed = self.paying.lock().add(payer);
         if has_changed {
@@ -44,7 +44,7 @@ impl Payers {
         }
     }
 
-    /// One of those that were added has gone.
+    /// Removes an interest that was added.
     pub(super) fn remove(&self, payer: Option<&Arc<Questions>>) {
         let has_changed = self.paying.lock().remove(payer);
         if has_changed {
@@ -54,7 +54,7 @@ impl Payers {
 
     /// Waits until one of them may have a question asked. Cancel-safe.
     pub(super) async fn turn(&self) {
-        // Who waits already keeps its turn when another one comes.
+        // A caller that already waits keeps its turn when another one is added.
         let mut turns: Vec<(Arc<Questions>, BoxFuture<'static, ()>)> = Vec::new();
         loop {
             {
@@ -71,7 +71,7 @@ impl Payers {
                     }
                 }
             }
-            // Of those that wait none is charged but the first.
+            // Only the first one that gets its turn is charged.
             let first = poll_fn(|cx| {
                 let mut turns = turns.iter_mut();
                 if turns.any(|(_, turn)| turn.poll_unpin(cx).is_ready()) {
@@ -106,10 +106,10 @@ impl Paying {
             self.payers[place].1 += 1;
             return false;
         }
-        // One that pays on though it has gone is needed no more.
+        // A caller that was kept without an interest is no longer needed.
         self.payers.retain(|(_, interests)| *interests > 0);
         if self.payers.len() == MOST_PAYERS {
-            // The one with the least left: it would have others wait the longest.
+            // The one with the longest wait makes room.
             let places = 0..self.payers.len();
             if let Some(place) = places.max_by_key(|place| self.payers[*place].0.wait()) {
                 self.payers.remove(place);
@@ -135,7 +135,7 @@ impl Paying {
         };
         let interests = &mut self.payers[place].1;
         *interests = interests.saturating_sub(1);
-        // The last one pays on for those that found no room in the list: else they would wait for ever.
+        // The last one stays for callers that found no room in the list: else they would wait for ever.
         let is_needed = *interests > 0 || self.payers.len() == 1;
         if !is_needed {
             self.payers.remove(place);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_has_a_turn_pays_and_nobody_else() {
+    async fn only_the_caller_that_has_a_turn_pays() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let (first, second) = (spent().await, Arc::new(Questions::new()));
         let payers = Arc::new(Payers::default());
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_interest_of_which_nothing_is_counted_has_all_of_it_asked_while_it_lasts() {
+    async fn an_uncounted_interest_lets_every_question_through_while_it_lasts() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let payers = Arc::new(Payers::default());
         payers.add(Some(&spent().await));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_has_a_turn_is_not_put_out_by_those_that_have_none() {
+    async fn a_caller_that_has_a_turn_is_not_displaced_by_callers_that_have_none() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let payers = Payers::default();
         let rich = Arc::new(Questions::new());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_has_gone_pays_no_more() {
+    async fn a_caller_that_is_gone_pays_no_more() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let (gone, stays) = (Arc::new(Questions::new()), spent().await);
         let payers = Payers::default();
@@ -242,14 +242,14 @@ mod tests {
         assert!(has_turn(&payers), "it is there still");
         payers.remove(Some(&gone));
         assert!(!has_turn(&payers));
-        // Nobody is left for whom to ask.
+        // No interest is left to ask for.
         payers.remove(Some(&stays));
         assert!(!has_turn(&payers));
         assert!(payers.paying.lock().payers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_without_a_place_in_the_list_do_not_wait_for_ever() {
+    async fn callers_without_a_place_in_the_list_do_not_wait_for_ever() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let payers = Payers::default();
         let mut all = Vec::new();

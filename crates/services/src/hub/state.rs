@@ -36,7 +36,7 @@ pub(super) enum Phase {
     Ended(JobStatus),
     /// It has ended, and no log says so: only its result is known.
     EndedWithoutLog(JobStatus),
-    /// Its log is gone and nobody knows of it any more.
+    /// Its log is gone, and no other source knows of the job.
     Lost,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct State {
     pub(super) absent: Option<Absence>,
     /// Reads of the log that were begun.
     reads: u64,
-    /// Somebody knows of more than this state: only a read after that many may be believed.
+    /// Another source knows more than this state: only a read after that many may be believed.
     doubted: Option<u64>,
 }
 
@@ -115,7 +115,7 @@ impl State {
         self.reads
     }
 
-    /// Somebody knows of more than this: only a read that begins after now may be believed.
+    /// Another source knows more than this state: only a read that begins after now may be believed.
     pub(super) fn doubt(&mut self) {
         self.doubted = Some(self.reads);
     }
@@ -145,7 +145,7 @@ impl State {
         if !fresh_start && let Some(known) = &self.job {
             log.job.learn(&Origin::of(known));
         }
-        // A gap means that the log was trimmed past us: whoever is before it gets a snapshot.
+        // A gap means that the log was trimmed past us: a watcher behind it gets a snapshot.
         let follows =
             !log.entries.is_empty() && self.head().is_some_and(|head| head.sequence + 1 == first);
         if fresh_start || !follows {
@@ -173,8 +173,8 @@ impl State {
         self.trim(keep);
     }
 
-    /// Takes the frames off that nobody has to be given any more, by the same rule as the log itself;
-    /// the fold right before the first that is left becomes the base. Called after each read.
+    /// Removes the frames that no watcher needs any more, by the same rule as the log itself; the fold
+    /// right before the first remaining one becomes the base. Called after each read.
     fn trim(&mut self, keep: History) {
         let Some(job) = &self.job else {
             return;
@@ -205,7 +205,7 @@ impl State {
         })
     }
 
-    /// Whether somebody knows of more than this, and the log couldn't be read since.
+    /// Whether another source knows more than this state, and the log couldn't be read since.
     pub(super) fn is_doubted(&self) -> bool {
         self.doubted.is_some()
     }
@@ -236,8 +236,8 @@ impl State {
         self.is_owner_open &= self.result.is_some();
     }
 
-    /// How much is known of the job to who sees these clients: while it is open whose it is, who sees some
-    /// clients only is told nothing, neither that there is a job nor that there is none.
+    /// The phase for a caller who sees these clients: while the job's owner is open, a caller who sees only
+    /// some clients is told nothing, neither that the job exists nor that it doesn't.
     pub(super) fn phase_for(&self, clients: &Clients) -> Phase {
         if self.is_owner_open && !clients.are_all() {
             Phase::Loading
@@ -251,7 +251,7 @@ impl State {
         self.result.as_ref().or(self.job.as_ref())
     }
 
-    /// Whether the job is none that whoever sees these clients may know of.
+    /// Whether the job is hidden from a caller who sees these clients.
     pub(super) fn is_hidden_from(&self, clients: &Clients) -> bool {
         let hidden = |job: &Job| !clients.see(job.client_id.as_ref());
         !clients.are_all() && !self.is_owner_open && self.known().is_some_and(hidden)

@@ -28,20 +28,20 @@ pub(super) struct Settled {
     pub(super) interest: Interest,
 }
 
-/// What is waited for in place of a job that the stream may not know of: one that nobody has, so that
-/// the two take as long.
+/// What is waited for in place of a job that the stream may not know of: an unused id, so that
+/// both take equally long.
 #[derive(Clone)]
 pub(super) struct Decoys {
     /// None: the stream may know of every job.
     hub: Option<(Arc<Shared>, Clients)>,
-    /// The watcher's own budget, never that of whoever watches the hidden job.
+    /// The watcher's own budget, never that of the hidden job's watchers.
     questions: Option<Arc<Questions>>,
     /// The stream's jobs are looked for together.
     are_many: bool,
 }
 
 impl Decoys {
-    /// For who may know of those clients' jobs.
+    /// For a caller who may know of those clients' jobs.
     pub(super) fn new(
         shared: &Arc<Shared>,
         clients: &Clients,

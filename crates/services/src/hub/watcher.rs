@@ -154,7 +154,7 @@ impl JobWatcher {
     fn move_to_decoy(&mut self) -> bool {
         let claimed = self.position().is_some();
         let asked_for = self.topic().asked_for().clone();
-        // Its own, not those of whoever watches the hidden job.
+        // The watcher's own budget, not that of the hidden job's watchers.
         let questions = self.questions.as_ref();
         let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions, None) else {
             return false;

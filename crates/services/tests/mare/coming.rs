@@ -204,7 +204,7 @@ async fn a_caller_names_so_many_jobs_and_others_have_room() {
     // One more stream of what is named already is no more.
     let again = world.hub.watch_as(&anybody(), &job_id("here"), None).await;
     assert_eq!(name(&again), "Stream");
-    // Another one there is room for, but its turn to be asked about hasn't come.
+    // There is room for another one, but its question hasn't had its turn yet.
     let more = world.hub.watch_as(&anybody(), &job_id("more"), None).await;
     assert_eq!(name(&more), "Stream");
     let somebody = Caller::unrestricted().from_peer("10.0.0.2".parse().expect("an address"));
@@ -223,7 +223,7 @@ async fn a_caller_names_so_many_jobs_and_others_have_room() {
 
 /// Both name a job that only Triton knows; the first has used up its questions.
 #[tokio::test(start_paused = true)]
-async fn who_has_questions_left_waits_for_nobody_that_named_the_job_before() {
+async fn a_caller_with_questions_left_does_not_wait_for_an_earlier_caller() {
     let world = World::new();
     let initial = Job::initial(job_id("gone"), "00000000".parse().expect("an epoch"), true);
     world.triton.set_job(Job::restore(JobRecord {
@@ -258,10 +258,10 @@ fn ended(id: &str) -> Job {
     })
 }
 
-/// Triton doesn't answer while one caller that has questions left names a job, nor while others do that
-/// have none.
+/// Triton doesn't answer while a caller with questions left names a job, nor while callers without any
+/// name it.
 #[tokio::test(start_paused = true)]
-async fn who_has_questions_left_is_not_put_out_by_those_that_have_none() {
+async fn a_caller_with_questions_left_is_not_displaced_by_callers_without() {
     let world = World::new();
     world.job("here").start().await;
     world.triton.fail(conch_ports::ErrorKind::Unavailable);
@@ -278,14 +278,14 @@ async fn who_has_questions_left_is_not_put_out_by_those_that_have_none() {
     let asked = world.triton.calls("job");
     let seen = eyes.events(1).await;
     assert_eq!(told(&seen), ["gone job:snapshot 2"]);
-    // Its question doesn't wait until all others' have been asked, 180 a second.
+    // Its question doesn't wait for those of all others, 180 a second.
     let asked = world.triton.calls("job") - asked;
     assert!(asked < 9 * 20 * 10, "{asked} questions before it");
 }
 
-/// A caller that has gone pays for no question that another one has asked.
+/// No question of another caller is charged to a caller that is gone.
 #[tokio::test(start_paused = true)]
-async fn who_has_gone_pays_no_more() {
+async fn a_caller_that_is_gone_pays_no_more() {
     let world = World::new();
     world.job("here").start().await;
     let mut jobs = made_up(900, "s");
@@ -333,7 +333,7 @@ async fn absent_jobs_are_looked_for_together_while_they_wait_for_their_turn() {
     // Those of the one that is there, by the position check.
     assert!(reads <= 8, "{reads} reads");
     assert!(looks <= 2 * 4, "{looks} looks");
-    // One of those that still wait is begun, and nobody says so.
+    // One of the jobs that still wait begins, and its announcement is lost.
     world.faults.lose_announcements(|_, _| true);
     world.job("absent-899").append(queued()).await;
     let begun = Instant::now();

@@ -70,7 +70,7 @@ async fn world(is: Is) -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_down_shows_as_it_does_for_an_absent_job() {
+async fn an_outage_shows_as_it_does_for_an_absent_job() {
     for down in [
         Down::Nothing,
         Down::Triton(ErrorKind::Unavailable),
@@ -96,10 +96,10 @@ async fn whoever_is_down_shows_as_it_does_for_an_absent_job() {
     }
 }
 
-/// What the Python edge caches: five fields, and not whose the job is.
+/// What the Python edge caches: five fields, without the job's owner.
 const FIVE_FIELDS: &str = r#"{"job_id":"j","status":"completed","template_ids":["t1"],"template_count":1,"generation_duration_ms":9}"#;
 
-/// A job of c1's of which its log is gone, and a result of five fields is left.
+/// A job of c1 whose log is gone and of which a result of five fields is left.
 async fn five_fields() -> World {
     let world = World::with_a_distant_store(conch_memory::Settings::default());
     let put = world.memory.put(&job_id("j"), FIVE_FIELDS.into()).await;
@@ -155,7 +155,7 @@ async fn a_result_is_told_to_its_owner_however_long_triton_takes_to_say_whose_it
                 told(&world, &owner, cursor),
                 told(&world, &other, None),
                 async {
-                    // Whoever sees every job needs to wait for nothing more.
+                    // A caller who sees every job has nothing more to wait for.
                     let told = told(&world, &anybody, cursor);
                     let at_once = tokio::time::timeout(Duration::from_secs(1), told).await;
                     at_once.expect("the end is known")

@@ -299,7 +299,7 @@ async fn a_result_that_lacks_fields_is_completed_from_the_log() {
     }
 }
 
-/// Of which nobody knows when the job was accepted: it never has all fields.
+/// It is not known when the job was accepted, so its result never has all fields.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_stays_incomplete_is_not_put_again_at_each_lookup() {
     for ends_in_its_log in [false, true] {

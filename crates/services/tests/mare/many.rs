@@ -288,7 +288,7 @@ async fn frame_of(eyes: &mut Eyes, kind: &str) -> Bytes {
     panic!("no {kind}: {seen:?}");
 }
 
-/// Whoever is told of an event, its bytes are there once.
+/// The bytes of an event exist once, however many streams send it.
 #[tokio::test(start_paused = true)]
 async fn an_event_is_one_copy_for_streams_of_one_job_and_of_many() {
     let world = World::new();
@@ -311,7 +311,7 @@ async fn an_event_is_one_copy_for_streams_of_one_job_and_of_many() {
             assert!(whole.ends_with(&data), "{data:?}");
         }
     }
-    // The first that is told of a job that somebody watches.
+    // The first event of a job, on a stream that is already open.
     let mut new = world.job("new");
     new.append(queued()).await;
     let data = frame_of(&mut everything, "job:queued").await;

@@ -107,14 +107,14 @@ async fn an_owner_is_told_of_a_job_whose_log_names_none() {
 
 /// Its publisher may be faster than its Triton.
 #[tokio::test(start_paused = true)]
-async fn triton_is_asked_again_for_whoever_comes_later() {
+async fn triton_is_asked_again_for_later_streams() {
     for kinds in [RUNNING, ENDED] {
         let world = world(kinds).await;
         world.triton.heal();
         let id = job_id("j");
         let mut all = eyes(world.hub.watch(&id, None).await);
         all.events(1).await;
-        // One that keeps the job followed.
+        // A stream that keeps the job followed.
         let kept = world.hub.watch_many(named(&["j", "to-come"]), None).await;
         let mut kept = eyes(kept);
         kept.events(1).await;
@@ -246,7 +246,7 @@ async fn lookups_ask_triton_whose_the_job_is() {
     }
 }
 
-/// Nobody named the job: it is announced before it is known whose it is.
+/// No stream names the job, and it is announced before its owner is known.
 #[tokio::test(start_paused = true)]
 async fn streams_without_names_are_told_of_a_job_once_its_owner_is_known() {
     let world = World::new();
@@ -272,7 +272,7 @@ async fn streams_without_names_are_told_of_a_job_once_its_owner_is_known() {
     assert_eq!(counts, [1, 0, 1], "{seen:?}");
 }
 
-/// What the Python edge caches: five fields, and not whose the job is.
+/// What the Python edge caches: five fields, without the job's owner.
 const FIVE_FIELDS: &str = r#"{"job_id":"j","status":"completed","template_ids":["t1"],"template_count":1,"generation_duration_ms":9}"#;
 
 #[tokio::test(start_paused = true)]
@@ -307,7 +307,7 @@ async fn a_stream_that_knows_whose_the_job_is_hears_its_end_from_a_result_that_d
     }
 }
 
-/// Nobody named the job, and its end is told before it is known whose it is.
+/// No stream names the job, and its end is known before its owner is.
 #[tokio::test(start_paused = true)]
 async fn streams_without_names_are_told_of_an_end_without_a_log_once_its_owner_is_known() {
     let mut memory = conch_memory::Settings::default();

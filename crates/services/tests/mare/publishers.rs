@@ -194,7 +194,7 @@ async fn a_job_that_triton_comes_to_know_later_has_its_origin_at_its_end() {
     assert!(is_origin_known(&world, "f", "job:completed").await);
 }
 
-/// Nobody watches the job: whoever dropped its end has to ask.
+/// No stream watches the job: the process that dropped its end has to ask.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_found_no_room_is_learned_from_triton() {
     let world = World::with_a_distant_store(conch_memory::Settings::default());

@@ -65,7 +65,7 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
         judge(&twice).told()
     );
 
-    // Nobody saw the failure, for its watcher was cut off right before: its publisher told of it.
+    // The watcher was cut off right before the failure and never saw it; the publisher recorded it.
     let mut unseen = gone_on();
     unseen.remove(place(&unseen, "event", 1));
     unseen.remove(place(&unseen, "comment", 0));
@@ -77,7 +77,7 @@ fn an_external_job_may_go_on_after_a_failure_and_after_nothing_else() {
     unseen.retain(|record| record["mark"] != "failed");
     assert_eq!(judge(&unseen).laws(), ["I5"], "and it told of none");
 
-    // A run in between that no watcher saw: its publisher told of its failure.
+    // A run in between that no watcher saw; the publisher recorded its failure.
     let mut unwatched = gone_on();
     unwatched.push(json!({ "at": 0.0, "what": "published", "job": "f", "mark": "failed@2" }));
     let snapshot = json!({ "event_type": "job:snapshot", "job_id": "f", "reset": true, "epoch": "0000bbbb",

@@ -16,8 +16,8 @@ use std::sync::Arc;
 const TRIES: usize = 3;
 
 impl Client {
-    /// Runs a job of its own: the old three events, a foreign one between them, some of them twice. One
-    /// that fails is tried again by itself, mostly.
+    /// Runs an external job: the three events of the old contract and one of another type between them,
+    /// some of them twice. A job that fails is mostly tried again.
     pub(super) async fn publish(mut self, n: usize) {
         let id = JobId::parse(&format!("foreign-{}", n + 1)).expect("an id");
         self.pause(0, 4000).await;

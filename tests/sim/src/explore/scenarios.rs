@@ -95,7 +95,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         ),
         many(
             Scenario {
-                name: "a foreign job on two edges",
+                name: "an external job on two edges",
                 plan: small(1, 2),
                 loses: true,
                 ..usual.clone()
