@@ -96,6 +96,12 @@ impl Job {
 
     /// The same for any job: what another program kept of one of our own has few fields, too.
     pub fn fill_origin(&mut self, origin: &Origin) {
+        let has_all = self.client_id.is_some()
+            && self.value_proposition_id.is_some()
+            && self.created_at.is_some();
+        if has_all || *origin == Origin::of(self) {
+            return;
+        }
         let mut record = (**self).clone();
         fill(&mut record.client_id, origin.client_id.as_ref());
         let value_proposition_id = origin.value_proposition_id.as_ref();

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{JobId, Position};
-use conch_ports::{Error, MAX_POSITIONS};
+use conch_ports::MAX_POSITIONS;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::asking::positions;
 
 /// Jobs that wait to be asked about, of those that streams were told of and of the others; the announcement
 /// of one more is dropped. Triton's list makes up for it, as for any that is lost.
@@ -155,16 +156,6 @@ async fn ask(shared: &Shared, job_ids: &[JobId]) -> Vec<Option<Position>> {
             }
         }
     }
-}
-
-/// One question for the ends of several logs, in its turn among the reads.
-pub(super) async fn positions(
-    shared: &Shared,
-    job_ids: &[JobId],
-) -> Result<Vec<Option<Position>>, Error> {
-    let permit = shared.reads.acquire().await;
-    let _permit = permit.expect("nobody closes it");
-    shared.bus.positions(job_ids).await
 }
 
 fn introduce(

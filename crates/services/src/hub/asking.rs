@@ -1,8 +1,9 @@
-//! What a pump asks: the log to its end, and of a job's end beyond the log Triton and the cached result.
+//! What is asked: where several logs end, one log to its end, and of a job's end beyond the log Triton and the
+//! cached result.
 //!
 //! Never in here: what becomes of the answers.
 
-use conch_domain::{Job, JobId, Origin};
+use conch_domain::{Job, JobId, Origin, Position};
 use conch_ports::{Error, ErrorKind, Log};
 
 use super::topic::Topic;
@@ -72,6 +73,16 @@ pub(super) async fn ask(
         (Asked::Unknown, _) => Learned::Ended(result),
         (asked, origin) => Learned::Asked(asked, origin),
     })
+}
+
+/// One question for the ends of several logs, in its turn among the reads.
+pub(super) async fn positions(
+    shared: &Shared,
+    job_ids: &[JobId],
+) -> Result<Vec<Option<Position>>, Error> {
+    let permit = shared.reads.acquire().await;
+    let _permit = permit.expect("it is never closed");
+    shared.bus.positions(job_ids).await
 }
 
 /// Times that a log may be replaced or trimmed under a reader before it gives up.

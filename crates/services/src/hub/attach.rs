@@ -2,9 +2,12 @@
 //!
 //! Never in here: what a stream says once it has begun.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use conch_domain::{Caller, Clients, JobId, Position};
+
+use tokio::time::Sleep;
 
 use super::follow::Paced;
 use super::many::{ManyWatcher, NoStream};
@@ -13,7 +16,7 @@ use super::state::Phase;
 use super::stream::Kind;
 use super::topic::Topic;
 use super::watcher::{Cursor, ENDED_ID, JobWatcher, LOST_ID};
-use super::{Attached, Hub, reading};
+use super::{Attached, Hub, Shared, reading};
 
 impl Hub {
     /// [`Hub::watch_as`], for who may see every job.
@@ -52,9 +55,8 @@ impl Hub {
             Ok(place) => place,
             Err(too_many) => return self.turn_away_from_more(too_many),
         };
-        let questions = || place.as_ref().map(|place| Arc::clone(place.questions()));
         let claimed = matches!(cursor, Cursor::After(_));
-        let payer = questions();
+        let payer = place.as_ref().map(|place| Arc::clone(place.questions()));
         let Some(mut interest) = shared.interest(job_id, claimed, payer.as_ref(), None, Topic::new)
         else {
             return self.turn_away();
@@ -63,12 +65,7 @@ impl Hub {
         tokio::pin!(patience);
         let mut is_out_of_reach = false;
         if interest.topic().may_have_gone_on() {
-            let refreshed = tokio::select! {
-                biased;
-                refreshed = reading::refresh(shared, interest.topic()) => refreshed,
-                () = &mut patience => false,
-            };
-            is_out_of_reach = !refreshed;
+            is_out_of_reach = !refreshed(shared, interest.topic(), patience.as_mut()).await;
         }
         loop {
             let word = tokio::select! {
@@ -93,12 +90,7 @@ impl Hub {
         if let Cursor::After(position) = cursor
             && !interest.topic().honours(position)
         {
-            let refreshed = tokio::select! {
-                biased;
-                refreshed = reading::refresh(shared, interest.topic()) => refreshed,
-                () = &mut patience => false,
-            };
-            if !refreshed {
+            if !refreshed(shared, interest.topic(), patience.as_mut()).await {
                 interest.topic().doubt();
             }
             let state = interest.topic().state();
@@ -109,13 +101,7 @@ impl Hub {
                 return Attached::Ended;
             }
         }
-        let watcher = JobWatcher::new(
-            Arc::clone(shared),
-            interest,
-            cursor,
-            clients.clone(),
-            questions(),
-        );
+        let watcher = JobWatcher::new(Arc::clone(shared), interest, cursor, clients.clone());
         let paced = Paced::new(watcher);
         let due = shared.due(caller, paced.slot());
         Attached::Stream(shared.counted(Kind::Job(paced), due, place))
@@ -159,7 +145,16 @@ impl Hub {
     }
 }
 
-/// What is known of a job to whoever attaches.
+/// Whether the log could be read to its end within what is left of the patience.
+async fn refreshed(shared: &Shared, topic: &Arc<Topic>, patience: Pin<&mut Sleep>) -> bool {
+    tokio::select! {
+        biased;
+        refreshed = reading::refresh(shared, topic) => refreshed,
+        () = patience => false,
+    }
+}
+
+/// What is known of a job to one who attaches.
 enum Word {
     /// Enough to begin the stream, or that nothing more will be.
     Known,

@@ -11,7 +11,7 @@ use conch_ports::MAX_POSITIONS;
 use tokio::time::MissedTickBehavior;
 
 use super::Shared;
-use super::announced::positions;
+use super::asking::positions;
 use super::topic::Topic;
 
 /// Checks once per position check, until the shutdown.

@@ -137,21 +137,20 @@ impl Feed {
 
     /// Tells of a job whose record is gone.
     pub(super) fn offer_lost(&self, last_known: &Job, now: Timestamp) {
-        self.offer_last(last_known, &lost_line(last_known, LOST_ID, now), now);
+        let line = lost_line(last_known, LOST_ID, now);
+        self.offer_last(last_known, News::of_line(u64::MAX, &line, true, true), now);
     }
 
     /// Tells of a job that has ended though no log says so.
     pub(super) fn offer_end_without_log(&self, result: &Job, now: Timestamp) {
-        let line = snapshot::encode(result, snapshot::Reason::NoLog(None), now);
-        self.offer_last(result, &line, now);
+        self.offer_last(result, News::of_end_without_log(result, now), now);
     }
 
     /// Tells the last that there is to tell of a job that has no log.
-    fn offer_last(&self, job: &Job, line: &[u8], now: Timestamp) {
+    fn offer_last(&self, job: &Job, news: News, now: Timestamp) {
         if !self.is_watched() {
             return;
         }
-        let news = News::of_line(u64::MAX, line, true, true);
         let mut ring = self.ring.lock();
         ring.push(job, now.as_millis(), news);
         // Should it turn up again, that is news.

@@ -35,11 +35,10 @@ impl Interest {
     pub(super) fn topic(&self) -> &Arc<Topic> {
         &self.topic
     }
-}
 
-impl Clone for Interest {
-    fn clone(&self) -> Self {
-        Self::new(&self.topic, self.payer.as_ref())
+    /// The caller's own budget, never that of others who watch the job.
+    pub(super) fn payer(&self) -> Option<&Arc<Questions>> {
+        self.payer.as_ref()
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::Shared;
-use super::announced::positions;
+use super::asking::positions;
 
 /// From how many jobs on a stream has them looked for together.
 pub(super) const MANY: usize = 16;
@@ -43,6 +43,9 @@ pub(super) struct Looks {
 
 impl Looks {
     pub(super) fn request(&self, requests: Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
         let mut waiting = self.waiting.lock();
         // Before it grows: requests of topics that are gone are dropped. There may be any number of them
         // while the store doesn't answer.

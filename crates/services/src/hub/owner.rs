@@ -70,7 +70,6 @@ pub(super) fn tell_end(shared: &Shared, result: &Job) {
         return;
     }
     let now = (shared.clock)();
-    let line = snapshot::encode(result, snapshot::Reason::NoLog(None), now);
-    let news = News::of_line(u64::MAX, &line, true, true);
+    let news = News::of_end_without_log(result, now);
     shared.feed.offer_to_owner(result, news, now);
 }

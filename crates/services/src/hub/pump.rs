@@ -278,10 +278,7 @@ async fn round(
 fn end_without_log(shared: &Shared, topic: &Topic, result: &Job) {
     let (was_known, was_told) = {
         let state = topic.state();
-        (
-            state.job.is_some(),
-            state.is_owner_open && state.result.is_some(),
-        )
+        (state.job.is_some(), state.has_result_without_owner())
     };
     topic.end_without_log(result.clone());
     if was_known && !was_told {

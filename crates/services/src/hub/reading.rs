@@ -39,17 +39,19 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
     let mut after = before.map_or(0, |head| head.sequence);
     loop {
         let Some(mut log) = read_to_end(shared, &topic.job_id, after).await? else {
-            topic.was_looked_for();
             topic.has_no_log();
+            topic.was_looked_for();
             return Ok(Round::Absent);
         };
-        // As a lookup tells it.
-        let origin = shared.reconcile.known_origin(&topic.job_id);
+        // As a lookup tells it. Of our own jobs the log says so itself.
+        let origin = (!log.job.own)
+            .then(|| shared.reconcile.known_origin(&topic.job_id))
+            .flatten();
         if let Some(origin) = &origin {
             log.job.learn(origin);
         }
         let check = shared.settings.position_check;
-        let is_triton_due = shared.reconcile.is_due(&topic.job_id, check);
+        let is_triton_due = after == 0 && shared.reconcile.is_due(&topic.job_id, check);
         let first = log.entries.first().map(|entry| entry.sequence);
         let keep = History {
             events: shared.settings.history_limit,

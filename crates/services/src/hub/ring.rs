@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, Position};
-use conch_wire::sse;
+use conch_domain::{ClientId, Job, JobId, Position, Timestamp};
+use conch_wire::{snapshot, sse};
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
@@ -42,6 +42,12 @@ impl News {
             resets,
             is_for_owner: false,
         }
+    }
+
+    /// The end of a job that no log has.
+    pub(super) fn of_end_without_log(result: &Job, now: Timestamp) -> Self {
+        let line = snapshot::encode(result, snapshot::Reason::NoLog(None), now);
+        Self::of_line(u64::MAX, &line, true, true)
     }
 }
 

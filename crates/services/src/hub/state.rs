@@ -88,6 +88,8 @@ pub(super) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Absence {
     pub(super) since: Instant,
+    /// When it was looked for last.
+    pub(super) looked_at: Instant,
     pub(super) unknown_to_triton: bool,
 }
 
@@ -131,8 +133,8 @@ impl State {
     }
 
     /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps the
-    /// newest events as `keep` says, beside those that were just read. `is_triton_due`: if a log that begins
-    /// names no owner, Triton may do so.
+    /// newest events as `keep` says, beside those that were just read. `is_triton_due`: the log begins, and if
+    /// it names no owner, Triton may do so.
     pub(super) fn take_in(&mut self, mut log: Log, after: u64, keep: History, is_triton_due: bool) {
         let first = log
             .entries
@@ -167,7 +169,7 @@ impl State {
         }
         self.phase = Phase::of(log.job.status);
         self.absent = None;
-        self.is_owner_open |= fresh_start && is_triton_due;
+        self.is_owner_open |= is_triton_due;
         self.job = Some(log.job);
         self.drop_result();
         self.trim(keep);
@@ -185,8 +187,9 @@ impl State {
         let since = mark.unwrap_or(front - 1);
         let latest = self.frames.iter().skip((since + 1 - front) as usize);
         let is_long = head - since >= keep.events as u64;
-        let bytes = latest.map(|frame| frame.bytes.len()).sum::<usize>();
-        if !is_long && (job.own || bytes < keep.bytes / 2) {
+        let bytes = || latest.map(|frame| frame.bytes.len()).sum::<usize>();
+        let is_heavy = || !job.own && bytes() >= keep.bytes / 2;
+        if !is_long && !is_heavy() {
             return;
         }
         let before = self.mark.replace(job.clone());
@@ -213,6 +216,11 @@ impl State {
     /// Sequence of the first frame; one past the head when there is none.
     pub(super) fn front(&self) -> u64 {
         self.head().map_or(1, |p| p.sequence + 1) - self.frames.len() as u64
+    }
+
+    /// Whether a result says how the job ended and it is open whose the job is.
+    pub(super) fn has_result_without_owner(&self) -> bool {
+        self.is_owner_open && self.result.is_some()
     }
 
     /// There is a log, which says more.

@@ -40,8 +40,6 @@ pub(super) struct Topic {
     pub(super) claimed: AtomicBool,
     /// The answer to whether there is a log, where the job is looked for together with others.
     look: Mutex<Option<Look>>,
-    /// When it was last learned that there is no log.
-    looked_for_at: Mutex<Option<Instant>>,
     /// Whose questions those are that are asked because there is no log.
     pub(super) payers: Payers,
     /// From when on Triton is to be asked, though the job isn't silent.
@@ -104,7 +102,6 @@ impl Topic {
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             look: Mutex::new(None),
-            looked_for_at: Mutex::new(None),
             payers: Payers::default(),
             inquiry: Mutex::new(None),
             is_named: AtomicBool::new(false),
@@ -142,8 +139,10 @@ impl Topic {
     /// Its log was looked for, and there is none.
     pub(super) fn has_no_log(&self) {
         self.update(|state| {
+            let now = Instant::now();
             state.absent.get_or_insert(Absence {
-                since: Instant::now(),
+                since: now,
+                looked_at: now,
                 unknown_to_triton: false,
             });
         });
@@ -151,14 +150,15 @@ impl Topic {
 
     /// Its log was looked for just now, and there is none.
     pub(super) fn was_looked_for(&self) {
-        *self.looked_for_at.lock() = Some(Instant::now());
+        if let Some(absence) = &mut self.state.lock().absent {
+            absence.looked_at = Instant::now();
+        }
     }
 
     /// Whether its log was looked for within that time, and there was none.
     pub(super) fn was_looked_for_within(&self, time: Duration) -> bool {
-        self.looked_for_at
-            .lock()
-            .is_some_and(|at| at.elapsed() <= time)
+        let absent = self.state.lock().absent;
+        absent.is_some_and(|absence| absence.looked_at.elapsed() <= time)
     }
 
     /// The job as its watchers know it.
@@ -288,7 +288,8 @@ impl Topic {
     /// The result of which it is open whose it is.
     pub(super) fn result_without_owner(&self) -> Option<Job> {
         let state = self.state.lock();
-        state.result.clone().filter(|_| state.is_owner_open)
+        let is_it = state.has_result_without_owner();
+        state.result.clone().filter(|_| is_it)
     }
 
     /// Whether our own Triton created the job, as far as is known.
@@ -394,8 +395,7 @@ impl Topic {
                     if found.sequence == head.sequence {
                         state.absent = None;
                         let was_given_up = matches!(state.phase, Phase::Loading | Phase::Lost);
-                        let is_result_open = state.result.is_some() && state.is_owner_open;
-                        if !was_given_up && !is_result_open {
+                        if !was_given_up && !state.has_result_without_owner() {
                             return Absorbed::Nothing;
                         }
                         // It is there as it was.

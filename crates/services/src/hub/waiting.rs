@@ -12,7 +12,6 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
-use super::questions::Questions;
 use super::state::Phase;
 use super::topic::Topic;
 use super::{Interest, Shared};
@@ -34,24 +33,16 @@ pub(super) struct Settled {
 pub(super) struct Decoys {
     /// None: the stream may know of every job.
     hub: Option<(Arc<Shared>, Clients)>,
-    /// The watcher's own budget, never that of the hidden job's watchers.
-    questions: Option<Arc<Questions>>,
     /// The stream's jobs are looked for together.
     are_many: bool,
 }
 
 impl Decoys {
     /// For a caller who may know of those clients' jobs.
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        clients: &Clients,
-        questions: Option<&Arc<Questions>>,
-        are_many: bool,
-    ) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, clients: &Clients, are_many: bool) -> Self {
         Self {
             are_many,
             hub: (!clients.are_all()).then(|| (Arc::clone(shared), clients.clone())),
-            questions: questions.cloned(),
         }
     }
 
@@ -72,7 +63,7 @@ impl Decoys {
         let hidden = interest.topic().asked_for();
         let mut requests = Vec::new();
         let together = self.are_many.then_some(&mut requests);
-        let decoy = shared.decoy(hidden, false, self.questions.as_ref(), together);
+        let decoy = shared.decoy(hidden, false, interest.payer(), together);
         shared.looks.request(requests);
         decoy
     }

@@ -13,7 +13,6 @@ use conch_domain::{Clients, Job, JobRecord, JobStatus, Position, Timestamp};
 use conch_wire::{snapshot, sse};
 
 use super::follow::Follow;
-use super::questions::Questions;
 use super::state::{Frame, Phase, State};
 use super::topic::Topic;
 use super::wake::{Registration, Slot};
@@ -52,8 +51,6 @@ pub(super) struct JobWatcher {
     cursor: Cursor,
     /// Whose jobs it may know of.
     clients: Clients,
-    /// The caller's budget of questions about jobs without a log.
-    questions: Option<Arc<Questions>>,
     /// The topic's generation in which the job was seen to be one of theirs.
     cleared: u64,
     /// The topic's version that was looked at last.
@@ -112,7 +109,6 @@ impl JobWatcher {
         interest: Interest,
         cursor: Cursor,
         clients: Clients,
-        questions: Option<Arc<Questions>>,
     ) -> Self {
         let beats = Arc::clone(&shared.beats);
         Self {
@@ -120,7 +116,6 @@ impl JobWatcher {
             shared,
             cursor,
             clients,
-            questions,
             cleared: u64::MAX,
             seen: u64::MAX,
             history_end: 0,
@@ -154,9 +149,8 @@ impl JobWatcher {
     fn move_to_decoy(&mut self) -> bool {
         let claimed = self.position().is_some();
         let asked_for = self.topic().asked_for().clone();
-        // The watcher's own budget, not that of the hidden job's watchers.
-        let questions = self.questions.as_ref();
-        let Some(decoy) = self.shared.decoy(&asked_for, claimed, questions, None) else {
+        let payer = self.registration.home().payer();
+        let Some(decoy) = self.shared.decoy(&asked_for, claimed, payer, None) else {
             return false;
         };
         self.registration.move_to(decoy);
@@ -167,8 +161,8 @@ impl JobWatcher {
 
     /// Pushes what the topic has for this watcher.
     fn advance(&mut self, out: &mut Vec<Bytes>) -> Advance {
-        let interest = self.registration.home().clone();
-        let state = interest.topic().state();
+        let topic = Arc::clone(self.registration.home().topic());
+        let state = topic.state();
         if !self.may_know(&state) {
             return Advance::Hidden;
         }

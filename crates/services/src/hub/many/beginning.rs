@@ -164,6 +164,6 @@ impl ManyWatcher {
 
     fn decoys(&self, are_many: bool) -> Decoys {
         let clients = self.selection.clients();
-        Decoys::new(&self.shared, clients, self.questions.as_ref(), are_many)
+        Decoys::new(&self.shared, clients, are_many)
     }
 }
