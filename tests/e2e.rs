@@ -3,7 +3,7 @@
 //! Every test starts what it needs, on ports of its own, and ends it. Intervals are short (see
 //! `harness/conch.rs`); limits are generous, and only a failing test waits them out.
 
-#[path = "e2e/auth.rs"]
+#[path = "e2e/auth/mod.rs"]
 mod auth;
 #[path = "e2e/authority.rs"]
 mod authority;

@@ -8,11 +8,7 @@ const CLOSING: &str = ": Connection closing - job completed";
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_announcement_is_made_up_for_by_the_position_check() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, mut job, mut eyes) = World::watched().await;
     world.faults.lose_announcements(|_, _| true);
     let begun = tokio::time::Instant::now();
     job.complete().await;
@@ -56,11 +52,7 @@ async fn whichever_announcement_is_lost_every_watcher_gets_every_event_in_time()
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_subscription_is_made_up_for_at_once() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, mut job, mut eyes) = World::watched().await;
     world.faults.disconnect_subscribers();
     job.complete().await;
     let begun = tokio::time::Instant::now();

@@ -21,7 +21,7 @@ fn crowded() -> World {
 async fn three_foreign_jobs(world: &World) -> (Eyes, [Writer; 3]) {
     world.has_heard().await;
     let mut eyes = world.watch_many(Selection::default(), None).await;
-    let mut jobs = ["f1", "f2", "f3"].map(|id| world.foreign_job(id));
+    let mut jobs = ["f1", "f2", "f3"].map(|id| world.external_job(id));
     for job in &mut jobs {
         job.start().await;
         let started = format!("{} job:started 2", job.job.id);

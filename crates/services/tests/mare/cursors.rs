@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use conch_domain::EventKind;
-use conch_memory::When;
-use conch_ports::ErrorKind;
 use conch_services::hub::Settings;
 
 use crate::world::{World, data, ids, job_id, name};
@@ -94,11 +92,7 @@ async fn a_trimmed_log_begins_with_the_state_before_its_kept_events() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_lags_is_spared_superseded_progress_and_nothing_else() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (_world, mut job, mut eyes) = World::watched().await;
     // More of them than are handed over at a time: no heartbeat must be waited for.
     let begun = tokio::time::Instant::now();
     for progress in 0..90 {
@@ -159,7 +153,7 @@ async fn a_cursor_that_another_process_gave_out_is_not_the_future() {
     assert_eq!(data(&seen[0])["event_type"], "job:progress");
 }
 
-/// Another process was ahead, and this one can't look right now: that is no reason to tell anybody that
+/// Another process was ahead, and this one can't look right now: that is no reason to tell a client that
 /// history was lost.
 #[tokio::test(start_paused = true)]
 async fn a_cursor_ahead_of_a_process_that_can_not_read_waits_until_it_can() {
@@ -173,7 +167,7 @@ async fn a_cursor_ahead_of_a_process_that_can_not_read_waits_until_it_can() {
         if ends {
             job.complete().await;
         }
-        out_of_reach(&world);
+        world.fail_reads(20);
         let at = job.job.position.to_string();
         let mut ahead = world.watch("j", Some(&at)).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -201,19 +195,12 @@ async fn a_cursor_of_a_later_epoch_waits_for_a_process_that_can_not_read() {
     job.job = running;
     job.begin_again("0000beef", EventKind::CancelRequested { reason: None })
         .await;
-    out_of_reach(&world);
+    world.fail_reads(20);
     let mut ahead = world.watch("j", Some("0000beef-1")).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     world.faults.fail_no_more();
     job.complete().await;
     assert_eq!(ids(&ahead.rest().await), ["0000beef-2", CLOSING]);
-}
-
-fn out_of_reach(world: &World) {
-    let kind = ErrorKind::Unavailable;
-    world
-        .faults
-        .fail_next("event_bus.read", 20, kind, When::Before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,11 +67,7 @@ async fn each_stream_is_told_another_retry_spread_around_the_setting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_every_stream_with_a_retry() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, _job, mut eyes) = World::watched().await;
     world.shutdown.cancel();
     let (frames, next) = eyes.frames().await;
     assert_eq!(next, Next::End);

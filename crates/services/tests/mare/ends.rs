@@ -77,7 +77,7 @@ async fn all_derived_events_of_a_finished_job_without_a_log_come_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_ended_while_nobody_listened_has_its_end_told_at_once() {
     let world = world();
-    world.foreign_job("j").append(started()).await;
+    world.external_job("j").append(started()).await;
     let mut early = world.watch("j", None).await;
     assert_eq!(kinds(&early.until_idle().await), ["job:started"]);
     drop(early);
@@ -94,7 +94,7 @@ async fn a_job_that_ended_while_nobody_listened_has_its_end_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn one_who_comes_while_others_watch_learns_of_the_end_at_once() {
     let world = world();
-    let mut job = world.foreign_job("j");
+    let mut job = world.external_job("j");
     job.append(started()).await;
     let mut early = world.watch("j", None).await;
     assert_eq!(kinds(&early.events(1).await), ["job:started"]);
@@ -111,7 +111,7 @@ async fn one_who_comes_while_others_watch_learns_of_the_end_at_once() {
     assert_eq!(early.rest().await.last(), Some(&closing("failed")));
     let asked = world.triton.calls("job");
     // For the next hundred who come nothing is asked: the answer was given a moment ago.
-    let mut other = world.foreign_job("k");
+    let mut other = world.external_job("k");
     other.append(started()).await;
     let mut crowd = Vec::new();
     for _ in 0..100 {
@@ -184,7 +184,7 @@ async fn a_result_is_no_end_of_a_log_that_begins_while_triton_is_asked() {
     world.triton.hang();
     let goes_on = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let mut job = world.foreign_job("j");
+        let mut job = world.external_job("j");
         job.append(started()).await;
         // Longer than a result is kept back for Triton's answer.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -236,7 +236,7 @@ async fn full() -> World {
         },
         ..conch_memory::Settings::default()
     });
-    world.foreign_job("theirs").append(started()).await;
+    world.external_job("theirs").append(started()).await;
     world
 }
 

@@ -35,7 +35,7 @@ async fn flood(world: &World) {
 
 #[tokio::test(start_paused = true)]
 async fn a_forged_announcement_of_an_unwatched_job_costs_no_question() {
-    let world = World::ignoring_foreign_events();
+    let world = World::ignoring_external_events();
     world.job("j").start().await;
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
@@ -46,7 +46,7 @@ async fn a_forged_announcement_of_an_unwatched_job_costs_no_question() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_forged_announcements_costs_a_stream_that_names_no_jobs_few_questions() {
-    let world = World::ignoring_foreign_events();
+    let world = World::ignoring_external_events();
     let mut eyes = world.watch_many(Selection::default(), None).await;
     world.has_heard().await;
     let (reads, looks, asked) = questions(&world);
@@ -69,7 +69,7 @@ async fn a_flood_of_forged_announcements_costs_a_stream_that_names_no_jobs_few_q
 
 #[tokio::test(start_paused = true)]
 async fn forged_ends_cost_few_questions_where_results_are_cached_elsewhere() {
-    let world = World::ignoring_foreign_events();
+    let world = World::ignoring_external_events();
     tokio::spawn(ingest::run(
         world.memory.bus(),
         world.memory.bus().subscribe(),

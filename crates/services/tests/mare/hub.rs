@@ -76,12 +76,7 @@ async fn while_store_and_triton_are_out_of_reach_the_stream_lives_on_heartbeats(
     let world = World::new();
     let mut job = world.job("j");
     job.start().await;
-    world.faults.fail_next(
-        "event_bus.read",
-        20,
-        ErrorKind::Unavailable,
-        conch_memory::When::Before,
-    );
+    world.fail_reads(20);
     world.triton.fail(ErrorKind::Unavailable);
     let mut eyes = world.watch("j", None).await;
     let (greeting, _) = eyes.frames().await;
@@ -99,11 +94,7 @@ async fn while_store_and_triton_are_out_of_reach_the_stream_lives_on_heartbeats(
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_watcher_gets_one_heartbeat_per_interval() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (_world, _job, mut eyes) = World::watched().await;
     let begun = tokio::time::Instant::now();
     for _ in 0..4 {
         assert_eq!(eyes.frames().await.0, [": keep-alive\n"]);

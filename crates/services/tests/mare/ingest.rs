@@ -87,11 +87,7 @@ async fn the_id_that_a_foreign_event_claims_counts_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forged_event_changes_nothing_of_an_own_job() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, mut job, mut eyes) = World::watched().await;
     let mut forged = json!({"event_type":"job:failed","timestamp":"2025-12-01T08:55:49","job_id":"j",
         "client_id":"c1","status":"failed","error_message":"forged"});
     say(&world, &forged);
@@ -322,7 +318,7 @@ async fn a_large_error_message_is_kept_in_its_event_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_ignores_foreign_events_still_hears_of_what_a_log_holds() {
-    let world = World::ignoring_foreign_events();
+    let world = World::ignoring_external_events();
     tokio::time::sleep(Duration::from_millis(10)).await;
     say(&world, &json!({"event_type":"job:started","job_id":"f"}));
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -250,14 +250,7 @@ async fn lookups_ask_triton_whose_the_job_is() {
 #[tokio::test(start_paused = true)]
 async fn streams_without_names_are_told_of_a_job_once_its_owner_is_known() {
     let world = World::new();
-    let (owner, other, all) = (owner(), other_tenant(), Caller::unrestricted());
-    let mut streams = Vec::new();
-    for caller in [&owner, &other, &all] {
-        let attached = world.hub.watch_many_as(caller, Selection::default(), None);
-        let mut eyes = eyes(attached.await);
-        eyes.frames().await;
-        streams.push(eyes);
-    }
+    let streams = streams_without_names(&world).await;
     // What they begin with is known, and j isn't there.
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.triton.fail(ErrorKind::Unavailable);
@@ -314,14 +307,7 @@ async fn streams_without_names_are_told_of_an_end_without_a_log_once_its_owner_i
     memory.quotas.foreign_jobs = 1;
     let world = World::with(memory, hub::Settings::default());
     world.triton.fail(ErrorKind::Unavailable);
-    let (owner, other, all) = (owner(), other_tenant(), Caller::unrestricted());
-    let mut streams = Vec::new();
-    for caller in [&owner, &other, &all] {
-        let attached = world.hub.watch_many_as(caller, Selection::default(), None);
-        let mut eyes = eyes(attached.await);
-        eyes.frames().await;
-        streams.push(eyes);
-    }
+    let streams = streams_without_names(&world).await;
     say(&world, "job:started").await;
     world.faults.wipe();
     let put = world.memory.put(&job_id("j"), FIVE_FIELDS.into()).await;
@@ -348,6 +334,18 @@ async fn streams_without_names_are_told_of_an_end_without_a_log_once_its_owner_i
     assert!(of_other.is_empty(), "{seen:?}");
     assert_eq!(of_all.len(), 2, "{seen:?}");
     assert_eq!(of_all[1], "completed");
+}
+
+/// Streams without names that have begun: the owner's, another tenant's, and one of all jobs.
+async fn streams_without_names(world: &World) -> Vec<Eyes> {
+    let mut streams = Vec::new();
+    for caller in [owner(), other_tenant(), Caller::unrestricted()] {
+        let attached = world.hub.watch_many_as(&caller, Selection::default(), None);
+        let mut eyes = eyes(attached.await);
+        eyes.frames().await;
+        streams.push(eyes);
+    }
+    streams
 }
 
 /// What streams that go on are told in the next minute.

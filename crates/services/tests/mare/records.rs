@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use conch_domain::{EventKind, Job, JobRecord, JobStatus};
+use conch_domain::{EventKind, JobStatus};
 use conch_services::hub::Settings;
 
-use crate::world::{Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name};
+use crate::world::{
+    Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name, only_triton_knows,
+};
 
 const CLOSING: &str = ": Connection closing - job completed";
 
 #[tokio::test(start_paused = true)]
 async fn a_new_epoch_is_a_reset_never_a_renumbering() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (_world, mut job, mut eyes) = World::watched().await;
     let progress = EventKind::Progress {
         progress: 40,
         completed_templates: 3,
@@ -34,11 +32,7 @@ async fn a_new_epoch_is_a_reset_never_a_renumbering() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_gone_everywhere_is_told_to_those_who_saw_it() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, _job, mut eyes) = World::watched().await;
     world.faults.wipe();
     // One who comes back with a cursor waits with the others.
     let mut back: Eyes = world.watch("j", Some("0000abcd-2")).await;
@@ -56,11 +50,7 @@ async fn a_record_that_is_gone_everywhere_is_told_to_those_who_saw_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_forgot_is_healed_by_the_writer() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, mut job, mut eyes) = World::watched().await;
     world.faults.wipe();
     tokio::time::sleep(Duration::from_secs(8)).await;
     job.begin_again("0000ffff", completed()).await;
@@ -70,14 +60,10 @@ async fn a_store_that_forgot_is_healed_by_the_writer() {
 }
 
 /// A store that had forgotten the job holds its record again, from the worker that runs it, and not yet
-/// its log. Whoever begins that log must be able to go on with it.
+/// its log. The worker must be able to begin that log and go on with it.
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_nobody() {
-    let world = World::new();
-    let mut job = world.job("j");
-    job.start().await;
-    let mut eyes = world.watch("j", None).await;
-    eyes.events(2).await;
+    let (world, mut job, mut eyes) = World::watched().await;
     world.faults.wipe();
     world.triton.set_job(job.job.clone());
     tokio::time::sleep(POSITION_CHECK * 4).await;
@@ -88,27 +74,21 @@ async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_n
     assert_eq!(ids(&eyes.rest().await), ["0000ffff-1", CLOSING]);
 }
 
-fn told(id: &str, status: JobStatus) -> Job {
-    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
-    Job::restore(JobRecord {
-        status,
-        template_ids: vec!["t1".parse().expect("an id")],
-        template_count: 1,
-        ..(*initial).clone()
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_job_that_only_triton_knows_gets_its_events_and_its_end() {
     let world = World::new();
-    world.triton.set_job(told("j", JobStatus::Running));
+    world
+        .triton
+        .set_job(only_triton_knows("j", JobStatus::Running));
     let mut eyes = world.watch("j", None).await;
     let begun = eyes.events(2).await;
     assert_eq!(data(&begun[0])["event_type"], "job:queued");
     assert_eq!(data(&begun[1])["event_type"], "job:started");
     assert!(begun.iter().all(|e| data(e)["derived"] == true));
-    // Nobody ever announces the end: the silence is noticed.
-    world.triton.set_job(told("j", JobStatus::Completed));
+    // The end is never announced: the silence is noticed.
+    world
+        .triton
+        .set_job(only_triton_knows("j", JobStatus::Completed));
     let rest = eyes.rest().await;
     assert_eq!(data(&rest[0])["event_type"], "job:completed");
     assert_eq!(data(&rest[0])["template_ids"][0], "t1");
@@ -127,15 +107,19 @@ async fn a_job_that_only_triton_knows_waits_for_room_among_the_foreign_ones() {
     };
     say("job:started");
     tokio::time::sleep(Duration::from_millis(10)).await;
-    world.triton.set_job(told("j", JobStatus::Running));
+    world
+        .triton
+        .set_job(only_triton_knows("j", JobStatus::Running));
     let mut eyes = world.watch("j", None).await;
-    // Silence, however long, is no end that nobody told of.
+    // Silence, however long, is no end.
     let waiting = tokio::time::timeout(Duration::from_mins(10), eyes.events(1)).await;
     assert!(waiting.is_err(), "{waiting:?}");
     say("job:failed");
     let story = eyes.events(2).await;
     assert_eq!(data(&story[1])["event_type"], "job:started");
-    world.triton.set_job(told("j", JobStatus::Completed));
+    world
+        .triton
+        .set_job(only_triton_knows("j", JobStatus::Completed));
     let story = eyes.rest().await;
     assert_eq!(data(&story[0])["event_type"], "job:completed");
     assert_eq!(ids(&story)[1], CLOSING);
@@ -144,7 +128,7 @@ async fn a_job_that_only_triton_knows_waits_for_room_among_the_foreign_ones() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
     let world = World::new();
-    let mut job = world.foreign_job("j");
+    let mut job = world.external_job("j");
     job.start().await;
     let mut eyes = Vec::new();
     for _ in 0..100 {
@@ -161,7 +145,7 @@ async fn a_silent_job_is_asked_of_triton_once_however_many_watch() {
 #[tokio::test(start_paused = true)]
 async fn a_question_to_triton_that_hangs_holds_no_event_up() {
     let world = World::new();
-    let mut job = world.foreign_job("j");
+    let mut job = world.external_job("j");
     job.start().await;
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
@@ -181,7 +165,9 @@ async fn nobody_is_asked_about_an_own_job_that_is_merely_silent() {
     let world = World::new();
     let mut job = world.job("j");
     job.start().await;
-    world.triton.set_job(told("j", JobStatus::Completed));
+    world
+        .triton
+        .set_job(only_triton_knows("j", JobStatus::Completed));
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
     tokio::time::sleep(5 * POSITION_CHECK).await;

@@ -165,14 +165,14 @@ async fn a_stream_that_is_open_goes_from_one_epoch_to_the_next_without_a_loss() 
     say(&world, &event("job:started", 0)).await;
     let mut open = world.watch("f", None).await;
     open.events(1).await;
-    // Nobody reads the log between the failure and what comes after it.
+    // The log is not read between the failure and what comes after it.
     for (kind, second) in [("job:failed", 10), ("job:started", 20)] {
         world.faults.announce_raw(event(kind, second).to_string());
     }
     say(&world, &event("job:progress", 30)).await;
     say(&world, &event("job:completed", 40)).await;
     let seen = open.rest().await;
-    // Nobody took its events one by one: it is given the state, and told that nothing was lost.
+    // Its events were not read one by one: the stream is given the state, and told that nothing was lost.
     assert_eq!(kinds(&seen), ["job:snapshot"]);
     assert_eq!(data(&seen[0])["reopened"], true);
     assert_eq!(data(&seen[0])["status"], "completed");

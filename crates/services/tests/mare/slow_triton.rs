@@ -22,7 +22,7 @@ const TURNS: u64 = 16;
 
 /// A watched job of which Triton is being asked, for ever.
 async fn being_asked(world: &World) -> (Writer, Eyes) {
-    let mut job = world.foreign_job("j");
+    let mut job = world.external_job("j");
     job.start().await;
     world.triton.hang();
     let mut eyes = world.watch("j", None).await;
@@ -63,9 +63,7 @@ async fn a_topic_that_is_behind_hears_of_it() {
     world.faults.lose_announcements(|_, _| true);
     job.progress(50).await;
     // Another process was ahead, and this one can't look right now.
-    world
-        .faults
-        .fail_next("event_bus.read", 1, ErrorKind::Unavailable, When::Before);
+    world.fail_reads(1);
     let _ahead = world.watch("j", Some("0000abcd-3")).await;
     let seen = timeout(Duration::from_secs(1), eyes.events(1)).await;
     assert_eq!(ids(&seen.expect("at once")), ["0000abcd-3"]);
@@ -144,7 +142,7 @@ async fn a_log_is_read_before_its_job_is_given_up_if_it_was_not_looked_for_latel
         tokio::time::sleep(POSITION_CHECK * 2).await;
         if begins {
             world.faults.lose_announcements(|_, _| true);
-            world.foreign_job("later").start().await;
+            world.external_job("later").start().await;
         }
         let reads = world.faults.calls("event_bus.read");
         let asked = world.triton.calls("job");

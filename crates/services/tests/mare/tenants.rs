@@ -171,11 +171,7 @@ async fn a_job_that_becomes_known_later_is_looked_at_then() {
         let mut job = world.job_of("j", client);
         job.start().await;
         world.triton.fail(ErrorKind::Unavailable);
-        let read = "event_bus.read";
-        let before = conch_memory::When::Before;
-        world
-            .faults
-            .fail_next(read, 10, ErrorKind::Unavailable, before);
+        world.fail_reads(10);
         let mut eyes = watch_as(&world, &c1(), "j", cursor).await;
         world.triton.heal();
         if client == "c1" {
@@ -209,11 +205,7 @@ async fn a_job_that_becomes_known_in_the_last_moment_of_attaching_is_looked_at_t
         job.start().await;
         job.complete().await;
         world.triton.hang();
-        let read = "event_bus.read";
-        let before = conch_memory::When::Before;
-        world
-            .faults
-            .fail_next(read, 1000, ErrorKind::Unavailable, before);
+        world.fail_reads(1000);
         let faults = world.memory.faults();
         tokio::spawn(async move {
             let patience = Settings::default().attach_patience;

@@ -9,7 +9,8 @@ use conch_ports::ErrorKind;
 use conch_services::hub::{Next, Selection, Settings};
 
 use crate::world::{
-    Eyes, POSITION_CHECK, Seen, World, client_id, data, ids, is_greeting, job_id, name, named, told,
+    Eyes, POSITION_CHECK, Seen, World, client_id, data, ids, is_greeting, name, named,
+    only_triton_knows, told,
 };
 
 const END: &str = "m-253402300799999";
@@ -24,17 +25,6 @@ async fn cut_off() -> (World, crate::world::Writer) {
     running.start().await;
     world.triton.fail(ErrorKind::Unavailable);
     (world, running)
-}
-
-/// A job as Triton knows it, that has no log.
-fn only_triton_knows(id: &str, status: JobStatus) -> Job {
-    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
-    Job::restore(JobRecord {
-        status,
-        template_ids: vec!["t1".parse().expect("an id")],
-        template_count: 1,
-        ..(*initial).clone()
-    })
 }
 
 /// What a stream tells that ends: its events, and that it was closed properly.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{
-    Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, Scopes, Timestamp,
+    Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, JobRecord, JobStatus, Scopes,
+    Timestamp,
 };
-use conch_memory::{Faults, Memory, ScriptedTriton};
-use conch_ports::EventBus;
+use conch_memory::{Faults, Memory, ScriptedTriton, When};
+use conch_ports::{ErrorKind, EventBus};
 use conch_services::hub::{Attached, Hub, Selection, Settings};
 use conch_services::ingest::{self, ForeignEvents, Listeners};
 use conch_services::lookup::{self, Lookup};
@@ -24,7 +25,7 @@ use distant::Distant;
 pub(crate) use eyes::{Eyes, Seen, data, ids, is_greeting, retry, told};
 pub(crate) use writer::{Writer, completed, queued, started};
 
-/// Longest foreign event that these worlds take.
+/// Longest external event that these worlds take.
 pub(crate) const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 pub(crate) fn accept() -> ForeignEvents {
@@ -77,7 +78,7 @@ impl World {
         Self::build(memory, settings, accept())
     }
 
-    pub(crate) fn ignoring_foreign_events() -> Self {
+    pub(crate) fn ignoring_external_events() -> Self {
         let memory = conch_memory::Settings::default();
         Self::build(memory, Settings::default(), ForeignEvents::Ignore)
     }
@@ -85,11 +86,21 @@ impl World {
     pub(crate) fn build(
         memory: conch_memory::Settings,
         settings: hub::Settings,
-        foreign: ForeignEvents,
+        external: ForeignEvents,
     ) -> Self {
         let memory = memory.build();
         let bus = memory.bus();
-        Self::build_on(memory, &bus, settings, foreign)
+        Self::build_on(memory, &bus, settings, external)
+    }
+
+    /// An own job that runs, and a watcher that has seen its first two events.
+    pub(crate) async fn watched() -> (Self, Writer, Eyes) {
+        let world = Self::new();
+        let mut job = world.job("j");
+        job.start().await;
+        let mut eyes = world.watch("j", None).await;
+        eyes.events(2).await;
+        (world, job, eyes)
     }
 
     /// Its store answers after a while, as one over a network does.
@@ -103,7 +114,7 @@ impl World {
         memory: Memory,
         bus: &Arc<dyn EventBus>,
         settings: hub::Settings,
-        foreign: ForeignEvents,
+        external: ForeignEvents,
     ) -> Self {
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
@@ -128,7 +139,7 @@ impl World {
                 lookup: lookup.clone(),
                 cache_results: false,
             },
-            foreign,
+            external,
             Arc::clone(&clock),
             shutdown.clone(),
         ));
@@ -152,7 +163,7 @@ impl World {
         )
     }
 
-    /// The hub of a second process on the same store, with an ear of its own.
+    /// The hub of a second process on the same store, with a subscription of its own.
     pub(crate) fn another_instance(&self) -> Hub {
         let memory = &self.memory;
         let hub = self.hub_with(Arc::clone(&self.clock));
@@ -185,6 +196,13 @@ impl World {
         Settings::default().build(dependencies, self.shutdown.clone())
     }
 
+    /// No log can be read, so many times.
+    pub(crate) fn fail_reads(&self, times: usize) {
+        let kind = ErrorKind::Unavailable;
+        self.faults
+            .fail_next("event_bus.read", times, kind, When::Before);
+    }
+
     /// Until what was announced so far has been heard; no time passes.
     pub(crate) async fn has_heard(&self) {
         for _ in 0..100 {
@@ -202,8 +220,8 @@ impl World {
         self.writer(id, true, client)
     }
 
-    /// One of a Triton that isn't ours.
-    pub(crate) fn foreign_job(&self, id: &str) -> Writer {
+    /// One of another publisher.
+    pub(crate) fn external_job(&self, id: &str) -> Writer {
         self.writer(id, false, "c1")
     }
 
@@ -267,6 +285,17 @@ pub(crate) fn job_id(id: &str) -> JobId {
 
 pub(crate) fn client_id(id: &str) -> ClientId {
     ClientId::parse(id).expect("a client id")
+}
+
+/// A job as Triton knows it, that has no log.
+pub(crate) fn only_triton_knows(id: &str, status: JobStatus) -> Job {
+    let initial = Job::initial(job_id(id), "00000000".parse().expect("an epoch"), false);
+    Job::restore(JobRecord {
+        status,
+        template_ids: vec!["t1".parse().expect("an id")],
+        template_count: 1,
+        ..(*initial).clone()
+    })
 }
 
 /// Who may see those clients, until then.

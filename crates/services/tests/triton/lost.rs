@@ -39,6 +39,15 @@ async fn a_claim_whose_answer_is_lost_is_asked_again_and_gets_the_same_job() {
     assert_eq!(log.job.attempt, 1);
 }
 
+/// A job whose worker dies after its first template.
+async fn left_behind(system: &System) -> JobId {
+    let dying = system.worker(hasty(), &Generator::reliable());
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 1).await;
+    dying.kill();
+    id
+}
+
 /// A worker claims the only job, for that attempt, and dies before it has said anything.
 async fn claim_in_silence(system: &System, attempt: u32) {
     let queue = system.memory.queue();
@@ -85,10 +94,7 @@ async fn claims_that_begin_nothing_are_no_attempts_and_end_after_ten() {
 #[tokio::test(start_paused = true)]
 async fn an_end_after_claims_that_begin_nothing_is_gone_on_with_after_an_error() {
     let system = System::new().await;
-    let dying = system.worker(hasty(), &Generator::reliable());
-    let id = system.submitted().await;
-    system.until(&id, |job| job.template_count == 1).await;
-    dying.kill();
+    let id = left_behind(&system).await;
     taken_back(&system, &id, |job| job.least_attempt == 2).await;
     for nth in 1..10 {
         claim_in_silence(&system, 2).await;
@@ -135,10 +141,7 @@ async fn a_running_job_that_lost_its_lease_goes_on_and_one_that_lost_its_entry_i
 async fn a_waiting_job_that_lost_its_entry_goes_on_counting_its_attempts() {
     for losses in [&[Loss::Entry][..], &[Loss::Entry, Loss::Place]] {
         let system = System::new().await;
-        let dying = system.worker(hasty(), &Generator::reliable());
-        let id = system.submitted().await;
-        system.until(&id, |job| job.template_count == 1).await;
-        dying.kill();
+        let id = left_behind(&system).await;
         taken_back(&system, &id, |job| job.least_attempt == 2).await;
         for loss in losses {
             system.memory.faults().lose_from_queue(&id, *loss);
@@ -156,10 +159,7 @@ async fn a_waiting_job_that_lost_its_entry_goes_on_counting_its_attempts() {
 async fn a_lost_job_can_be_cancelled_and_has_a_deadline() {
     for cancels in [true, false] {
         let system = System::new().await;
-        let dying = system.worker(hasty(), &Generator::reliable());
-        let id = system.submitted().await;
-        system.until(&id, |job| job.template_count == 1).await;
-        dying.kill();
+        let id = left_behind(&system).await;
         system.memory.faults().lose_from_queue(&id, Loss::Entry);
         system.memory.faults().lose_from_queue(&id, Loss::Place);
         if cancels {

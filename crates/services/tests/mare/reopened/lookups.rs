@@ -89,7 +89,7 @@ async fn a_lookup_that_overlaps_with_a_retry_leaves_no_old_failure_in_the_cache(
 /// Results that aren't in the log's own store have to be taken away from there.
 #[tokio::test(start_paused = true)]
 async fn a_cache_elsewhere_loses_the_failure_when_the_job_goes_on() {
-    let world = World::ignoring_foreign_events();
+    let world = World::ignoring_external_events();
     let elsewhere = conch_memory::Settings::default().build().cache();
     let listeners = Listeners {
         hub: world.hub.clone(),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use conch_memory::When;
-use conch_ports::ErrorKind;
 use serde_json::json;
 
 use super::{all, event, failed, go_on_unheard, kinds, last_id, say};
@@ -47,7 +45,7 @@ async fn a_stream_of_named_jobs_waits_for_one_that_goes_on_before_its_close() {
     assert_eq!(name(&at_the_end), "Ended");
 }
 
-/// After its close there is no stream to tell of it; who comes back is told that not all have ended.
+/// After its close there is no stream to tell of it; a client that comes back is told that not all have ended.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_to_named_jobs_is_not_told_to_stop_while_one_goes_on() {
     for announced in [true, false] {
@@ -69,7 +67,7 @@ async fn who_comes_back_to_named_jobs_is_not_told_to_stop_while_one_goes_on() {
     }
 }
 
-/// A stream waits for another job that it names, and nobody announces that the failed one goes on.
+/// A stream waits for another job that it names, and it is never announced that the failed one goes on.
 #[tokio::test(start_paused = true)]
 async fn a_failed_job_that_a_stream_waits_beside_is_looked_at_again() {
     let world = failed().await;
@@ -86,7 +84,7 @@ async fn a_failed_job_that_a_stream_waits_beside_is_looked_at_again() {
     assert_eq!(told(&eyes.until_idle().await), ["j job:completed 3"]);
     say(&world, &event("job:completed", 50)).await;
     assert_eq!(last_id(&eyes.rest().await), END);
-    // Nobody waits any more, and it has ended for good: no further reads.
+    // No stream waits any more, and it has ended for good: no further reads.
     tokio::time::sleep(Duration::from_mins(1)).await;
     let reads = world.faults.calls("event_bus.read");
     tokio::time::sleep(Duration::from_mins(1)).await;
@@ -137,20 +135,16 @@ async fn failed_jobs_that_a_stream_waits_beside_are_checked_together() {
     assert!(read <= 10, "{read} reads");
 }
 
-/// 204 would have the client never come back: not while nobody can say whether the job has gone on.
+/// 204 would have the client never come back: not while it is unknown whether the job has gone on.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_failed_job_is_no_reason_to_stop_while_its_log_is_out_of_reach() {
     let world = failed().await;
     let end = last_id(&all(&world, None).await);
     world.watch_many(named(&["f"]), None).await.rest().await;
-    let fail = || {
-        let (operation, kind) = ("event_bus.read", ErrorKind::Unavailable);
-        world.faults.fail_next(operation, 1, kind, When::Before);
-    };
-    fail();
+    world.fail_reads(1);
     let rest = world.watch("f", Some(&end)).await.rest().await;
     assert_eq!(rest.len(), 1, "the close alone: {rest:?}");
-    fail();
+    world.fail_reads(1);
     let mut back = world.watch_many(named(&["f"]), Some(END)).await;
     assert_eq!(last_id(&back.rest().await), END);
     // It can be read again.
