@@ -183,10 +183,11 @@ impl Redis {
                 .key(keys.foreign_bytes())
                 .arg(quotas.foreign_jobs)
                 .arg(quotas.ended_foreign_jobs());
+            let vital = event::glance(&commit.line).vital;
             // Whether it begins a log is known in the step alone.
             let weighed = |begins| Weighed {
                 bytes: commit.line.len() + EVENT_OVERHEAD,
-                vital: event::glance(&commit.line).vital,
+                vital,
                 ends: ended,
                 begins,
             };

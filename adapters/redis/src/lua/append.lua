@@ -22,9 +22,13 @@ local function read_commit()
 end
 
 -- Whether our own Triton has a record of the job: then it wasn't made up by a publisher. Its log
--- may be another's all the same, derived from that record where ours has run out.
+-- may be another's all the same, derived from that record where ours has run out. Asked once: what an
+-- append to another's log writes is never such a record.
 local function is_recorded(c)
-  return redis.call('EXISTS', c.job) == 1
+  if c.recorded == nil then
+    c.recorded = redis.call('EXISTS', c.job) == 1
+  end
+  return c.recorded
 end
 
 -- An event's score: which of its job's epochs it is in, counted from 0, and its place there.
@@ -47,12 +51,13 @@ local function duplicate(c, epoch, past)
   return { 'duplicate', epoch, string.format('%.0f', tonumber(score) % EPOCH) }
 end
 
-local function fenced(c, at)
+-- `own` is what the log's state says of whose the job is.
+local function fenced(c, own, at)
   if c.fence == 'open' then
     return false
   end
   if c.fence == 'foreign' then
-    return is_recorded(c) or redis.call('HGET', c.state, 'own') == '1'
+    return is_recorded(c) or own == '1'
   end
   if c.fence == 'held' then
     return not holds(c.entry, c.leases, c.job_id, c.token, at)
@@ -64,12 +69,13 @@ local function fenced(c, at)
 end
 
 -- Decides how often a log of an external job is closed before its next event, so that this fits into the
--- bytes that its job may have; changes nothing. `bytes` is what was ever appended to it, `cut` what was cut
+-- bytes that its job may have; changes nothing. `c.bytes` is what was ever appended, `cut` what was cut
 -- off of that, `marked` where its mark stands. No more than half of the bound lies behind a mark, so what
 -- is cut off is the older half; only an event that is larger than that may leave less.
 -- Answers the bytes that are then kept, and those that are cut off for it.
-local function make_room(c, bytes, cut, marked)
-  local size, bound, kept = c.foreign.size, c.foreign.of_job, bytes - cut
+local function make_room(c, cut, marked)
+  local bytes, size, bound = c.bytes, c.foreign.size, c.foreign.of_job
+  local kept = bytes - cut
   c.closes = 0
   local function close()
     cut, marked, c.closes = marked or cut, bytes, c.closes + 1
@@ -100,9 +106,9 @@ local function refusal(c, at)
   end
 
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
-    'bytes', 'cut', 'mark_bytes', 'mark')
+    'bytes', 'cut', 'mark_bytes', 'mark', 'own')
   local epoch, sequence, ended = state[1], state[2], state[3] == '1'
-  c.mark = tonumber(state[10] or 0)
+  c.bytes, c.mark = tonumber(state[7] or 0), tonumber(state[10] or 0)
   if epoch then
     local known = duplicate(c, epoch, state[6])
     if known then
@@ -112,13 +118,13 @@ local function refusal(c, at)
       return { 'ended' }
     end
   end
-  if fenced(c, at) then
+  if fenced(c, state[11], at) then
     return { 'fenced' }
   end
   if c.foreign and not is_recorded(c) then
     local kept, freed = 0, 0
     if epoch and c.replaces_epoch == '' then
-      kept, freed = make_room(c, tonumber(state[7] or 0), tonumber(state[8] or 0), tonumber(state[9]))
+      kept, freed = make_room(c, tonumber(state[8] or 0), tonumber(state[9]))
     end
     local lacks = lacks_bytes(c.foreign, not epoch, kept, freed, at)
     if lacks then
@@ -195,7 +201,7 @@ local function append(c, at)
   redis.call('HSET', c.state, 'epoch', c.epoch)
   if c.begins then
     redis.call('DEL', c.log, c.state)
-    c.mark = 0
+    c.bytes, c.mark = 0, 0
     redis.call('DEL', c.reopens and c.result or c.seen)
     if c.past ~= '' then
       redis.call('HSET', c.state, 'past', c.past)
@@ -212,8 +218,8 @@ local function append(c, at)
     redis.call('HSET', c.state, 'base', c.base)
   end
   if c.foreign then
-    local bytes = tonumber(redis.call('HGET', c.state, 'bytes') or 0) + c.foreign.size
-    redis.call('HSET', c.state, 'bytes', bytes)
+    -- No `HINCRBY`: the edge's user has no right to it.
+    redis.call('HSET', c.state, 'bytes', c.bytes + c.foreign.size)
   end
   trim(c)
   redis.call('ZADD', c.seen, string.format('%.0f', c.past_epochs * EPOCH + c.place), c.event_id)
