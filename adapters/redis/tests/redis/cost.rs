@@ -23,8 +23,8 @@ const PAGE: Paging = Paging {
 
 type Commands<'a> = BTreeMap<&'a str, u64>;
 
-/// The commands that read the catalogue since the last time, and how often each.
-fn commands(server: &Server) -> BTreeMap<String, u64> {
+/// Every command since the last time but a test's own, those of scripts included, and how often each.
+pub(crate) fn every_command(server: &Server) -> BTreeMap<String, u64> {
     let stats: String = server.run(&["INFO", "commandstats"]);
     let _: String = server.run(&["CONFIG", "RESETSTAT"]);
     let mut commands = BTreeMap::new();
@@ -35,19 +35,19 @@ fn commands(server: &Server) -> BTreeMap<String, u64> {
         else {
             continue;
         };
-        let around = [
-            "ping",
-            "unwatch",
-            "info",
-            "config|resetstat",
-            "client|setinfo",
-        ];
-        let around = around.contains(&name) || name.starts_with("eval") || name == "script|load";
         let calls = numbers.split(',').next().expect("a number");
-        if !around {
+        if !["config|resetstat", "client|setinfo"].contains(&name) {
             commands.insert(name.to_owned(), calls.parse().expect("a number"));
         }
     }
+    commands
+}
+
+/// The commands that read the catalogue since the last time, and how often each.
+fn commands(server: &Server) -> BTreeMap<String, u64> {
+    let mut commands = every_command(server);
+    let around = ["ping", "unwatch", "info", "evalsha", "script|load"];
+    commands.retain(|name, _| !around.contains(&name.as_str()));
     commands
 }
 

@@ -13,4 +13,5 @@ mod lines;
 mod log;
 mod queue;
 mod server;
+mod steps;
 mod subscription;
