@@ -20,6 +20,8 @@ use crate::store::{self, Store};
 #[derive(Default, Clone)]
 pub(crate) struct Queue {
     entries: HashMap<JobId, Entry>,
+    /// By token, the job that was last held under it.
+    claimed: HashMap<LeaseToken, JobId>,
     /// By the moment since which each is claimable, then by arrival.
     waiting: BTreeSet<(Instant, u64, JobId)>,
     /// By the end of each lease.
@@ -99,6 +101,7 @@ impl Queue {
 
     fn hold(&mut self, job_id: JobId, counted: u32, token: LeaseToken, end: Instant) {
         self.leased.insert((end, job_id.clone()));
+        self.claimed.insert(token.clone(), job_id.clone());
         let place = Place::Leased { token, end };
         self.entries.insert(job_id, Entry { counted, place });
     }
@@ -117,16 +120,14 @@ impl Queue {
 
     /// The job that is held under the token, by a lease that runs: one whose end was lost included.
     fn held_under(&self, token: &LeaseToken, now: Instant) -> Option<JobId> {
-        let is_under = |entry: &Entry| matches!(&entry.place, Place::Leased { token: held, .. } if held == token);
-        let mut claimed = self.entries.iter().filter(|(_, entry)| is_under(entry));
-        let held = claimed.find(|(job_id, _)| self.holds(job_id, token, now));
-        held.map(|(job_id, _)| job_id.clone())
+        let claimed = self.claimed.get(token)?;
+        self.holds(claimed, token, now).then(|| claimed.clone())
     }
 
     /// Loses a part of a job's place; for tests.
     pub(crate) fn lose(&mut self, job_id: &JobId, loss: Loss) {
         match loss {
-            Loss::Entry => drop(self.entries.remove(job_id)),
+            Loss::Entry => drop(self.take_entry(job_id)),
             Loss::Place => {
                 self.waiting.retain(|(_, _, id)| id != job_id);
                 self.leased.retain(|(_, id)| id != job_id);
@@ -146,7 +147,7 @@ impl Queue {
 
     /// Puts back what is lost of an unfinished job's place.
     fn put_back(&mut self, job_id: &JobId, runs: bool, grace: Duration, now: Instant) {
-        let entry = self.entries.remove(job_id);
+        let entry = self.take_entry(job_id);
         let waits = self.waiting.iter().find(|(_, _, id)| id == job_id);
         let due = waits.map_or(now, |(due, ..)| *due);
         self.lose(job_id, Loss::Place);
@@ -167,8 +168,19 @@ impl Queue {
         }
     }
 
+    /// Takes a job's entry out, and leaves its place as it is.
+    fn take_entry(&mut self, job_id: &JobId) -> Option<Entry> {
+        let entry = self.entries.remove(job_id)?;
+        if let Place::Leased { token, .. } = &entry.place
+            && self.claimed.get(token) == Some(job_id)
+        {
+            self.claimed.remove(token);
+        }
+        Some(entry)
+    }
+
     fn take(&mut self, job_id: &JobId) -> Option<Entry> {
-        let Some(entry) = self.entries.remove(job_id) else {
+        let Some(entry) = self.take_entry(job_id) else {
             self.lose(job_id, Loss::Place);
             return None;
         };
