@@ -4,7 +4,7 @@
 //! what is on it, however many records there are.
 //!
 //! Clients, their value propositions and jobs have quotas. Templates need none of their own: only
-//! only the holder of a job's lease stores any, and at most one per place of the job's plan.
+//! the holder of a job's lease stores any, and at most one per place of the job's plan.
 
 use async_trait::async_trait;
 use conch_domain::{
