@@ -299,7 +299,7 @@ impl Lane {
         let kind = &incoming.event.kind;
         let turns = kind.is_terminal() || matches!(kind, EventKind::Started { .. });
         let attempt = || async {
-            let origins = Origins::Asked(&listeners.lookup, &self.no_room);
+            let origins = Origins::Asked(listeners.lookup.origins(), &self.no_room);
             let source = Source::Publisher(self.cap);
             offer(bus, &incoming.event, source, origins, |job| {
                 incoming.adopt(job)

@@ -32,6 +32,7 @@ mod lease;
 mod limits;
 pub mod lookup;
 mod offer;
+mod origins;
 mod reap;
 pub mod reconcile;
 pub mod records;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Clients, JobId, Origin};
+use conch_domain::{ClientId, Clients, JobId};
 use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
 use conch_wire::document;
 use futures::FutureExt;
@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use self::answer::{Answered, Sources};
 use self::local::Local;
 use crate::entropy;
+use crate::origins::KnownOrigins;
 use crate::reconcile::Reconcile;
 
 /// Events of one page of a history read.
@@ -164,14 +165,9 @@ impl Lookup {
         Ok(())
     }
 
-    /// Where an external job comes from, if Triton said so lately.
-    pub(crate) fn known_origin(&self, job_id: &JobId) -> Option<Origin> {
-        self.0.sources.reconcile.known_origin(job_id)
-    }
-
-    /// Where an external job comes from.
-    pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
-        self.0.sources.reconcile.origin(job_id).await
+    /// Where external jobs come from.
+    pub(crate) fn origins(&self) -> &KnownOrigins {
+        self.0.sources.reconcile.origins()
     }
 
     /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
@@ -243,14 +239,14 @@ impl Lookup {
 
     /// An external job's owner, if Triton told it lately.
     fn heard_owner(&self, job_id: &JobId) -> Option<ClientId> {
-        self.0.sources.reconcile.known_origin(job_id)?.client_id
+        self.origins().known(job_id)?.client_id
     }
 
     /// The job's owner, as Triton tells it now.
     async fn told_owner(&self, job_id: &JobId) -> Result<Option<ClientId>, Error> {
         let told = self.0.sources.gateway.job(job_id).await?;
         if let Some(job) = &told {
-            self.0.sources.reconcile.remember(job);
+            self.origins().remember(job);
         }
         Ok(told.and_then(|job| job.client_id.clone()))
     }

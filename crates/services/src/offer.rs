@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::append::{RACES, log_published, lost_races};
-use crate::lookup::Lookup;
+use crate::origins::KnownOrigins;
 use crate::{entropy, limits};
 
 /// Who says what is offered.
@@ -61,22 +61,17 @@ pub(crate) enum Origins<'a> {
     /// Triton, which told of the job.
     Told(&'a Origin),
     /// Triton, when it is asked: not about a new job while there is no room for one.
-    Asked(&'a Lookup, &'a NoRoom),
-    /// No one.
-    #[cfg(test)]
-    Unknown,
+    Asked(&'a KnownOrigins, &'a NoRoom),
 }
 
 impl Origins<'_> {
     async fn of(self, job_id: &JobId, is_new: bool) -> Option<Origin> {
         match self {
             Self::Told(origin) => Some(origin.clone()),
-            Self::Asked(lookup, no_room) if is_new && no_room.was_found_lately() => {
-                lookup.known_origin(job_id)
+            Self::Asked(origins, no_room) if is_new && no_room.was_found_lately() => {
+                origins.known(job_id)
             }
-            Self::Asked(lookup, _) => lookup.origin(job_id).await,
-            #[cfg(test)]
-            Self::Unknown => None,
+            Self::Asked(origins, _) => origins.ask(job_id).await,
         }
     }
 
@@ -303,7 +298,8 @@ mod tests {
         let offer = async |bus: &Arc<dyn EventBus>, error: &str| {
             let event = failure(error);
             let source = Source::Publisher(EventCap::default());
-            let offered = offer(bus, &event, source, Origins::Unknown, line).await;
+            let origin = Origin::default();
+            let offered = offer(bus, &event, source, Origins::Told(&origin), line).await;
             match offered.expect("memory answers") {
                 Offered::Appended(position) => position,
                 other => panic!("{other:?}"),

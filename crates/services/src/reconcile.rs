@@ -8,13 +8,13 @@ use std::time::Duration;
 use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Origin, Timestamp};
 use conch_ports::{Error, ErrorKind, EventBus, TritonGateway};
 use conch_wire::event;
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::Clock;
 use crate::offer::{Offered, Origins, Source, offer};
+use crate::origins::KnownOrigins;
+use crate::{Clock, origins};
 
 /// Questions to Triton under way at once.
 const CONCURRENCY: usize = 16;
@@ -23,13 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Jobs of which is remembered when Triton was asked. Of one that is forgotten it is asked again.
 const MAX_ASKED: usize = 10_000;
-
-/// External jobs of which is remembered where they come from.
-const MAX_ORIGINS: usize = 10_000;
-/// How long the first event of a job, and its end, wait for word of where it comes from.
-const ORIGIN_PATIENCE: Duration = Duration::from_millis(500);
-/// For how long Triton isn't asked for that once it didn't answer.
-const ORIGIN_PAUSE: Duration = Duration::from_secs(5);
 
 /// What asking Triton brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,29 +46,20 @@ pub struct Reconcile {
     limit: Arc<Semaphore>,
     /// When Triton was asked last.
     asked: Arc<Cache<JobId, Instant>>,
-    origins: Arc<KnownOrigins>,
-}
-
-/// What Triton said of where external jobs come from.
-struct KnownOrigins {
-    of: Cache<JobId, Origin>,
-    /// Not asked again before, since it didn't answer in time.
-    silent_until: Mutex<Option<Instant>>,
+    origins: KnownOrigins,
 }
 
 impl Reconcile {
     /// Asks `gateway`, appends to `bus`.
     pub fn new(bus: Arc<dyn EventBus>, gateway: Arc<dyn TritonGateway>, clock: Clock) -> Self {
+        let limit = Arc::new(Semaphore::new(CONCURRENCY));
         Self {
             bus,
+            origins: KnownOrigins::new(Arc::clone(&gateway), Arc::clone(&limit)),
             gateway,
             clock,
-            limit: Arc::new(Semaphore::new(CONCURRENCY)),
+            limit,
             asked: Arc::new(Cache::new(MAX_ASKED)),
-            origins: Arc::new(KnownOrigins {
-                of: Cache::new(MAX_ORIGINS),
-                silent_until: Mutex::new(None),
-            }),
         }
     }
 
@@ -109,52 +93,19 @@ impl Reconcile {
         let asked_at = Instant::now();
         let told = self.gateway.job(job_id).await?;
         if let Some(job) = &told {
-            self.remember(job);
+            self.origins.remember(job);
         }
         let asked = match &told {
             Some(job) => self.derive(job).await?,
             None => Asked::Unknown,
         };
         self.asked.insert(job_id.clone(), asked_at);
-        Ok((asked, told.as_ref().and_then(origin_of_external)))
+        Ok((asked, told.as_ref().and_then(origins::of_external)))
     }
 
-    /// Remembers where a job of a Triton that isn't ours comes from.
-    pub fn remember(&self, told: &Job) {
-        if let Some(origin) = origin_of_external(told) {
-            self.origins.of.insert(told.id.clone(), origin);
-        }
-    }
-
-    /// Where an external job comes from, if that was heard of lately.
-    pub fn known_origin(&self, job_id: &JobId) -> Option<Origin> {
-        self.origins.of.get(job_id)
-    }
-
-    /// Where an external job comes from, as Triton knows it. Never waits for long, and asks nothing while
-    /// Triton doesn't answer in time: what comes of the job must not be held up by this.
-    pub(crate) async fn origin(&self, job_id: &JobId) -> Option<Origin> {
-        if let Some(known) = self.origins.of.get(job_id) {
-            return Some(known);
-        }
-        let silent = *self.origins.silent_until.lock();
-        if silent.is_some_and(|until| Instant::now() < until) {
-            return None;
-        }
-        let _permit = self.limit.try_acquire().ok()?;
-        let asked = tokio::time::timeout(ORIGIN_PATIENCE, self.gateway.job(job_id)).await;
-        let told = match asked {
-            // It may know of the job by the time of its end.
-            Ok(Ok(told)) => told?,
-            // It answers, and one job's record is no reason not to ask for others.
-            Ok(Err(error)) if !error.is_retryable() => return None,
-            Ok(Err(_)) | Err(_) => {
-                *self.origins.silent_until.lock() = Some(Instant::now() + ORIGIN_PAUSE);
-                return None;
-            }
-        };
-        self.remember(&told);
-        self.known_origin(job_id)
+    /// Where external jobs come from.
+    pub(crate) fn origins(&self) -> &KnownOrigins {
+        &self.origins
     }
 
     /// Appends what the log lacks of what `told` says.
@@ -262,10 +213,6 @@ impl Reconcile {
             kind: kind.clipped(),
         }
     }
-}
-
-fn origin_of_external(told: &Job) -> Option<Origin> {
-    (!told.own).then(|| Origin::of(told))
 }
 
 /// The terminal event that a job's state tells of.

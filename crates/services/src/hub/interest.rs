@@ -81,7 +81,7 @@ impl Shared {
         let topic = interest.topic();
         topic.look_anew(look);
         topic.name();
-        owner::learn(self, topic, self.reconcile.known_origin(job_id).as_ref());
+        owner::learn(self, topic, self.reconcile.origins().known(job_id).as_ref());
         // A lookup would ask Triton now.
         let check = self.settings.position_check;
         if topic.may_know_less_than_triton() && self.reconcile.is_due(job_id, check) {

@@ -45,7 +45,7 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
         };
         // As a lookup tells it. Of our own jobs the log says so itself.
         let origin = (!log.job.own)
-            .then(|| shared.reconcile.known_origin(&topic.job_id))
+            .then(|| shared.reconcile.origins().known(&topic.job_id))
             .flatten();
         if let Some(origin) = &origin {
             log.job.learn(origin);

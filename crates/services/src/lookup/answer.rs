@@ -213,7 +213,7 @@ impl Sources {
     /// The same, unless this is what is cached: to put it again would prolong its life.
     async fn keep_unless(&self, cached: &[u8], job: &Job, gaps: Gaps) -> Bytes {
         let mut told = job.clone();
-        if let Some(origin) = self.reconcile.known_origin(&job.id) {
+        if let Some(origin) = self.reconcile.origins().known(&job.id) {
             told.learn(&origin);
         }
         let bytes = job::encode(&told);
