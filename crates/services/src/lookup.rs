@@ -226,29 +226,22 @@ impl Lookup {
             return Ok((job.client_id.clone(), answered));
         }
         // There is no log, or its publisher left the owner out.
-        let owner = match self.heard_owner(job_id) {
-            None => {
-                let told = self.told_owner(job_id).await?;
-                answered.triton = true;
-                told
-            }
-            owner => owner,
-        };
+        let (owner, was_asked) = self.owner_by_triton(job_id).await?;
+        answered.triton |= was_asked;
         Ok((owner, answered))
     }
 
-    /// An external job's owner, if Triton told it lately.
-    fn heard_owner(&self, job_id: &JobId) -> Option<ClientId> {
-        self.origins().known(job_id)?.client_id
-    }
-
-    /// The job's owner, as Triton tells it now.
-    async fn told_owner(&self, job_id: &JobId) -> Result<Option<ClientId>, Error> {
+    /// The job's owner as Triton told it lately, or else tells it now; and whether it was asked now.
+    async fn owner_by_triton(&self, job_id: &JobId) -> Result<(Option<ClientId>, bool), Error> {
+        let known = self.origins().known(job_id);
+        if let Some(owner) = known.and_then(|origin| origin.client_id) {
+            return Ok((Some(owner), false));
+        }
         let told = self.0.sources.gateway.job(job_id).await?;
         if let Some(job) = &told {
             self.origins().remember(job);
         }
-        Ok(told.and_then(|job| job.client_id.clone()))
+        Ok((told.and_then(|job| job.client_id.clone()), true))
     }
 
     /// The kept events after sequence `after`, for a caller who may see these clients' jobs.
@@ -270,13 +263,11 @@ impl Lookup {
                 return self.without_log(clients, job_id).await;
             };
             if !job.own && job.client_id.is_none() {
-                told_owner = self.heard_owner(job_id);
-                if told_owner.is_none() {
-                    told_owner = self.told_owner(job_id).await?;
-                    if !clients.see(told_owner.as_ref()) {
-                        return Ok(Events::Unknown);
-                    }
+                let (owner, was_asked) = self.owner_by_triton(job_id).await?;
+                if was_asked && !clients.see(owner.as_ref()) {
+                    return Ok(Events::Unknown);
                 }
+                told_owner = owner;
             }
             if !clients.see(job.client_id.as_ref().or(told_owner.as_ref())) {
                 self.0.sources.gateway.job(&entropy::absent_job()).await?;
