@@ -33,13 +33,15 @@ pub struct Quotas {
     pub clients: usize,
     /// Value propositions of one client.
     pub value_propositions: usize,
-    /// Logs of jobs that are not our own and have not ended: of foreign publishers, and derived ones.
+    /// Logs of jobs that have not ended and of which our own Triton has no record: of foreign publishers,
+    /// and derived ones.
     pub foreign_jobs: usize,
     /// KiB of one external job's kept events: beyond, the oldest are trimmed. An event that its job's life
-    /// doesn't depend on is refused if it alone is larger, one that it does at twice as much.
+    /// doesn't depend on is refused if it alone is larger, one that it does at twice as much. The end of a
+    /// job that has a log is never too large.
     pub foreign_job_kib: usize,
-    /// MiB of all external jobs' kept events, likewise; a quarter more is kept free for what the lives
-    /// of those jobs depend on.
+    /// MiB of all external jobs' kept events: beyond, events are refused. A quarter more is kept free for
+    /// what the lives of jobs that have a log depend on.
     pub foreign_mib: usize,
 }
 
@@ -140,8 +142,8 @@ impl Quotas {
         self.foreign_job_kib << 10
     }
 
-    /// Logs of jobs that are not our own and have ended, until they run out. A made-up job can be
-    /// ended as easily as begun.
+    /// The same of jobs that have ended, until their logs run out. A made-up job can be ended as easily
+    /// as begun.
     pub fn ended_foreign_jobs(&self) -> usize {
         self.foreign_jobs.saturating_mul(10)
     }

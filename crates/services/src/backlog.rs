@@ -2,8 +2,9 @@
 //! fair to each job. A job gets one event in, then the next job has its turn, so one that chatters costs
 //! its neighbours nothing.
 //!
-//! What finds no room at all is owed: the job is read from Triton when its turn comes. If Triton doesn't answer
-//! then, that is forgotten, and the end is found by the next lookup or stream of the job.
+//! Where an event that matters finds no room, what became of its job is owed: Triton is asked once all that
+//! waits of the job was offered. If Triton doesn't answer then, that is forgotten: the position check asks
+//! again if the job is watched, else its next lookup or stream does.
 //!
 //! Never in here: an event that changes a job's life dropped for one that doesn't.
 

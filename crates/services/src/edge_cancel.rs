@@ -1,5 +1,7 @@
-//! Cancelling through the edge: Triton is asked, and where it says nothing on the bus (the Python
-//! service publishes nothing on a cancel) the end is learned from it and appended here.
+//! Cancelling through the edge: Triton is asked to, and then what became of the job. Where it says nothing
+//! on the bus (the Python service publishes nothing on a cancel), the end that it tells is appended here. If
+//! it tells none in time, the position check asks again if the job is watched, else its next lookup or
+//! stream does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +53,7 @@ impl EdgeCancel {
         }
         let answer = self.gateway.cancel(job_id).await?;
         if answer == Cancelled::Requested {
-            // Not the caller's concern: the request was taken. The position check asks again.
+            // Not the caller's concern: the request was taken. See the module for who asks again.
             match tokio::time::timeout(PATIENCE, self.reconcile.ask(job_id)).await {
                 Ok(Ok(Asked::Appended)) => self.hub.hint(job_id, None),
                 Ok(Ok(Asked::Nothing | Asked::Unknown | Asked::NoRoom(_))) => {}

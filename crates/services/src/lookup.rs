@@ -1,8 +1,9 @@
 //! What a job is now: this process's own finished jobs, then the cache, then the log, then Triton.
 //!
 //! The log of an external job may have missed its end: while it shows none, Triton is asked from time to
-//! time. A finished job's lookup never reaches Triton, unless nothing else says whose the job is. Concurrent
-//! lookups of one job share one question.
+//! time. Where the cache or the log has a job's end, its lookup reaches Triton only if that end is doubtful
+//! (a cached failure or incomplete result, of a job whose log shows no end), if neither says whose the job
+//! is, or if the caller may not see it. Concurrent lookups of one job share one question.
 //!
 //! A caller who may see some clients' jobs only gets the same answer about another tenant's job as about an
 //! absent one, after the same questions in the same order: so neither the answer nor an upstream that is down
@@ -173,8 +174,8 @@ impl Lookup {
     /// Events of an external job were lost, perhaps its end: its log is brought up to what Triton knows.
     ///
     /// # Errors
-    /// When the log or Triton is out of reach. Then nothing is asked again before the next lookup or stream
-    /// of the job.
+    /// When the log or Triton is out of reach. Then Triton is asked again by the position check if the job
+    /// is watched, else by its next lookup or stream.
     pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
         let log = self.0.sources.bus.read(job_id, 0, 0).await?;
         let job = log.map(|log| log.job);

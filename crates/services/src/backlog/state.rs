@@ -76,7 +76,7 @@ impl State {
             self.add(job_id, cost);
         } else {
             dropped.overflow += 1;
-            // The mark is small; where not even that has room, the position check asks.
+            // The mark is small. Where not even that has room, Triton is asked as if it hadn't answered.
             let is_known = self.jobs.contains_key(job_id);
             if is_vital && (is_known || self.bytes + OVERHEAD <= bounds.bytes) {
                 self.job(job_id).owed = true;
