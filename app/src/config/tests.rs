@@ -407,6 +407,35 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn each_default_in_the_table_is_what_a_program_does_without_it() {
+    // Some matter only beside others.
+    let others = [
+        ("AUTH", "jwt"),
+        ("AUTH_JWT_ALGORITHM", "HS256"),
+        ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("AUTH_JWT_ISSUER", "https://issuer.example"),
+        ("AUTH_JWT_AUDIENCE", "mare"),
+        ("GENERATOR", "command"),
+        ("GENERATOR_COMMAND", "cat"),
+    ];
+    for (program, others) in [Program::Api, Program::Worker, Program::AllInOne]
+        .into_iter()
+        .flat_map(|program| [(program, &[][..]), (program, &others[..])])
+    {
+        let told = |env: &[_]| format!("{:?}", read(program, &[], env).expect("valid"));
+        let unset = told(others);
+        for Setting { name, default, .. } in SETTINGS.iter().filter(|s| s.who.contains(&program)) {
+            // Other defaults are described in words.
+            let is_value = !default.is_empty() && !default.contains(' ');
+            if is_value && others.iter().all(|(other, _)| other != name) {
+                let env = [others, &[(*name, *default)]].concat();
+                assert_eq!(told(&env), unset, "{program:?} {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_interval_is_a_setting() {
     let env = [
         ("REDIS_TIMEOUT_SECONDS", "0.5"),

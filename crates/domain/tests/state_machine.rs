@@ -2,7 +2,7 @@
 
 use conch_domain::{
     Applied, Epoch, Event, EventCap, EventId, EventKind, Illegal, Job, JobId, JobStatus,
-    MAX_TEMPLATE_IDS, RetryReason, TemplateId, Timestamp,
+    MAX_TEMPLATE_IDS, MAX_TEXT_CHARS, RetryReason, TemplateId, Timestamp,
 };
 
 /// Rows are states, columns events. A capital is the status afterwards: Pending, Running, Completed,
@@ -351,5 +351,26 @@ fn a_job_lists_so_many_templates_and_counts_the_rest() {
         let (mut job, _) = state("running");
         tell(&mut job, end, Some(1));
         assert_eq!((&job.template_ids, job.template_count), (&first, count));
+    }
+}
+
+/// An external event may contain more: its line keeps all of it.
+#[test]
+fn a_job_keeps_so_much_of_what_an_event_says_went_wrong() {
+    let long = "é".repeat(MAX_TEXT_CHARS + 1);
+    let kept = "é".repeat(MAX_TEXT_CHARS - 1) + "…";
+    let mut failed = kind("failed");
+    if let EventKind::Failed { error_message, .. } = &mut failed {
+        error_message.clone_from(&long);
+    }
+    let mut retrying = kind("retrying");
+    if let EventKind::Retrying { error_message, .. } = &mut retrying {
+        *error_message = Some(long);
+    }
+    for told in [failed, retrying] {
+        let (mut job, _) = state("running");
+        tell(&mut job, told, Some(1));
+        let of_job = job.error_message.as_ref();
+        assert!(of_job == Some(&kept), "{:?}", of_job.map(String::len));
     }
 }

@@ -273,6 +273,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_caller_that_was_kept_without_an_interest_is_removed_by_the_next() {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        let payers = Payers::default();
+        let mut all = Vec::new();
+        for _ in 0..=MOST_PAYERS {
+            let payer = Arc::new(Questions::new());
+            payers.add(Some(&payer));
+            all.push(payer);
+        }
+        let listed = payers.paying.lock().payers.clone();
+        for (payer, _) in &listed {
+            payers.remove(Some(payer));
+        }
+        // The caller that found no room in the list is there still.
+        assert!(has_turn(&payers));
+        payers.add(Some(&spent().await));
+        assert!(!has_turn(&payers));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_has_gone_does_not_pay_for_a_turn_that_is_waited_for() {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        let (gone, stays) = (spent().await, spent().await);
+        let payers = Arc::new(Payers::default());
+        payers.add(Some(&gone));
+        payers.add(Some(&stays));
+        // The caller that stays has others to ask about before this.
+        let queue: Vec<_> = (0..20)
+            .map(|_| {
+                let stays = Arc::clone(&stays);
+                tokio::spawn(async move { stays.turn().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        let turn = waiting(&payers).await;
+        payers.remove(Some(&gone));
+        turn.await.expect("a turn");
+        assert!(begun.elapsed() > EVERY * 19, "{:?}", begun.elapsed());
+        for waits in queue {
+            waits.await.expect("a turn");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_keeps_its_turn_when_others_come() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let first = spent().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_domain::EventKind;
 use conch_services::hub::Settings;
 
-use crate::world::{World, data, ids, job_id, name};
+use crate::world::{Eyes, World, Writer, data, ids, job_id, name};
 
 const CLOSING: &str = ": Connection closing - job completed";
 
@@ -88,6 +88,65 @@ async fn a_trimmed_log_begins_with_the_state_before_its_kept_events() {
     let late = world.watch("j", None).await.rest().await;
     assert_eq!(ids(&late)[0], "0000abcd-5");
     assert_eq!(ids(&late)[late.len() - 2..], ["0000abcd-12", CLOSING]);
+}
+
+/// What the hub keeps of a job after two small events and `count` large ones that a stream is told, each as
+/// it comes.
+async fn told_of_large_events(world: &World, job: &mut Writer, count: u8) -> Eyes {
+    job.start().await;
+    let id = job.job.id.clone();
+    let mut eyes = world.watch(id.as_str(), None).await;
+    eyes.events(2).await;
+    for progress in 1..=count {
+        job.append(EventKind::Progress {
+            progress,
+            completed_templates: 0,
+            total_templates: 7,
+            message: Some("x".repeat(1000)),
+        })
+        .await;
+        let told = eyes.events(1).await;
+        assert_eq!(ids(&told), [format!("0000abcd-{}", progress + 2)]);
+        assert_eq!(data(&told[0])["event_type"], "job:progress");
+    }
+    eyes
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_stream_joins_on_where_an_external_jobs_events_were_let_go_of_by_their_bytes() {
+    let settings = Settings {
+        external_history_bytes: 10_000,
+        ..Settings::default()
+    };
+    let world = World::with(conch_memory::Settings::default(), settings);
+    let mut job = world.external_job("f");
+    let mut eyes = told_of_large_events(&world, &mut job, 30).await;
+    // The log itself has all of them: what is missing was let go of here.
+    for cursor in [None, Some("0000abcd-3")] {
+        let mut seen = world.watch("f", cursor).await.until_idle().await;
+        let base = data(&seen[0]).clone();
+        assert_eq!(base["event_type"], "job:snapshot", "{cursor:?}");
+        assert_eq!(base["reset"], cursor.is_some(), "{cursor:?}");
+        let at = base["sequence"].as_u64().expect("a number");
+        assert!((13..28).contains(&at), "cut at {at}");
+        assert_eq!(base["progress"], at - 2, "{cursor:?}");
+        let joined: Vec<_> = (at..=32).map(|n| format!("0000abcd-{n}")).collect();
+        assert_eq!(ids(&seen), joined, "{cursor:?}");
+        // Right behind the cut there is no need of the base.
+        let kept = world.watch("f", Some(&joined[0])).await.until_idle().await;
+        assert_eq!(kept, seen.split_off(1));
+    }
+    job.complete().await;
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-33", CLOSING]);
+    // One of ours is kept by the number of its events.
+    let mut job = world.job("j");
+    told_of_large_events(&world, &mut job, 30).await;
+    let seen = world
+        .watch("j", Some("0000abcd-3"))
+        .await
+        .until_idle()
+        .await;
+    assert_eq!(ids(&seen)[0], "0000abcd-4");
 }
 
 #[tokio::test(start_paused = true)]

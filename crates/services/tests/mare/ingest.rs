@@ -201,10 +201,14 @@ async fn triton_is_not_asked_about_jobs_that_find_no_room() {
         2,
         "the first one that found no room"
     );
+    // That holds for five seconds from the last one that found none.
+    tokio::time::sleep(Duration::from_millis(4900)).await;
+    tell(&world, "job:started", "forged-late").await;
+    assert_eq!(world.triton.calls("job"), 2);
     // The end of the one that is there is asked about, and a job that begins once there is room.
     triton_knows(&world, "second");
     tell(&world, "job:completed", "first").await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_millis(5100)).await;
     tell(&world, "job:started", "second").await;
     assert_eq!(client_of(&world, "second").await.as_deref(), Some("c1"));
 }

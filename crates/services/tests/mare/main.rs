@@ -9,6 +9,8 @@ mod coming;
 mod counters;
 mod crowd;
 mod cursors;
+#[path = "../support/distant.rs"]
+mod distant;
 mod endings;
 mod ends;
 mod flood;

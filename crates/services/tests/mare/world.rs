@@ -1,6 +1,5 @@
 //! A hub with its neighbours on a memory store: what each test here starts with.
 
-mod distant;
 mod eyes;
 mod writer;
 
@@ -21,7 +20,7 @@ use conch_services::{Clock, hub};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use distant::Distant;
+use crate::distant::Distant;
 pub(crate) use eyes::{Eyes, Seen, data, ids, is_greeting, retry, told};
 pub(crate) use writer::{Writer, completed, queued, started};
 
@@ -106,7 +105,7 @@ impl World {
     /// Its store answers after a while, as one over a network does.
     pub(crate) fn with_a_distant_store(settings: conch_memory::Settings) -> Self {
         let memory = settings.build();
-        let bus: Arc<dyn EventBus> = Arc::new(Distant(memory.bus()));
+        let bus: Arc<dyn EventBus> = Arc::new(Distant(memory.bus(), Duration::from_millis(1)));
         Self::build_on(memory, &bus, Settings::default(), accept())
     }
 

@@ -6,6 +6,8 @@
 mod cancel;
 #[path = "../support/counters.rs"]
 mod counters;
+#[path = "../support/distant.rs"]
+mod distant;
 mod faults;
 mod limits;
 #[path = "../support/lines.rs"]

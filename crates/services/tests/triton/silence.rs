@@ -238,6 +238,18 @@ async fn silence_at_the_last_attempt_ends_the_job_with_what_there_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_workers_that_end_one_silent_job_at_once_tell_of_each_template_once() {
+    let system = System::new().await;
+    let script = silent_at_the_last_attempt(&system, 2).await;
+    let _reapers = system.two_reapers();
+    let log = system.ended(script.id()).await;
+    assert_eq!(log.job.status, JobStatus::Completed);
+    let told = field(&log, "template_failed", "template_index");
+    assert_eq!(told, [3, 4, 5, 6, 7]);
+    assert_eq!(count(&log, "completed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_after_a_request_to_cancel_is_the_end() {
     let system = System::new().await;
     let dying = system.worker(settings("a"), &Generator::reliable());

@@ -11,8 +11,8 @@ use conch_domain::{
 };
 use conch_memory::Memory;
 use conch_ports::{
-    Brief, Error, ErrorKind, Idempotency, JobQueue, Lease, Log, NewJob, Requested, Result, Signals,
-    Submission, Submitted, Sweep, Swept, TemplateGenerator,
+    Brief, Error, ErrorKind, EventBus, Idempotency, JobQueue, Lease, Log, NewJob, Requested,
+    Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
 use conch_services::cancel::Cancel;
@@ -20,9 +20,12 @@ use conch_services::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::sync::Barrier;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::distant::Distant;
 
 /// Time that the generator takes per template.
 pub(crate) const PACE: Duration = Duration::from_secs(1);
@@ -115,33 +118,41 @@ impl TemplateGenerator for Generator {
     }
 }
 
-struct ClaimsNothing(Arc<dyn JobQueue>);
+struct ClaimsNothing {
+    queue: Arc<dyn JobQueue>,
+    /// Those who look for silent workers' jobs begin at the same moment, each that much later.
+    together: Option<(Arc<Barrier>, Duration)>,
+}
 
 #[async_trait]
 impl JobQueue for ClaimsNothing {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
-        self.0.submit(submission).await
+        self.queue.submit(submission).await
     }
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
-        self.0.recall(idempotency).await
+        self.queue.recall(idempotency).await
     }
     async fn claim(&self, _: &str, _: &LeaseToken, _: Duration) -> Result<Option<Lease>> {
         Ok(None)
     }
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
-        self.0.sweep(sweep).await
+        self.queue.sweep(sweep).await
     }
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
-        self.0.renew(lease, duration).await
+        self.queue.renew(lease, duration).await
     }
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
-        self.0.expired(limit).await
+        if let Some((begin, late)) = &self.together {
+            begin.wait().await;
+            tokio::time::sleep(*late).await;
+        }
+        self.queue.expired(limit).await
     }
     async fn next_due(&self) -> Result<Option<Duration>> {
         Ok(None)
     }
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
-        self.0.restore(lease, job, duration).await
+        self.queue.restore(lease, job, duration).await
     }
 }
 
@@ -293,7 +304,26 @@ impl System {
 
     /// The queue as a worker sees it for which nothing is ever due.
     pub(crate) fn claims_nothing(&self) -> Arc<dyn JobQueue> {
-        Arc::new(ClaimsNothing(self.memory.queue()))
+        Arc::new(ClaimsNothing {
+            queue: self.memory.queue(),
+            together: None,
+        })
+    }
+
+    /// Two workers that claim nothing, and take silent workers' jobs back at once: the second one, whose
+    /// store is nearer, looks at a job before the first one's first event, and appends between that and
+    /// the next.
+    pub(crate) fn two_reapers(&self) -> [Working; 2] {
+        let begin = Arc::new(Barrier::new(2));
+        [("a", 3, 0), ("b", 1, 7)].map(|(name, way, late)| {
+            let queue = Arc::new(ClaimsNothing {
+                queue: self.memory.queue(),
+                together: Some((Arc::clone(&begin), Duration::from_millis(late))),
+            });
+            let bus = Arc::new(Distant(self.memory.bus(), Duration::from_millis(way)));
+            let signals = self.memory.bus().subscribe();
+            self.start_over(bus, settings(name), Generator::reliable(), queue, signals)
+        })
     }
 
     fn start(
@@ -314,8 +344,19 @@ impl System {
         queue: Arc<dyn JobQueue>,
         signals: Signals,
     ) -> Working {
+        self.start_over(self.memory.bus(), settings, generator, queue, signals)
+    }
+
+    fn start_over(
+        &self,
+        bus: Arc<dyn EventBus>,
+        settings: Settings,
+        generator: Arc<dyn TemplateGenerator>,
+        queue: Arc<dyn JobQueue>,
+        signals: Signals,
+    ) -> Working {
         let worker = settings.build(Dependencies {
-            bus: self.memory.bus(),
+            bus,
             queue,
             catalogue: self.memory.catalogue(),
             generator,
