@@ -164,7 +164,7 @@ local function queue_effect(c, at)
     local attempts = tonumber(redis.call('HGET', c.entry, 'attempts')) or 0
     attempts = string.format('%.0f', attempts + (c.counts and 1 or 0))
     redis.call('HSET', c.entry, 'attempts', attempts)
-    redis.call('HDEL', c.entry, 'token', 'worker')
+    redis.call('HDEL', c.entry, 'token', 'worker', 'until')
     redis.call('PERSIST', c.entry)
     redis.call('ZREM', c.leases, c.job_id)
     enlist(c.ready, at + c.after, c.job_id)

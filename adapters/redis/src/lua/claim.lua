@@ -14,7 +14,7 @@ local function answer(id, attempt)
   return told
 end
 local function claimed(id, entry)
-  enlist(leases, at + tonumber(ARGV[6]), id)
+  lend(entry, leases, id, at + tonumber(ARGV[6]), 'token', token, 'worker', ARGV[5])
   redis.call('SET', ARGV[7], id, 'PX', math.ceil(tonumber(ARGV[6]) / 1000))
   redis.call('PERSIST', entry)
   local attempts = tonumber(redis.call('HGET', entry, 'attempts')) or 0
@@ -45,7 +45,6 @@ for _ = 1, 100 do
     local alive = state[1] or redis.call('EXISTS', ARGV[3] .. id) == 1
     redis.call('ZREM', ready, id)
     if alive and state[2] ~= '1' then
-      redis.call('HSET', entry, 'token', token, 'worker', ARGV[5])
       return claimed(id, entry)
     end
   else

@@ -10,9 +10,13 @@ for _, id in ipairs(found) do
   local key = ARGV[1] .. id
   set_aside_unless(key, 'hash')
   set_aside_unless(ARGV[2] .. id, 'hash')
-  local entry = redis.call('HMGET', key, 'token', 'attempts')
+  local entry = redis.call('HMGET', key, 'token', 'attempts', 'until')
+  local ends = entry[3] and tonumber(entry[3])
   local ended = redis.call('HGET', ARGV[2] .. id, 'ended') == '1'
-  if is_id(id) and is_id(entry[1]) and not ended then
+  if is_id(id) and is_id(entry[1]) and not ended and ends and ends > at then
+    -- The list was wrong.
+    enlist(KEYS[1], ends, id)
+  elseif is_id(id) and is_id(entry[1]) and not ended then
     answer[#answer + 1] = id
     answer[#answer + 1] = string.format('%.0f', (tonumber(entry[2]) or 0) + 1)
     answer[#answer + 1] = entry[1]
@@ -21,7 +25,7 @@ for _, id in ipairs(found) do
     if ended or not is_id(id) then
       redis.call('DEL', key)
     else
-      redis.call('HDEL', key, 'token')
+      redis.call('HDEL', key, 'token', 'until')
     end
   end
 end

@@ -32,28 +32,6 @@ local function enlist(set, moment, job_id)
   redis.call('PERSIST', set)
 end
 
--- When the job's lease ends, if it is the one with this token. One whose end was lost still runs: had
--- another worker taken the job over, the entry would have another token.
-local function lease_end(entry, leases, job_id, token)
-  if redis.call('HGET', entry, 'token') ~= token then
-    return nil
-  end
-  local ends = redis.call('ZSCORE', leases, job_id)
-  return ends and tonumber(ends) or math.huge
-end
-
--- Whether a lease runs at `at`, and its token is this one.
-local function holds(entry, leases, job_id, token, at)
-  local ends = lease_end(entry, leases, job_id, token)
-  return ends ~= nil and ends > at
-end
-
--- Whether a lease has run out at `at`, and its token is this one.
-local function has_expired(entry, leases, job_id, token, at)
-  local ends = lease_end(entry, leases, job_id, token)
-  return ends ~= nil and ends <= at
-end
-
 -- Ends the script unless `key` is absent or of type `kind`.
 local function expect(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -95,6 +73,47 @@ local function set_aside_unless(key, kind)
   redis.call('ZADD', new, now(), key .. ' was a ' .. found .. ' and must be a ' .. kind)
   redis.call('ZREMRANGEBYRANK', new, 0, -(most_aside + 1))
   redis.call('PEXPIRE', new, aside_for)
+end
+
+-- When a lease ends that is in an entry as `noted`; nothing if that was lost. An earlier build noted it in
+-- the list of leases alone.
+local function end_of(noted, leases, job_id)
+  local ends = noted and tonumber(noted)
+  if ends then
+    return ends
+  end
+  set_aside_unless(leases, 'zset')
+  local listed = redis.call('ZSCORE', leases, job_id)
+  return listed and tonumber(listed)
+end
+
+-- When the job's lease ends, if it is the one with this token. One whose end was lost still runs: had
+-- another worker taken the job over, the entry would have another token.
+local function lease_end(entry, leases, job_id, token)
+  local lease = redis.call('HMGET', entry, 'token', 'until')
+  if lease[1] ~= token then
+    return nil
+  end
+  return end_of(lease[2], leases, job_id) or math.huge
+end
+
+-- Lets a lease end at `ends`, and writes what else is given into its entry. The entry says when; `leases`
+-- lists all by it, to find those that have run out.
+local function lend(entry, leases, job_id, ends, ...)
+  redis.call('HSET', entry, 'until', ends, ...)
+  enlist(leases, ends, job_id)
+end
+
+-- Whether a lease runs at `at`, and its token is this one.
+local function holds(entry, leases, job_id, token, at)
+  local ends = lease_end(entry, leases, job_id, token)
+  return ends ~= nil and ends > at
+end
+
+-- Whether a lease has run out at `at`, and its token is this one.
+local function has_expired(entry, leases, job_id, token, at)
+  local ends = lease_end(entry, leases, job_id, token)
+  return ends ~= nil and ends <= at
 end
 
 -- Takes the next keys that were set aside and that no process was told of.

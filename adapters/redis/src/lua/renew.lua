@@ -7,8 +7,8 @@ set_aside_unless(KEYS[2], 'zset')
 if not holds(KEYS[1], KEYS[2], ARGV[1], ARGV[2], at) then
   return 0
 end
--- First a write that Redis takes when it is out of memory: it then lets the ZADD through, which
--- only changes a number. A full Redis costs no worker its lease.
+-- First a write that Redis takes when it is out of memory: it then lets the others through, which
+-- only change a number. A full Redis costs no worker its lease.
 redis.call('PERSIST', KEYS[1])
-enlist(KEYS[2], at + tonumber(ARGV[3]), ARGV[1])
+lend(KEYS[1], KEYS[2], ARGV[1], at + tonumber(ARGV[3]))
 return 1

@@ -27,8 +27,7 @@ if queued and not held or redis.call('ZSCORE', ready, id)
   return 0
 end
 -- First of all, for Redis refuses it when it is out of memory: what is taken away then stays.
-redis.call('HSET', entry, 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[4])
-enlist(leases, at + tonumber(ARGV[5]), id)
+lend(entry, leases, id, at + tonumber(ARGV[5]), 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[4])
 if forged then
   redis.call('DEL', log, state, KEYS[8], KEYS[9])
   -- It has run out: the next append takes its bytes off.

@@ -1,7 +1,8 @@
 -- One page of a search for jobs that the queue has lost, by the catalogue's list of unfinished ones: such a
 -- job has an entry, and is in `leases` if that has a token, else in `ready`. What is missing is put back:
--- a held job gets its lease again, for a grace in which its worker may renew it; one that runs without a
--- known lease gets one that has run out, and is taken back like any other.
+-- a held job is listed by the end of its lease again, or gets a grace in which its worker may renew it where
+-- that end is lost; one that runs without a known lease gets one that has run out, and is taken back like
+-- any other.
 -- KEYS: ready, leases, the lists of running and of pending jobs. ARGV: entry and state prefixes, from,
 -- limit, grace, a token.
 -- Answers where the next page begins (0: at the beginning), how many jobs were found, those, and then the
@@ -23,7 +24,8 @@ local function look(id, runs)
   if redis.call('HGET', state, 'ended') == '1' then
     return
   end
-  local token = redis.call('HGET', entry, 'token')
+  local lease = redis.call('HMGET', entry, 'token', 'until')
+  local token = lease[1]
   local waits, held = redis.call('ZSCORE', ready, id), redis.call('ZSCORE', leases, id)
   if token and held then
     redis.call('ZREM', ready, id)
@@ -34,11 +36,10 @@ local function look(id, runs)
     return
   end
   if token then
-    enlist(leases, at + tonumber(ARGV[5]), id)
+    lend(entry, leases, id, lease[2] and tonumber(lease[2]) or at + tonumber(ARGV[5]))
     redis.call('ZREM', ready, id)
   elseif runs then
-    redis.call('HSET', entry, 'token', ARGV[6])
-    enlist(leases, at, id)
+    lend(entry, leases, id, at, 'token', ARGV[6])
     redis.call('ZREM', ready, id)
   else
     redis.call('HSETNX', entry, 'attempts', 0)

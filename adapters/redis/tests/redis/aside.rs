@@ -31,6 +31,12 @@ async fn swept(stores: &Stores) -> Swept {
     stores.queue.sweep(&sweep).await.unwrap()
 }
 
+/// Lets a lease end that runs.
+fn run_out(server: &Server, id: &str) {
+    let _: u64 = server.run(&["HSET", &format!("triton:queue:entry:{id}"), "until", "1"]);
+    let _: u64 = server.run(&["ZADD", "triton:queue:leases", "1", id]);
+}
+
 /// Whatever is wrong with what belongs to the job at the head, the next one is claimed, and so is that one.
 #[tokio::test]
 async fn whatever_is_written_over_the_head_of_the_queue_all_jobs_are_claimed() {
@@ -107,7 +113,7 @@ async fn whatever_is_written_over_a_held_job_it_goes_on() {
         }
         if way[0] == "HSET" {
             // Garbage where a token belongs shows once its lease has run out.
-            let _: u64 = server.run(&["ZADD", "triton:queue:leases", "1", "j-1"]);
+            run_out(&server, "j-1");
         }
         assert_eq!(stores.queue.expired(10).await.unwrap(), [], "{way:?}");
         assert_eq!(swept(&stores).await.found, [job_id("j-1")], "{way:?}");
@@ -115,6 +121,51 @@ async fn whatever_is_written_over_a_held_job_it_goes_on() {
         let expired = stores.queue.expired(10).await.unwrap();
         assert_eq!(expired.len(), 1, "{way:?}");
     }
+}
+
+/// The entry says when a lease ends. A list of leases that says something else is put right; one that lost the
+/// lease lengthens it for nobody; and a lease of an earlier build, which has its end in the list alone, ends
+/// as well.
+#[tokio::test]
+async fn a_lease_ends_when_its_entry_says() {
+    const ENTRY: &str = "triton:queue:entry:j-1";
+    const LEASES: &str = "triton:queue:leases";
+    let server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let token = conch_conformance::build::token();
+    let lease = stores.queue.claim("w", &token, MINUTE).await.unwrap();
+    let lease = lease.unwrap();
+    let renewed = async || stores.queue.renew(&lease, MINUTE).await.unwrap();
+    let expired = async || stores.queue.expired(9).await.unwrap();
+    let listed = || server.run::<Option<f64>>(&["ZSCORE", LEASES, "j-1"]);
+    let noted = || server.run::<Option<f64>>(&["HGET", ENTRY, "until"]);
+    assert_eq!(noted(), listed());
+
+    let _: u64 = server.run(&["ZADD", LEASES, "1", "j-1"]);
+    assert_eq!(expired().await, []);
+    assert_eq!(listed(), noted(), "put right");
+    let _: u64 = server.run(&["ZREM", LEASES, "j-1"]);
+    assert_eq!(swept(&stores).await.found, [job_id("j-1")]);
+    assert_eq!(listed(), noted(), "no grace");
+
+    // As an earlier build left it.
+    let _: u64 = server.run(&["HDEL", ENTRY, "until"]);
+    assert_eq!(expired().await, []);
+    assert!(renewed().await);
+    assert_eq!(noted(), listed());
+    let _: u64 = server.run(&["HDEL", ENTRY, "until"]);
+    let _: u64 = server.run(&["ZADD", LEASES, "1", "j-1"]);
+    assert!(!renewed().await);
+    assert_eq!(expired().await, std::slice::from_ref(&lease));
+    let _: u64 = server.run(&["ZREM", LEASES, "j-1"]);
+    assert!(renewed().await, "its end is lost: it still runs");
+
+    let _: u64 = server.run(&["HSET", ENTRY, "until", "1"]);
+    assert!(!renewed().await, "though it is listed for a minute");
+    let _: u64 = server.run(&["ZREM", LEASES, "j-1"]);
+    assert_eq!(swept(&stores).await.found, [job_id("j-1")]);
+    assert_eq!(expired().await, [lease]);
 }
 
 #[tokio::test]
