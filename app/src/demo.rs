@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_ports::{Catalogue, ClientFilter, Error, Paging};
-use conch_services::records::Records;
+use conch_services::triton::records::Records;
 use conch_wire::request::{NewClient, NewValueProposition};
 use tokio_util::sync::CancellationToken;
 

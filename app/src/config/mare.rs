@@ -7,7 +7,7 @@ use std::time::Duration;
 use conch_http::mare::Origins;
 use conch_http::mare::auth::{self, Algorithm, KeySource};
 use conch_http::pages::Hosts;
-use conch_services::ingest::ForeignEvents;
+use conch_services::mare::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;
 
 use super::{Error, Source, address, backend, boolean, hosts, limits, number, one_of, seconds};
@@ -24,7 +24,7 @@ pub struct Mare {
     /// How it reaches Triton.
     pub gateway: conch_triton::Settings,
     /// How events reach watchers.
-    pub hub: conch_services::hub::Settings,
+    pub hub: conch_services::mare::hub::Settings,
     /// How often a caller may submit, or all together where they don't say who they are; none: as
     /// often as they like.
     pub submissions_per_minute: Option<NonZeroU32>,
@@ -70,7 +70,7 @@ pub(super) fn read(
         })? as usize,
         cap: limits::events(source)?,
     };
-    let hub = conch_services::hub::Settings::default();
+    let hub = conch_services::mare::hub::Settings::default();
     let position_check = source.parse("POSITION_CHECK_SECONDS", hub.position_check, seconds)?;
     Ok(Mare {
         address: listen,
@@ -78,7 +78,7 @@ pub(super) fn read(
         submissions_per_minute: limits::submissions(source, says_who)?,
         auth,
         gateway,
-        hub: conch_services::hub::Settings {
+        hub: conch_services::mare::hub::Settings {
             position_check,
             heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
             record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use conch_domain::EventCap;
 use conch_ports::{Quota, Quotas};
-use conch_services::ingest::ForeignEvents;
+use conch_services::mare::ingest::ForeignEvents;
 
 use super::*;
 

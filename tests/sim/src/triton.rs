@@ -11,8 +11,8 @@ use conch_ports::{
     Cancelled, Catalogue, ClientFilter, Document, Error, ErrorKind, JobFilter, NewJob, Page,
     Paging, Requested, Result, TemplateFilter, TritonGateway,
 };
-use conch_services::cancel::Cancel;
-use conch_services::submit::Submit;
+use conch_services::triton::cancel::Cancel;
+use conch_services::triton::submit::Submit;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 

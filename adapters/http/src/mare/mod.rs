@@ -20,11 +20,11 @@ use bytes::Bytes;
 use conch_domain::{Caller, Scope};
 use conch_ports::{EventBus, ResultCache, TritonGateway};
 use conch_services::Clock;
-use conch_services::access::{Access, NoPage};
-use conch_services::edge_cancel::EdgeCancel;
-use conch_services::hub::Hub;
-use conch_services::lookup::Lookup;
-use conch_services::tickets::Tickets;
+use conch_services::mare::access::{Access, NoPage};
+use conch_services::mare::edge_cancel::EdgeCancel;
+use conch_services::mare::hub::Hub;
+use conch_services::mare::lookup::Lookup;
+use conch_services::mare::tickets::Tickets;
 
 pub use cors::{InvalidOrigin, Origins};
 

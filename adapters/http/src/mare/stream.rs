@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use conch_domain::{ClientId, JobId};
-use conch_services::hub::{self, Attached, Selection, Watcher};
-use conch_services::tickets;
+use conch_services::mare::hub::{self, Attached, Selection, Watcher};
+use conch_services::mare::tickets;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::auth::{Held, Who};

@@ -15,9 +15,9 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use conch_ports::{Catalogue, EventBus};
-use conch_services::cancel::Cancel;
-use conch_services::records::Records;
-use conch_services::submit::Submit;
+use conch_services::triton::cancel::Cancel;
+use conch_services::triton::records::Records;
+use conch_services::triton::submit::Submit;
 
 use crate::envelope::envelope;
 use crate::health::{self, Check};

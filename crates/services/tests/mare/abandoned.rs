@@ -7,8 +7,8 @@ use std::time::Duration;
 use conch_conformance::build;
 use conch_domain::JobId;
 use conch_ports::{MockTemplateGenerator, NewJob, Requested};
-use conch_services::hub::Selection;
-use conch_services::submit::Submit;
+use conch_services::mare::hub::Selection;
+use conch_services::triton::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
 use tokio_util::sync::CancellationToken;
 

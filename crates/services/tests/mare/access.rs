@@ -8,9 +8,9 @@ use conch_domain::{
 };
 use conch_memory::{Memory, ScriptedTriton, Settings};
 use conch_ports::{ClientFilter, Document, ErrorKind, JobFilter, NewJob, Paging, TemplateFilter};
-use conch_services::access::{Access, NoPage, Submitted};
-use conch_services::submissions::SubmissionRate;
-use conch_services::tickets::Tickets;
+use conch_services::mare::access::{Access, NoPage, Submitted};
+use conch_services::mare::submissions::SubmissionRate;
+use conch_services::mare::tickets::Tickets;
 
 use crate::world::{caller, client_id, clock, job_id};
 

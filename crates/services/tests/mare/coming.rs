@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{Caller, Job, JobRecord, JobStatus};
-use conch_services::hub::{Attached, Selection, Settings};
+use conch_services::mare::hub::{Attached, Selection, Settings};
 use tokio::time::Instant;
 
 use crate::world::{

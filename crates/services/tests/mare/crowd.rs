@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conch_services::hub::{Attached, Selection, Settings};
+use conch_services::mare::hub::{Attached, Selection, Settings};
 
 use crate::counters::Counters;
 use crate::world::{Eyes, POSITION_CHECK, World, Writer, job_id, name, queued, told};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::EventKind;
-use conch_services::hub::Settings;
+use conch_services::mare::hub::Settings;
 
 use crate::world::{Eyes, World, Writer, data, ids, job_id, name};
 

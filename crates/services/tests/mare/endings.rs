@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conch_services::Clock;
-use conch_services::hub::{Attached, Next, Settings};
+use conch_services::mare::hub::{Attached, Next, Settings};
 use futures::FutureExt;
 
 use crate::world::{Eyes, POSITION_CHECK, World, clock, ids, job_id, name, retry};

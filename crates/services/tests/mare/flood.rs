@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_services::hub::{Selection, Settings};
-use conch_services::ingest::{self, ForeignEvents, Listeners};
+use conch_services::mare::hub::{Selection, Settings};
+use conch_services::mare::ingest::{self, ForeignEvents, Listeners};
 
 use crate::world::{World, job_id, queued, started, told};
 

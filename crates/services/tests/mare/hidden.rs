@@ -6,7 +6,7 @@ use std::time::Duration;
 use conch_domain::{Caller, Clients, Job, JobRecord, JobStatus, Timestamp};
 use conch_memory::When;
 use conch_ports::{ErrorKind, ResultCache};
-use conch_services::hub::{Attached, Settings};
+use conch_services::mare::hub::{Attached, Settings};
 
 use crate::world::{Eyes, Seen, World, caller, client_id, data, ids, job_id, name, named};
 

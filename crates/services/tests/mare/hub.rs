@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_ports::ErrorKind;
-use conch_services::hub::{Attached, Settings};
+use conch_services::mare::hub::{Attached, Settings};
 
 use crate::world::{Eyes, World, data, ids, is_greeting, job_id, name};
 

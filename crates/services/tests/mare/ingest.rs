@@ -165,7 +165,7 @@ async fn a_foreign_event_of_too_many_bytes_is_dropped_and_an_announcement_is_not
 async fn events_of_more_foreign_jobs_than_there_may_be_are_dropped() {
     let mut memory = conch_memory::Settings::default();
     memory.quotas.foreign_jobs = 2;
-    let world = World::with(memory, conch_services::hub::Settings::default());
+    let world = World::with(memory, conch_services::mare::hub::Settings::default());
     tokio::time::sleep(Duration::from_millis(10)).await;
     let tell = async |kind: &str, id: &str| {
         say(&world, &json!({"event_type":kind,"job_id":id}));
@@ -217,7 +217,7 @@ async fn triton_is_not_asked_about_jobs_that_find_no_room() {
 async fn with_quotas(set: impl FnOnce(&mut conch_ports::Quotas), known: &[&str]) -> World {
     let mut memory = conch_memory::Settings::default();
     set(&mut memory.quotas);
-    let world = World::with(memory, conch_services::hub::Settings::default());
+    let world = World::with(memory, conch_services::mare::hub::Settings::default());
     for id in known {
         triton_knows(&world, id);
     }
@@ -359,7 +359,7 @@ async fn an_event_that_another_instance_appended_is_streamed_at_once() {
     let other = world.another_instance();
     tokio::time::sleep(Duration::from_millis(10)).await;
     let mut theirs = match other.watch(&job_id("f"), None).await {
-        conch_services::hub::Attached::Stream(watcher) => crate::world::Eyes(watcher),
+        conch_services::mare::hub::Attached::Stream(watcher) => crate::world::Eyes(watcher),
         attached => panic!("expected a stream, got {}", crate::world::name(&attached)),
     };
     theirs.events(1).await;

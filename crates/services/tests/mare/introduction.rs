@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::EventKind;
-use conch_services::hub::Selection;
+use conch_services::mare::hub::Selection;
 
 use crate::world::{
     Eyes, POSITION_CHECK, World, completed, data, ids, named, queued, started, told,

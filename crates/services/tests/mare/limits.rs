@@ -12,10 +12,10 @@ use conch_domain::{
 };
 use conch_memory::ScriptedTriton;
 use conch_ports::{Document, NewJob};
-use conch_services::access::{Access, Submitted};
-use conch_services::hub::{Attached, Next, Selection, Settings};
-use conch_services::ingest::ForeignEvents;
-use conch_services::submissions::SubmissionRate;
+use conch_services::mare::access::{Access, Submitted};
+use conch_services::mare::hub::{Attached, Next, Selection, Settings};
+use conch_services::mare::ingest::ForeignEvents;
+use conch_services::mare::submissions::SubmissionRate;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_domain::{Clients, Job, JobRecord, JobStatus};
 use conch_memory::When;
 use conch_ports::ErrorKind;
-use conch_services::lookup::Events;
+use conch_services::mare::lookup::Events;
 
 use crate::world::{POSITION_CHECK, World, job_id};
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conch_domain::{ClientId, EventKind, JobStatus, RetryReason, Timestamp};
-use conch_services::hub::{Next, Selection, Settings};
+use conch_services::mare::hub::{Next, Selection, Settings};
 
 use crate::world::{Eyes, World, data, ids, name, named, queued, started};
 

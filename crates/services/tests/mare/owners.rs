@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use conch_domain::{Caller, Clients, Job, JobRecord, JobStatus, Timestamp};
 use conch_ports::{ErrorKind, ResultCache};
-use conch_services::hub::{self, Attached, Next, Selection};
-use conch_services::lookup::Events;
+use conch_services::mare::hub::{self, Attached, Next, Selection};
+use conch_services::mare::lookup::Events;
 use futures::future::join_all;
 use serde_json::json;
 

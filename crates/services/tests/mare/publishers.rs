@@ -23,7 +23,7 @@ async fn an_end_after_thousands_of_progress_events_is_not_dropped_with_them() {
         subscriber_queue: 8192,
         ..conch_memory::Settings::default()
     };
-    let world = World::with(memory, conch_services::hub::Settings::default());
+    let world = World::with(memory, conch_services::mare::hub::Settings::default());
     tokio::time::sleep(Duration::from_millis(10)).await;
     let say = |event: Value| world.faults.announce_raw(event.to_string());
     say(json!({"event_type":"job:started","job_id":"f","client_id":"c1"}));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{EventKind, JobStatus};
-use conch_services::hub::Settings;
+use conch_services::mare::hub::Settings;
 
 use crate::world::{
     Eyes, POSITION_CHECK, World, completed, data, ids, job_id, name, only_triton_knows,

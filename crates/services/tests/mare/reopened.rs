@@ -216,7 +216,7 @@ async fn several_instances_that_offer_the_same_retry_begin_one_epoch() {
     assert_eq!(log.job.past.len(), 2, "one for each retry");
     for hub in others {
         let attached = hub.watch(&job_id("f"), None).await;
-        let conch_services::hub::Attached::Stream(watcher) = attached else {
+        let conch_services::mare::hub::Attached::Stream(watcher) = attached else {
             panic!("{}", name(&attached));
         };
         assert_eq!(kinds(&Eyes(watcher).rest().await), ["job:completed"]);

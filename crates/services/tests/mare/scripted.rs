@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use conch_domain::JobStatus;
 use conch_ports::{Error, ErrorKind, MockResultCache, MockTritonGateway};
-use conch_services::lookup::{self, Lookup};
-use conch_services::reconcile::{Asked, Reconcile};
+use conch_services::mare::lookup::{self, Lookup};
+use conch_services::mare::reconcile::{Asked, Reconcile};
 use mockall::Sequence;
 
 use crate::world::{POSITION_CHECK, World, job_id};

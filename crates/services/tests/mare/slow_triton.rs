@@ -6,9 +6,9 @@ use std::time::Duration;
 use conch_domain::{Clients, Job, JobRecord, JobStatus};
 use conch_memory::When;
 use conch_ports::{Cancelled, ErrorKind};
-use conch_services::edge_cancel::EdgeCancel;
-use conch_services::hub::{Selection, Settings};
-use conch_services::reconcile::{Asked, Reconcile};
+use conch_services::mare::edge_cancel::EdgeCancel;
+use conch_services::mare::hub::{Selection, Settings};
+use conch_services::mare::reconcile::{Asked, Reconcile};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 

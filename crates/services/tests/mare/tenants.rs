@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use conch_domain::{Caller, JobStatus, Timestamp};
 use conch_ports::ErrorKind;
-use conch_services::hub::{Attached, Next, Selection, Settings};
+use conch_services::mare::hub::{Attached, Next, Selection, Settings};
 
 use crate::world::{Eyes, Seen, World, caller, data, ids, job_id, name};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_ports::ErrorKind;
-use conch_services::hub::{Next, Selection, Settings};
+use conch_services::mare::hub::{Next, Selection, Settings};
 use tokio::task::JoinSet;
 
 use crate::world::{Eyes, Seen, World, named};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use conch_domain::{Job, JobRecord, JobStatus};
 use conch_memory::When;
 use conch_ports::ErrorKind;
-use conch_services::hub::{Next, Selection, Settings};
+use conch_services::mare::hub::{Next, Selection, Settings};
 
 use crate::world::{
     Eyes, POSITION_CHECK, Seen, World, client_id, data, ids, is_greeting, name, named,

@@ -12,11 +12,12 @@ use conch_domain::{
 };
 use conch_memory::{Faults, Memory, ScriptedTriton, When};
 use conch_ports::{ErrorKind, EventBus};
-use conch_services::hub::{Attached, Hub, Selection, Settings};
-use conch_services::ingest::{self, ForeignEvents, Listeners};
-use conch_services::lookup::{self, Lookup};
-use conch_services::reconcile::Reconcile;
-use conch_services::{Clock, hub};
+use conch_services::Clock;
+use conch_services::mare::hub;
+use conch_services::mare::hub::{Attached, Hub, Selection, Settings};
+use conch_services::mare::ingest::{self, ForeignEvents, Listeners};
+use conch_services::mare::lookup::{self, Lookup};
+use conch_services::mare::reconcile::Reconcile;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

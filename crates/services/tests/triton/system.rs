@@ -15,8 +15,8 @@ use conch_ports::{
     Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
-use conch_services::cancel::Cancel;
-use conch_services::submit::Submit;
+use conch_services::triton::cancel::Cancel;
+use conch_services::triton::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
 use futures::StreamExt;
 use parking_lot::Mutex;

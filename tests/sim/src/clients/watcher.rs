@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_services::hub::{Attached, Next, Selection, Watcher};
+use conch_services::mare::hub::{Attached, Next, Selection, Watcher};
 use rand::RngExt;
 use tokio::sync::Notify;
 

@@ -11,9 +11,9 @@ use conch_domain::{Client, ClientId, Metadata, Timestamp, ValueProposition, Valu
 use conch_memory::Memory;
 use conch_ports::TritonGateway;
 use conch_services::Clock;
-use conch_services::edge_cancel::EdgeCancel;
-use conch_services::hub::Hub;
-use conch_services::lookup::Lookup;
+use conch_services::mare::edge_cancel::EdgeCancel;
+use conch_services::mare::hub::Hub;
+use conch_services::mare::lookup::Lookup;
 use conch_services::store_clock::StoreClock;
 use parking_lot::Mutex;
 use rand::rngs::Xoshiro256PlusPlus;

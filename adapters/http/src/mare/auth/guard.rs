@@ -10,8 +10,8 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use conch_domain::{Caller, JobId, Opens};
 use conch_services::Clock;
-use conch_services::hub::{Attached, Hub};
-use conch_services::tickets::{self, Tickets};
+use conch_services::mare::hub::{Attached, Hub};
+use conch_services::mare::tickets::{self, Tickets};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 

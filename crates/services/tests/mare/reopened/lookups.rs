@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, JobStatus};
 use conch_ports::ResultCache;
-use conch_services::ingest::{self, Listeners};
-use conch_services::lookup;
-use conch_services::reconcile::Reconcile;
+use conch_services::mare::ingest::{self, Listeners};
+use conch_services::mare::lookup;
+use conch_services::mare::reconcile::Reconcile;
 use serde_json::Value;
 
 use super::{TIME, event, failed, go_on_unheard, known, say, status};

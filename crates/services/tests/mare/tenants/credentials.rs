@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_services::hub::{Next, Selection};
+use conch_services::mare::hub::{Next, Selection};
 use futures::FutureExt;
 
 use super::{CLOSING, many_as, watch_as};

@@ -3,9 +3,9 @@
 
 use conch_domain::{Job, JobStatus};
 use conch_ports::{Document, ResultCache};
-use conch_services::access::Access;
-use conch_services::lookup::Events;
-use conch_services::submissions::SubmissionRate;
+use conch_services::mare::access::Access;
+use conch_services::mare::lookup::Events;
+use conch_services::mare::submissions::SubmissionRate;
 
 use super::{Triton, c1, world};
 use crate::world::{World, client_id, job_id};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{Caller, EventKind, Identity, JobStatus, Timestamp};
-use conch_services::hub::Selection;
+use conch_services::mare::hub::Selection;
 use futures::FutureExt;
 
 use super::{Triton, c1, many_as, told, world};

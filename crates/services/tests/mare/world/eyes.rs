@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_services::hub::{Next, Watcher};
+use conch_services::mare::hub::{Next, Watcher};
 use conch_wire::sse;
 use tokio::time::Instant;
 

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::append::{Append, Appender, Outcome, patience};
 use crate::entropy;
-use crate::lease::Hold;
+use crate::worker::lease_keeper::Hold;
 use crate::worker::{Dependencies, Ended, Settings};
 
 /// Templates of a job.

@@ -18,7 +18,7 @@ use super::reading::{Round, catch_up, look_again};
 use super::state::Phase;
 use super::topic::Topic;
 use super::{Shared, owner};
-use crate::reconcile::Asked;
+use crate::mare::reconcile::Asked;
 
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);

@@ -22,7 +22,7 @@ use super::super::wake::Registration;
 use super::{END_MILLIS, ManyWatcher};
 
 /// Why there is no stream.
-pub(in crate::hub) enum NoStream {
+pub(in crate::mare::hub) enum NoStream {
     /// The cursor is at the end of all that is named.
     Ended,
     /// None of the named jobs exists.
@@ -33,7 +33,7 @@ pub(in crate::hub) enum NoStream {
 
 impl ManyWatcher {
     /// Waits at most `attach_patience` for the states to begin with. Cancel-safe.
-    pub(in crate::hub) async fn attach(
+    pub(in crate::mare::hub) async fn attach(
         shared: Arc<Shared>,
         selection: VisibleSelection,
         cursor: Option<&str>,

@@ -8,8 +8,8 @@ use conch_ports::{Error, ErrorKind, Log};
 
 use super::topic::Topic;
 use super::{Shared, owner};
-use crate::reconcile::Asked;
-use crate::results::RESULT_WAITS;
+use crate::mare::reconcile::Asked;
+use crate::mare::results::RESULT_WAITS;
 
 /// Events read at a time.
 const PAGE: usize = 500;

@@ -12,7 +12,7 @@ use conch_ports::{EventBus, MAX_POSITIONS};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::lookup::Lookup;
+use crate::mare::lookup::Lookup;
 
 /// Between two questions: so many a second at most, however much is announced.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -54,8 +54,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::reconcile::Reconcile;
-use crate::results::Results;
+use crate::mare::reconcile::Reconcile;
+use crate::mare::results::Results;
 use crate::{Clock, entropy, limits};
 use announced::Announcements;
 use callers::{Callers, Place, TooMany};

@@ -1,9 +1,16 @@
 //! The worker: claims jobs as soon as it has room and one is due, runs each in a task of its own,
 //! and gives them all back when it is told to stop.
 //!
-//! Never in here: what a job consists of (`run`), whose lease has run out (`reap`). Nothing is
+//! Never in here: what a job consists of (`attempt`), whose lease has run out (`reap`). Nothing is
 //! claimed once the shutdown has begun, and no task outlives [`Worker::run`], nor does that outlive one
 //! that it can't do without.
+
+mod attempt;
+mod job_in_hand;
+mod lease_keeper;
+mod listener;
+mod reap;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +22,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::Appender;
-use crate::ears::{Ears, Listed};
-use crate::reap;
-use crate::run;
-use crate::running::Context;
-use crate::sweep;
 use crate::{Clock, entropy};
+use job_in_hand::Context;
+use listener::{Ears, Listed};
 
 /// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
 const CLAIM_RETRY: Duration = Duration::from_millis(100);
@@ -194,7 +198,7 @@ impl Worker {
                         let listed = Listed::new(&ears, lease.job_id.clone());
                         let context = context.clone();
                         jobs.spawn(async move {
-                            run::run(context, lease, since, Arc::clone(&listed.look)).await;
+                            attempt::run(context, lease, since, Arc::clone(&listed.look)).await;
                         });
                         continue;
                     }

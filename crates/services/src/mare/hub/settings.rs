@@ -21,8 +21,8 @@ use super::looks::Looks;
 use super::wake::Beats;
 use super::{Hub, Shared, standing};
 use crate::Clock;
-use crate::reconcile::Reconcile;
-use crate::results::Results;
+use crate::mare::reconcile::Reconcile;
+use crate::mare::results::Results;
 
 /// Questions for Triton's lists at once, of all streams over many jobs together.
 const LISTS: usize = 8;

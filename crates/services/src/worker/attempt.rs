@@ -1,6 +1,6 @@
 //! What an attempt at a job consists of: its plan, step by step, and what ends it.
 //!
-//! Never in here: how a step is written down; that is `running`'s.
+//! Never in here: how a step is written down; that is `job_in_hand`'s.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::entropy;
-use crate::running::{Context, End, RunningJob, Stop, TOTAL, template_failed};
+use crate::worker::job_in_hand::{Context, End, RunningJob, Stop, TOTAL, template_failed};
 
 /// Runs the attempt to its end. `since` is the moment before the claim, `look` wakes it when
 /// somebody may have asked for the job's end.

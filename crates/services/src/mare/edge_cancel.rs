@@ -9,9 +9,9 @@ use std::time::Duration;
 use conch_domain::{Clients, JobId};
 use conch_ports::{Cancelled, Error, TritonGateway};
 
-use crate::hub::Hub;
-use crate::lookup::Lookup;
-use crate::reconcile::{Asked, Reconcile};
+use crate::mare::hub::Hub;
+use crate::mare::lookup::Lookup;
+use crate::mare::reconcile::{Asked, Reconcile};
 
 /// How long whoever cancelled waits for word of what became of the job.
 const PATIENCE: Duration = Duration::from_secs(2);

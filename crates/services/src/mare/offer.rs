@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::append::{RACES, log_published, lost_races};
-use crate::origins::KnownOrigins;
+use crate::mare::origins::KnownOrigins;
 use crate::{entropy, limits};
 
 /// Who says what is offered.

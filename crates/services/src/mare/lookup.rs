@@ -29,8 +29,8 @@ use parking_lot::Mutex;
 use self::answer::{Answered, Sources};
 use self::local::Local;
 use crate::entropy;
-use crate::origins::KnownOrigins;
-use crate::reconcile::Reconcile;
+use crate::mare::origins::KnownOrigins;
+use crate::mare::reconcile::Reconcile;
 
 /// Events of one page of a history read.
 const PAGE: usize = 500;

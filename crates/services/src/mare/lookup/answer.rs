@@ -15,8 +15,8 @@ use conch_wire::{document, job};
 use super::local::{Gaps, LocalResults};
 use super::{Dependencies, Settings};
 use crate::entropy;
-use crate::reconcile::{Asked, Reconcile};
-use crate::results::{RESULT_WAITS, Results};
+use crate::mare::reconcile::{Asked, Reconcile};
+use crate::mare::results::{RESULT_WAITS, Results};
 
 /// How long a lookup that has an answer waits for Triton's better one.
 const PATIENCE: Duration = Duration::from_secs(2);

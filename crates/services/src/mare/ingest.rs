@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
 use crate::append::patience;
-use crate::backlog::{Backlog, Bounds, Due, Heard};
-use crate::hub::Hub;
-use crate::lookup::Lookup;
-use crate::offer::{NoRoom, Offered, Origins, Source, offer};
+use crate::mare::backlog::{Backlog, Bounds, Due, Heard};
+use crate::mare::hub::Hub;
+use crate::mare::lookup::Lookup;
+use crate::mare::offer::{NoRoom, Offered, Origins, Source, offer};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
 const LANES: usize = 16;

@@ -6,7 +6,7 @@
 use conch_ports::{Result, Sweep};
 
 use crate::entropy;
-use crate::running::Context;
+use crate::worker::job_in_hand::Context;
 
 /// Unfinished jobs that one page looks at.
 const PAGE: usize = 500;

@@ -10,7 +10,7 @@ use conch_ports::{Fence, Lease, QueueEffect, Result};
 
 use crate::append::{Append, Outcome};
 use crate::entropy;
-use crate::running::{Context, completed, failed, untold};
+use crate::worker::job_in_hand::{Context, completed, failed, untold};
 use crate::worker::{Ended, Settings};
 
 /// Leases that are dealt with in one round.
@@ -201,7 +201,7 @@ mod tests {
     use conch_conformance::build::Script;
 
     use super::*;
-    use crate::running::template_failed;
+    use crate::worker::job_in_hand::template_failed;
 
     fn ends_with(job: &Job) -> Option<String> {
         match verdict(&Settings::default(), 3, job) {

@@ -18,7 +18,7 @@ use conch_wire::document;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use crate::submissions::SubmissionRate;
+use crate::mare::submissions::SubmissionRate;
 use listing::{Listing, Rank, cut};
 
 /// Questions to Triton under way at once for one list.

@@ -12,9 +12,10 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::offer::{Offered, Origins, Source, offer};
-use crate::origins::KnownOrigins;
-use crate::{Clock, origins};
+use crate::Clock;
+use crate::mare::offer::{Offered, Origins, Source, offer};
+use crate::mare::origins;
+use crate::mare::origins::KnownOrigins;
 
 /// Questions to Triton under way at once.
 const CONCURRENCY: usize = 16;
