@@ -1,4 +1,4 @@
-//! Builds the parts of a process and connects them; contains the only `match` on a backend.
+//! Builds the parts of a process and connects them; contains the only `match` on a store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ use conch_services::{Clock, worker};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Backend, Generator, SETTINGS, Settings};
+use crate::config::{self, Generator, SETTINGS, Settings, Store};
 use crate::demo;
 use crate::supervisor::Supervisor;
 use crate::system::{MARE, System, TRITON};
@@ -68,10 +68,10 @@ impl Stores {
         }
     }
 
-    fn new(backend: Backend) -> anyhow::Result<Self> {
-        Ok(match backend {
-            Backend::Memory(settings) => Self::in_memory(&settings.build()),
-            Backend::Redis(settings) => {
+    fn new(store: Store) -> anyhow::Result<Self> {
+        Ok(match store {
+            Store::Memory(settings) => Self::in_memory(&settings.build()),
+            Store::Redis(settings) => {
                 let commit_caches = settings.cache_url.is_none();
                 let stores = settings.build()?;
                 Self {
@@ -106,7 +106,7 @@ pub(crate) async fn start(
     metrics: Metrics,
     threads: &IoThreads,
 ) -> anyhow::Result<System> {
-    let stores = Stores::new(settings.backend.clone())?;
+    let stores = Stores::new(settings.store.clone())?;
     #[cfg(feature = "sabotage")]
     let stores = {
         let (bus, queue, catalogue) =

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use conch_harness::conch::{Plan, program};
+use conch_harness::sse::assert_whole;
 use conch_harness::{Persistence, Redis};
 use nix::unistd::Uid;
 use tempfile::TempDir;
@@ -41,6 +42,33 @@ async fn the_env_file_of_the_working_directory_says_where_redis_is() {
     assert!(log.contains("read .env: it names 4 settings"), "{log}");
     assert!(!log.contains("Optional"), "{log}");
     worker.stop();
+}
+
+/// The newer names of what joins an API and a worker: one by a file, as a secret is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_and_its_bus_are_found_by_their_urls() {
+    let redis = Redis::start(Persistence::None);
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("store");
+    fs::write(&file, format!("{}\n", redis.url())).expect("written");
+    let worker = Plan::worker(&redis)
+        .env("REDIS_URL", "")
+        .env("STORE_URL_FILE", file.to_str().expect("text"))
+        .start()
+        .await;
+    let api = Plan::api(&redis, &worker.triton_url())
+        .env("REDIS_URL", "")
+        .env("STORE_URL", redis.url())
+        .env("BUS_URL", redis.url())
+        .start()
+        .await;
+    let mare = api.mare();
+    let job_id = mare.submit(&mare.new_client("Fabrikam Health").await).await;
+    assert_whole(&mare.subscribe(&job_id).await.read_to_end().await, 1);
+    assert_eq!(
+        redis.cli(&["PUBSUB", "NUMSUB", "triton:jobs:all"]),
+        "triton:jobs:all\n2"
+    );
 }
 
 #[test]

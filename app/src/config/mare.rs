@@ -10,7 +10,7 @@ use conch_http::pages::Hosts;
 use conch_services::mare::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;
 
-use super::{Error, Source, address, backend, boolean, hosts, limits, number, one_of, seconds};
+use super::{Error, Source, address, boolean, hosts, limits, number, one_of, seconds, store};
 
 /// Mare's settings.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub(super) fn read(
             heartbeat: source.parse("HEARTBEAT_SECONDS", hub.heartbeat, seconds)?,
             record_lost_after: source.parse("RECORD_LOST_SECONDS", position_check * 3, seconds)?,
             history_limit,
-            external_history_bytes: backend::external_job_kib(source)? << 10,
+            external_history_bytes: store::external_job_kib(source)? << 10,
             max_streams_per_caller: limits::streams(source, says_who)?,
             max_watched_jobs_per_caller: limits::watched_jobs(source)?,
             stream_lifetime: limits::lifetime(source)?,

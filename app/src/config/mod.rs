@@ -7,13 +7,15 @@
 //! A setting that can't work stops the program with one line that names the variable and never its
 //! value, which may be a secret.
 
-mod backend;
+mod bus;
 mod dotenv;
 mod env_file;
 mod file;
 mod limits;
 mod mare;
+mod redis;
 mod source;
+mod store;
 mod table;
 mod worker;
 
@@ -27,10 +29,10 @@ use clap::Command;
 use conch_http::pages::Hosts;
 use conch_http::{body, serve};
 
-pub use backend::Backend;
 pub use env_file::EnvFile;
 pub use mare::{Mare, reachable};
 pub use source::Source;
+pub use store::Store;
 pub use table::{SETTINGS, Setting};
 pub use worker::{Generator, Worker};
 
@@ -92,7 +94,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where everything is kept.
-    pub backend: Backend,
+    pub store: Store,
     /// Set when the program is an edge API.
     pub mare: Option<Mare>,
     /// Set when the program is a worker.
@@ -168,6 +170,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(wrong)
 }
 
+/// What a URL begins with. Capitals don't count, nor do blanks before it.
+fn scheme(url: &str) -> String {
+    let scheme = url.split(':').next().unwrap_or_default();
+    scheme.trim_start().to_ascii_lowercase()
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     one_of(
         &[("true", true), ("1", true), ("false", false), ("0", false)],
@@ -208,8 +216,10 @@ impl Settings {
                 "must be levels and modules, as info,conch=debug",
             )
         })?;
+        let store = store::read(program, source, history_limit)?;
+        bus::check(source, &store)?;
         Ok(Self {
-            backend: backend::read(program, source, history_limit)?,
+            store,
             mare,
             worker,
             server: limits::server(source)?,

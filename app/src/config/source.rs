@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 
 use super::table::{SETTINGS, Setting};
-use super::{EnvFile, Error, Program, file};
+use super::{EnvFile, Error, Program, file, redis};
 
 /// Bytes of a file that holds one secret.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -131,19 +131,27 @@ impl Source {
     }
 
     fn point_out_unused(&mut self) {
-        let addresses = ["REDIS_URL", "CACHE_REDIS_URL"];
+        let is_set = |name: &str| self.values.contains_key(name);
+        let addresses = ["STORE_URL", "BUS_URL", "REDIS_URL", "CACHE_REDIS_URL"];
         let mut addresses = addresses.iter().filter_map(|name| self.values.get(name));
-        let is_over_tls = addresses.any(|url| super::backend::is_over_tls(url));
+        let is_over_tls = addresses.any(|url| redis::is_over_tls(url));
         for name in ["REDIS_CA_FILE", "REDIS_CERT_FILE"] {
-            if self.values.contains_key(name) && !is_over_tls {
+            if is_set(name) && !is_over_tls {
                 self.warnings.push(format!(
                     "{name} is set and no address of Redis begins with rediss://: nothing is encrypted"
                 ));
             }
         }
+        for name in redis::PARTS {
+            if is_set(name) && is_set("STORE_URL") {
+                self.warnings.push(format!(
+                    "{name} is set and STORE_URL says where the store is: passed over {name}"
+                ));
+            }
+        }
         let of_callers = |name: &str| name.starts_with("AUTH_") || name == "MAX_STREAMS_PER_CALLER";
         let unused = self.values.keys().find(|name| of_callers(name));
-        if let (Some(name), false) = (unused, self.values.contains_key("AUTH")) {
+        if let (Some(name), false) = (unused, is_set("AUTH")) {
             self.warnings.push(format!(
                 "{name} is set and AUTH isn't: nobody needs a token. Was AUTH=jwt meant?"
             ));
@@ -267,6 +275,7 @@ fn misspelled(name: &str) -> Option<String> {
             (ours, distance)
         })
         .min_by_key(|(_, distance)| *distance)?;
-    let near = distance <= 2 && name.len() >= 6;
+    // BASE_URL and APP_URL are other programs' names, and no misspelling of BUS_URL.
+    let near = distance <= 2.min(nearest.len() / 4) && name.len() >= 6;
     near.then(|| format!("{name} is no setting: was {nearest} meant?"))
 }

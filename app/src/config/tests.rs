@@ -13,6 +13,7 @@ use super::*;
 mod auth;
 mod files;
 mod limits;
+mod store;
 
 fn read(program: Program, flags: &[&str], env: &[(&str, &str)]) -> Result<Settings, Error> {
     crate::install_tls();
@@ -33,7 +34,7 @@ fn defaults_work_for_every_program() {
         let settings = read(program, &[], &[]).expect("defaults work");
         assert_eq!(settings.mare.is_some(), program != Program::Worker);
         assert_eq!(settings.worker.is_some(), program != Program::Api);
-        let memory = matches!(settings.backend, Backend::Memory(_));
+        let memory = matches!(settings.store, Store::Memory(_));
         assert_eq!(memory, program == Program::AllInOne);
     }
 }
@@ -261,7 +262,7 @@ fn an_ipv4_address_written_as_ipv6_is_the_same_address() {
 fn no_secret_is_shown() {
     let env = [
         ("TRITON_TOKEN", "hunter2"),
-        ("REDIS_URL", "redis://:hunter3@x/0"),
+        ("STORE_URL", "redis://:hunter3@x/0"),
         ("CACHE_REDIS_URL", "redis://:hunter4@y/0"),
         ("AUTH", "jwt"),
         ("AUTH_JWT_ALGORITHM", "HS256"),
@@ -283,6 +284,8 @@ fn what_may_hold_a_secret_is_marked() {
     let secrets = [
         "TRITON_BASE_URL",
         "TRITON_TOKEN",
+        "STORE_URL",
+        "BUS_URL",
         "REDIS_URL",
         "REDIS_PASSWORD",
         "CACHE_REDIS_URL",
@@ -298,9 +301,9 @@ fn what_may_hold_a_secret_is_marked() {
 
 #[test]
 fn redis_from_its_parts() {
-    let url = |env: &[(&str, &str)]| match read(Program::Api, &[], env).expect("valid").backend {
-        Backend::Redis(redis) => redis.url,
-        Backend::Memory(_) => panic!("conch-api has no memory backend"),
+    let url = |env: &[(&str, &str)]| match read(Program::Api, &[], env).expect("valid").store {
+        Store::Redis(redis) => redis.url,
+        Store::Memory(_) => panic!("conch-api has no memory backend"),
     };
     assert_eq!(url(&[]), "redis://127.0.0.1:6379/0");
     let parts = [
@@ -457,7 +460,7 @@ fn every_interval_is_a_setting() {
     let mare = api.mare.expect("an API");
     assert_eq!(mare.hub.retry_ms, 100);
     assert_eq!(mare.gateway.breaker_cool_down, millis(600));
-    let Backend::Redis(redis) = api.backend else {
+    let Store::Redis(redis) = api.store else {
         panic!("conch-api has no memory backend")
     };
     assert_eq!(redis.connect_timeout, millis(500));

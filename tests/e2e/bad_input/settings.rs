@@ -8,6 +8,7 @@ use conch_harness::{Process, Table};
 
 const API: &str = "conch-api";
 const WORKER: &str = "conch-worker";
+const ALL_IN_ONE: &str = "conch";
 
 /// Program, variable, value. Where another variable is to be named it stands behind the value.
 const REFUSED: &[(&str, &str, &str, &str)] = &[
@@ -58,6 +59,20 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     (API, "EVENT_BUS", "memory", ""),
     (WORKER, "EVENT_BUS", "memory", ""),
     (API, "EVENT_BUS", "Redis", ""),
+    (API, "STORE_URL", "memory:", ""),
+    (WORKER, "STORE_URL", "memory:", ""),
+    (API, "STORE_URL", "redis", ""),
+    (API, "STORE_URL", "127.0.0.1:6379", ""),
+    (API, "STORE_URL", "redis://:secret@cache:99999/0", ""),
+    (API, "STORE_URL", "rediss://:secret@cache/0#insecure", ""),
+    (WORKER, "STORE_URL", "sqlite:/var/lib/secret.db", ""),
+    (WORKER, "STORE_URL", "postgres://:secret@db/conch", ""),
+    (WORKER, "STORE_URL", "nats://:secret@bus:4222", ""),
+    (API, "BUS_URL", "memory:", ""),
+    (API, "BUS_URL", "redis://:secret@elsewhere", ""),
+    (API, "BUS_URL", "nats://:secret@bus:4222", ""),
+    (API, "BUS_URL", "postgres://:secret@db/conch", ""),
+    (WORKER, "BUS_URL", "amqp://:secret@bus", ""),
     (API, "POSITION_CHECK_SECONDS", "0", ""),
     (API, "POSITION_CHECK_SECONDS", "NaN", ""),
     (API, "HEARTBEAT_SECONDS", "-0", ""),
@@ -114,6 +129,33 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     (WORKER, "MAX_JOBS", "0", ""),
 ];
 
+/// Two settings that can't both be meant, and the one that is named.
+const CONTRADICTORY: &[([(&str, &str); 2], &str)] = &[
+    (
+        [("STORE_URL", IN_REDIS), ("EVENT_BUS", "memory")],
+        "EVENT_BUS",
+    ),
+    (
+        [("STORE_URL", "memory:"), ("EVENT_BUS", "redis")],
+        "EVENT_BUS",
+    ),
+    (
+        [("STORE_URL", "memory:"), ("REDIS_URL", IN_REDIS)],
+        "REDIS_URL",
+    ),
+    (
+        [
+            ("STORE_URL", IN_REDIS),
+            ("REDIS_URL", "redis://:secret@cache/2"),
+        ],
+        "REDIS_URL",
+    ),
+    ([("STORE_URL", "memory:"), ("BUS_URL", IN_REDIS)], "BUS_URL"),
+    ([("STORE_URL", IN_REDIS), ("BUS_URL", "memory:")], "BUS_URL"),
+];
+
+const IN_REDIS: &str = "redis://:secret@cache/1";
+
 /// What works though it looks odd: the program goes on to the next setting, which can't.
 const TAKEN: &[(&str, &str, &str)] = &[
     (API, "RESULT_TTL_SECONDS", " 60 "),
@@ -122,6 +164,9 @@ const TAKEN: &[(&str, &str, &str)] = &[
     (API, "HISTORY_LIMIT", "007"),
     (API, "MARE_API_ADDR", "localhost:0"),
     (API, "REDIS_URL", "redis+unix:///run/redis.sock"),
+    (API, "STORE_URL", " Valkey+Unix:///run/valkey.sock "),
+    (API, "STORE_URL", ""),
+    (API, "BUS_URL", "redis://127.0.0.1:6379/0"),
     (API, "REDIS_PASSWORD", "a@b/c?d#e%f \u{e9}"),
     (API, "REDIS_PORT", "tcp://10.0.0.1:6379"),
     (API, "CORS_ORIGINS", ","),
@@ -186,6 +231,15 @@ async fn that_cannot_work() {
         (format!("{variable}={value}"), claim)
     });
     table.rows(refused).await;
+    let contradictory = CONTRADICTORY.iter().map(|(settings, named)| {
+        let claim = async move {
+            let ended = run(ALL_IN_ONE, settings, &["run".to_owned()]).await;
+            names(&ended, named, "secret");
+        };
+        let settings = settings.map(|(variable, value)| format!("{variable}={value}"));
+        (settings.join(" and "), claim)
+    });
+    table.rows(contradictory).await;
     let taken = TAKEN.iter().map(|(name, variable, value)| {
         let claim = async move {
             let last = ("DRAIN_SECONDS", "x");

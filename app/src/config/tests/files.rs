@@ -64,9 +64,9 @@ fn with_file(
 }
 
 fn redis_url(settings: &Settings) -> &str {
-    match &settings.backend {
-        Backend::Redis(redis) => &redis.url,
-        Backend::Memory(_) => panic!("conch-api has no memory backend"),
+    match &settings.store {
+        Store::Redis(redis) => &redis.url,
+        Store::Memory(_) => panic!("conch-api has no memory backend"),
     }
 }
 
@@ -238,7 +238,7 @@ fn every_secret_may_be_in_a_file() {
             assert_eq!(value(&[], &empty), held, "an empty one is unset");
         }
     }
-    assert_eq!(secrets().count(), 6);
+    assert_eq!(secrets().count(), 8);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use super::*;
 fn quotas_go_to_the_store_that_is_chosen() {
     let quotas = |bus, env: &[(&str, &str)]| {
         let env = [env, &[("EVENT_BUS", bus)]].concat();
-        match read(Program::AllInOne, &[], &env).expect("valid").backend {
-            Backend::Redis(redis) => redis.quotas,
-            Backend::Memory(memory) => memory.quotas,
+        match read(Program::AllInOne, &[], &env).expect("valid").store {
+            Store::Redis(redis) => redis.quotas,
+            Store::Memory(memory) => memory.quotas,
         }
     };
     let default = Quotas {
