@@ -17,7 +17,6 @@ mod expiring;
 mod faults;
 mod feed;
 mod queue;
-mod scripted_triton;
 mod settings;
 mod shelf;
 mod store;
@@ -30,7 +29,6 @@ use tokio::time::Instant;
 
 pub use faults::{Backup, Faults, When};
 pub use queue::Loss;
-pub use scripted_triton::ScriptedTriton;
 pub use settings::Settings;
 
 use store::Store;

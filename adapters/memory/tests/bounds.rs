@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_conformance::build::{self, Script};
-use conch_memory::{Memory, ScriptedTriton, Settings, When};
+use conch_memory::{Memory, Settings, When};
 use conch_ports::{
-    Commit, Document, ErrorKind, EventBus, Fence, JobFilter, JobQueue, Lease, Paging, Published,
-    QueueEffect, Requested, Result, ResultCache, Signal, Signals, TritonGateway,
+    Commit, ErrorKind, EventBus, Fence, JobFilter, JobQueue, Lease, Paging, Published, QueueEffect,
+    Result, ResultCache, Signal, Signals,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -293,43 +293,6 @@ async fn a_log_loses_its_tail_and_a_store_everything() {
         ..again.progress(30)
     };
     publish_all(&memory, [first]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_scripted_triton_answers_fails_and_hangs() {
-    let triton = ScriptedTriton::new();
-    let script = Script::own();
-    assert_eq!(triton.job(script.id()).await.unwrap(), None);
-    triton.set_job(script.job().clone());
-    assert_eq!(
-        triton.job(script.id()).await.unwrap().as_ref(),
-        Some(script.job())
-    );
-
-    let new = conch_ports::NewJob {
-        client_id: build::client_id(),
-        value_proposition_id: None,
-        idempotency_key: None,
-    };
-    let unknown = triton.submit(new.clone()).await.unwrap();
-    assert!(matches!(unknown, Requested::NotFound(_)));
-    triton.set_client(new.client_id.clone(), Document::from_json("{}"));
-    assert!(matches!(
-        triton.submit(new.clone()).await.unwrap(),
-        Requested::Accepted(_)
-    ));
-    assert_eq!(triton.submitted(), [new.clone(), new]);
-
-    triton.fail(ErrorKind::BadResponse);
-    assert_eq!(kind(triton.job(script.id()).await), ErrorKind::BadResponse);
-    triton.hang();
-    let mut hanging = triton.job(script.id());
-    assert!(futures::poll!(hanging.as_mut()).is_pending());
-    triton.heal();
-    assert!(hanging.await.unwrap().is_some());
-    assert_eq!(triton.calls("job"), 4);
-    assert_eq!(triton.calls("submit"), 2);
-    assert_eq!(triton.total_calls(), 6);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,10 @@ use axum::Router;
 use conch_domain::{
     Epoch, Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Position, Timestamp,
 };
+use conch_doubles::ScriptedTriton;
 use conch_http::serve::{self, Handle, IoThreads};
 use conch_http::{mare, ops};
-use conch_memory::{Memory, ScriptedTriton, Settings};
+use conch_memory::{Memory, Settings};
 use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
 use conch_services::Clock;
 use conch_services::mare::access::Access;

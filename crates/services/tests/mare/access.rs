@@ -6,7 +6,8 @@ use std::time::Duration;
 use conch_domain::{
     Caller, Clients, Identity, Job, JobRecord, Opens, Scopes, TemplateId, Timestamp,
 };
-use conch_memory::{Memory, ScriptedTriton, Settings};
+use conch_doubles::ScriptedTriton;
+use conch_memory::{Memory, Settings};
 use conch_ports::{ClientFilter, Document, ErrorKind, JobFilter, NewJob, Paging, TemplateFilter};
 use conch_services::mare::access::{Access, NoPage, Submitted};
 use conch_services::mare::submissions::SubmissionRate;

@@ -10,7 +10,7 @@ use conch_domain::{
     Caller, Clients, EventCap, Identity, Job, JobRecord, JobStatus, MAX_TEMPLATE_IDS,
     MAX_TEXT_CHARS, Scopes, Timestamp,
 };
-use conch_memory::ScriptedTriton;
+use conch_doubles::ScriptedTriton;
 use conch_ports::{Document, NewJob};
 use conch_services::mare::access::{Access, Submitted};
 use conch_services::mare::hub::{Attached, Next, Selection, Settings};

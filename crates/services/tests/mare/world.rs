@@ -10,7 +10,8 @@ use conch_domain::{
     Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, JobRecord, JobStatus, Scopes,
     Timestamp,
 };
-use conch_memory::{Faults, Memory, ScriptedTriton, When};
+use conch_doubles::ScriptedTriton;
+use conch_memory::{Faults, Memory, When};
 use conch_ports::{ErrorKind, EventBus};
 use conch_services::Clock;
 use conch_services::mare::hub;
