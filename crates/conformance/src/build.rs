@@ -5,8 +5,9 @@
 use conch_domain::{
     Audience, Category, ChartType, Client, ClientId, Config, DataRequirements, DataType, Epoch,
     Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Layout, LeaseToken, Metadata,
-    Metric, Position, QueryType, RetryReason, Template, TemplateDraft, TemplateId, Timestamp,
-    ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition, WidgetType,
+    Metric, Position, QueryType, RetryReason, Schedule, Template, TemplateDraft, TemplateId,
+    Timestamp, ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
+    WidgetType,
 };
 use conch_ports::{Commit, Fence, Idempotency, Lease, QueueEffect, Submission};
 use conch_wire::record::{self, Heading};
@@ -161,6 +162,7 @@ pub struct Script {
     job: Job,
     attempt: Option<u32>,
     fence: Fence,
+    schedule: Schedule,
 }
 
 impl Script {
@@ -180,7 +182,22 @@ impl Script {
             job,
             attempt: None,
             fence: Fence::Open,
+            schedule: Schedule::default(),
         }
+    }
+
+    /// A job of our own Triton that belongs to the client, before its first event.
+    pub fn of_client(client_id: &ClientId) -> Self {
+        Self::of(Job::restore(JobRecord {
+            client_id: Some(client_id.clone()),
+            ..(*Self::own().job).clone()
+        }))
+    }
+
+    /// The same story, of a job that may run when and as urgently as this says.
+    #[must_use]
+    pub fn scheduled(self, schedule: Schedule) -> Self {
+        Self { schedule, ..self }
     }
 
     /// The fold so far.
@@ -242,6 +259,7 @@ impl Script {
         self.then(EventKind::Queued {
             queued_at: self.now(),
             value_proposition_id: None,
+            schedule: self.schedule,
         })
     }
 

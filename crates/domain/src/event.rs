@@ -3,7 +3,7 @@
 //! An event has no position in a log yet: it gets one when it is appended.
 
 use crate::ValuePropositionId;
-use crate::{ClientId, EventId, JobId, TemplateId, Timestamp};
+use crate::{ClientId, EventId, JobId, Schedule, TemplateId, Timestamp};
 
 /// One thing that happened to one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,8 @@ pub enum EventKind {
         queued_at: Timestamp,
         /// The value proposition that its templates will be generated from.
         value_proposition_id: Option<ValuePropositionId>,
+        /// When it may run, and how urgently.
+        schedule: Schedule,
     },
     /// `job:started`, once per job.
     Started {

@@ -9,7 +9,7 @@ use crate::limits::clip_some;
 use crate::{
     Attempts, ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
 };
-use crate::{Timestamp, ValuePropositionId};
+use crate::{Schedule, Timestamp, ValuePropositionId};
 
 /// Template ids that a job lists; more are only counted.
 pub const MAX_TEMPLATE_IDS: usize = 1000;
@@ -80,6 +80,8 @@ pub struct Record {
     pub client_id: Option<ClientId>,
     /// The value proposition that its templates are generated from.
     pub value_proposition_id: Option<ValuePropositionId>,
+    /// When it may run, and how urgently.
+    pub schedule: Schedule,
     /// Its state.
     pub status: JobStatus,
     /// 0–100.
@@ -188,6 +190,7 @@ impl Job {
             own,
             client_id: None,
             value_proposition_id: None,
+            schedule: Schedule::default(),
             status: JobStatus::Pending,
             progress: 0,
             attempt: 0,
@@ -308,8 +311,10 @@ impl Job {
             EventKind::Queued {
                 queued_at,
                 value_proposition_id,
+                schedule,
             } => {
                 job.created_at = Some(*queued_at);
+                job.schedule = *schedule;
                 job.value_proposition_id.clone_from(value_proposition_id);
             }
             EventKind::Started { started_at } => {

@@ -12,6 +12,7 @@ mod id;
 mod job;
 mod limits;
 mod reopen;
+mod schedule;
 mod template;
 mod time;
 
@@ -29,6 +30,7 @@ pub use id::{
 pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobRecord};
 pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
 pub use reopen::{MAX_EPOCHS, Origin};
+pub use schedule::{InvalidPriority, Priority, Schedule};
 pub use template::{
     Audience, BrokenRule, COLUMNS, Category, ChartType, Config, ConfigValue, DESCRIPTION_CHARS,
     DataRequirements, DataType, Filter, Group, InvalidTemplate, KEY_FEATURES, Layout, Metadata,

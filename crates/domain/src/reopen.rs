@@ -221,6 +221,7 @@ mod tests {
         let queued = EventKind::Queued {
             queued_at: AT,
             value_proposition_id: None,
+            schedule: crate::Schedule::default(),
         };
         let states: [(&str, &[EventKind]); 6] = [
             ("nothing", &[]),
@@ -262,6 +263,7 @@ mod tests {
         let queued = EventKind::Queued {
             queued_at: AT,
             value_proposition_id: Some("v".parse().unwrap()),
+            schedule: crate::Schedule::default(),
         };
         let before = job(false, &[queued, started(), progress(), failed()]);
         let later = AT.plus_millis(60_000);
@@ -297,6 +299,7 @@ mod tests {
         let queued = EventKind::Queued {
             queued_at: AT,
             value_proposition_id: Some("v".parse().unwrap()),
+            schedule: crate::Schedule::default(),
         };
         for (known, own, expected) in [
             (&[queued][..], false, None),

@@ -42,6 +42,7 @@ impl World {
         let queued = EventKind::Queued {
             queued_at: Timestamp::from_micros(0),
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
         };
         world
             .append(world.job.clone(), queued, None)

@@ -40,6 +40,7 @@ fn kind(name: &str) -> EventKind {
         "queued" => EventKind::Queued {
             queued_at: at(1),
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
         },
         "started" => EventKind::Started { started_at: at(2) },
         "progress" => EventKind::Progress {

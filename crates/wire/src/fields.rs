@@ -1,7 +1,7 @@
 //! Reading fields of a JSON object that a program of any age wrote: what is absent, null or of the
 //! wrong type is absent.
 
-use conch_domain::{MAX_PLACES, Metadata, TemplateId, Timestamp};
+use conch_domain::{MAX_PLACES, Metadata, Priority, Schedule, TemplateId, Timestamp};
 use serde_json::{Map, Value};
 
 pub(crate) type Object = Map<String, Value>;
@@ -48,6 +48,25 @@ pub(crate) fn places(object: &Object, name: &str) -> Vec<u32> {
         .filter_map(|place| u32::try_from(place.as_u64()?).ok())
         .take(MAX_PLACES)
         .collect()
+}
+
+/// When a job may run, and how urgently: what isn't said is as if nothing had been asked for.
+pub(crate) fn schedule(object: &Object) -> Schedule {
+    let priority = number(object, "priority").and_then(|number| Priority::new(number).ok());
+    Schedule {
+        priority: priority.unwrap_or_default(),
+        run_at: moment(object, "run_at"),
+    }
+}
+
+/// Says only what isn't the default: most jobs ask for nothing.
+pub(crate) fn put_schedule(object: &mut Object, schedule: Schedule) {
+    if schedule.priority != Priority::default() {
+        object.insert("priority".to_owned(), schedule.priority.get().into());
+    }
+    if let Some(run_at) = schedule.run_at {
+        object.insert("run_at".to_owned(), crate::time::format(run_at).into());
+    }
 }
 
 /// An object of the caller's own; `{}` when absent.

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use crate::fields::{self, Object};
 use crate::{Invalid, time, to_bytes};
 
-/// The job as everybody sees it: every field present, absent values `null`.
+/// The job as everybody sees it: every field present, absent values `null`. `priority` and `run_at` alone
+/// are left out where its submission asked for neither.
 pub fn encode(job: &Job) -> Bytes {
     to_bytes(&object(job))
 }
@@ -40,10 +41,12 @@ pub(crate) fn object(job: &JobRecord) -> Object {
         "updated_at": moment(job.updated_at),
         "cancel_requested": job.cancel_requested,
     });
-    match value {
+    let mut object = match value {
         Value::Object(object) => object,
         _ => Map::new(),
-    }
+    };
+    fields::put_schedule(&mut object, job.schedule);
+    object
 }
 
 /// Reads a job object that any program wrote, if it is about that job. What it lacks is absent in the
@@ -116,6 +119,10 @@ struct Whole<'a> {
     updated_at: (),
     #[serde(default)]
     cancel_requested: bool,
+    #[serde(default)]
+    priority: Option<u8>,
+    #[serde(default, deserialize_with = "nullable::<_, Text>")]
+    run_at: (),
 }
 
 /// Checks that a field that is there is null or of that type.
@@ -173,6 +180,7 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
         client_id: fields::text(o, "client_id").and_then(|id| id.parse().ok()),
         value_proposition_id: fields::text(o, "value_proposition_id")
             .and_then(|id| id.parse().ok()),
+        schedule: fields::schedule(o),
         progress: fields::number(o, "progress").map_or(
             if status == JobStatus::Completed {
                 100

@@ -8,8 +8,8 @@ use std::path::Path;
 use conch_domain::{
     Attempts, Audience, Category, ChartType, Client, ClientId, DataRequirements, DataType, Epoch,
     Event, EventId, EventKind, Filter, Job, JobId, JobStatus, Layout, Metadata, Metric, Operator,
-    QueryType, RetryReason, Template, TemplateDraft, TimeRange, TimeRangeKind, Timestamp,
-    ValueProposition, VisualStyle, Widget, WidgetPosition, WidgetType,
+    Priority, QueryType, RetryReason, Schedule, Template, TemplateDraft, TimeRange, TimeRangeKind,
+    Timestamp, ValueProposition, VisualStyle, Widget, WidgetPosition, WidgetType,
 };
 use conch_wire::{event, job, record, schema, snapshot};
 
@@ -51,6 +51,7 @@ fn started() -> Vec<EventKind> {
         EventKind::Queued {
             queued_at: NOW,
             value_proposition_id: Some("vp-1".parse().expect("an id")),
+            schedule: Schedule::default(),
         },
         EventKind::Started { started_at: NOW },
     ]
@@ -203,6 +204,44 @@ fn a_job_and_its_snapshots() {
         ),
     ] {
         check(name, &text(snapshot::encode(&completed, reason, NOW)));
+    }
+}
+
+/// Only what a submission asked for is said, and it is read back from wherever it was said. What can't be
+/// read is as if it hadn't been.
+#[test]
+fn a_schedule_is_said_where_there_is_one() {
+    let queued = |schedule| EventKind::Queued {
+        queued_at: NOW,
+        value_proposition_id: None,
+        schedule,
+    };
+    let schedule = Schedule {
+        priority: Priority::HIGHEST,
+        run_at: Some(NOW.plus_millis(60_000)),
+    };
+    let (job, line) = after(vec![queued(schedule)]);
+    check("job_queued_scheduled", &line);
+    let read = event::decode(line.as_bytes(), NOW).expect("our own");
+    assert_eq!(read.event.kind, queued(schedule));
+    let object = job::encode(&job);
+    check("job_scheduled", str::from_utf8(&object).expect("UTF-8"));
+    let told = job::decode_any(&object).expect("our own");
+    assert_eq!(told.schedule, schedule);
+    let status = job::status_if_whole(&object, &job_id());
+    assert_eq!(status, Some(JobStatus::Pending), "it is whole");
+    let record = record::encode_job(&job);
+    assert_eq!(record::decode_job(&record).expect("our own"), job);
+
+    for (priority, run_at) in [("10", "1"), ("\"x\"", "\"soon\""), ("null", "null")] {
+        let odd = format!(
+            r#"{{"event_type":"job:queued","job_id":"j","priority":{priority},"run_at":{run_at}}}"#
+        );
+        let read = event::decode(odd.as_bytes(), NOW).expect("an event");
+        let EventKind::Queued { schedule, .. } = read.event.kind else {
+            panic!("{odd}");
+        };
+        assert_eq!(schedule, Schedule::default(), "{odd}");
     }
 }
 

@@ -16,6 +16,8 @@ const NAMES: &[&str] = &[
     "client_id",
     "status",
     "queued_at",
+    "priority",
+    "run_at",
     "value_proposition_id",
     "started_at",
     "progress",

@@ -32,6 +32,7 @@ pub(crate) fn queued() -> EventKind {
     EventKind::Queued {
         queued_at: at(0),
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
     }
 }
 

@@ -172,6 +172,7 @@ impl Reconcile {
                 EventKind::Queued {
                     queued_at,
                     value_proposition_id: told.value_proposition_id.clone(),
+                    schedule: told.schedule,
                 },
             ));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::Retryable;
 use conch_domain::{
-    ClientId, Event, EventId, EventKind, Job, JobId, ValueProposition, ValuePropositionId,
+    ClientId, Event, EventId, EventKind, Job, JobId, Schedule, ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
     Catalogue, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, NewJob, QueueEffect,
@@ -142,6 +142,7 @@ impl Submit {
             kind: EventKind::Queued {
                 queued_at: now,
                 value_proposition_id: Some(from),
+                schedule: Schedule::default(),
             },
         }
     }

@@ -151,6 +151,7 @@ pub(super) fn kind(event_type: &str, o: &Object, timestamp: Timestamp) -> EventK
             queued_at: moment("queued_at"),
             value_proposition_id: fields::text(o, "value_proposition_id")
                 .and_then(|id| id.parse().ok()),
+            schedule: fields::schedule(o),
         },
         "job:started" => EventKind::Started {
             started_at: moment("started_at"),

@@ -7,7 +7,7 @@ use conch_domain::{ClientId, Event, EventKind, Job, TemplateId};
 use serde_json::{Map, Value};
 
 use super::put;
-use crate::fields::Object;
+use crate::fields::{self, Object};
 use crate::{time, to_bytes};
 
 /// The version that our own events carry.
@@ -48,6 +48,7 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
         EventKind::Queued {
             queued_at,
             value_proposition_id,
+            schedule,
         } => {
             put(o, "queued_at", time::format(*queued_at));
             put(
@@ -57,6 +58,7 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
                     .as_ref()
                     .map(conch_domain::ValuePropositionId::as_str),
             );
+            fields::put_schedule(o, *schedule);
         }
         EventKind::Started { started_at } => put(o, "started_at", time::format(*started_at)),
         EventKind::Progress {

@@ -89,6 +89,7 @@ pub(crate) fn queued() -> EventKind {
     EventKind::Queued {
         queued_at: Timestamp::from_micros(1_800_000_000_000_000),
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
     }
 }
 
