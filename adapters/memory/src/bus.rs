@@ -75,7 +75,7 @@ impl EventBus for Memory {
 }
 
 /// UTC, from the system: this store and its callers are one process.
-fn system_time() -> Timestamp {
+pub(crate) fn system_time() -> Timestamp {
     let since_1970 = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

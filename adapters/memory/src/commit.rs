@@ -207,7 +207,7 @@ impl Store {
         match effect {
             QueueEffect::Keep => {}
             QueueEffect::Requeue { after, counts } => {
-                queue.requeue(job_id, now + after, counts);
+                queue.requeue(job_id, after, counts, now);
             }
             QueueEffect::Remove => queue.remove(job_id),
         }

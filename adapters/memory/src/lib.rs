@@ -16,11 +16,13 @@ mod commit;
 mod expiring;
 mod faults;
 mod feed;
+mod job_queue;
 mod queue;
 mod settings;
 mod shelf;
 mod store;
 mod tickets;
+mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -334,6 +334,13 @@ fn unreachable(operation: &'static str, error: PoolError) -> Error {
     count(error)
 }
 
+/// Whether a script was refused what its user has no right to: such an error has no code of its own.
+fn lacks_a_right_in_a_script(error: &RedisError) -> bool {
+    let text = error.to_string();
+    // Up to Redis 7.0, and since.
+    text.contains("user executing the script can't") || text.contains("ACL failure in script")
+}
+
 /// What an error of the driver means to the caller of a port.
 pub(crate) fn failed(operation: &'static str, error: RedisError) -> Error {
     use redis::ErrorKind as Driver;
@@ -353,6 +360,10 @@ pub(crate) fn failed(operation: &'static str, error: RedisError) -> Error {
         (Driver::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => (
             ErrorKind::Refused,
             "Redis refuses this user: check the password and its ACL",
+        ),
+        _ if lacks_a_right_in_a_script(&error) => (
+            ErrorKind::Refused,
+            "Redis refuses this user a command or key: check its ACL",
         ),
         (_, Some("BUSY")) => (ErrorKind::Unavailable, "Redis is busy with a long script"),
         (Driver::Io | Driver::ClusterConnectionNotFound, _) => (

@@ -84,6 +84,17 @@ impl Keys {
         self.name("queue:ready")
     }
 
+    /// Sorted set: the clients that have a due job, by their turns. `lua/rotation.lua` makes this name, the
+    /// next one and `queue:later`, where the jobs that aren't due yet are, from that of [`Keys::ready`].
+    pub(crate) fn turns(&self) -> String {
+        self.name("queue:clients")
+    }
+
+    /// Sorted set: a client's due jobs, in the order of their claims.
+    pub(crate) fn due_of(&self, client: &str) -> String {
+        self.name(&format!("queue:due:{client}"))
+    }
+
     /// Sorted set: held jobs by the moment their lease runs out.
     pub(crate) fn leases(&self) -> String {
         self.name("queue:leases")

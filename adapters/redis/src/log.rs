@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{Job, JobId, Position, Timestamp};
+use conch_domain::{ClientId, Job, JobId, Position, Timestamp};
 use conch_ports::{
     Commit, Durability, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, EventBus,
     Fence, Guarantees, Log, Published, QueueEffect, Quota, Result, Signals, Weighed,
@@ -39,6 +39,7 @@ pub(crate) struct Scripts {
     pub(crate) renew: Script,
     pub(crate) expired: Script,
     pub(crate) sweep: Script,
+    pub(crate) places: Script,
     pub(crate) next_due: Script,
     pub(crate) restore: Script,
     pub(crate) put: Script,
@@ -60,14 +61,19 @@ macro_rules! script {
 impl Scripts {
     fn new() -> Self {
         Self {
-            publish: script!("prelude", "record", "foreign", "append", "publish"),
+            publish: script!(
+                "prelude", "record", "foreign", "rotation", "append", "publish"
+            ),
             read: script!("read"),
             positions: script!("positions"),
-            submit: script!("prelude", "record", "foreign", "append", "submit"),
-            claim: script!("prelude", "claim"),
+            submit: script!(
+                "prelude", "record", "foreign", "rotation", "append", "submit"
+            ),
+            claim: script!("prelude", "rotation", "turns", "claim"),
             renew: script!("prelude", "renew"),
             expired: script!("prelude", "expired"),
-            sweep: script!("prelude", "sweep"),
+            sweep: script!("prelude", "rotation", "turns", "sweep"),
+            places: script!("places"),
             next_due: script!("prelude", "next_due"),
             restore: script!("prelude", "record", "restore"),
             put: script!("prelude", "record", "put"),
@@ -140,6 +146,8 @@ impl Redis {
             "token": token,
             "effect": effect,
             "after": after,
+            "client": job.client_id.as_ref().map_or("", ClientId::as_str),
+            "priority": job.schedule.priority.get(),
             "counts": counts,
             "history": settings.history_limit,
             "remembered": EVENT_IDS_REMEMBERED,

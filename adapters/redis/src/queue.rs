@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_domain::{Job, JobId, JobStatus, LeaseToken};
+use conch_domain::{Job, JobId, JobStatus, LeaseToken, Timestamp};
 use conch_ports::{
-    Error, ErrorKind, Idempotency, JobQueue, Lease, Published, Quota, Result, Submission,
-    Submitted, Sweep, Swept,
+    EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease, MAX_PLACES_ASKED, Published,
+    QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
 };
 
 use crate::cache::millis;
@@ -37,6 +37,15 @@ impl JobQueue for Redis {
             ("lifetime", lifetime.into()),
             ("max_queued", quotas.queued_jobs.into()),
             ("max_jobs", quotas.jobs.into()),
+            (
+                "run_at",
+                commit
+                    .job
+                    .schedule
+                    .run_at
+                    .map_or(0, Timestamp::as_micros)
+                    .into(),
+            ),
         ];
         let call = self.commit(&self.scripts.submit, &commit, &header);
         let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
@@ -145,6 +154,7 @@ impl JobQueue for Redis {
             .key(self.keys.jobs(None, Some(JobStatus::Pending)))
             .arg(self.keys.entry_of(""))
             .arg(self.keys.state_of(""))
+            .arg(self.keys.job_of(""))
             .arg(sweep.from)
             .arg(sweep.limit)
             .arg(micros(sweep.grace))
@@ -165,6 +175,29 @@ impl JobQueue for Redis {
                 .filter_map(|id| JobId::parse(id).ok())
                 .collect(),
         })
+    }
+
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        const OPERATION: &str = "job_queue.places";
+        let mut places = Vec::with_capacity(job_ids.len());
+        for asked in job_ids.chunks(MAX_PLACES_ASKED) {
+            let mut call = self.scripts.places.prepare_invoke();
+            call.arg(self.keys.ready())
+                .arg(self.keys.turns())
+                .arg(self.keys.entry_of(""))
+                .arg(self.keys.due_of(""))
+                .arg(EXACT_PLACES);
+            for job_id in asked {
+                call.arg(job_id.as_str());
+            }
+            let answer: Vec<i64> = self.connections.script_shared(OPERATION, &call).await?;
+            let found = places_in(&answer).ok_or_else(|| unexpected(OPERATION))?;
+            if found.len() != asked.len() {
+                return Err(unexpected(OPERATION));
+            }
+            places.extend(found);
+        }
+        Ok(places)
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
@@ -197,6 +230,23 @@ impl JobQueue for Redis {
         record.append_to(&mut call, self.settings.retention);
         self.connections.script("job_queue.restore", &call).await
     }
+}
+
+/// What `lua/places.lua` answers; none if it is something else.
+fn places_in(answer: &[i64]) -> Option<Vec<Option<QueuePlace>>> {
+    let count = |number: &i64| u64::try_from(*number).ok();
+    let [waiting, clients, counted, numbers @ ..] = answer else {
+        return None;
+    };
+    let (jobs, asked) = numbers.split_at_checked(usize::try_from(*counted).ok()?)?;
+    let jobs: Vec<u64> = jobs.iter().map(count).collect::<Option<_>>()?;
+    let rotation = Rotation {
+        jobs: &jobs,
+        clients: count(clients)?,
+        waiting: count(waiting)?,
+    };
+    let place = |of_one: &[i64]| Some(rotation.place(count(&of_one[0])?, count(&of_one[1])?));
+    Some(asked.chunks_exact(2).map(place).collect())
 }
 
 /// Each key is told of once, whichever process asks next.

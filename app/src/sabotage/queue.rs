@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_domain::{Job, LeaseToken};
-use conch_ports::{Idempotency, JobQueue, Lease, Result, Submission, Submitted, Sweep, Swept};
+use conch_domain::{Job, JobId, LeaseToken};
+use conch_ports::{
+    Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
+};
 
 use super::{Broken, panics};
 
@@ -52,6 +54,10 @@ impl JobQueue for Broken {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.queue.sweep(sweep).await
+    }
+
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        self.queue.places(job_ids).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {

@@ -1,6 +1,7 @@
 //! The laws of [`JobQueue`](conch_ports::JobQueue).
 
 mod claiming;
+mod fairness;
 mod leasing;
 mod lost;
 mod restoring;
@@ -10,7 +11,12 @@ use conch_ports::Paging;
 
 use crate::Subject;
 
-pub use claiming::{attempts_count_up, claim_in_order, one_holder, requeued_not_before_its_time};
+pub use claiming::{attempts_count_up, one_holder, requeued_not_before_its_time};
+pub use fairness::{
+    age_within_a_priority, claims_rotate_over_clients, not_before_it_is_due,
+    places_are_those_of_claims, priority_within_a_client, requeued_keeps_its_priority,
+    who_comes_back_queues_up,
+};
 pub use leasing::{lease_runs_out, renewal_needs_the_lease, waiting_jobs_never_expire};
 pub use lost::{broken_keys_block_no_other_job, claims_are_answered_again, lost_places_are_found};
 pub use restoring::{restore_only_from_nothing, restore_replaces_external_logs};

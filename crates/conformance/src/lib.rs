@@ -98,7 +98,13 @@ macro_rules! with_laws {
                 recall_asks_for_the_key_alone
                 one_holder
                 claims_are_answered_again
-                claim_in_order
+                claims_rotate_over_clients
+                who_comes_back_queues_up
+                priority_within_a_client
+                age_within_a_priority
+                not_before_it_is_due
+                requeued_keeps_its_priority
+                places_are_those_of_claims
                 requeued_not_before_its_time
                 lease_runs_out
                 waiting_jobs_never_expire

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 
-use crate::{Commit, Result};
+use crate::{Commit, QueuePlace, Result};
 
 /// A job that one worker holds for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub struct Swept {
 /// A new job.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// Its first event, `job:queued`, at sequence 1, with an `Open` fence and `Keep`.
+    /// Its first event, `job:queued`, at sequence 1, with an `Open` fence and `Keep`. Its job says whose turn
+    /// it waits for, how urgent it is, and when it may run.
     pub commit: Commit,
     /// What makes the submission idempotent, if the caller asked for that.
     pub idempotency: Option<Idempotency>,
@@ -83,7 +84,21 @@ pub enum Submitted {
 /// - **one_holder**: at one moment, by the store's clock, a job MUST have at most one lease.
 /// - **claims_are_answered_again**: a claim with a token that holds a lease which has not run out MUST
 ///   answer that lease, for `duration` from now, and take no other job.
-/// - **claim_in_order**: `claim` MUST take the job that has been claimable longest.
+/// - **claims_rotate_over_clients**: claims MUST take turns over the clients that have a due job. So a client with a due job waits at most one claim of each
+///   other client, however many jobs those have.
+/// - **who_comes_back_queues_up**: a client that had no due job and has one again MUST have its turn after
+///   all who wait. So a client that submits one job at a time overtakes nobody.
+/// - **priority_within_a_client**: of a client's due jobs `claim` MUST take one of the highest priority,
+///   and no priority may take another client's turn.
+/// - **age_within_a_priority**: of these it MUST take the one that has been claimable longest, by the moment at
+///   which it became due; a requeued job became due when it was requeued for.
+/// - **not_before_it_is_due**: a job MUST NOT be claimable before its `run_at`, by the store's clock, and
+///   MUST be from then on.
+/// - **requeued_keeps_its_priority**: a requeued job, and one whose place was lost and found, MUST wait for
+///   its client's turn with its priority, and not before its `run_at`.
+/// - **places_are_those_of_claims**: as long as nothing else changes, a job at place n of `places` MUST be
+///   given by the nth claim; up to the hundredth place it MUST be exact. A job that isn't due, is held, has
+///   ended or isn't known has none.
 /// - **requeued_not_before_its_time**: a requeued job MUST NOT be claimable before its time.
 /// - **lease_runs_out**: a lease that isn't renewed within its duration MUST show in `expired`, and
 ///   only there: the job isn't claimable until an event with `Fence::Expired` requeues it.
@@ -163,6 +178,14 @@ pub trait JobQueue: Send + Sync {
     /// # Errors
     /// When the store is out of reach.
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept>;
+
+    /// The place of each of the jobs, in their order, at most
+    /// [`MAX_PLACES_ASKED`](crate::MAX_PLACES_ASKED); none for a job that isn't
+    /// waiting to be claimed now. Asks about all of them at once, and changes nothing.
+    ///
+    /// # Errors
+    /// When the store is out of reach, or grants no right to look at its queue.
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>>;
 
     /// How long until the next job becomes claimable: zero if one is, none if the queue is empty.
     ///

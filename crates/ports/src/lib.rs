@@ -7,6 +7,7 @@ mod catalogue;
 mod error;
 mod event_bus;
 mod job_queue;
+mod queue_place;
 mod quota;
 mod result_cache;
 mod template_generator;
@@ -22,6 +23,7 @@ pub use event_bus::{
     MAX_POSITIONS, Published, QueueEffect, Signal, Signals,
 };
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
+pub use queue_place::{EXACT_PLACES, MAX_PLACES_ASKED, QueuePlace, Rotation};
 pub use quota::{EVENT_OVERHEAD, Quota, Quotas, Weighed};
 #[cfg(feature = "testing")]
 pub use result_cache::MockResultCache;

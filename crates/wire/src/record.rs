@@ -33,6 +33,10 @@ pub fn encode_job(job: &Job) -> Bytes {
         fold["past"] = job.past.iter().map(ToString::to_string).collect();
         fold["reopened_at"] = json!(job.reopened_at.map(time::format));
     }
+    if let Some(run_at) = job.schedule.run_at {
+        // For a store's script, which knows no calendar.
+        fold["run_at_us"] = json!(run_at.as_micros());
+    }
     object.insert(FOLD.to_owned(), fold);
     to_bytes(&object)
 }

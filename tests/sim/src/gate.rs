@@ -12,8 +12,8 @@ use conch_domain::{
 };
 use conch_ports::{
     Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
-    Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, Result, ResultCache, Signals,
-    Submission, Submitted, Sweep, Swept, TemplateFilter,
+    Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, QueuePlace, Result, ResultCache,
+    Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
 };
 
 use crate::board::{Board, Effect, Peer};
@@ -210,6 +210,14 @@ impl JobQueue for Gate {
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
         self.call("job_queue.expired", String::new(), move |store, by| {
             store.expired(by, limit)
+        })
+        .await
+    }
+
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        let job_ids = job_ids.to_vec();
+        self.call("job_queue.places", String::new(), move |store, _| {
+            at_once(store.queue.places(&job_ids))
         })
         .await
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, LeaseToken, Position, Timestamp};
 use conch_ports::{
     Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
-    Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept,
+    QueuePlace, Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -337,6 +337,10 @@ impl JobQueue for Queue {
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.gate.sweep(sweep).await
+    }
+
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        self.gate.places(job_ids).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {

@@ -43,6 +43,11 @@ pub(crate) struct Broken {
 struct Seen {
     results: Vec<(JobId, Bytes)>,
     claims: Vec<Lease>,
+    has_claimed: bool,
+    /// The job that is given out before all others.
+    first: Option<JobId>,
+    requeued: HashSet<JobId>,
+    submitted: Vec<JobId>,
     held: HashMap<JobId, Bytes>,
     tickets: Vec<TicketHash>,
     /// Jobs that lost a part of their place since the last sweep.

@@ -45,6 +45,15 @@ enum Fault {
     LoseCatalogueRecord,
     ClaimForTwo,
     ClaimNewestFirst,
+    /// All jobs are one client's.
+    OneTurnForAll,
+    /// The job of a client that comes back is given out first.
+    ReturnAtTheHead,
+    ForgetPriority,
+    DueAtOnce,
+    RequeuedGoLast,
+    PlacesByAge,
+    PlacesForAll,
     ClaimAnotherWhenAskedAgain,
     FindNothing,
     RenewOnlyWhatIsListed,
@@ -253,9 +262,49 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         "claimed twice or never",
     ),
     (
+        Fault::OneTurnForAll,
+        "job_queue::claims_rotate_over_clients",
+        "the first round",
+    ),
+    (
+        Fault::ReturnAtTheHead,
+        "job_queue::who_comes_back_queues_up",
+        "who waited when it came back",
+    ),
+    (
+        Fault::ForgetPriority,
+        "job_queue::priority_within_a_client",
+        "9 first",
+    ),
+    (
+        Fault::OneTurnForAll,
+        "job_queue::priority_within_a_client",
+        "the other client's turn",
+    ),
+    (
         Fault::ClaimNewestFirst,
-        "job_queue::claim_in_order",
-        "claimed out of order",
+        "job_queue::age_within_a_priority",
+        "the oldest",
+    ),
+    (
+        Fault::DueAtOnce,
+        "job_queue::not_before_it_is_due",
+        "claimed before its time",
+    ),
+    (
+        Fault::RequeuedGoLast,
+        "job_queue::requeued_keeps_its_priority",
+        "requeued at once",
+    ),
+    (
+        Fault::PlacesByAge,
+        "job_queue::places_are_those_of_claims",
+        "another one was next",
+    ),
+    (
+        Fault::PlacesForAll,
+        "job_queue::places_are_those_of_claims",
+        "held, not due, ended, unknown",
     ),
     (
         Fault::RequeueAtOnce,

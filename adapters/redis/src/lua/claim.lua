@@ -1,5 +1,5 @@
--- The job that has been claimable longest, for a worker; or what the same claim was given before, when its
--- answer was lost. Takes entries out that no worker can do anything about: the job has ended, or neither
+-- The next job, for a worker: the first one of the client whose turn it is; or what the same claim was given
+-- before, when its answer was lost. Takes entries out that no worker can do anything about: the job has ended, or neither
 -- its log nor its record is there any more. Sets keys aside that something else has written to.
 -- KEYS: ready, leases. ARGV: entry, state and record prefixes, token, worker, duration, the name of the
 -- claim.
@@ -14,15 +14,14 @@ local function answer(id, attempt)
   return told
 end
 local function claimed(id, entry)
+  set_aside_unless(leases, 'zset')
+  local attempts = tonumber(on('hash', 'HGET', entry, 'attempts')) or 0
   lend(entry, leases, id, at + tonumber(ARGV[6]), 'token', token, 'worker', ARGV[5])
   redis.call('SET', ARGV[7], id, 'PX', math.ceil(tonumber(ARGV[6]) / 1000))
   redis.call('PERSIST', entry)
-  local attempts = tonumber(redis.call('HGET', entry, 'attempts')) or 0
   return answer(id, string.format('%.0f', attempts + 1))
 end
 
-set_aside_unless(ready, 'zset')
-set_aside_unless(leases, 'zset')
 local before = redis.call('GET', ARGV[7])
 if before then
   set_aside_unless(ARGV[1] .. before, 'hash')
@@ -30,26 +29,20 @@ if before then
     return claimed(before, ARGV[1] .. before)
   end
 end
--- An earlier build gave it a lifetime, which would be that of all who wait.
-redis.call('PERSIST', ready)
+local order = order_of(ready)
+local names = { entry = ARGV[1], state = ARGV[2], job = ARGV[3] }
+promote(order, names, at)
 for _ = 1, 100 do
-  local id = redis.call('ZRANGEBYSCORE', ready, '-inf', at, 'LIMIT', 0, 1)[1]
+  local id, client, has_more = first_due(order, names, at)
   if not id then
     return answer('', '')
   end
-  local entry = ARGV[1] .. id
-  if is_id(id) then
-    set_aside_unless(entry, 'hash')
-    set_aside_unless(ARGV[2] .. id, 'hash')
-    local state = redis.call('HMGET', ARGV[2] .. id, 'epoch', 'ended')
-    local alive = state[1] or redis.call('EXISTS', ARGV[3] .. id) == 1
-    redis.call('ZREM', ready, id)
-    if alive and state[2] ~= '1' then
-      return claimed(id, entry)
-    end
-  else
-    redis.call('ZREM', ready, id)
+  local state = on('hash', 'HMGET', names.state .. id, 'epoch', 'ended')
+  local alive = state[1] or redis.call('EXISTS', names.job .. id) == 1
+  if alive and state[2] ~= '1' then
+    end_turn(order, client, has_more)
+    return claimed(id, names.entry .. id)
   end
-  redis.call('DEL', entry)
+  redis.call('DEL', names.entry .. id)
 end
 return answer('', '')

@@ -35,8 +35,9 @@ if commit.record and is_full(commit.record, commit.max_jobs, at) then
 end
 
 append(commit, at)
-redis.call('HSET', commit.entry, 'attempts', 0)
-enlist(commit.ready, at, commit.job_id)
+redis.call('HSET', commit.entry, 'attempts', 0, 'client', commit.client, 'priority', commit.priority)
+local due = math.max(at, commit.run_at)
+wait(order_of(commit.ready), commit.job_id, commit.client, commit.priority, due, at)
 if key ~= '' then
   redis.call('HSET', key, 'digest', commit.digest, 'job_id', commit.job_id)
   redis.call('PEXPIRE', key, commit.lifetime)

@@ -2,17 +2,21 @@
 -- job has an entry, and is in `leases` if that has a token, else in `ready`. What is missing is put back:
 -- a held job is listed by the end of its lease again, or gets a grace in which its worker may renew it where
 -- that end is lost; one that runs without a known lease gets one that has run out, and is taken back like
--- any other.
--- KEYS: ready, leases, the lists of running and of pending jobs. ARGV: entry and state prefixes, from,
+-- any other. Places in the indexes that only order the claims are put back, and not counted as found: an earlier
+-- build notes none.
+-- KEYS: ready, leases, the lists of running and of pending jobs. ARGV: entry, state and record prefixes, from,
 -- limit, grace, a token.
 -- Answers where the next page begins (0: at the beginning), how many jobs were found, those, and then the
 -- keys that were set aside.
 
 local ready, leases, running, pending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local from, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local from, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local at = now()
+local order, names = order_of(ready), { entry = ARGV[1], state = ARGV[2], job = ARGV[3] }
 set_aside_unless(ready, 'zset')
 set_aside_unless(leases, 'zset')
+-- An earlier build gave it a lifetime, which would be that of all who wait.
+redis.call('PERSIST', ready)
 local first = redis.call('ZCARD', running)
 local total = first + redis.call('ZCARD', pending)
 
@@ -33,18 +37,22 @@ local function look(id, runs)
   end
   if waits and not token and redis.call('EXISTS', entry) == 1 then
     redis.call('ZREM', leases, id)
+    ensure_listed(order, names, id, tonumber(waits), at)
     return
   end
   if token then
-    lend(entry, leases, id, lease[2] and tonumber(lease[2]) or at + tonumber(ARGV[5]))
+    lend(entry, leases, id, lease[2] and tonumber(lease[2]) or at + tonumber(ARGV[6]))
     redis.call('ZREM', ready, id)
   elseif runs then
-    lend(entry, leases, id, at, 'token', ARGV[6])
+    lend(entry, leases, id, at, 'token', ARGV[7])
     redis.call('ZREM', ready, id)
   else
+    local job = recorded(names, id)
     redis.call('HSETNX', entry, 'attempts', 0)
+    redis.call('HSET', entry, 'client', job.client, 'priority', job.priority)
     redis.call('ZREM', leases, id)
-    enlist(ready, waits or at, id)
+    local due = waits and tonumber(waits) or math.max(at, job.run_at)
+    wait(order, id, job.client, job.priority, due, at)
   end
   found[#found + 1] = id
 end

@@ -54,6 +54,16 @@ async fn whatever_is_written_over_the_head_of_the_queue_all_jobs_are_claimed() {
         &[&["ZADD", "triton:queue:ready", "0", "no id: \r\n"]],
         &[&["ZADD", "triton:queue:ready", "0", "unknown"]],
         &[&["DEL", "triton:queue:ready"]],
+        &[&["SET", "triton:queue:clients", "x"]],
+        &[&["DEL", "triton:queue:clients"]],
+        &[&["ZADD", "triton:queue:clients", "0", "nobody"]],
+        &[&["ZADD", "triton:queue:clients", "0", "no id: \r\n"]],
+        &[&["SET", "triton:queue:due:c-1", "x"]],
+        &[&["DEL", "triton:queue:due:c-1"]],
+        &[&["ZADD", "triton:queue:due:c-1", "0", "unknown"]],
+        &[&["SET", "triton:queue:later", "x"]],
+        &[&["ZADD", "triton:queue:later", "0", "unknown"]],
+        &[&["ZADD", "triton:queue:later", "0", "j-1"]],
         &[&["DEL", "triton:queue:entry:j-1"]],
     ];
     for way in ways {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use conch_conformance::build::Script;
 use conch_domain::JobStatus::Pending;
-use conch_domain::{Audience, Category, Template};
-use conch_ports::{JobFilter, Lease, Paging, PutTemplate, TemplateFilter};
+use conch_domain::{Audience, Category, JobId, Template};
+use conch_ports::{JobFilter, Lease, Paging, PutTemplate, QueuePlace, TemplateFilter};
 use conch_redis::Stores;
 use futures::StreamExt;
 use futures::stream;
@@ -204,4 +205,69 @@ async fn a_list_by_change_looks_at_the_newest_changes_alone() {
     stores.bus.publish(change).await.unwrap();
     assert_eq!(list(0).await, (most, "j-0000 j-0002".to_owned()));
     assert_eq!(list(2).await, (1, "j-0000".to_owned()), "changed since");
+}
+
+/// The places of a page cost a few hundred commands, however many jobs wait for however many clients: those that
+/// are exact, and those that are estimated.
+#[tokio::test]
+async fn the_places_of_a_page_cost_the_page() {
+    let server = Server::start();
+    let stores = server.stores();
+    let submit = async |clients: usize, jobs: usize| -> Vec<JobId> {
+        let ids = parking_lot::Mutex::new(Vec::new());
+        each(0..jobs, |n| {
+            let (queue, ids) = (stores.queue.clone(), &ids);
+            async move {
+                let client = client_id(&format!("client-{}", n % clients));
+                let mut script = Script::of_client(&client);
+                let submitted = queue.submit(script.submission()).await;
+                submitted.expect("there is room");
+                ids.lock().push((n, script.id().clone()));
+            }
+        })
+        .await;
+        let mut ids = ids.into_inner();
+        ids.sort_by_key(|(n, _)| *n);
+        ids.into_iter().map(|(_, id)| id).collect()
+    };
+    let few = submit(100, 400).await;
+    commands(&server);
+    let page = &few[300..];
+    let places = stores.queue.places(page).await.unwrap();
+    let rounds = [
+        ("zcard", 102),
+        ("zrange", 1),
+        ("zmscore", 1),
+        ("hget", 100),
+        ("zrank", 100),
+    ];
+    assert_cost("of a hundred clients", &commands(&server), &rounds.into());
+    let mut numbers: Vec<QueuePlace> = places.into_iter().flatten().collect();
+    numbers.sort_unstable();
+    let exact: Vec<_> = (301..=400).map(QueuePlace::Exact).collect();
+    assert_eq!(numbers, exact, "the last round");
+
+    let many = submit(500, 9_600).await;
+    commands(&server);
+    let page = &many[9_500..];
+    let places = stores.queue.places(page).await.unwrap();
+    let rounds = [("zcard", 2), ("zmscore", 1), ("hget", 100), ("zrank", 200)];
+    assert_cost(
+        "of five hundred clients",
+        &commands(&server),
+        &rounds.into(),
+    );
+    for place in places {
+        let Some(QueuePlace::About(number)) = place else {
+            panic!("{place:?}: about the last of ten thousand");
+        };
+        assert!((9_000..=10_000).contains(&number), "{number}");
+    }
+    let places = stores.queue.places(&many[400..500]).await.unwrap();
+    let exact =
+        |place: &Option<QueuePlace>| matches!(place, Some(QueuePlace::Exact(n)) if *n <= 500);
+    assert!(
+        places.iter().all(exact),
+        "first of their clients: {places:?}"
+    );
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use conch_domain::{Job, LeaseToken};
 use conch_ports::{
     Commit, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Submission, Submitted,
+    Sweep,
 };
 use tokio::time::timeout;
 
@@ -262,6 +263,7 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
     const ENTRY: &str = "triton:queue:entry:j-1";
     const LEASES: &str = "triton:queue:leases";
     const READY: &str = "triton:queue:ready";
+    const WAITS: [&str; 4] = ["triton:queue:clients", "triton:queue:due:c-1", ENTRY, READY];
     let server = Server::start();
     let stores = server.stores();
     // A build that gave them lifetimes was here before.
@@ -275,7 +277,15 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
         assert_eq!(queue_keys(&server), expected);
     };
     stores.queue.submit(submission("j-1")).await.unwrap();
-    for_good(&[ENTRY, READY]);
+    for_good(&WAITS);
+    all_short();
+    let sweep = Sweep {
+        from: 0,
+        limit: 9,
+        grace: MINUTE,
+    };
+    assert_eq!(stores.queue.sweep(&sweep).await.unwrap().found, []);
+    assert_eq!(server.run::<i64>(&["PTTL", READY]), -1);
     all_short();
     let lease = stores
         .queue
@@ -299,7 +309,7 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
         let published = stores.bus.publish(commit).await.unwrap();
         assert_eq!(published, Published::Appended);
     }
-    for_good(&[ENTRY, READY]);
+    for_good(&WAITS);
     all_short();
     stores.queue.submit(submission("j-2")).await.unwrap();
     assert_eq!(server.run::<i64>(&["PTTL", READY]), -1);

@@ -174,8 +174,8 @@ async fn of_a_job_that_a_worker_runs() {
     bench.end(&job, &lease).await;
     bench.cost("the end");
     bench.costs(&[
-        "submit, 42: del 2, evalsha 1, hget 1, hmget 1, hset 4, info 2, persist 1, pexpire 3, ping 1, publish 2, time 1, type 13, unwatch 1, xadd 1, zadd 7, zcard 3, zremrangebyrank 1",
-        "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 3, ping 1, set 1, time 1, type 4, unwatch 1, zadd 1, zrange 1, zrangebyscore 1, zrem 1",
+        "submit, 45: del 2, evalsha 1, hget 1, hmget 1, hset 4, info 2, persist 1, pexpire 3, ping 1, publish 2, time 1, type 13, unwatch 1, xadd 1, zadd 9, zcard 3, zrange 1, zremrangebyrank 1",
+        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, ping 1, set 1, time 1, type 1, unwatch 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "the first event of a running job, 38: evalsha 1, hget 1, hmget 2, hset 3, info 2, pexpire 3, publish 2, time 1, type 13, xadd 1, zadd 6, zrem 2, zremrangebyrank 1, zscore 1",
         "a template, 27: evalsha 1, hget 2, hmget 1, hset 2, ping 1, time 1, type 13, unwatch 1, zadd 8",
         "one more event, 36: evalsha 1, hget 1, hmget 2, hset 3, info 2, pexpire 3, publish 2, time 1, type 13, xadd 1, zadd 6, zremrangebyrank 1, zscore 1",
@@ -216,12 +216,12 @@ async fn of_a_job_that_is_given_back() {
     bench.sweep().await;
     bench.cost("a sweep over one held job");
     bench.costs(&[
-        "requeue, 43: evalsha 1, hdel 1, hget 2, hmget 2, hset 4, info 2, persist 2, pexpire 3, publish 2, time 1, type 13, xadd 1, zadd 7, zrem 1, zremrangebyrank 1, zscore 1",
-        "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 3, ping 1, set 1, time 1, type 4, unwatch 1, zadd 1, zrange 1, zrangebyscore 1, zrem 1",
-        "a claim when nothing is due, 7: evalsha 1, get 1, persist 1, ping 1, time 1, type 2, unwatch 1, zrange 1, zrangebyscore 1",
+        "requeue, 46: evalsha 1, hdel 1, hget 2, hmget 2, hset 4, info 2, persist 2, pexpire 3, publish 2, time 1, type 13, xadd 1, zadd 9, zrange 1, zrem 1, zremrangebyrank 1, zscore 1",
+        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, ping 1, set 1, time 1, type 1, unwatch 1, zadd 1, zrange 4, zrem 3, zscore 1",
+        "a claim when nothing is due, 6: evalsha 1, get 1, ping 1, time 1, unwatch 1, zrange 4",
         "when the next is due, 2: evalsha 1, ping 1, type 1, unwatch 1, zrange 1",
         "leases that have run out, 3: evalsha 1, ping 1, time 1, type 1, unwatch 1, zrangebyscore 1",
-        "a sweep over one held job, 15: evalsha 1, hget 1, hmget 1, ping 1, time 1, type 4, unwatch 1, zcard 2, zrange 3, zrem 1, zscore 2",
+        "a sweep over one held job, 16: evalsha 1, hget 1, hmget 1, persist 1, ping 1, time 1, type 4, unwatch 1, zcard 2, zrange 3, zrem 1, zscore 2",
     ]);
 }
 

@@ -56,30 +56,6 @@ pub async fn one_holder(subject: &dyn Subject) {
     }
 }
 
-/// First come, first served; a requeued job goes behind those that became claimable before it.
-pub async fn claim_in_order(subject: &dyn Subject) {
-    let tick = Duration::from_millis(5);
-    let mut waiting = Vec::new();
-    for _ in 0..5 {
-        waiting.push(submitted(subject).await);
-        subject.advance(tick).await;
-    }
-    let mut first = waiting.remove(0);
-    let lease = claim(subject, LONG).await.expect("five wait");
-    assert_eq!(lease.job_id, *first.id(), "claimed out of order");
-    first.hold(&lease);
-    publish_all(
-        &*subject.bus(),
-        [first.retrying(RetryReason::Error, Duration::ZERO)],
-    )
-    .await;
-    waiting.push(first);
-    for expected in &waiting {
-        let lease = claim(subject, LONG).await.expect("it waits");
-        assert_eq!(lease.job_id, *expected.id(), "claimed out of order");
-    }
-}
-
 /// A requeued job isn't claimable before its time, is after it, and `next_due` says when.
 pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
     let (bus, queue) = (subject.bus(), subject.queue());

@@ -54,7 +54,7 @@ pub async fn claims_are_answered_again(subject: &dyn Subject) {
 }
 
 /// The jobs that a sweep over all pages finds.
-async fn swept(subject: &dyn Subject) -> Vec<JobId> {
+pub(super) async fn swept(subject: &dyn Subject) -> Vec<JobId> {
     let mut sweep = Sweep {
         from: 0,
         limit: 2,

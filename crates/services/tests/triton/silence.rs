@@ -8,8 +8,8 @@ use conch_conformance::build::{self, Script};
 use conch_domain::{Job, JobId, JobStatus, LeaseToken};
 use conch_memory::Memory;
 use conch_ports::{
-    Cancelled, Idempotency, JobQueue, Lease, PutTemplate, Result, Submission, Submitted, Sweep,
-    Swept,
+    Cancelled, Idempotency, JobQueue, Lease, PutTemplate, QueuePlace, Result, Submission,
+    Submitted, Sweep, Swept,
 };
 use conch_services::worker::Settings;
 use tokio::time::Instant;
@@ -112,6 +112,10 @@ impl JobQueue for Deceived {
     }
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
         self.0.queue().sweep(sweep).await
+    }
+
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        self.0.queue().places(job_ids).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {

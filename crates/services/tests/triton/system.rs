@@ -11,8 +11,8 @@ use conch_domain::{
 };
 use conch_memory::Memory;
 use conch_ports::{
-    Brief, Error, ErrorKind, EventBus, Idempotency, JobQueue, Lease, Log, NewJob, Requested,
-    Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
+    Brief, Error, ErrorKind, EventBus, Idempotency, JobQueue, Lease, Log, NewJob, QueuePlace,
+    Requested, Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
 use conch_services::triton::cancel::Cancel;
@@ -147,6 +147,9 @@ impl JobQueue for ClaimsNothing {
             tokio::time::sleep(*late).await;
         }
         self.queue.expired(limit).await
+    }
+    async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
+        self.queue.places(job_ids).await
     }
     async fn next_due(&self) -> Result<Option<Duration>> {
         Ok(None)

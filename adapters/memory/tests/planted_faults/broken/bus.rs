@@ -31,6 +31,9 @@ impl EventBus for Broken {
         let job_id = commit.job.id.clone();
         let line = commit.line.clone();
         match self.fault {
+            Fault::RequeuedGoLast if matches!(commit.effect, QueueEffect::Requeue { .. }) => {
+                self.seen().requeued.insert(job_id);
+            }
             Fault::AnnounceBeforeAppend => {
                 commit.announce = false;
                 self.announce(line);
