@@ -43,17 +43,29 @@ pub fn main(
     flags: &ArgMatches,
     announce: fn(&Settings) -> Option<String>,
 ) -> ExitCode {
+    main_with(program, flags, announce, |_| {})
+}
+
+/// [`main`], where `adjust` may change the settings once they are read: to what no variable can say, such as
+/// a generator of the caller's own.
+pub fn main_with(
+    program: Program,
+    flags: &ArgMatches,
+    announce: fn(&Settings) -> Option<String>,
+    adjust: impl FnOnce(&mut Settings),
+) -> ExitCode {
     // Before any secret is read.
     let hidden = hide_from_other_processes();
     // Checking the gateway's settings needs it.
     install_tls();
-    let (settings, source) = match read(program, flags) {
+    let (mut settings, source) = match read(program, flags) {
         Ok(read) => read,
         Err(error) => {
             output::print_error(&error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
+    adjust(&mut settings);
     let (metrics, log) = match telemetry::start(settings.log_format, &settings.log_filter) {
         Ok(started) => started,
         Err(error) => {

@@ -284,6 +284,7 @@ fn secrets() -> impl Iterator<Item = String> {
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
     Ok(match settings {
         Generator::Builtin { pace } => builtin::Settings { pace }.build(),
+        Generator::Given(given) => given.0,
         Generator::Command {
             command,
             timeout,
