@@ -61,7 +61,11 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "conch-memory",
         ],
     ),
-    ("conch-bench", &[]),
+    // The product's own worker with another generator in it.
+    (
+        "conch-bench",
+        &["conch", "conch-domain", "conch-ports", "conch-generator"],
+    ),
     // Tests alone depend on it, so nothing else has it among what it may import.
     ("conch-doubles", INSIDE),
 ];

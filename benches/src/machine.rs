@@ -31,12 +31,17 @@ pub(crate) fn describe() -> String {
             field(&cpuinfo, "model name").unwrap_or_else(unknown),
         ),
         ("cores", cores.to_string()),
+        (
+            "load average at the end",
+            read_line("/proc/loadavg").unwrap_or_else(unknown),
+        ),
         ("memory", memory),
         (
             "kernel",
             read_line("/proc/sys/kernel/osrelease").unwrap_or_else(unknown),
         ),
         ("redis-server", version("redis-server", &["--version"])),
+        ("node", version("node", &["--version"])),
         ("nginx", version("nginx", &["-v"])),
         (
             "nchan",

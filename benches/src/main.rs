@@ -1,39 +1,46 @@
-//! The benchmarks: polling against streaming, one event to many watchers, lookups of finished jobs.
+//! The benchmarks: the shapes of use that Conch is measured on, each beside its peers in the same run.
 //!
 //! ```text
-//! cargo build --release -p conch
-//! cargo run --release -p conch-bench -- all --write docs/benchmarks.md
-//! cargo run --release -p conch-bench -- fanout --watchers 1000 --runs 3 --only conch,writeloop
+//! cargo build --release -p conch -p conch-bench
+//! target/release/conch-bench all --write docs/benchmarks.md
+//! target/release/conch-bench idle --quick
+//! target/release/conch-bench jobs --runs 1
+//! target/release/conch-bench launch --watchers 1000 --only conch,writeloop
 //! ```
 //!
 //! This process is the load generator. Every server under measurement, and every peer, is a process
 //! of its own that it starts on a free port and ends. It needs Conch's programs beside itself,
-//! `redis-server` and `redis-benchmark`, and nginx with nchan; what is missing it names, with what to
-//! install. It must never print a figure that it didn't measure.
+//! `redis-server` and `redis-benchmark`, nginx with nchan, and Node with BullMQ; what is missing it names,
+//! with what to install. It must never print a figure that it didn't measure.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Tables are printed.
 
 mod exchange;
-mod fanout;
-mod lookup_load;
-mod lookups;
+mod flow;
+mod http_load;
 mod machine;
-mod peer_constant;
-mod peer_write_loop;
-mod polling;
+mod meter;
+mod peers;
 mod process;
 mod report;
 mod resp;
 mod servers;
+mod shapes;
+mod stage;
 mod triton_tap;
 mod watchers;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
-use crate::{report::Section, servers::Kind};
+use crate::{
+    peers::worker::Mode,
+    report::Section,
+    servers::Kind,
+    shapes::{Options, external, five, idle, jobs, launch, live, lookups, polling, submit},
+};
 
 #[derive(Parser)]
 #[command(
@@ -48,24 +55,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Everything, in about eight minutes.
+    /// Everything, in about forty minutes.
     All {
         #[command(flatten)]
         common: Common,
     },
-    /// Polling against streaming for one job.
-    Polling {
+    /// W1: many jobs, one watcher each, no events.
+    Idle {
         #[command(flatten)]
         common: Common,
     },
-    /// One event to many watchers.
-    Fanout {
+    /// W1: many jobs, one watcher each, 200 events a second.
+    Live {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// W1: a thousand jobs, five watchers each, 200 events a second.
+    Five {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// W2: a full queue and one worker.
+    Jobs {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// W2: jobs submitted through the edge API.
+    Submit {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// W3: one job, one event to all its watchers.
+    Launch {
         /// The sizes of the audience (16 are there before the measurement: more than that).
         #[arg(long, value_delimiter = ',')]
         watchers: Option<Vec<usize>>,
-        /// Interleaved runs of each server at each size.
-        #[arg(long)]
-        runs: Option<usize>,
         /// Only these servers.
         #[arg(long, value_delimiter = ',')]
         only: Option<Vec<Kind>>,
@@ -75,14 +99,21 @@ enum Part {
         #[command(flatten)]
         common: Common,
     },
-    /// Lookups of finished jobs.
+    /// W4: external events that nobody watches.
+    External {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// W5: lookups of finished jobs.
     Lookups {
         /// Connections, each with one request under way.
         #[arg(long)]
         connections: Option<usize>,
-        /// Interleaved runs.
-        #[arg(long)]
-        runs: Option<usize>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Polling against streaming for one job.
+    Polling {
         #[command(flatten)]
         common: Common,
     },
@@ -100,13 +131,40 @@ enum Part {
         /// A whole HTTP answer.
         answer: PathBuf,
     },
+    /// A peer: a subscriber that only reads.
+    #[command(hide = true)]
+    PeerBus {
+        /// Where to listen when it hears.
+        address: SocketAddr,
+        /// Which Redis.
+        redis: SocketAddr,
+    },
+    /// Conch's worker with a generator of the bench.
+    #[command(hide = true)]
+    PeerWorker {
+        /// What its generator does.
+        #[arg(long)]
+        mode: Mode,
+        /// Jobs at once.
+        #[arg(long)]
+        concurrency: usize,
+        /// How long each template takes.
+        #[arg(long)]
+        pace_millis: u64,
+        /// Where it takes orders.
+        #[arg(long)]
+        control: SocketAddr,
+    },
 }
 
 #[derive(Args)]
 struct Common {
-    /// A smoke run of about a minute: one run of each, small sizes.
+    /// A smoke run: one run of each, small sizes, short windows.
     #[arg(long)]
     quick: bool,
+    /// Interleaved runs of each server.
+    #[arg(long)]
+    runs: Option<usize>,
     /// Also write the report to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -118,78 +176,106 @@ struct Common {
     conch_env: Vec<(String, String)>,
 }
 
+impl Common {
+    fn options(&self) -> Options {
+        Options {
+            runs: self.runs,
+            quick: self.quick,
+            settings: self.conch_env.clone(),
+        }
+    }
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a setting is NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Cli::parse().part {
-        Part::PeerWriteLoop { address } => peer_write_loop::serve(address),
-        Part::PeerConstant { address, answer } => peer_constant::serve(address, &answer),
-        Part::All { common } => {
-            let mut sections = vec![polling::measure(&polling_plan(&common))?];
-            sections.push(fanout::measure(&fanout_plan(&common))?);
-            sections.push(lookups::measure(&lookups_plan(&common))?);
-            publish(&common, &sections)
+        Part::PeerWriteLoop { address } => peers::write_loop::serve(address)?,
+        Part::PeerConstant { address, answer } => peers::constant::serve(address, &answer)?,
+        Part::PeerBus { address, redis } => peers::bus::serve(address, redis)?,
+        Part::PeerWorker {
+            mode,
+            concurrency,
+            pace_millis,
+            control,
+        } => {
+            let pace = Duration::from_millis(pace_millis);
+            return peers::worker::serve(mode, concurrency, pace, control);
         }
-        Part::Polling { common } => publish(&common, &[polling::measure(&polling_plan(&common))?]),
-        Part::Fanout {
+        part => measure(part)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures a part and publishes what came of it.
+fn measure(part: Part) -> Result<()> {
+    let (common, sections) = match part {
+        Part::All { common } => {
+            let sections = all(&common)?;
+            (common, sections)
+        }
+        Part::Idle { common } => one(common, idle::measure)?,
+        Part::Live { common } => one(common, live::measure)?,
+        Part::Five { common } => one(common, five::measure)?,
+        Part::Jobs { common } => one(common, jobs::measure)?,
+        Part::Submit { common } => one(common, submit::measure)?,
+        Part::External { common } => one(common, external::measure)?,
+        Part::Polling { common } => one(common, polling::measure)?,
+        Part::Launch {
             watchers,
-            runs,
             only,
             rest,
             common,
         } => {
-            let mut plan = fanout_plan(&common);
+            let mut plan = launch::Plan::of(&common.options());
             plan.watchers = watchers.unwrap_or(plan.watchers);
-            plan.runs = runs.unwrap_or(plan.runs);
             plan.servers = only.unwrap_or(plan.servers);
             plan.rest = rest.map_or(plan.rest, Duration::from_secs);
             ensure!(
                 plan.watchers.iter().all(|count| *count > 16),
                 "--watchers must be above 16"
             );
-            publish(&common, &[fanout::measure(&plan)?])
+            let section = launch::measure(&plan)?;
+            (common, vec![section])
         }
         Part::Lookups {
             connections,
-            runs,
             common,
         } => {
-            let mut plan = lookups_plan(&common);
+            let mut plan = lookups::Plan::of(&common.options());
             plan.connections = connections.unwrap_or(plan.connections);
-            plan.runs = runs.unwrap_or(plan.runs);
-            publish(&common, &[lookups::measure(&plan)?])
+            let section = lookups::measure(&plan)?;
+            (common, vec![section])
         }
-    }
+        Part::PeerWriteLoop { .. }
+        | Part::PeerConstant { .. }
+        | Part::PeerBus { .. }
+        | Part::PeerWorker { .. } => unreachable!("peers measure nothing"),
+    };
+    publish(&common, &sections)
 }
 
-fn fanout_plan(common: &Common) -> fanout::Plan {
-    let mut plan = fanout::Plan::full(common.conch_env.clone());
-    if common.quick {
-        plan.watchers = vec![100, 1_000];
-        plan.runs = 1;
-        plan.rest = Duration::from_secs(1);
-    }
-    plan
+fn one(common: Common, measure: fn(&Options) -> Result<Section>) -> Result<(Common, Vec<Section>)> {
+    let section = measure(&common.options())?;
+    Ok((common, vec![section]))
 }
 
-fn lookups_plan(common: &Common) -> lookups::Plan {
-    let mut plan = lookups::Plan::full(common.conch_env.clone());
-    if common.quick {
-        plan.runs = 1;
-        plan.window = Duration::from_secs(1);
-    }
-    plan
-}
-
-fn polling_plan(common: &Common) -> polling::Plan {
-    let runs = if common.quick { 1 } else { 3 };
-    polling::Plan {
-        runs,
-        settings: common.conch_env.clone(),
-    }
+fn all(common: &Common) -> Result<Vec<Section>> {
+    let options = common.options();
+    Ok(vec![
+        idle::measure(&options).context("idle")?,
+        live::measure(&options).context("live")?,
+        five::measure(&options).context("five")?,
+        jobs::measure(&options).context("jobs")?,
+        submit::measure(&options).context("submit")?,
+        launch::measure(&launch::Plan::of(&options)).context("launch")?,
+        external::measure(&options).context("external")?,
+        lookups::measure(&lookups::Plan::of(&options)).context("lookups")?,
+        polling::measure(&options).context("polling")?,
+    ])
 }
 
 /// Prints the report, and writes it where the caller wants it.
@@ -199,15 +285,13 @@ fn publish(common: &Common, sections: &[Section]) -> Result<()> {
         None => chrono::Utc::now().date_naive().to_string(),
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!(
-        "cargo run --release -p conch-bench -- {}",
-        arguments.join(" ")
-    );
+    let command = format!("conch-bench {}", arguments.join(" "));
     let mut text = format!(
         "# Benchmarks\n\nMeasured on {date} by `{command}`\n(`make bench` runs all of it). In brackets stands the \
-         span of the runs.\n\n{}\n",
+         span of the runs. Figures of one run may be compared with each other, and not with those of another run.\n\n{}\n",
         machine::describe()
     );
+    text.push_str(&report::goals(sections));
     for section in sections {
         text.push_str(&section.render());
     }

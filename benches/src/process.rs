@@ -161,15 +161,43 @@ pub(crate) fn own_cpu_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
+/// Nanoseconds by the clock that all processes of this machine share and nobody sets.
+pub(crate) fn monotonic_nanos() -> Result<u64> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+    Ok(now.as_nanos() as u64)
+}
+
+/// How often the threads of a process have gone to sleep of their own accord. Threads that have ended are
+/// not counted.
+pub(crate) fn voluntary_switches(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/task");
+    let mut sum = 0;
+    for task in fs::read_dir(&path).with_context(|| format!("reading {path}"))? {
+        // A thread may end between the two looks.
+        let Ok(text) = fs::read_to_string(task?.path().join("status")) else {
+            continue;
+        };
+        sum += status_figure(&text, "voluntary_ctxt_switches:")?;
+    }
+    Ok(sum)
+}
+
+/// The number in the line of a `/proc/…/status` that begins with `name`.
+fn status_figure(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find(|line| line.starts_with(name));
+    let figure = line
+        .and_then(|line| line.split_whitespace().nth(1))
+        .with_context(|| format!("no {name}"))?;
+    figure
+        .parse()
+        .with_context(|| format!("{name} isn't a number"))
+}
+
 /// Resident memory in KiB.
 pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-    let figure = line
-        .and_then(|line| line.split_whitespace().nth(1))
-        .context("no VmRSS")?;
-    figure.parse().context("VmRSS isn't a number")
+    status_figure(&text, "VmRSS:")
 }
 
 /// An address on loopback that was free a moment ago.

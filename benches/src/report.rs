@@ -13,7 +13,7 @@ pub(crate) struct Section {
     pub method: String,
     /// The figures.
     pub tables: Vec<Table>,
-    /// The targets with what was reached.
+    /// The goals with what was reached.
     pub verdicts: Vec<Verdict>,
 }
 
@@ -86,30 +86,102 @@ impl Table {
     }
 }
 
-/// One target and what came of it.
+/// One goal and what came of it.
 pub(crate) struct Verdict {
-    target: String,
+    shape: &'static str,
+    what: String,
+    goal: String,
     figure: Option<(String, bool)>,
+    peer: String,
 }
 
 impl Verdict {
-    /// A target of the form "at most". `None` when one of the figures was not measured.
-    pub(crate) fn at_most(target: &str, figure: Option<f64>, limit: f64, unit: &str) -> Self {
-        let figure = figure.map(|value| (format!("{value:.2}{unit}"), value <= limit));
+    /// A goal of the form "at most". `None` when one of the figures was not measured.
+    pub(crate) fn at_most(
+        shape: &'static str,
+        what: impl Into<String>,
+        figure: Option<f64>,
+        limit: f64,
+        unit: &str,
+    ) -> Self {
         Self {
-            target: target.to_owned(),
-            figure,
+            shape,
+            what: what.into(),
+            goal: format!("≤ {}{unit}", significant(limit)),
+            figure: figure.map(|value| (significant(value) + unit, value <= limit)),
+            peer: "–".to_owned(),
         }
     }
 
-    /// A target of the form "at least".
-    pub(crate) fn at_least(target: &str, figure: Option<f64>, limit: f64, unit: &str) -> Self {
-        let figure = figure.map(|value| (format!("{value:.1}{unit}"), value >= limit));
+    /// A goal of the form "at least".
+    pub(crate) fn at_least(
+        shape: &'static str,
+        what: impl Into<String>,
+        figure: Option<f64>,
+        limit: f64,
+        unit: &str,
+    ) -> Self {
         Self {
-            target: target.to_owned(),
-            figure,
+            goal: format!("≥ {}{unit}", significant(limit)),
+            figure: figure.map(|value| (significant(value) + unit, value >= limit)),
+            ..Self::at_most(shape, what, None, limit, unit)
         }
     }
+
+    /// What a peer came to in the same run.
+    #[must_use]
+    pub(crate) fn beside(mut self, peer: &str, figure: Option<f64>, unit: &str) -> Self {
+        let figure = figure.map_or_else(|| "–".to_owned(), |value| significant(value) + unit);
+        self.peer = format!("{peer} {figure}");
+        self
+    }
+}
+
+/// A figure with three digits that mean something, or all before the point.
+fn significant(value: f64) -> String {
+    let decimals = match value.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.decimals$}");
+    match text.strip_suffix(".00").or(text.strip_suffix(".0")) {
+        Some(whole) => whole.to_owned(),
+        None => text,
+    }
+}
+
+/// All goals of these sections in one table, or nothing where there are none.
+pub(crate) fn goals(sections: &[Section]) -> String {
+    let mut table = Table::new(&[
+        "shape",
+        "what",
+        "measured",
+        "peer, same run",
+        "goal",
+        "verdict",
+    ]);
+    for verdict in sections.iter().flat_map(|section| &section.verdicts) {
+        let (figure, reached) = match &verdict.figure {
+            Some((figure, true)) => (figure.clone(), "reached"),
+            Some((figure, false)) => (figure.clone(), "NOT reached"),
+            None => ("–".to_owned(), "not measured"),
+        };
+        table.row(vec![
+            verdict.shape.to_owned(),
+            verdict.what.clone(),
+            figure,
+            verdict.peer.clone(),
+            verdict.goal.clone(),
+            reached.to_owned(),
+        ]);
+    }
+    let mut out = String::new();
+    if !table.rows.is_empty() {
+        out.push_str("## Goals\n\n");
+        table.render(&mut out);
+    }
+    out
 }
 
 impl Section {
@@ -117,18 +189,6 @@ impl Section {
     pub(crate) fn render(&self) -> String {
         let mut out = format!("## {}\n\n{}\n\n", self.title, self.method.trim());
         for table in &self.tables {
-            table.render(&mut out);
-        }
-        if !self.verdicts.is_empty() {
-            let mut table = Table::new(&["target", "measured", "verdict"]);
-            for Verdict { target, figure } in &self.verdicts {
-                let (figure, verdict) = match figure {
-                    Some((figure, true)) => (figure.clone(), "reached"),
-                    Some((figure, false)) => (figure.clone(), "NOT reached"),
-                    None => ("–".to_owned(), "not measured"),
-                };
-                table.row(vec![target.clone(), figure, verdict.to_owned()]);
-            }
             table.render(&mut out);
         }
         out
@@ -183,7 +243,7 @@ pub(crate) fn middle(values: impl IntoIterator<Item = f64>, decimals: usize) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Section, Table, Verdict, median, quantile};
+    use super::{Section, Table, Verdict, goals, median, quantile};
 
     #[test]
     fn the_median_of_three_runs_is_the_middle_one() {
@@ -209,14 +269,24 @@ mod tests {
             method: "m".into(),
             tables: vec![table],
             verdicts: vec![
-                Verdict::at_most("at most 2", None, 2.0, " ×"),
-                Verdict::at_most("at most 3", Some(3.5), 3.0, " ×"),
-                Verdict::at_least("at least 70 %", Some(71.0), 70.0, " %"),
+                Verdict::at_most("W1", "a", None, 2.0, " ×"),
+                Verdict::at_most("W1", "b", Some(3.5), 3.0, " ×").beside("nchan", None, " ×"),
+                Verdict::at_least("W2", "c", Some(71.26), 70.0, " %").beside("d", Some(1234.5), ""),
             ],
         };
-        let text = section.render();
-        assert!(text.contains("not measured"), "{text}");
-        assert!(text.contains("NOT reached"), "{text}");
-        assert!(text.contains("71.0 % |      reached"), "{text}");
+        let text = goals(&[section]);
+        let lines: Vec<String> = text
+            .lines()
+            .skip(4)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "| W1 | a | – | – | ≤ 2 × | not measured |",
+                "| W1 | b | 3.50 × | nchan – | ≤ 3 × | NOT reached |",
+                "| W2 | c | 71.3 % | d 1234 | ≥ 70 % | reached |",
+            ]
+        );
     }
 }

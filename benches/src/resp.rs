@@ -31,16 +31,24 @@ impl Connection {
 
     /// Sends a command in one write and doesn't wait for its reply.
     pub(crate) fn send(&mut self, command: &[&[u8]]) -> Result<()> {
-        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
-        for word in command {
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            bytes.extend_from_slice(word);
-            bytes.extend_from_slice(b"\r\n");
-        }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, command);
         self.stream
             .get_mut()
             .write_all(&bytes)
             .context("writing to redis")
+    }
+
+    /// Sends `commands` encoded commands in one write and reads as many replies.
+    pub(crate) fn pipeline(&mut self, encoded: &[u8], commands: usize) -> Result<()> {
+        self.stream
+            .get_mut()
+            .write_all(encoded)
+            .context("writing to redis")?;
+        for _ in 0..commands {
+            self.reply()?;
+        }
+        Ok(())
     }
 
     /// Reads one reply as text: a status, a number or a string; an absent value is `None`.
@@ -94,5 +102,77 @@ impl Connection {
             .trim()
             .parse()
             .context("a number")
+    }
+
+    /// How many scripts the server has run, and how many commands, those within scripts included.
+    pub(crate) fn calls(&mut self) -> Result<Calls> {
+        let info = self
+            .call(&[b"INFO", b"commandstats"])?
+            .context("INFO has a reply")?;
+        calls(&info)
+    }
+}
+
+/// Adds a command to `bytes` as Redis reads it.
+pub(crate) fn encode(bytes: &mut Vec<u8>, command: &[&[u8]]) {
+    bytes.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+    for word in command {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What a server has done since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// Scripts and functions run.
+    pub scripts: u64,
+    /// Commands, those within scripts included; but none that only looks at the server.
+    pub commands: u64,
+}
+
+/// Reads `cmdstat_get:calls=7,usec=…` and the like.
+fn calls(info: &str) -> Result<Calls> {
+    let mut all = Calls::default();
+    for line in info.lines() {
+        let Some((name, figures)) = line
+            .strip_prefix("cmdstat_")
+            .and_then(|line| line.split_once(':'))
+        else {
+            continue;
+        };
+        let count = figures
+            .split(',')
+            .find_map(|figure| figure.strip_prefix("calls="))
+            .with_context(|| format!("no calls in {line:?}"))?;
+        let count: u64 = count
+            .parse()
+            .with_context(|| format!("calls in {line:?}"))?;
+        match name {
+            "info" => continue,
+            "eval" | "evalsha" | "eval_ro" | "evalsha_ro" | "fcall" | "fcall_ro" => {
+                all.scripts += count;
+            }
+            _ => {}
+        }
+        all.commands += count;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Calls, calls};
+
+    #[test]
+    fn scripts_and_all_commands_are_counted_but_not_the_looks_at_them() {
+        let info = "# Commandstats\r\ncmdstat_info:calls=9,usec=1\r\ncmdstat_evalsha:calls=2,usec=40,usec_per_call=20.00\r\ncmdstat_client|id:calls=1,usec=1\r\ncmdstat_xadd:calls=5,usec=7\r\n";
+        let expected = Calls {
+            scripts: 2,
+            commands: 8,
+        };
+        assert_eq!(calls(info).unwrap(), expected);
+        assert!(calls("cmdstat_get:usec=1").is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The servers under measurement, each started as processes of its own on free ports: Conch with a
-//! private Redis, nginx with nchan, and the write loop.
+//! The servers under measurement as a publisher of events and their watchers see them: Conch with a
+//! private Redis and an external publisher, nginx with nchan, and the write loop.
 //!
-//! From here on they look alike: an address, a path to watch, a way to publish, a process to look
+//! From here on they look alike: an address, a path per job to watch, a way to publish, processes to look
 //! at. Nothing here may make one of them do more or less than a user of it would have.
 
 use std::{
@@ -19,19 +19,24 @@ use tempfile::TempDir;
 
 use crate::{
     exchange,
-    process::{Process, free_address, installed, own_binary, this_program},
+    flow::Source,
+    meter::{Meter, Role},
+    process::{Process, free_address, installed, monotonic_nanos, this_program},
     resp,
+    stage::{Settings, Stage},
+    watchers::stamp,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The client that the foreign publisher names.
+/// The client that the external publisher names.
 pub(crate) const CLIENT: &str = "00000000-0000-7000-8000-0000000000c1";
-const JOB: &str = "bench-fanout";
+/// What nchan keeps of each job, as many as Conch's `HISTORY_LIMIT`.
+const NCHAN_HISTORY: usize = 100;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// `conch-api` with a Redis, a foreign program publishing.
+    /// `conch-api` with a Redis, an external program publishing.
     Conch,
     /// A blocking `write(2)` to one socket after the other.
     Writeloop,
@@ -59,14 +64,14 @@ impl Kind {
 pub(crate) struct Server {
     /// Where the watchers connect.
     pub address: SocketAddr,
-    /// What they ask for.
-    pub path: String,
-    /// The process whose processor time and memory count.
+    /// The process whose memory counts.
     pub pid: u32,
+    kind: Kind,
     publisher: Publisher,
-    // Ended in this order, the directory last.
+    stage: Option<Stage>,
+    // Ended before the directory goes.
     processes: Vec<Process>,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 /// How an event reaches the server.
@@ -77,9 +82,8 @@ enum Publisher {
 }
 
 impl Server {
-    /// Starts a server and waits until it can be published to. `settings` are more environment
-    /// variables for Conch.
-    pub(crate) fn start(kind: Kind, settings: &[(String, String)]) -> Result<Self> {
+    /// Starts a server. `settings` are more environment variables for Conch.
+    pub(crate) fn start(kind: Kind, settings: &Settings) -> Result<Self> {
         match kind {
             Kind::Conch => Self::conch(settings),
             Kind::Writeloop => Self::write_loop(),
@@ -96,17 +100,18 @@ impl Server {
         let mut control = TcpStream::connect(address)?;
         control.set_nodelay(true)?;
         control.set_read_timeout(Some(PATIENCE))?;
-        // An empty frame to nobody: makes this the control connection before any watcher comes.
-        control.write_all(b"\n")?;
+        // An event to nobody: makes this the control connection before any watcher comes.
+        control.write_all(b"/ \n")?;
         let mut publisher = Publisher::Line(BufReader::new(control));
         publisher.settle()?;
         Ok(Self {
             address,
-            path: "/".to_owned(),
             pid: process.pid(),
+            kind: Kind::Writeloop,
             publisher,
+            stage: None,
             processes: vec![process],
-            _directory: directory,
+            _directory: Some(directory),
         })
     }
 
@@ -132,52 +137,72 @@ impl Server {
         process.listening(address)?;
         Ok(Self {
             address,
-            path: format!("/watch/{JOB}"),
             pid: process.only_child()?,
+            kind: Kind::Nchan,
             publisher: Publisher::Post(exchange::Connection::open(address)?),
+            stage: None,
             processes: vec![process],
-            _directory: directory,
+            _directory: Some(directory),
         })
     }
 
-    fn conch(settings: &[(String, String)]) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let (redis, redis_address) = start_redis(directory.path())?;
-        // Nothing listens there: the job is a foreign publisher's and known from its log.
-        let triton = free_address()?;
+    fn conch(settings: &Settings) -> Result<Self> {
+        let mut stage = Stage::new()?;
         // The goal for idle watchers was set with this one, and runs are to be compared with earlier ones.
         let mut all = vec![("HEARTBEAT_SECONDS".to_owned(), "15".to_owned())];
         all.extend_from_slice(settings);
-        let (mut api, address) =
-            start_api(directory.path(), "conch-api", redis_address, triton, &all)?;
-        let mut publisher = resp::Connection::open(redis_address)?;
-        let event = format!(
-            r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"{JOB}","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#,
-            now = chrono::Utc::now().to_rfc3339()
-        );
-        announce_until(&mut publisher, &mut api, address, JOB, "running", &[event])?;
+        let address = stage.start_api(&all)?;
         Ok(Self {
             address,
-            path: format!("/v1/triton/jobs/{JOB}/subscribe"),
-            pid: api.pid(),
-            publisher: Publisher::Redis(publisher),
-            processes: vec![api, redis],
-            _directory: directory,
+            pid: stage.apis[0].0.pid(),
+            kind: Kind::Conch,
+            publisher: Publisher::Redis(stage.redis()?),
+            stage: Some(stage),
+            processes: Vec::new(),
+            _directory: None,
         })
     }
 
-    /// Publishes one event; returns without waiting for the reply.
-    pub(crate) fn publish(&mut self, event: &[u8]) -> Result<()> {
+    /// Makes the first `count` jobs known, so that they can be watched.
+    pub(crate) fn open_jobs(&mut self, count: usize) -> Result<()> {
+        let (Publisher::Redis(publisher), Some(stage)) = (&mut self.publisher, &mut self.stage)
+        else {
+            return Ok(());
+        };
+        let address = self.address;
+        start_external_jobs(publisher, stage, address, count)
+    }
+
+    /// What to ask for to watch a job.
+    pub(crate) fn path(&self, job: usize) -> String {
+        let job = job_name(job);
+        match self.kind {
+            Kind::Conch => format!("/v1/triton/jobs/{job}/subscribe"),
+            Kind::Writeloop | Kind::Nchan => format!("/watch/{job}"),
+        }
+    }
+
+    /// Looks at the processes.
+    pub(crate) fn meter(&self) -> Result<Meter> {
+        match &self.stage {
+            Some(stage) => stage.meter(),
+            None => Ok(Meter::new(vec![(Role::Server, self.pid)], None)),
+        }
+    }
+
+    /// Publishes one event of a job; returns without waiting for the reply.
+    pub(crate) fn publish(&mut self, job: usize, event: &[u8]) -> Result<()> {
+        let job = job_name(job);
         match &mut self.publisher {
             Publisher::Line(control) => {
-                let line = [event, b"\n"].concat();
+                let line = [b"/watch/", job.as_bytes(), b" ", event, b"\n"].concat();
                 control
                     .get_mut()
                     .write_all(&line)
                     .context("writing to the write loop")
             }
             Publisher::Post(connection) => {
-                connection.send("POST", &format!("/publish/{JOB}"), Some(event))
+                connection.send("POST", &format!("/publish/{job}"), Some(event))
             }
             Publisher::Redis(connection) => {
                 connection.send(&[b"PUBLISH", b"triton:jobs:all", event])
@@ -189,6 +214,9 @@ impl Server {
     pub(crate) fn settle(&mut self) -> Result<()> {
         for process in &mut self.processes {
             process.still_runs()?;
+        }
+        if let Some(stage) = &mut self.stage {
+            stage.still_runs()?;
         }
         self.publisher.settle()
     }
@@ -220,56 +248,76 @@ impl Publisher {
     }
 }
 
-/// An event of about `length` bytes for the wire, which carries the moment of its publication.
-pub(crate) fn stamped_event(stamp: u64, number: u64, padding: usize) -> Vec<u8> {
-    let pad = "x".repeat(padding);
-    let mark = crate::watchers::STAMP;
+/// Events of a server's first jobs, one job after the other.
+pub(crate) struct InTurn<'a> {
+    /// The server.
+    pub server: &'a mut Server,
+    /// So many jobs.
+    pub jobs: usize,
+    /// What each event is padded with.
+    pub padding: usize,
+}
+
+impl Source for InTurn<'_> {
+    fn publish(&mut self, number: usize) -> Result<()> {
+        let job = number % self.jobs;
+        let event = stamped_event(job, monotonic_nanos()?, number, self.padding);
+        self.server.publish(job, &event)?;
+        self.server.settle()
+    }
+}
+
+/// The id of the nth job.
+pub(crate) fn job_name(job: usize) -> String {
+    format!("bench-{job:05}")
+}
+
+/// An event of a job, which carries the moment of its publication.
+pub(crate) fn stamped_event(job: usize, nanos: u64, number: usize, padding: usize) -> Vec<u8> {
+    let (job, stamp, pad) = (job_name(job), stamp(nanos), "x".repeat(padding));
     format!(
-        r#"{{"event_type":"bench:tick","timestamp":"2026-01-01T00:00:00Z","job_id":"{JOB}","client_id":"{CLIENT}","number":{number:>4},{mark}{stamp:020}","pad":"{pad}"}}"#
+        r#"{{"event_type":"bench:tick","timestamp":"2026-01-01T00:00:00Z","job_id":"{job}","client_id":"{CLIENT}","number":{number:>5},"stamp":"{stamp}","pad":"{pad}"}}"#
     )
     .into_bytes()
 }
 
-/// Starts a private, memory-only Redis.
-pub(crate) fn start_redis(directory: &Path) -> Result<(Process, SocketAddr)> {
-    let program = installed("redis-server", "redis-server")?;
-    let address = free_address()?;
-    let mut command = Command::new(program);
-    command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
-    command
-        .args(["--save", "", "--appendonly", "no", "--dir"])
-        .arg(directory);
-    let mut process = Process::start("redis-server", command, directory)?;
-    process.listening(address)?;
-    Ok((process, address))
+/// How an external publisher begins a job.
+pub(crate) fn started_event(job: &str) -> String {
+    let now = chrono::Utc::now().to_rfc3339();
+    format!(
+        r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"{job}","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#
+    )
 }
 
-/// One of Conch's programs, with nothing of this shell's environment but the path.
-pub(crate) fn conch_command(program: &str, redis: SocketAddr) -> Result<Command> {
-    let mut command = Command::new(own_binary(program)?);
-    command.env_clear();
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("REDIS_URL", format!("redis://{redis}/0"));
-    command.env("RUST_LOG", "warn");
-    Ok(command)
-}
-
-/// Starts a `conch-api` and waits until it listens.
-pub(crate) fn start_api(
-    directory: &Path,
-    name: &str,
-    redis: SocketAddr,
-    triton: SocketAddr,
-    settings: &[(String, String)],
-) -> Result<(Process, SocketAddr)> {
-    let address = free_address()?;
-    let mut command = conch_command("conch-api", redis)?;
-    command.env("MARE_API_ADDR", address.to_string());
-    command.env("TRITON_BASE_URL", format!("http://{triton}"));
-    command.envs(settings.iter().map(|(name, value)| (name, value)));
-    let mut process = Process::start(name, command, directory)?;
-    process.listening(address)?;
-    Ok((process, address))
+/// Lets an external publisher start `count` jobs, and waits until the API at `address` knows them all.
+pub(crate) fn start_external_jobs(
+    publisher: &mut resp::Connection,
+    stage: &mut Stage,
+    address: SocketAddr,
+    count: usize,
+) -> Result<()> {
+    let (first, _) = &mut stage.apis[0];
+    let events: Vec<String> = (0..count)
+        .map(|job| started_event(&job_name(job)))
+        .collect();
+    let mut connection = exchange::Connection::open(address)?;
+    let mut known = |publisher: &mut resp::Connection, job: usize| {
+        let event = std::slice::from_ref(&events[job]);
+        announce(
+            publisher,
+            first,
+            &mut connection,
+            &job_name(job),
+            "running",
+            event,
+        )
+    };
+    // Once it knows one of them, its subscription stands, and it hears of the others.
+    known(publisher, 0)?;
+    for event in &events[1..] {
+        publisher.publish("triton:jobs:all", event.as_bytes())?;
+    }
+    (1..count).try_for_each(|job| known(publisher, job))
 }
 
 /// Publishes the events of a job, the same bytes again and again (which makes them duplicates),
@@ -283,14 +331,20 @@ pub(crate) fn announce_until(
     events: &[String],
 ) -> Result<()> {
     let mut connection = exchange::Connection::open(address)?;
+    announce(publisher, api, &mut connection, job, status, events)
+}
+
+fn announce(
+    publisher: &mut resp::Connection,
+    api: &mut Process,
+    connection: &mut exchange::Connection,
+    job: &str,
+    status: &str,
+    events: &[String],
+) -> Result<()> {
     let path = format!("/v1/triton/jobs/{job}");
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // Nobody listens before the API's subscription stands, and then it is told again.
-        for event in events {
-            publisher.publish("triton:jobs:all", event.as_bytes())?;
-        }
-        thread::sleep(Duration::from_millis(20));
         let answer = connection.call("GET", &path, None)?;
         if answer.status == 200 && answer.json(200)?["status"] == status {
             return Ok(());
@@ -302,6 +356,11 @@ pub(crate) fn announce_until(
             answer.status,
             String::from_utf8_lossy(&answer.body)
         );
+        // Nobody listens before the API's subscription stands, and then it is told again.
+        for event in events {
+            publisher.publish("triton:jobs:all", event.as_bytes())?;
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -320,12 +379,12 @@ pid {directory}/nginx.pid;
 error_log {directory}/error.log warn;
 events {{ worker_connections 19000; }}
 http {{
-  access_log off; tcp_nodelay on; keepalive_requests 1000000; nchan_shared_memory_size 128m;
+  access_log off; tcp_nodelay on; keepalive_requests 1000000; nchan_shared_memory_size 256m;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
   server {{
     listen {address} backlog=4096;
-    location ~ ^/publish/(.+)$ {{ nchan_publisher http; nchan_channel_id $1; nchan_message_buffer_length 100; }}
+    location ~ ^/publish/(.+)$ {{ nchan_publisher http; nchan_channel_id $1; nchan_message_buffer_length {NCHAN_HISTORY}; }}
     location ~ ^/watch/(.+)$ {{
       nchan_subscriber eventsource; nchan_channel_id $1;
       nchan_subscriber_first_message newest; nchan_eventsource_ping_interval 15;

@@ -13,10 +13,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::exchange::find;
+use crate::{exchange::find, process::monotonic_nanos};
 
-/// How an event names the moment of its publication: twenty digits of nanoseconds follow.
-pub(crate) const STAMP: &str = "\"sent_ns\":\"";
+/// How an event names the moment of its publication: twenty digits follow, of nanoseconds by the monotonic
+/// clock, which all processes of a machine share.
+const STAMP: &str = "sent_ns=";
 /// So many connections wait to be answered at once, to stay far below any server's backlog.
 const BATCH: usize = 64;
 /// What a server may take to answer a batch, or to deliver one event to everybody.
@@ -44,14 +45,17 @@ struct Watcher {
 
 /// What all watchers together have received.
 struct Tally {
-    /// The zero of the stamps.
-    origin: Instant,
     bytes: u64,
     reads: u64,
     streaming: usize,
-    /// The stamp of the event that is awaited, and the nanoseconds that it took to each watcher.
-    awaited: u64,
+    /// The stamp from which on events count, and the nanoseconds that each took to each watcher.
+    since: u64,
     latencies: Vec<u64>,
+}
+
+/// What an event carries so that its latency can be taken.
+pub(crate) fn stamp(nanos: u64) -> String {
+    format!("{STAMP}{nanos:020}")
 }
 
 /// One event, delivered to every watcher.
@@ -73,11 +77,10 @@ pub(crate) struct Rest {
 impl Watchers {
     pub(crate) fn new() -> Result<Self> {
         let tally = Tally {
-            origin: Instant::now(),
             bytes: 0,
             reads: 0,
             streaming: 0,
-            awaited: 0,
+            since: u64::MAX,
             latencies: Vec::new(),
         };
         Ok(Self {
@@ -89,12 +92,19 @@ impl Watchers {
         })
     }
 
-    /// Adds watchers until there are `count`, each answered with 200.
-    pub(crate) fn grow_to(&mut self, count: usize, host: SocketAddr, path: &str) -> Result<()> {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n");
+    /// Adds watchers until there are `count`, each answered with 200; `path` says what the nth asks for.
+    pub(crate) fn grow_to(
+        &mut self,
+        count: usize,
+        host: SocketAddr,
+        path: impl Fn(usize) -> String,
+    ) -> Result<()> {
         while self.all.len() < count {
             for _ in 0..BATCH.min(count - self.all.len()) {
+                let path = path(self.all.len());
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n"
+                );
                 self.connect(host, request.as_bytes())?;
             }
             let deadline = Instant::now() + PATIENCE;
@@ -134,25 +144,36 @@ impl Watchers {
     /// has it.
     pub(crate) fn deliver(&mut self, publish: impl FnOnce(u64) -> Result<()>) -> Result<Delivery> {
         let bytes = self.tally.bytes;
-        let stamp = self.tally.origin.elapsed().as_nanos() as u64;
-        self.tally.awaited = stamp;
-        self.tally.latencies = Vec::with_capacity(self.all.len());
+        let stamp = monotonic_nanos()?;
         publish(stamp)?;
-        let deadline = Instant::now() + PATIENCE;
-        while self.tally.latencies.len() < self.all.len() {
-            self.pump(Duration::from_millis(100))?;
+        let (all, deadline) = (self.all.len(), Instant::now() + PATIENCE);
+        let latencies = self.receive(stamp, |received| {
             ensure!(
                 Instant::now() < deadline,
-                "an event reached {} of {} watchers within {PATIENCE:?}",
-                self.tally.latencies.len(),
-                self.all.len()
+                "an event reached {received} of {all} watchers within {PATIENCE:?}"
             );
-        }
-        let latencies = std::mem::take(&mut self.tally.latencies);
+            Ok(received >= all)
+        })?;
         Ok(Delivery {
             latencies,
             bytes: self.tally.bytes - bytes,
         })
+    }
+
+    /// Reads until `enough` says so of the number of events received, counting those that are stamped at
+    /// or after `since`; answers their latencies in nanoseconds. `enough` is asked each 10 ms at least.
+    pub(crate) fn receive(
+        &mut self,
+        since: u64,
+        mut enough: impl FnMut(usize) -> Result<bool>,
+    ) -> Result<Vec<u64>> {
+        self.tally.since = since;
+        self.tally.latencies = Vec::with_capacity(self.all.len());
+        while !enough(self.tally.latencies.len())? {
+            self.pump(Duration::from_millis(10))?;
+        }
+        self.tally.since = u64::MAX;
+        Ok(std::mem::take(&mut self.tally.latencies))
     }
 
     /// Publishes nothing for `duration`, and reads what comes all the same.
@@ -257,9 +278,10 @@ impl Watcher {
                 .with_context(|| format!("the stamp {text:?}"))?;
             ensure!(stamp != self.last_stamp, "the event {stamp} came twice");
             self.last_stamp = stamp;
-            if stamp == tally.awaited {
-                let now = tally.origin.elapsed().as_nanos() as u64;
-                tally.latencies.push(now - stamp);
+            if stamp >= tally.since {
+                tally
+                    .latencies
+                    .push(monotonic_nanos()?.saturating_sub(stamp));
             }
             used = digits + length + 2;
         }

@@ -1,10 +1,11 @@
 //! The peer that nothing can beat by much: blocking `write(2)` to one socket after the other.
 //!
-//! A process of its own. The first connection is the control: each line on it is written as one
-//! frame to every socket that connected later, and answered with how many those were. It must stay
-//! this plain: it is the yardstick.
+//! A process of its own. The first connection is the control: each line on it names a path and an event,
+//! which is written as one frame to every socket that asked for that path, and answered with how many
+//! those were. It must stay this plain: it is the yardstick.
 
 use std::{
+    collections::HashMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
@@ -27,21 +28,24 @@ pub(crate) fn serve(address: SocketAddr) -> Result<()> {
             break stream;
         }
     };
-    let sockets = Arc::new(Mutex::new(Vec::new()));
+    let sockets: Arc<Mutex<HashMap<String, Vec<TcpStream>>>> = Arc::default();
     let accepted = Arc::clone(&sockets);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            if let Ok(stream) = greet(stream) {
-                accepted.lock().expect("no holder panics").push(stream);
+            if let Ok((path, stream)) = greet(stream) {
+                let mut sockets = accepted.lock().expect("no holder panics");
+                sockets.entry(path).or_default().push(stream);
             }
         }
     });
     let mut answers = control.try_clone()?;
     for (number, line) in BufReader::new(control).lines().enumerate() {
         let line = line?;
-        let frame = format!("id: {number}\ndata: {line}\n\n").into_bytes();
+        let (path, event) = line.split_once(' ').context("a path and an event")?;
+        let frame = format!("id: {number}\ndata: {event}\n\n").into_bytes();
         let mut sockets = sockets.lock().expect("no holder panics");
-        for socket in sockets.iter_mut() {
+        let sockets = sockets.get_mut(path).map_or(&mut [][..], Vec::as_mut_slice);
+        for socket in &mut *sockets {
             socket.write_all(&frame)?;
         }
         answers.write_all(format!("{}\n", sockets.len()).as_bytes())?;
@@ -49,11 +53,13 @@ pub(crate) fn serve(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Reads the request, which fits into one read, and answers its head.
-fn greet(mut stream: TcpStream) -> Result<TcpStream> {
+/// Reads the request, which fits into one read, and answers its head; says which path it asked for.
+fn greet(mut stream: TcpStream) -> Result<(String, TcpStream)> {
     stream.set_nodelay(true)?;
-    let count = stream.read(&mut [0; 4096])?;
-    anyhow::ensure!(count > 0, "closed without a request");
+    let mut request = [0; 4096];
+    let count = stream.read(&mut request)?;
+    let request = String::from_utf8_lossy(&request[..count]);
+    let path = request.split(' ').nth(1).context("no request line")?;
     stream.write_all(HEAD)?;
-    Ok(stream)
+    Ok((path.to_owned(), stream))
 }

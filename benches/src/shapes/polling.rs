@@ -15,13 +15,15 @@ use anyhow::{Context as _, Result, ensure};
 use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 
+use super::Options;
 use crate::{
     exchange::{Connection, find},
     machine::Steal,
     process::{Process, free_address},
     report::{Section, Table, median, middle},
     resp,
-    servers::{CLIENT, announce_until, conch_command, start_api, start_redis},
+    servers::{announce_until, started_event},
+    stage::{conch_command, new_client, start_api, start_redis},
     triton_tap::Tap,
 };
 
@@ -37,14 +39,6 @@ const TEMPLATES: u32 = 7;
 const HEARTBEAT: Duration = Duration::from_secs(4);
 /// A job that takes ten times as long as planned has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What to measure.
-pub(crate) struct Plan {
-    /// How many jobs are watched in each way.
-    pub runs: usize,
-    /// More environment variables for Conch.
-    pub settings: Vec<(String, String)>,
-}
 
 const TRITON: &str = "polling Triton itself";
 const LOOKUP: &str = "polling through Conch";
@@ -73,11 +67,11 @@ struct Stage {
 }
 
 /// Measures and reports.
-pub(crate) fn measure(plan: &Plan) -> Result<Section> {
+pub(crate) fn measure(options: &Options) -> Result<Section> {
     let steal = Steal::now()?;
-    let mut stage = Stage::set(plan)?;
+    let mut stage = Stage::set(options)?;
     let mut runs = Vec::new();
-    for round in 1..=plan.runs {
+    for round in 1..=options.runs() {
         for name in [STREAM, LOOKUP, TRITON] {
             let run = stage.run(name).with_context(|| name.to_owned())?;
             eprintln!(
@@ -92,7 +86,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Section> {
     }
     let heartbeat = stage.heartbeat()?;
     Ok(report(
-        plan,
+        options,
         &runs,
         heartbeat,
         Steal::now()?.percent_since(steal),
@@ -100,7 +94,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Section> {
 }
 
 impl Stage {
-    fn set(plan: &Plan) -> Result<Self> {
+    fn set(options: &Options) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         let (redis, redis_address) = start_redis(path)?;
@@ -110,7 +104,7 @@ impl Stage {
         command.env("TRITON_API_ADDR", triton.to_string());
         command.env("GENERATOR", "builtin");
         command.env("BUILTIN_PACE_MS", pace.as_millis().to_string());
-        command.envs(plan.settings.iter().map(|(name, value)| (name, value)));
+        command.envs(options.settings.iter().map(|(name, value)| (name, value)));
         let mut worker = Process::start("conch-worker", command, path)?;
         worker.listening(triton)?;
         let tap = Tap::start(triton)?;
@@ -119,14 +113,11 @@ impl Stage {
             "conch-api",
             redis_address,
             tap.address,
-            &plan.settings,
+            &options.settings,
         )?;
 
         // A job of which nothing is heard after its start: its stream carries heartbeats alone.
-        let now = Utc::now().to_rfc3339();
-        let event = format!(
-            r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"bench-idle","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#
-        );
+        let event = started_event("bench-idle");
         let mut publisher = resp::Connection::open(redis_address)?;
         announce_until(
             &mut publisher,
@@ -139,7 +130,7 @@ impl Stage {
         let mut idle = Connection::open(api.1)?;
         idle.send("GET", "/v1/triton/jobs/bench-idle/subscribe", None)?;
 
-        let client = new_client(api.1)?;
+        let client = new_client(triton)?;
         Ok(Self {
             api,
             _worker: worker,
@@ -189,23 +180,6 @@ impl Stage {
         ensure!(beats > 0, "a heartbeat is followed by a blank line");
         Ok(rest.len() / beats)
     }
-}
-
-/// A client with a value proposition; answers its id.
-fn new_client(api: SocketAddr) -> Result<String> {
-    let mut connection = Connection::open(api)?;
-    let body = br#"{"name":"Bench","industry":"Health"}"#;
-    let client = connection
-        .call("POST", "/v1/triton/clients", Some(body))?
-        .json(201)?;
-    let client = client["id"]
-        .as_str()
-        .context("a client has an id")?
-        .to_owned();
-    let path = format!("/v1/triton/clients/{client}/value-propositions");
-    let body = br#"{"content":"Lower the cost of care with better outcomes for members"}"#;
-    connection.call("POST", &path, Some(body))?.json(201)?;
-    Ok(client)
 }
 
 /// Polls as often as a poller does, until the job has ended.
@@ -293,7 +267,7 @@ fn since_stamp(bytes: &[u8], received: DateTime<Utc>) -> Result<Duration> {
         .context("the event came before its time stamp")
 }
 
-fn report(plan: &Plan, runs: &[Run], heartbeat: usize, steal: f64) -> Section {
+fn report(options: &Options, runs: &[Run], heartbeat: usize, steal: f64) -> Section {
     let beats = JOB.as_secs() / HEARTBEAT.as_secs();
     let mut table = Table::new(&[
         "way",
@@ -336,7 +310,7 @@ fn report(plan: &Plan, runs: &[Run], heartbeat: usize, steal: f64) -> Section {
              computed: the end falls anywhere between two polls; its round trip is measured. The \
              stream's delay is from the time stamp in the last event, taken before the event is \
              stored, to its receipt. The machine's steal time meanwhile: {steal:.1} %.",
-            runs = plan.runs,
+            runs = options.runs(),
         ),
         tables: vec![table],
         verdicts: Vec::new(),

@@ -1,4 +1,4 @@
-//! Lookups of finished jobs: from the process's own cache, and with each going to Redis, against the
+//! W5: lookups of finished jobs, from the process's own cache, and with each going to Redis, against the
 //! same axum answering a constant and against Redis itself.
 //!
 //! Each connection asks for a job of its own, so that no two lookups are answered by one read. That
@@ -10,14 +10,16 @@ use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use super::Options;
 use crate::{
     exchange,
-    lookup_load::{self, Load},
+    http_load::{self, Load},
     machine::Steal,
     process::{Process, cpu_time, free_address, installed, this_program},
     report::{Section, Table, Verdict, median, middle, spread},
     resp,
-    servers::{CLIENT, announce_until, start_api, start_redis},
+    servers::{CLIENT, announce_until},
+    stage::{start_api, start_redis},
 };
 
 /// What to measure.
@@ -33,17 +35,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for the full report.
-    pub(crate) fn full(settings: Vec<(String, String)>) -> Self {
+    /// The plan for the full report, or for a smoke run.
+    pub(crate) fn of(options: &Options) -> Self {
         Self {
             connections: 50,
-            runs: 3,
-            window: Duration::from_secs(4),
-            settings,
+            runs: options.runs(),
+            window: options.window(5),
+            settings: options.settings.clone(),
         }
     }
 }
 
+const SHAPE: &str = "W5 lookups";
 const CONSTANT: &str = "axum, a constant";
 const LOCAL: &str = "Conch, own cache";
 const REMOTE: &str = "Conch, each to Redis";
@@ -188,7 +191,12 @@ impl Stage {
         let pid = process.pid();
         let commands = self.control.commands_processed()?;
         let mut cpu = Duration::ZERO;
-        let load = lookup_load::run(*address, &self.paths, plan.window, || {
+        let requests: Vec<Vec<u8>> = self
+            .paths
+            .iter()
+            .map(|path| http_load::get(*address, path))
+            .collect();
+        let load = http_load::run(*address, &requests, 200, plan.window, || {
             cpu = cpu_time(pid)?;
             Ok(())
         })?;
@@ -322,7 +330,7 @@ fn report(plan: &Plan, stage: &Stage, runs: &[Run]) -> Section {
     let rate = |name| median(of(name).map(|run| run.per_second));
     let share = |part, whole| Some(100.0 * rate(part)? / rate(whole)?);
     Section {
-        title: "Lookups of finished jobs",
+        title: "W5 lookups: of finished jobs",
         method: format!(
             "Medians of {runs} interleaved runs (with the span) of {window} s each after a warm-up, \
              {connections} kept-alive connections with one request under way on each, {connections} \
@@ -341,17 +349,21 @@ fn report(plan: &Plan, stage: &Stage, runs: &[Run]) -> Section {
         tables: vec![table],
         verdicts: vec![
             Verdict::at_least(
-                "from the own cache: at least 70 % of the constant",
+                SHAPE,
+                "from the own cache, of the constant",
                 share(LOCAL, CONSTANT),
                 70.0,
                 " %",
-            ),
+            )
+            .beside(CONSTANT, rate(CONSTANT), "/s"),
             Verdict::at_least(
-                "each to Redis: at least 50 % of redis-benchmark GET",
+                SHAPE,
+                "each to Redis, of redis-benchmark",
                 share(REMOTE, REDIS),
                 50.0,
                 " %",
-            ),
+            )
+            .beside(REDIS, rate(REDIS), "/s"),
         ],
     }
 }

@@ -1,8 +1,8 @@
-//! The load generator of the lookups: kept-alive connections with one request under way on each, in
-//! one thread, without pipelining.
+//! The load generator of lookups and submissions: kept-alive connections with one request under way on
+//! each, in one thread, without pipelining.
 //!
 //! The cost of reading an answer is kept to a look at its status and its length. It must never count
-//! an answer that isn't a whole 200.
+//! an answer that isn't whole and of the expected status.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -44,6 +44,10 @@ pub(crate) struct Load {
 struct Connection {
     stream: mio::net::TcpStream,
     request: Vec<u8>,
+    /// What it is answered.
+    status: u16,
+    /// The same in the answer's first line.
+    digits: String,
     sent: Instant,
     /// What came of an answer that isn't whole yet.
     pending: Vec<u8>,
@@ -51,28 +55,41 @@ struct Connection {
     length: usize,
 }
 
-/// Asks for each of `paths` on a connection of its own, again and again, for `window`; `begun` is
-/// called when the warm-up is over.
+/// A `GET` as the load sends it.
+pub(crate) fn get(host: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n").into_bytes()
+}
+
+/// A `POST` without a body as the load sends it.
+pub(crate) fn post(host: SocketAddr, path: &str) -> Vec<u8> {
+    format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n")
+        .into_bytes()
+}
+
+/// Sends each of `requests` on a connection of its own, again and again, for `window`, each to be answered
+/// `status`; `begun` is called when the warm-up is over.
 pub(crate) fn run(
     host: SocketAddr,
-    paths: &[String],
+    requests: &[Vec<u8>],
+    status: u16,
     window: Duration,
     mut begun: impl FnMut() -> Result<()>,
 ) -> Result<Load> {
     let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(paths.len().max(1));
-    let mut connections = Vec::with_capacity(paths.len());
-    for (index, path) in paths.iter().enumerate() {
+    let mut events = Events::with_capacity(requests.len().max(1));
+    let mut connections = Vec::with_capacity(requests.len());
+    for (index, request) in requests.iter().enumerate() {
         let stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         poll.registry()
             .register(&mut stream, Token(index), Interest::READABLE)?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
         let mut connection = Connection {
             stream,
-            request: request.into_bytes(),
+            request: request.clone(),
+            status,
+            digits: status.to_string(),
             sent: Instant::now(),
             pending: Vec::new(),
             length: 0,
@@ -161,12 +178,12 @@ impl Connection {
             // The usual case: one read, the whole answer, as long as the last one.
             if self.pending.is_empty()
                 && count == self.length
-                && bytes.starts_with(b"HTTP/1.1 200 ")
+                && bytes.get(9..12) == Some(self.digits.as_bytes())
             {
                 return Ok(true);
             }
             self.pending.extend_from_slice(bytes);
-            if let Some(length) = whole(&self.pending)? {
+            if let Some(length) = whole(&self.pending, self.status)? {
                 self.length = length;
                 self.pending.clear();
                 return Ok(true);
@@ -176,15 +193,15 @@ impl Connection {
 }
 
 /// How long the answer in `bytes` is, when it is whole.
-fn whole(bytes: &[u8]) -> Result<Option<usize>> {
+fn whole(bytes: &[u8], expected: u16) -> Result<Option<usize>> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = String::from_utf8_lossy(&bytes[..end]);
     let (status, headers) = parse_head(&head)?;
     ensure!(
-        status == 200,
-        "a lookup was answered: {}",
+        status == expected,
+        "a request was answered: {}",
         String::from_utf8_lossy(bytes)
     );
     let length = headers.iter().find(|(name, _)| name == "content-length");
