@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult, ServerErrorKind};
+use redis::{RedisError, ServerErrorKind};
+
+use crate::run;
 
 pub(crate) const CLUSTER: &str = "a node of a Redis Cluster answers at this address, and Redis Cluster isn't supported yet: use a \
      Redis without cluster mode (cluster-enabled no)";
@@ -14,31 +16,46 @@ pub(crate) const SENTINEL: &str = "a Redis Sentinel answers at this address, and
      the Redis that it watches";
 
 /// Looks at new connections. Says in the log what is wrong once, and again when it was well meanwhile.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Inspector {
     told: Arc<AtomicBool>,
+    /// Whether the line that operators look for at the first connection of all was said, or is not to be.
+    greeted: Arc<AtomicBool>,
 }
 
 impl Inspector {
-    /// Why a new connection is of no use; none: nothing speaks against it.
-    pub(crate) async fn objection(
+    /// `publishes` says whether events go through what it looks at.
+    pub(crate) fn new(publishes: bool) -> Self {
+        Self {
+            told: Arc::default(),
+            greeted: Arc::new(AtomicBool::new(!publishes)),
+        }
+    }
+
+    /// What the server says of itself, empty if the user may not ask.
+    ///
+    /// # Errors
+    /// Why a new connection is of no use.
+    pub(crate) async fn inspect(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Option<&'static str> {
-        let mut command = redis::cmd("INFO");
-        let info: RedisResult<String> = command.arg("server").query_async(connection).await;
+    ) -> Result<String, &'static str> {
         // A user without the right to ask is taken at its word, and a connection that broke is found out
         // by its first command.
-        let objection = unsupported(&info.ok()?);
-        match objection {
-            None => self.told.store(false, Ordering::Relaxed),
-            Some(words) => {
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    tracing::error!("{words}; trying again until another Redis answers there");
-                }
+        let info = run::info(connection).await.unwrap_or_default();
+        if let Some(words) = unsupported(&info) {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::error!("{words}; trying again until another Redis answers there");
             }
+            return Err(words);
         }
-        objection
+        if !info.is_empty() {
+            self.told.store(false, Ordering::Relaxed);
+        }
+        if !self.greeted.swap(true, Ordering::Relaxed) {
+            tracing::info!(target: "conch_redis::connection", "Event publisher connected to Redis");
+        }
+        Ok(info)
     }
 }
 

@@ -9,13 +9,17 @@
 
 mod cache;
 mod catalogue;
+mod commit;
 mod connection;
+mod errors;
 mod keys;
 mod kind;
 mod log;
 mod queue;
 mod records;
+mod run;
 mod settings;
+mod shared;
 mod subscribe;
 mod tickets;
 mod tls;

@@ -1,23 +1,20 @@
 //! The logs: a stream of events and a hash with the fold per job, appended by one script with all
-//! that belongs to the append. `lua/append.lua` reads a commit as it is written here.
+//! that belongs to the append.
 //!
 //! Redis publishes inside the script, after the writes, so announcements have the order of appends.
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, Position, Timestamp};
+use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Commit, Durability, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, EventBus,
-    Fence, Guarantees, Log, Published, QueueEffect, Quota, Result, Signals, Weighed,
+    Commit, Durability, Entry, Error, ErrorKind, EventBus, Guarantees, Log, Published, Quota,
+    Result, Signals,
 };
-use conch_wire::{event, job, record};
-use redis::{Script, ScriptInvocation, Value};
-use serde_json::json;
+use conch_wire::{event, record};
+use redis::{Script, Value};
 
-use crate::cache::millis;
 use crate::connection::{Connections, failed};
 use crate::keys::Keys;
-use crate::records::{Record, micros};
+use crate::run::Run;
 use crate::settings::Settings;
 use crate::subscribe;
 
@@ -31,7 +28,8 @@ pub(crate) struct Redis {
 
 /// All scripts, with their digests worked out once.
 pub(crate) struct Scripts {
-    publish: Script,
+    pub(crate) append_own: Script,
+    pub(crate) append_external: Script,
     read: Script,
     positions: Script,
     pub(crate) submit: Script,
@@ -61,13 +59,20 @@ macro_rules! script {
 impl Scripts {
     fn new() -> Self {
         Self {
-            publish: script!(
-                "prelude", "record", "foreign", "rotation", "append", "publish"
+            append_own: script!(
+                "prelude",
+                "record",
+                "rotation",
+                "queue",
+                "append",
+                "own",
+                "append_own"
             ),
+            append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
             read: script!("read"),
             positions: script!("positions"),
             submit: script!(
-                "prelude", "record", "foreign", "rotation", "append", "submit"
+                "prelude", "record", "rotation", "queue", "append", "own", "submit"
             ),
             claim: script!("prelude", "rotation", "turns", "claim"),
             renew: script!("prelude", "renew"),
@@ -96,120 +101,6 @@ impl Redis {
             scripts: Scripts::new(),
         }
     }
-
-    /// A commit as `read_commit` takes it, with what else the script finds in the header.
-    pub(crate) fn commit<'a>(
-        &self,
-        script: &'a Script,
-        commit: &Commit,
-        more: &[(&str, serde_json::Value)],
-    ) -> ScriptInvocation<'a> {
-        let (keys, settings, job) = (&self.keys, &self.settings, &commit.job);
-        let ended = job.status.is_terminal();
-        let ttl = if ended {
-            settings.finished_ttl()
-        } else {
-            settings.unfinished_ttl
-        };
-        let (fence, token) = match &commit.fence {
-            Fence::Open => ("open", ""),
-            Fence::Foreign => ("foreign", ""),
-            Fence::Held(token) => ("held", token.as_str()),
-            Fence::Expired(token) => ("expired", token.as_str()),
-            Fence::Unclaimed => ("unclaimed", ""),
-        };
-        let (effect, after, counts) = match commit.effect {
-            QueueEffect::Keep => ("keep", 0, false),
-            QueueEffect::Requeue { after, counts } => ("requeue", micros(after), counts),
-            QueueEffect::Remove => ("remove", 0, false),
-        };
-        let (replaces_epoch, replaces_sequence) = commit.replaces.map_or_else(
-            || (String::new(), String::new()),
-            |end| (end.epoch.to_string(), end.sequence.to_string()),
-        );
-        let past: Vec<String> = job.past.iter().map(ToString::to_string).collect();
-        let channel = |name: String| if commit.announce { name } else { String::new() };
-        let mut header = json!({
-            "job_id": job.id.as_str(),
-            "event_id": commit.event_id.as_str(),
-            "own": job.own,
-            "ended": ended,
-            "epoch": job.position.epoch.to_string(),
-            // As text: a script's numbers are doubles, and its texts of them are rounded.
-            "sequence": job.position.sequence.to_string(),
-            "reopens": commit.reopens(),
-            "past": past.join(","),
-            "past_epochs": past.len(),
-            "replaces_epoch": replaces_epoch,
-            "replaces_sequence": replaces_sequence,
-            "fence": fence,
-            "token": token,
-            "effect": effect,
-            "after": after,
-            "client": job.client_id.as_ref().map_or("", ClientId::as_str),
-            "priority": job.schedule.priority.get(),
-            "counts": counts,
-            "history": settings.history_limit,
-            "remembered": EVENT_IDS_REMEMBERED,
-            "ttl": millis(ttl),
-            "result_ttl": millis(settings.result_ttl),
-            "entry": keys.entry(&job.id),
-            "ready": keys.ready(),
-            "leases": keys.leases(),
-            "job": keys.job(&job.id),
-            "retention": keys.retention(),
-            "every_job": channel(keys.every_job()),
-            "one_job": channel(keys.one_job(&job.id)),
-        });
-        for (name, value) in more {
-            header[*name] = value.clone();
-        }
-        let cached = if ended && settings.cache_url.is_none() {
-            job::encode(job)
-        } else {
-            Bytes::new()
-        };
-        let base = commit.base.as_ref().map(record::encode_job);
-
-        let mut call = script.prepare_invoke();
-        call.key(keys.log(&job.id))
-            .key(keys.state(&job.id))
-            .key(keys.seen(&job.id))
-            .key(keys.result(&job.id));
-        call.arg(header.to_string())
-            .arg(&commit.line[..])
-            .arg(&record::encode_job(job)[..])
-            .arg(&cached[..])
-            .arg(&base.unwrap_or_default()[..]);
-        if job.own {
-            let record = Record::of_job(keys, job).without_body();
-            record.append_to(&mut call, settings.retention);
-        } else {
-            let quotas = settings.quotas;
-            call.key(keys.unfinished_foreign())
-                .key(keys.ended_foreign())
-                .key(keys.foreign_bytes())
-                .arg(quotas.foreign_jobs)
-                .arg(quotas.ended_foreign_jobs());
-            let vital = event::glance(&commit.line).vital;
-            // Whether it begins a log is known in the step alone.
-            let weighed = |begins| Weighed {
-                bytes: commit.line.len() + EVENT_OVERHEAD,
-                vital,
-                ends: ended,
-                begins,
-            };
-            let (first, next) = (weighed(true), weighed(false));
-            call.arg(first.bytes);
-            for weighed in [first, next] {
-                let (of_job, of_all) = weighed.most(&quotas);
-                call.arg(of_job).arg(of_all);
-            }
-            let longest = settings.unfinished_ttl.max(settings.finished_ttl());
-            call.arg(millis(longest)).arg(quotas.bytes_per_job());
-        }
-        call
-    }
 }
 
 #[async_trait]
@@ -225,9 +116,10 @@ impl EventBus for Redis {
 
     async fn publish(&self, commit: Commit) -> Result<Published> {
         const OPERATION: &str = "event_bus.publish";
-        let call = self.commit(&self.scripts.publish, &commit, &[]);
+        let script = self.appending(&commit.job);
+        let call = |run: &Run| self.commit(script, &commit, &[], run);
         // Once more does no harm: it is a duplicate.
-        let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
+        let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         if let [full, of] = &answer[..]
             && full == "full"
         {

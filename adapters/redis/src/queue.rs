@@ -10,10 +10,12 @@ use conch_ports::{
     EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease, MAX_PLACES_ASKED, Published,
     QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
 };
+use serde_json::json;
 
 use crate::cache::millis;
 use crate::log::{Redis, outcome, unexpected};
 use crate::records::{Record, micros};
+use crate::run::Run;
 
 #[async_trait]
 impl JobQueue for Redis {
@@ -26,29 +28,19 @@ impl JobQueue for Redis {
         let quotas = self.settings.quotas;
         let known_by = idempotency.as_ref();
         let lifetime = known_by.map(|known| millis(known.lifetime));
-        let header = [
-            (
-                "key",
-                known_by
-                    .map_or_else(String::new, |known| self.keys.idempotency(&known.key))
-                    .into(),
-            ),
-            ("digest", known_by.map(|known| known.digest.as_str()).into()),
-            ("lifetime", lifetime.into()),
-            ("max_queued", quotas.queued_jobs.into()),
-            ("max_jobs", quotas.jobs.into()),
-            (
-                "run_at",
-                commit
-                    .job
-                    .schedule
-                    .run_at
-                    .map_or(0, Timestamp::as_micros)
-                    .into(),
-            ),
-        ];
-        let call = self.commit(&self.scripts.submit, &commit, &header);
-        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let run_at = commit.job.schedule.run_at;
+        let submitted = json!({
+            "key": known_by.map_or_else(String::new, |known| self.keys.idempotency(&known.key)),
+            "digest": known_by.map(|known| known.digest.as_str()),
+            "lifetime": lifetime,
+            "max_queued": quotas.queued_jobs,
+            "max_jobs": quotas.jobs,
+            "run_at": run_at.map_or(0, Timestamp::as_micros),
+        });
+        let more = [submitted, self.place_in_queue(&commit.job)];
+        let call = |run: &Run| self.commit(&self.scripts.submit, &commit, &more, run);
+        // Once more does no harm: it is the same job.
+        let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
             ["new"] => Ok(Submitted::New),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conch_domain::{Client, Job, Template, Timestamp, ValueProposition};
+use conch_domain::{Client, ClientId, Job, Template, Timestamp, ValueProposition};
 use conch_wire::record;
 use redis::ScriptInvocation;
 
@@ -52,30 +52,14 @@ impl Record {
     }
 
     pub(crate) fn of_job(keys: &Keys, job: &Job) -> Self {
-        let score = newest_first(job.created_at.unwrap_or(Timestamp::from_micros(0)));
-        let client = job.client_id.as_ref();
-        let mut indexes = vec![
-            (keys.jobs(None, None), score),
-            (keys.jobs(None, Some(job.status)), score),
-        ];
-        if client.is_some() {
-            indexes.push((keys.jobs(client, None), score));
-            indexes.push((keys.jobs(client, Some(job.status)), score));
-        }
-        if let Some(updated_at) = job.updated_at {
-            indexes.push((keys.jobs_by_update(), updated_at.as_micros()));
-        }
-        let value_proposition = job.value_proposition_id.as_ref();
-        let touches = client
-            .map(|id| keys.client(id))
-            .into_iter()
-            .chain(value_proposition.map(|id| keys.value_proposition(id)));
+        let (mut indexes, by_update) = indexes_of_job(keys, job);
+        indexes.push(by_update);
         Self {
             key: keys.job(&job.id),
             member: job.id.to_string(),
             body: record::encode_job(job).into(),
             indexes,
-            touches: touches.collect(),
+            touches: touches_of_job(keys, job).collect(),
         }
     }
 
@@ -99,14 +83,6 @@ impl Record {
         }
     }
 
-    /// The body goes another way.
-    pub(crate) fn without_body(self) -> Self {
-        Self {
-            body: Vec::new(),
-            ..self
-        }
-    }
-
     /// Appends the indexes to the script's keys and all else to its arguments.
     pub(crate) fn append_to(&self, script: &mut ScriptInvocation<'_>, retention: Option<Duration>) {
         script
@@ -120,6 +96,60 @@ impl Record {
         for key in &self.touches {
             script.arg(key);
         }
+    }
+}
+
+/// What lists a job, and at last the index by its latest event.
+fn indexes_of_job(keys: &Keys, job: &Job) -> (Vec<(String, i64)>, (String, i64)) {
+    let score = created(job);
+    let client = job.client_id.as_ref();
+    let mut indexes = vec![
+        (keys.jobs(None, None), score),
+        (keys.jobs(None, Some(job.status)), score),
+    ];
+    if client.is_some() {
+        indexes.push((keys.jobs(client, None), score));
+        indexes.push((keys.jobs(client, Some(job.status)), score));
+    }
+    let updated = job.updated_at.map_or(0, Timestamp::as_micros);
+    (indexes, (keys.jobs_by_update(), updated))
+}
+
+fn created(job: &Job) -> i64 {
+    newest_first(job.created_at.unwrap_or(Timestamp::from_micros(0)))
+}
+
+fn touches_of_job(keys: &Keys, job: &Job) -> impl Iterator<Item = String> {
+    let client = job.client_id.as_ref().map(|id| keys.client(id));
+    let value_proposition = job.value_proposition_id.as_ref();
+    let value_proposition = value_proposition.map(|id| keys.value_proposition(id));
+    client.into_iter().chain(value_proposition)
+}
+
+/// All that says in which lists a job is, but for the one by its latest event.
+pub(crate) fn listed(job: &Job) -> String {
+    let client = job.client_id.as_ref().map_or("", ClientId::as_str);
+    format!("{} {client} {}", job.status.as_str(), created(job))
+}
+
+/// Appends the lists of a job to a commit, as `lua/own.lua` reads them.
+pub(crate) fn list(
+    job: &Job,
+    keys: &Keys,
+    retention: Option<Duration>,
+    call: &mut ScriptInvocation<'_>,
+) {
+    let (indexes, (by_update, updated)) = indexes_of_job(keys, job);
+    call.arg(created(job))
+        .arg(updated)
+        .arg(retention.map_or(0, micros))
+        .arg(keys.retention());
+    for (index, _) in indexes {
+        call.key(index);
+    }
+    call.key(by_update);
+    for key in touches_of_job(keys, job) {
+        call.arg(key);
     }
 }
 

@@ -1,22 +1,32 @@
 -- An append to a job's log, in three parts: `refusal` looks and changes nothing, `append` writes,
--- `announce` publishes. `read_commit` names what comes in.
+-- `announce` publishes. `read_commit` names what comes in. What belongs to one kind of job is in the script
+-- that appends to such a job.
+--
+-- Most appends only move their job's log on. What else belongs to a log and its job (lifetimes, lists) is
+-- written as a `whole` by those that change something of it, and by one in a while, that nothing runs out too
+-- early and what was lost is there again.
 
--- The header (ARGV[1]) is a JSON object: names and numbers. What a commit always writes is in KEYS;
--- the queue and the job's record go by name, for a user that only appends external events needs no right
--- to write there.
+-- What a commit always has is in its place. What few have is in a JSON object, where there is any: what it
+-- replaces, whether it reopens, what its job has been through, whether it ends, what becomes of the queue.
+-- The queue and the job's record go by name, for a user that only appends external events needs no right to
+-- write there. After these come the arguments of its kind, from `KIND` on.
+local KIND = 24
 local function read_commit()
-  local c = cjson.decode(ARGV[1])
-  c.log, c.state, c.seen, c.result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-  c.line, c.fold, c.cached, c.base = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-  c.place = tonumber(c.sequence)
-  c.run, c.aof = this_run()
-  -- Of a job that isn't ours nothing is in the queue, whatever the fence looks for there.
-  c.queued = c.own or c.token ~= '' or c.fence == 'unclaimed'
-  if c.own then
-    c.record = record_from(c.job, c.retention, 5, 6)
-    c.record.body = c.fold
-  else
-    c.foreign = foreign_from(5, 6)
+  local c = {
+    log = KEYS[1], state = KEYS[2], seen = KEYS[3], result = KEYS[4],
+    job_id = ARGV[1], event_id = ARGV[2], epoch = ARGV[3], sequence = ARGV[4], place = tonumber(ARGV[4]),
+    line = ARGV[5], fold = ARGV[6], cached = ARGV[7], base = ARGV[8],
+    fence = ARGV[9], token = ARGV[10], entry = ARGV[11], leases = ARGV[12],
+    job = ARGV[13], listed = ARGV[14], every_job = ARGV[15], one_job = ARGV[16],
+    history = tonumber(ARGV[17]), remembered = tonumber(ARGV[18]), ttl = ARGV[19], slack = tonumber(ARGV[20]),
+    -- Which run of Redis this is, as far as the connection knows.
+    run = ARGV[22], aof = ARGV[23],
+    reopens = false,
+  }
+  if ARGV[21] ~= '' then
+    for name, value in pairs(cjson.decode(ARGV[21])) do
+      c[name] = value
+    end
   end
   return c
 end
@@ -34,12 +44,9 @@ end
 -- An event's score: which of its job's epochs it is in, counted from 0, and its place there.
 local EPOCH = 2 ^ 40
 
--- The answer for an event that was appended before, in this epoch or one that its job went on from.
-local function duplicate(c, epoch, past)
-  local score = redis.call('ZSCORE', c.seen, c.event_id)
-  if not score then
-    return nil
-  end
+-- The answer for an event that was appended before with that score, in this epoch or one that its job went
+-- on from.
+local function duplicate(score, epoch, past)
   local number = math.floor(tonumber(score) / EPOCH)
   for ended in string.gmatch(past or '', '(%x+)%-%d+') do
     if number == 0 then
@@ -63,57 +70,36 @@ local function fenced(c, own, at)
     return not holds(c.entry, c.leases, c.job_id, c.token, at)
   end
   if c.fence == 'unclaimed' then
-    return redis.call('HGET', c.entry, 'token') ~= false
+    return on('hash', 'HGET', c.entry, 'token') ~= false
   end
   return not has_expired(c.entry, c.leases, c.job_id, c.token, at)
 end
 
--- Decides how often a log of an external job is closed before its next event, so that this fits into the
--- bytes that its job may have; changes nothing. `c.bytes` is what was ever appended, `cut` what was cut
--- off of that, `marked` where its mark stands. No more than half of the bound lies behind a mark, so what
--- is cut off is the older half; only an event that is larger than that may leave less.
--- Answers the bytes that are then kept, and those that are cut off for it.
-local function make_room(c, cut, marked)
-  local bytes, size, bound = c.bytes, c.foreign.size, c.foreign.of_job
-  local kept = bytes - cut
-  c.closes = 0
-  local function close()
-    cut, marked, c.closes = marked or cut, bytes, c.closes + 1
+-- Whether the log may have lost its latest events: see `may_have_lost`. Redis is asked which run this is
+-- only where the connection doesn't know, or knows another one than the latest append.
+local function is_doubtful(c, run, aof)
+  if run == c.run then
+    return false
   end
-  if bytes > (marked or cut) and bytes - (marked or cut) + size > bound / 2 then
-    close()
-  end
-  if bytes > cut and bytes - cut + size > bound then
-    close()
-  end
-  return bytes - cut, kept - (bytes - cut)
+  c.run, c.aof = this_run()
+  return may_have_lost(run, aof, c.run)
 end
 
--- Nothing if the commit may be appended.
-local function refusal(c, at)
-  expect(c.log, 'stream')
-  expect(c.state, 'hash')
-  expect(c.seen, 'zset')
-  if c.queued then
-    set_aside_unless(c.entry, 'hash')
-    set_aside_unless(c.ready, 'zset')
-    set_aside_unless(c.leases, 'zset')
-  end
-  if c.record then
-    expect_record(c.record)
-  else
-    expect_foreign(c.foreign)
-  end
-
+-- Nothing if the commit may be appended. `kind` has what its kind of job adds: `lacks_bytes`, `begins` and
+-- `goes_on` say what there is no room for, `prepare` sees to the keys of a whole, `own` is noted.
+local function refusal(c, kind, at)
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
-    'bytes', 'cut', 'mark_bytes', 'mark', 'own')
+    'mark', 'latest', 'listed', 'renewed', 'own', 'bytes', 'cut', 'mark_bytes')
   local epoch, sequence, ended = state[1], state[2], state[3] == '1'
-  c.bytes, c.mark = tonumber(state[7] or 0), tonumber(state[10] or 0)
+  c.noted_run, c.noted_aof, c.mark = state[4], state[5], tonumber(state[7] or 0)
+  -- Whether the log's latest event is the one that a build that noted all this appended.
+  local goes_on = false
   if epoch then
-    local known = duplicate(c, epoch, state[6])
-    if known then
-      return known
+    local scores = redis.call('ZMSCORE', c.seen, c.event_id, state[8] or '')
+    if scores[1] then
+      return duplicate(scores[1], epoch, state[6])
     end
+    goes_on = scores[2] and tonumber(scores[2]) % EPOCH == tonumber(sequence)
     if ended and not c.reopens then
       return { 'ended' }
     end
@@ -121,57 +107,41 @@ local function refusal(c, at)
   if fenced(c, state[11], at) then
     return { 'fenced' }
   end
-  if c.foreign and not is_recorded(c) then
-    local kept, freed = 0, 0
-    if epoch and c.replaces_epoch == '' then
-      kept, freed = make_room(c, tonumber(state[8] or 0), tonumber(state[9]))
-    end
-    local lacks = lacks_bytes(c.foreign, not epoch, kept, freed, at)
-    if lacks then
-      return { 'full', lacks }
-    end
+  local lacks = kind.lacks_bytes and kind.lacks_bytes(c, state, at)
+  if lacks then
+    return { 'full', lacks }
   end
   if not epoch then
-    c.begins = true
-    if c.place == 1 and c.replaces_epoch == '' then
-      if c.foreign and not is_recorded(c) and not has_room(c.foreign, at) then
-        return { 'full', 'foreign' }
-      end
-      return nil
+    if c.place ~= 1 or c.replaces then
+      return { 'conflict' }
     end
-    return { 'conflict' }
-  end
-  -- Another epoch, or the old log's cursors would fit the new one.
-  if c.place == 1 and c.epoch ~= epoch
-    and c.replaces_epoch == epoch and c.replaces_sequence == sequence and c.reopens == ended then
-    if c.reopens and not c.ended and not has_room_to_go_on(c.foreign, at) then
+    c.begins = true
+    if kind.begins and not kind.begins(c, at) then
+      return { 'full', 'foreign' }
+    end
+  elseif c.place == 1 and c.epoch ~= epoch and c.replaces and c.replaces.epoch == epoch
+    and c.replaces.sequence == sequence and c.reopens == ended then
+    -- Another epoch, or the old log's cursors would fit the new one.
+    if c.reopens and not c.ended and not kind.goes_on(c, at) then
       return { 'full', 'foreign' }
     end
     c.begins = true
-    return nil
+  else
+    if not c.replaces and is_doubtful(c, state[4], state[5]) then
+      return { 'doubtful', epoch, sequence }
+    end
+    if c.epoch ~= epoch or c.place ~= tonumber(sequence) + 1 then
+      return { 'conflict', epoch, sequence }
+    end
   end
-  if c.replaces_epoch == '' and may_have_lost(state[4], state[5], c.run) then
-    return { 'doubtful', epoch, sequence }
+  -- Where the latest event isn't among those seen, they were lost, and so was their lifetime.
+  c.whole = c.whole or c.begins or c.ended or c.listed ~= state[9] or not goes_on
+    or at >= (tonumber(state[10]) or 0) + c.slack
+  if c.effect then
+    set_aside_queue(c)
   end
-  if c.epoch == epoch and c.place == tonumber(sequence) + 1 then
-    return nil
-  end
-  return { 'conflict', epoch, sequence }
-end
-
-local function queue_effect(c, at)
-  if c.effect == 'requeue' then
-    local attempts = tonumber(redis.call('HGET', c.entry, 'attempts')) or 0
-    attempts = string.format('%.0f', attempts + (c.counts and 1 or 0))
-    redis.call('HSET', c.entry, 'attempts', attempts, 'client', c.client, 'priority', c.priority)
-    redis.call('HDEL', c.entry, 'token', 'worker', 'until')
-    redis.call('PERSIST', c.entry)
-    redis.call('ZREM', c.leases, c.job_id)
-    wait(order_of(c.ready), c.job_id, c.client, c.priority, at + c.after, at)
-  elseif c.effect == 'remove' then
-    redis.call('DEL', c.entry)
-    redis.call('ZREM', c.leases, c.job_id)
-    wait_no_more(order_of(c.ready), c.job_id, c.client)
+  if c.whole then
+    kind.prepare(c)
   end
 end
 
@@ -180,8 +150,9 @@ end
 local function close(c, head, fold)
   local mark = redis.call('HMGET', c.state, 'mark', 'mark_fold', 'mark_bytes', 'bytes')
   if mark[1] then
+    c.cut = tonumber(mark[3] or 0)
     redis.call('XTRIM', c.log, 'MINID', '=', string.format('%.0f-0', tonumber(mark[1]) + 1))
-    redis.call('HSET', c.state, 'base', mark[2], 'cut', mark[3] or 0)
+    redis.call('HSET', c.state, 'base', mark[2], 'cut', c.cut)
   end
   redis.call('HSET', c.state, 'mark', head, 'mark_fold', fold, 'mark_bytes', mark[4] or 0)
   c.mark = tonumber(head)
@@ -195,47 +166,67 @@ local function trim(c)
   end
 end
 
-local function append(c, at)
-  -- First a command that Redis refuses when it is out of memory: once a script has written
-  -- anything, `DEL` included, Redis lets all the rest through.
+-- Makes room for another epoch. The first write is one that Redis refuses when it is out of memory: once a
+-- script has written anything, `DEL` included, Redis lets all the rest through.
+local function begin(c)
   redis.call('HSET', c.state, 'epoch', c.epoch)
-  if c.begins then
-    redis.call('DEL', c.log, c.state)
-    c.bytes, c.mark = 0, 0
-    redis.call('DEL', c.reopens and c.result or c.seen)
-    if c.past ~= '' then
-      redis.call('HSET', c.state, 'past', c.past)
+  redis.call('DEL', c.log, c.state)
+  c.bytes, c.cut, c.mark = 0, 0, 0
+  redis.call('DEL', c.reopens and c.result or c.seen)
+  if c.past then
+    redis.call('HSET', c.state, 'past', c.past)
+  end
+end
+
+-- The event itself. For most appends this is the first write: Redis refuses it when it is out of memory, and
+-- where the log's key holds something else.
+local function add(c, kind)
+  local id = c.sequence .. '-0'
+  if not c.whole then
+    -- No log where there is a state: it was evicted, or deleted.
+    if redis.call('XADD', c.log, 'NOMKSTREAM', id, 'line', c.line, 'event_id', c.event_id) then
+      return
     end
+    c.whole = true
+    kind.prepare(c)
   end
-  for _ = 1, c.closes or 0 do
-    close(c, string.format('%.0f', c.place - 1), redis.call('HGET', c.state, 'fold'))
+  redis.call('XADD', c.log, id, 'line', c.line, 'event_id', c.event_id)
+end
+
+-- Notes where the log stands, with what its kind adds.
+local function note(c, kind, at, ...)
+  if c.whole then
+    if c.run == '' then
+      c.run, c.aof = this_run()
+    end
+    redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence, 'fold', c.fold,
+      'latest', c.event_id, 'ended', c.ended and '1' or '0', 'listed', c.listed, 'run', c.run,
+      'aof', c.aof, 'renewed', string.format('%.0f', at), 'own', kind.own, ...)
+    if c.base ~= '' then
+      redis.call('HSET', c.state, 'base', c.base)
+    end
+    return
   end
-  redis.call('XADD', c.log, c.sequence .. '-0', 'line', c.line, 'event_id', c.event_id)
-  redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence,
-    'ended', c.ended and '1' or '0', 'own', c.own and '1' or '0', 'fold', c.fold,
-    'run', c.run, 'aof', c.aof)
-  if c.base ~= '' then
-    redis.call('HSET', c.state, 'base', c.base)
+  redis.call('HSET', c.state, 'sequence', c.sequence, 'fold', c.fold, 'latest', c.event_id, ...)
+  if c.run ~= c.noted_run or c.aof ~= c.noted_aof then
+    redis.call('HSET', c.state, 'run', c.run, 'aof', c.aof)
   end
-  if c.foreign then
-    -- No `HINCRBY`: the edge's user has no right to it.
-    redis.call('HSET', c.state, 'bytes', c.bytes + c.foreign.size)
-  end
+end
+
+-- Writes the event, and where the log stands with it.
+local function append(c, kind, at, ...)
+  add(c, kind)
+  note(c, kind, at, ...)
   trim(c)
-  redis.call('ZADD', c.seen, string.format('%.0f', c.past_epochs * EPOCH + c.place), c.event_id)
-  redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
-  redis.call('PEXPIRE', c.log, c.ttl)
-  redis.call('PEXPIRE', c.state, c.ttl)
-  redis.call('PEXPIRE', c.seen, c.ttl)
-  if c.queued then
-    queue_effect(c, at)
+  local past_epochs = c.past_epochs or 0
+  redis.call('ZADD', c.seen, string.format('%.0f', past_epochs * EPOCH + c.place), c.event_id)
+  if past_epochs > 0 or c.place > c.remembered then
+    redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
   end
-  if c.record then
-    put_record(c.record, at)
-  elseif not is_recorded(c) then
-    local bytes = redis.call('HMGET', c.state, 'bytes', 'cut')
-    local kept = tonumber(bytes[1]) - tonumber(bytes[2] or 0)
-    list_foreign(c.foreign, c.job_id, c.ended, kept, c.ttl, at)
+  if c.whole then
+    redis.call('PEXPIRE', c.log, c.ttl)
+    redis.call('PEXPIRE', c.state, c.ttl)
+    redis.call('PEXPIRE', c.seen, c.ttl)
   end
   if c.cached ~= '' then
     redis.call('SET', c.result, c.cached, 'PX', c.result_ttl)

@@ -75,6 +75,16 @@ local function set_aside_unless(key, kind)
   redis.call('PEXPIRE', new, aside_for)
 end
 
+-- A command on a key of that kind. One that something else has written to is set aside first.
+local function on(kind, command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) == 'table' and answer.err then
+    set_aside_unless(key, kind)
+    return redis.call(command, key, ...)
+  end
+  return answer
+end
+
 -- When a lease ends that is in an entry as `noted`; nothing if that was lost. An earlier build noted it in
 -- the list of leases alone.
 local function end_of(noted, leases, job_id)
@@ -90,7 +100,7 @@ end
 -- When the job's lease ends, if it is the one with this token. One whose end was lost still runs: had
 -- another worker taken the job over, the entry would have another token.
 local function lease_end(entry, leases, job_id, token)
-  local lease = redis.call('HMGET', entry, 'token', 'until')
+  local lease = on('hash', 'HMGET', entry, 'token', 'until')
   if lease[1] ~= token then
     return nil
   end

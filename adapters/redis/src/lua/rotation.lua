@@ -19,16 +19,6 @@ local function order_of(ready)
   return { ready = ready, later = queue .. 'later', clients = queue .. 'clients', due = queue .. 'due:' }
 end
 
--- A command on a key of that kind. One that something else has written to is set aside first.
-local function on(kind, command, key, ...)
-  local answer = redis.pcall(command, key, ...)
-  if type(answer) == 'table' and answer.err then
-    set_aside_unless(key, kind)
-    return redis.call(command, key, ...)
-  end
-  return answer
-end
-
 -- Where a job stands among its client's.
 local function rank_of(priority, due)
   local number = tonumber(priority)

@@ -1,5 +1,5 @@
 -- A new job: its first event, its queue entry and the caller's key, in one step.
--- The header has beside the commit's the name of the caller's `key` (empty: none was given), its
+-- The commit's object has beside the rest the name of the caller's `key` (empty: none was given), its
 -- `digest` and its `lifetime`, and how many jobs there may be in the queue and in the catalogue.
 -- Answers new, existing (with the job), reused, why the log refused, or full and of what.
 
@@ -10,7 +10,8 @@ local key = commit.key
 if key ~= '' then
   expect(key, 'hash')
 end
-local refused = refusal(commit, at)
+set_aside_queue(commit)
+local refused = refusal(commit, own, at)
 if refused and refused[1] == 'duplicate' then
   return { 'new' }
 end
@@ -30,11 +31,11 @@ end
 if redis.call('ZCARD', commit.ready) + redis.call('ZCARD', commit.leases) >= commit.max_queued then
   return { 'full', 'queue' }
 end
-if commit.record and is_full(commit.record, commit.max_jobs, at) then
+if is_full(commit.record, commit.max_jobs, at) then
   return { 'full', 'catalogue' }
 end
 
-append(commit, at)
+append_own(commit, at)
 redis.call('HSET', commit.entry, 'attempts', 0, 'client', commit.client, 'priority', commit.priority)
 local due = math.max(at, commit.run_at)
 wait(order_of(commit.ready), commit.job_id, commit.client, commit.priority, due, at)

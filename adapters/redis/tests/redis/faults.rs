@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conch_ports::{ErrorKind, Published, Signal};
 use futures::StreamExt;
 
-use crate::jobs::{commit, completed, initial, job_id, progress, queued, submission};
+use crate::jobs::{client, commit, completed, initial, job_id, progress, queued, submission};
 use crate::server::Server;
 
 #[tokio::test]
@@ -276,14 +276,15 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     let before = ids();
     assert!(before.len() >= 2, "{before:?}");
     let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
-    let error = stores.queue.submit(submission("j-1")).await.unwrap_err();
+    let client = client("c-1", None, 0);
+    let error = stores.catalogue.create_client(&client).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let event = commit(&initial("j-2"), queued());
     let error = stores.bus.publish(event.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
     stores.bus.publish(event).await.unwrap();
-    stores.queue.submit(submission("j-1")).await.unwrap();
+    stores.catalogue.create_client(&client).await.unwrap();
     let kept: Vec<_> = ids().intersection(&before).cloned().collect();
     assert!(kept.is_empty(), "{kept:?}");
 }

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use crate::jobs::{
     commit, completed, initial, job_id, position, progress, queued, retrying, submission,
 };
+use crate::renewal::an_hour_later;
 use crate::server::Server;
 
 #[tokio::test]
@@ -157,7 +158,7 @@ async fn every_serving_key_but_the_queues_has_a_time_to_live_from_its_creation()
     let running = commit(&submission("j-1").commit.job, progress(1));
     stores.bus.publish(running.clone()).await.unwrap();
     for (key, ttl) in serving_keys(&server) {
-        assert!(ttl > 0 && ttl <= 48 * 3600, "{key} has {ttl}");
+        assert!(ttl > 0 && ttl <= 49 * 3600, "{key} has {ttl}");
     }
 
     stores
@@ -166,7 +167,7 @@ async fn every_serving_key_but_the_queues_has_a_time_to_live_from_its_creation()
         .await
         .unwrap();
     for (key, ttl) in serving_keys(&server) {
-        let limit = if key.ends_with("log:j-1") { 24 } else { 48 };
+        let limit = if key.ends_with("log:j-1") { 24 } else { 49 };
         assert!(ttl > 0 && ttl <= limit * 3600, "{key} has {ttl}");
     }
 }
@@ -277,6 +278,25 @@ async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
             assert_eq!(log.base, Some(renewed));
         }
     }
+}
+
+/// That an append-only file is written counts from the next event on, whoever appends it.
+#[tokio::test]
+async fn an_append_only_file_that_came_later_is_noted() {
+    let mut server = Server::start();
+    let first = commit(&initial("j-1"), queued());
+    let second = commit(&first.job, progress(1));
+    let third = commit(&second.job, progress(2));
+    let fourth = commit(&third.job, progress(3));
+    let bus = server.stores().bus;
+    for commit in [first, second] {
+        assert_eq!(bus.publish(commit).await.unwrap(), Published::Appended);
+    }
+    server.append_only();
+    let bus = server.stores().bus;
+    assert_eq!(bus.publish(third).await.unwrap(), Published::Appended);
+    server.restart();
+    assert_eq!(bus.publish(fourth).await.unwrap(), Published::Appended);
 }
 
 #[tokio::test]
@@ -401,7 +421,7 @@ async fn external_logs_are_listed_as_long_as_they_live() {
     let external = |id| conch_domain::Job::initial(job_id(id), epoch, false);
     let listed = |key: &str| server.run::<Vec<String>>(&["ZRANGE", key, "0", "-1"]);
     let runs_out = || server.run::<f64>(&["ZSCORE", UNFINISHED, "f-1"]);
-    let short = |key: &str| (1..=48 * 3600).contains(&server.run::<i64>(&["TTL", key]));
+    let short = |key: &str| (1..=49 * 3600).contains(&server.run::<i64>(&["TTL", key]));
 
     stores.queue.submit(submission("j-1")).await.unwrap();
     let first = commit(&external("f-1"), progress(1));
@@ -413,6 +433,7 @@ async fn external_logs_are_listed_as_long_as_they_live() {
     );
     assert!(short(UNFINISHED));
     let before = runs_out();
+    an_hour_later(&server, "f-1");
     let second = commit(&first.job, progress(2));
     stores.bus.publish(second.clone()).await.unwrap();
     assert!(runs_out() > before, "an append extends its time");

@@ -12,6 +12,7 @@ mod jobs;
 mod lines;
 mod log;
 mod queue;
+mod renewal;
 mod rotation;
 mod server;
 mod steps;

@@ -1,12 +1,12 @@
--- One event into its job's log, with all that belongs to it.
+-- One event into the log of a job of ours, with all that belongs to it.
 -- Answers the outcome's name, and for a duplicate or a conflict the epoch and sequence.
 
 local commit = read_commit()
 local at = now()
-local refused = refusal(commit, at)
+local refused = refusal(commit, own, at)
 if refused then
   return refused
 end
-append(commit, at)
+append_own(commit, at)
 announce(commit)
 return { 'appended' }
