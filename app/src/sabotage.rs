@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use conch_domain::{JobId, Position, TemplateId};
-use conch_ports::{Catalogue, EventBus, JobQueue};
+use conch_ports::{Catalogue, EventBus, JobLog, JobQueue};
 use parking_lot::Mutex;
 
+mod bus;
 mod catalogue;
 mod edge;
 mod log;
@@ -112,13 +113,20 @@ fn bug() -> String {
 
 /// Plants it into the stores.
 pub(crate) fn plant(
+    log: Arc<dyn JobLog>,
     bus: Arc<dyn EventBus>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
-) -> (Arc<dyn EventBus>, Arc<dyn JobQueue>, Arc<dyn Catalogue>) {
-    edge::reads_from(&bus);
+) -> (
+    Arc<dyn JobLog>,
+    Arc<dyn EventBus>,
+    Arc<dyn JobQueue>,
+    Arc<dyn Catalogue>,
+) {
+    edge::reads_from(&log);
     let broken = Arc::new(Broken {
         bug: bug(),
+        log,
         bus,
         queue,
         catalogue,
@@ -127,11 +135,12 @@ pub(crate) fn plant(
         reads: Arc::default(),
         made: Mutex::default(),
     });
-    (broken.clone(), broken.clone(), broken)
+    (broken.clone(), broken.clone(), broken.clone(), broken)
 }
 
 struct Broken {
     bug: String,
+    log: Arc<dyn JobLog>,
     bus: Arc<dyn EventBus>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,

@@ -10,7 +10,9 @@ use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
 use conch_http::serve::IoThreads;
 use conch_http::{mare, ops, triton};
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TemplateGenerator, TicketStore};
+use conch_ports::{
+    Catalogue, EventBus, JobLog, JobQueue, ResultCache, TemplateGenerator, TicketStore,
+};
 use conch_services::mare::access::Access;
 use conch_services::mare::edge_cancel::EdgeCancel;
 use conch_services::mare::hub::{self, Hub};
@@ -45,26 +47,25 @@ const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
 /// How long a worker that doesn't know the store's time waits before it claims a job.
 const LONGEST_WAIT_FOR_THE_CLOCK: Duration = Duration::from_secs(10);
 
-/// The store ports of one backend.
+/// The store ports of one backend, and its bus.
 struct Stores {
+    log: Arc<dyn JobLog>,
     bus: Arc<dyn EventBus>,
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
     catalogue: Arc<dyn Catalogue>,
     tickets: Arc<dyn TicketStore>,
-    /// Whether a commit also caches the result.
-    commit_caches: bool,
 }
 
 impl Stores {
     fn in_memory(memory: &conch_memory::Memory) -> Self {
         Self {
+            log: memory.log(),
             bus: memory.bus(),
             cache: memory.cache(),
             queue: memory.queue(),
             catalogue: memory.catalogue(),
             tickets: memory.tickets(),
-            commit_caches: true,
         }
     }
 
@@ -72,15 +73,14 @@ impl Stores {
         Ok(match store {
             Store::Memory(settings) => Self::in_memory(&settings.build()),
             Store::Redis(settings) => {
-                let commit_caches = settings.cache_url.is_none();
                 let stores = settings.build()?;
                 Self {
+                    log: stores.log,
                     bus: stores.bus,
                     cache: stores.cache,
                     queue: stores.queue,
                     catalogue: stores.catalogue,
                     tickets: stores.tickets,
-                    commit_caches,
                 }
             }
         })
@@ -109,9 +109,10 @@ pub(crate) async fn start(
     let stores = Stores::new(settings.store.clone())?;
     #[cfg(feature = "sabotage")]
     let stores = {
-        let (bus, queue, catalogue) =
-            crate::sabotage::plant(stores.bus, stores.queue, stores.catalogue);
+        let (log, bus, queue, catalogue) =
+            crate::sabotage::plant(stores.log, stores.bus, stores.queue, stores.catalogue);
         Stores {
+            log,
             bus,
             queue,
             catalogue,
@@ -132,7 +133,7 @@ async fn start_on(
     let store_clock = StoreClock::new(clock);
     // Before the first time stamp, if the store is up; the program also starts while it is down.
     store_clock
-        .begin(&*stores.bus, FIRST_LOOK_AT_THE_CLOCK)
+        .begin(&*stores.log, FIRST_LOOK_AT_THE_CLOCK)
         .await;
     let shutdown = CancellationToken::new();
     let supervisor = Supervisor::new(shutdown.clone());
@@ -150,7 +151,7 @@ async fn start_on(
         tasks: Vec::new(),
         one_shots: Vec::new(),
     };
-    let keeps_time = store_clock.keep(Arc::clone(&stores.bus), builder.shutdown.clone());
+    let keeps_time = store_clock.keep(Arc::clone(&stores.log), builder.shutdown.clone());
     builder.tasks.push(("clock", keeps_time.boxed()));
     let watched = threads.clone();
     builder.watch("http threads", async move { watched.failed().await });
@@ -218,7 +219,7 @@ async fn add_worker(
         ..worker::Settings::default()
     }
     .build(worker::Dependencies {
-        bus: Arc::clone(&stores.bus),
+        log: Arc::clone(&stores.log),
         queue: Arc::clone(&stores.queue),
         catalogue: Arc::clone(&stores.catalogue),
         generator: generator(settings.generator)?,
@@ -237,7 +238,7 @@ async fn add_worker(
                 Arc::clone(clock),
             ),
             cancel: Cancel::new(
-                Arc::clone(&stores.bus),
+                Arc::clone(&stores.log),
                 Arc::clone(&stores.catalogue),
                 Arc::clone(clock),
             ),
@@ -306,9 +307,9 @@ async fn add_mare(
     settings: config::Mare,
 ) -> anyhow::Result<Hub> {
     let gateway = settings.gateway.build().context("TRITON_BASE_URL")?;
-    let bus = &stores.bus;
+    let log = &stores.log;
     let reconcile = Reconcile::new(
-        Arc::clone(bus),
+        Arc::clone(log),
         Arc::clone(&gateway),
         Arc::clone(&builder.clock),
     );
@@ -321,7 +322,7 @@ async fn add_mare(
     let clock = crate::sabotage::hub_clock(clock);
     let hub = settings.hub.build(
         hub::Dependencies {
-            bus: Arc::clone(bus),
+            log: Arc::clone(log),
             cache: Arc::clone(&stores.cache),
             gateway: Arc::clone(&gateway),
             reconcile: reconcile.clone(),
@@ -331,17 +332,17 @@ async fn add_mare(
     );
     let lookup = lookups.build(lookup::Dependencies {
         cache: Arc::clone(&stores.cache),
-        bus: Arc::clone(bus),
+        log: Arc::clone(log),
         gateway: Arc::clone(&gateway),
         reconcile: reconcile.clone(),
     });
     let ingest = ingest::run(
-        Arc::clone(bus),
+        Arc::clone(log),
         builder.listener("ingest"),
         Listeners {
             hub: hub.clone(),
             lookup: lookup.clone(),
-            cache_results: !stores.commit_caches,
+            cache_results: !log.guarantees().caches_results,
         },
         settings.foreign_events,
         Arc::clone(&builder.clock),
@@ -367,7 +368,7 @@ async fn add_mare(
         tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&builder.clock)),
         clock: Arc::clone(&builder.clock),
         gateway,
-        bus: Arc::clone(bus),
+        bus: Arc::clone(&stores.bus),
         cache: Arc::clone(&stores.cache),
         ops: builder.ops.clone(),
     });

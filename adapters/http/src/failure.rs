@@ -9,7 +9,8 @@ use conch_ports::{Error, ErrorKind};
 use crate::problem::{Code, Problem};
 
 /// The ports behind which a store stands, as operations name them; behind all others stands Triton.
-const STORES: [&str; 5] = [
+const STORES: [&str; 6] = [
+    "job_log",
     "event_bus",
     "result_cache",
     "job_queue",

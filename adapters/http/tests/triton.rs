@@ -38,7 +38,7 @@ fn service_with(settings: triton::Settings, ops: ops::Dependencies) -> Service {
         Arc::new(move || Timestamp::from_micros(ticks.fetch_add(1000, Ordering::Relaxed)));
     let router = settings.build(triton::Dependencies {
         submit: Submit::new(memory.queue(), memory.catalogue(), clock.clone()),
-        cancel: Cancel::new(memory.bus(), memory.catalogue(), clock.clone()),
+        cancel: Cancel::new(memory.log(), memory.catalogue(), clock.clone()),
         records: Records::new(memory.catalogue(), clock),
         catalogue: memory.catalogue(),
         bus: memory.bus(),

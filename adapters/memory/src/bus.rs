@@ -1,63 +1,28 @@
-//! [`EventBus`]: reads and subscriptions. What a commit does is in `commit`.
-
-use std::time::{Duration, SystemTime};
+//! [`EventBus`]: announcements go into the feed that appends are announced in, too.
 
 use async_trait::async_trait;
-use conch_domain::{JobId, Position, Timestamp};
-use conch_ports::{Commit, Durability, EventBus, Guarantees, Log, Published, Result, Signals};
-use conch_wire::record;
+use conch_ports::{Announcement, BusId, Carries, EventBus, Result, Signals};
 
 use crate::Memory;
-use crate::store::corrupt;
 
 #[async_trait]
 impl EventBus for Memory {
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
-            atomic_commit: true,
-            shared: false,
-            durability: Durability::Process,
-        }
+    fn id(&self) -> BusId {
+        self.bus_id
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
-        self.step("event_bus.publish", |store, now| store.commit(commit, now))
+    fn carries(&self) -> Carries {
+        Carries { shared: false }
     }
 
-    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
-        const OPERATION: &str = "event_bus.read";
-        self.step(OPERATION, |store, now| {
-            let Some(log) = store.data.logs.get(job_id, now) else {
-                return Ok(None);
-            };
-            let oldest = log
-                .entries
-                .front()
-                .map_or(log.end.sequence + 1, |entry| entry.sequence);
-            let base = log.base.as_ref().filter(|_| limit > 0 && after < oldest);
-            Ok(Some(Log {
-                job: record::decode_job(&log.state).map_err(corrupt(OPERATION))?,
-                oldest,
-                base: base
-                    .map(|base| record::decode_job(base))
-                    .transpose()
-                    .map_err(corrupt(OPERATION))?,
-                entries: log
-                    .entries
-                    .iter()
-                    .skip_while(|entry| entry.sequence <= after)
-                    .take(limit)
-                    .cloned()
-                    .collect(),
-            }))
-        })
-    }
-
-    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        self.step("event_bus.positions", |store, now| {
-            let logs = &store.data.logs;
-            let end = |id| logs.get(id, now).map(|log| log.end);
-            Ok(job_ids.iter().map(end).collect())
+    async fn announce(&self, announcement: &Announcement) -> Result<()> {
+        self.step("event_bus.announce", |store, _| {
+            store.feed.announce(
+                &announcement.job_id,
+                announcement.position.sequence,
+                announcement.line.clone(),
+            );
+            Ok(())
         })
     }
 
@@ -65,19 +30,7 @@ impl EventBus for Memory {
         self.lock().feed.subscribe()
     }
 
-    async fn now(&self) -> Result<Timestamp> {
-        self.step("event_bus.now", |_, _| Ok(system_time()))
-    }
-
     async fn ping(&self) -> Result<()> {
         self.step("event_bus.ping", |_, _| Ok(()))
     }
-}
-
-/// UTC, from the system: this store and its callers are one process.
-pub(crate) fn system_time() -> Timestamp {
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    Timestamp::from_micros(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
 }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
-    Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, Fence, Published,
-    QueueEffect, Quota, Result, Weighed,
+    Appended, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, Fence,
+    NewEvent, QueueEffect, Quota, Result, Weighed,
 };
 use conch_wire::{event, job, record};
 use tokio::time::Instant;
@@ -15,14 +15,20 @@ use crate::queue::Standing;
 use crate::store::{JobLog, JobRow, Store};
 
 impl Store {
-    pub(crate) fn commit(&mut self, commit: Commit, now: Instant) -> Result<Published> {
+    pub(crate) fn commit(
+        &mut self,
+        commit: &Commit,
+        operation: &'static str,
+        now: Instant,
+    ) -> Result<Appended> {
         self.sweep(now);
-        if let Some(refusal) = self.refuses(&commit, now)? {
+        let event = commit.event(operation)?;
+        if let Some(refusal) = self.refuses(commit, event, operation, now)? {
             return Ok(refusal);
         }
         let job_id = commit.job.id.clone();
         let position = commit.job.position;
-        self.append(&commit, now);
+        self.append(commit, event, now);
         if commit.job.own {
             self.put_job_record(&commit.job, now);
         }
@@ -31,19 +37,26 @@ impl Store {
             self.cache_result(&job_id, job::encode(&commit.job), now);
         }
         if commit.announce {
-            self.feed.announce(&job_id, position.sequence, commit.line);
+            let line = event.line.clone();
+            self.feed.announce(&job_id, position.sequence, line);
         }
-        Ok(Published::Appended)
+        Ok(Appended::Appended)
     }
 
-    fn refuses(&self, commit: &Commit, now: Instant) -> Result<Option<Published>> {
+    fn refuses(
+        &self,
+        commit: &Commit,
+        event: &NewEvent,
+        operation: &'static str,
+        now: Instant,
+    ) -> Result<Option<Appended>> {
         let job_id = &commit.job.id;
         let log = self.data.logs.get(job_id, now);
-        if let Some(place) = log.and_then(|log| log.place_of(commit)) {
-            return Ok(Some(Published::Duplicate(place)));
+        if let Some(place) = log.and_then(|log| log.place_of(event)) {
+            return Ok(Some(Appended::Duplicate(place)));
         }
         if log.is_some_and(|log| log.ended) && !commit.reopens() {
-            return Ok(Some(Published::Ended));
+            return Ok(Some(Appended::Ended));
         }
         let queue = &self.data.queue;
         let passes = match &commit.fence {
@@ -56,13 +69,13 @@ impl Store {
             Fence::Unclaimed => !queue.is_leased(job_id),
         };
         if !passes {
-            return Ok(Some(Published::Fenced));
+            return Ok(Some(Appended::Fenced));
         }
         if let Some(log) = log
             && log.doubtful
             && commit.replaces.is_none()
         {
-            return Ok(Some(Published::Doubtful(log.end)));
+            return Ok(Some(Appended::Doubtful(log.end)));
         }
         let place = commit.job.position;
         let fits = match (log, commit.replaces) {
@@ -75,28 +88,29 @@ impl Store {
             }
         };
         if !fits {
-            return Ok(Some(Published::Conflict(log.map(|log| log.end))));
+            return Ok(Some(Appended::Conflict(log.map(|log| log.end))));
         }
         let quotas = self.settings.quotas;
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
         if !commit.job.own && !self.data.jobs.contains(job_id, now) {
             let goes_on = log.filter(|_| commit.replaces.is_none());
-            self.weigh(commit, log.is_none(), goes_on)?;
+            self.weigh(commit, event, log.is_none(), goes_on)
+                .map_err(|full| quotas.refusal(full, operation))?;
         }
         let goes_on = commit.reopens() && !commit.job.status.is_terminal();
         if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
-            return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
+            return Err(quotas.refusal(Quota::ForeignJobs, operation));
         }
         // A job that our own Triton has a record of can't have been made up by a publisher.
         let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
         if log.is_none() && !is_recorded && is_full {
-            return Err(quotas.refusal(Quota::ForeignJobs, "event_bus.publish"));
+            return Err(quotas.refusal(Quota::ForeignJobs, operation));
         }
         if log.is_none() && self.data.logs.len() >= self.settings.max_logs {
             return Err(Error::new(
                 ErrorKind::OutOfSpace,
-                "event_bus.publish",
+                operation,
                 "the store in memory holds as many logs as it may (max_logs)",
             ));
         }
@@ -105,11 +119,17 @@ impl Store {
 
     /// Whether there is room for the bytes of one more event of a job that isn't our own, in the log that
     /// it goes on if there is one.
-    fn weigh(&self, commit: &Commit, begins: bool, log: Option<&JobLog>) -> Result<()> {
+    fn weigh(
+        &self,
+        commit: &Commit,
+        event: &NewEvent,
+        begins: bool,
+        log: Option<&JobLog>,
+    ) -> Result<(), Quota> {
         let quotas = self.settings.quotas;
-        let glance = event::glance(&commit.line);
+        let glance = event::glance(&event.line);
         let weighed = Weighed {
-            bytes: cost(&commit.line),
+            bytes: cost(&event.line),
             vital: glance.vital,
             ends: commit.job.status.is_terminal(),
             begins,
@@ -126,10 +146,10 @@ impl Store {
         } else {
             return Ok(());
         };
-        Err(quotas.refusal(full, "event_bus.publish"))
+        Err(full)
     }
 
-    fn append(&mut self, commit: &Commit, now: Instant) {
+    fn append(&mut self, commit: &Commit, event: &NewEvent, now: Instant) {
         let job = &commit.job;
         let history_limit = self.settings.history_limit;
         let bytes_per_job = self.settings.quotas.bytes_per_job();
@@ -138,7 +158,7 @@ impl Store {
         let mut log = match logs.remove(&job.id) {
             Some(mut log) if commit.replaces.is_none() && job.position == log.end.next() => {
                 if is_bounded {
-                    log.make_room_for(cost(&commit.line), bytes_per_job);
+                    log.make_room_for(cost(&event.line), bytes_per_job);
                 }
                 log
             }
@@ -158,11 +178,11 @@ impl Store {
         log.ended = job.status.is_terminal();
         log.entries.push_back(Entry {
             sequence: job.position.sequence,
-            line: commit.line.clone(),
+            line: event.line.clone(),
         });
         log.trim(history_limit as u64);
-        log.event_ids.push_back(commit.event_id.clone());
-        log.places.insert(commit.event_id.clone(), job.position);
+        log.event_ids.push_back(event.event_id.clone());
+        log.places.insert(event.event_id.clone(), job.position);
         while log.event_ids.len() > EVENT_IDS_REMEMBERED + 1 {
             if let Some(oldest) = log.event_ids.pop_front() {
                 log.places.remove(&oldest);
@@ -288,9 +308,9 @@ impl JobLog {
         self.entries.iter().map(|entry| cost(&entry.line)).sum()
     }
 
-    /// Where the commit's event is, if it was appended before.
-    pub(crate) fn place_of(&self, commit: &Commit) -> Option<Position> {
-        self.places.get(&commit.event_id).copied()
+    /// Where the event is, if it was appended before.
+    pub(crate) fn place_of(&self, event: &NewEvent) -> Option<Position> {
+        self.places.get(&event.event_id).copied()
     }
 }
 

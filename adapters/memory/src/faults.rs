@@ -58,7 +58,7 @@ impl std::fmt::Debug for Backup {
     }
 }
 
-/// Makes one [`Memory`] misbehave. Operations are named `port.method`: `event_bus.publish`,
+/// Makes one [`Memory`] misbehave. Operations are named `port.method`: `job_log.append`,
 /// `job_queue.claim`, `catalogue.put_template`, as in [`Error::operation`].
 #[derive(Debug, Clone)]
 pub struct Faults {

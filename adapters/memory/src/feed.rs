@@ -1,13 +1,13 @@
 //! Announcements on their way to subscribers: one bounded ring that all of them read.
 //!
-//! A subscriber that falls behind the ring misses some and is told so by [`Signal::Lapsed`]; the ring never
+//! A subscriber that falls behind the ring misses some and is told so by [`Signal::Gap`]; the ring never
 //! waits for anybody.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Signal, Signals};
+use conch_ports::{Message, Signal, Signals};
 use futures::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Sender};
@@ -62,7 +62,7 @@ impl Feed {
             return;
         }
         for _ in 0..=self.repeats {
-            self.send(Signal::Message(line.clone()));
+            self.send(Signal::Message(Message::public(line.clone())));
         }
     }
 
@@ -89,20 +89,20 @@ impl Feed {
 
     pub(crate) fn reconnect(&mut self) {
         self.disconnected = false;
-        self.send(Signal::Lapsed);
+        self.send(Signal::Gap);
     }
 
-    /// From now on. Begins with [`Signal::Lapsed`].
+    /// From now on. Begins with [`Signal::Gap`].
     pub(crate) fn subscribe(&self) -> Signals {
         let receiver = self.sender.subscribe();
         let later = stream::unfold(receiver, |mut receiver| async move {
             let signal = match receiver.recv().await {
                 Ok(signal) => signal,
-                Err(RecvError::Lagged(_)) => Signal::Lapsed,
+                Err(RecvError::Lagged(_)) => Signal::Gap,
                 Err(RecvError::Closed) => return None,
             };
             Some((signal, receiver))
         });
-        stream::iter([Signal::Lapsed]).chain(later).boxed()
+        stream::iter([Signal::Gap]).chain(later).boxed()
     }
 }

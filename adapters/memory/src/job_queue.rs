@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken, Timestamp};
 use conch_ports::{
-    Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect,
+    Appended, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, QueueEffect,
     QueuePlace, Quota, Result, Submission, Submitted, Sweep, Swept,
 };
 use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
-use crate::bus::system_time;
+use crate::log::system_time;
 use crate::queue::Lost;
 use crate::store::{self, Store, corrupt};
 use crate::waiting::Claimant;
@@ -68,7 +68,7 @@ impl Store {
             return Ok(if again { Submitted::New } else { known });
         }
         if let Some(log) = self.data.logs.get(&job_id, now)
-            && log.place_of(&commit).is_some()
+            && log.place_of(commit.event(OPERATION)?).is_some()
         {
             return Ok(Submitted::New);
         }
@@ -82,8 +82,8 @@ impl Store {
         if self.data.jobs.len() >= quotas.jobs {
             return Err(quotas.refusal(Quota::Jobs, OPERATION));
         }
-        match self.commit(commit, now)? {
-            Published::Appended => {}
+        match self.commit(&commit, OPERATION, now)? {
+            Appended::Appended => {}
             other => return refused(&format!("the log answers {other:?}")),
         }
         let queue = &mut self.data.queue;

@@ -1,5 +1,5 @@
-//! Every store port in memory: [`EventBus`], [`ResultCache`], [`JobQueue`], [`Catalogue`] and
-//! [`TicketStore`] over one store behind one lock, so that a commit with all that belongs to it is one atomic step. For the
+//! Every store port in memory: [`JobLog`], [`ResultCache`], [`JobQueue`], [`Catalogue`] and
+//! [`TicketStore`] over one store behind one lock, with the [`EventBus`] that it announces on, so that a commit with all that belongs to it is one atomic step. For the
 //! program that runs everything in one process, and for tests.
 //!
 //! Honest: jobs, records, templates and results are kept as bytes that pass through `conch-wire`
@@ -17,6 +17,7 @@ mod expiring;
 mod faults;
 mod feed;
 mod job_queue;
+mod log;
 mod queue;
 mod settings;
 mod shelf;
@@ -26,7 +27,7 @@ mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conch_ports::{Catalogue, EventBus, JobQueue, Result, ResultCache, TicketStore};
+use conch_ports::{BusId, Catalogue, EventBus, JobLog, JobQueue, Result, ResultCache, TicketStore};
 use tokio::time::Instant;
 
 pub use faults::{Backup, Faults, When};
@@ -39,16 +40,23 @@ use store::Store;
 #[derive(Clone)]
 pub struct Memory {
     store: Arc<Mutex<Store>>,
+    bus_id: BusId,
 }
 
 impl Memory {
     fn new(settings: Settings) -> Self {
         Self {
             store: Arc::new(Mutex::new(Store::new(settings))),
+            bus_id: BusId::new(),
         }
     }
 
-    /// The logs and announcements.
+    /// The logs.
+    pub fn log(&self) -> Arc<dyn JobLog> {
+        Arc::new(self.clone())
+    }
+
+    /// What is announced of the logs.
     pub fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.clone())
     }

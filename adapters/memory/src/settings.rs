@@ -21,7 +21,7 @@ pub struct Settings {
     /// How long catalogue records live after their last change; none: for ever.
     pub retention: Option<Duration>,
     /// Announcements that a subscriber may lag behind; beyond it misses some and gets
-    /// [`Signal::Lapsed`](conch_ports::Signal::Lapsed).
+    /// [`Signal::Gap`](conch_ports::Signal::Gap).
     pub subscriber_queue: usize,
     /// Logs at once. A new one beyond it is refused as out of space.
     pub max_logs: usize,

@@ -5,18 +5,18 @@ mod subject;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_conformance::build::{self, Script};
+use conch_conformance::build::{self, Script, event_of};
 use conch_memory::{Memory, Settings, When};
 use conch_ports::{
-    Commit, ErrorKind, EventBus, Fence, JobFilter, JobQueue, Lease, Paging, Published, QueueEffect,
-    Result, ResultCache, Signal, Signals,
+    Appended, Commit, ErrorKind, EventBus, Fence, JobFilter, JobLog, JobQueue, Lease, Message,
+    Paging, QueueEffect, Result, ResultCache, Signal, Signals,
 };
 use futures::{FutureExt, StreamExt};
 
-async fn publish_all(memory: &Memory, commits: impl IntoIterator<Item = Commit>) {
+async fn append_all(memory: &Memory, commits: impl IntoIterator<Item = Commit>) {
     for commit in commits {
-        let answer = memory.publish(commit).await.expect("the store answers");
-        assert_eq!(answer, Published::Appended);
+        let answer = memory.append(commit).await.expect("the store answers");
+        assert_eq!(answer, Appended::Appended);
     }
 }
 
@@ -26,7 +26,7 @@ fn waiting(signals: &mut Signals) -> Vec<Signal> {
 }
 
 fn message(commit: &Commit) -> Signal {
-    Signal::Message(commit.line.clone())
+    Signal::Message(Message::public(event_of(commit).line.clone()))
 }
 
 fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
@@ -41,9 +41,9 @@ async fn history_keeps_its_limit_and_less_than_twice_as_much() {
     }
     .build();
     let mut script = Script::foreign();
-    publish_all(&memory, [script.queued()]).await;
+    append_all(&memory, [script.queued()]).await;
     for n in 2..40 {
-        publish_all(&memory, [script.progress(n as u8)]).await;
+        append_all(&memory, [script.progress(n as u8)]).await;
         let log = memory.read(script.id(), 0, 100).await.unwrap();
         let kept = log.expect("it has a log").entries.len();
         assert!((n.min(5)..10).contains(&kept), "{kept} of {n}");
@@ -60,9 +60,9 @@ async fn every_collection_is_bounded() {
     };
     let memory = settings.build();
     for _ in 0..3 {
-        publish_all(&memory, [Script::foreign().queued()]).await;
+        append_all(&memory, [Script::foreign().queued()]).await;
     }
-    let fourth = memory.publish(Script::foreign().queued()).await;
+    let fourth = memory.append(Script::foreign().queued()).await;
     assert_eq!(kind(fourth), ErrorKind::OutOfSpace);
 
     let ids = [build::job_id(), build::job_id(), build::job_id()];
@@ -107,7 +107,7 @@ async fn a_list_by_change_looks_at_the_newest_changes_alone() {
     assert_eq!(list(&since).await, most as u64);
     // All changed at one moment, and its id is the least of them.
     assert_eq!(list(&theirs).await, 0);
-    publish_all(&memory, [first.started()]).await;
+    append_all(&memory, [first.started()]).await;
     assert_eq!(list(&theirs).await, 1, "now it changed last");
     assert_eq!(list(&since).await, most as u64);
 }
@@ -125,7 +125,7 @@ async fn what_is_unfinished_or_old_runs_out() {
     let mut script = Script::own();
     memory.submit(script.submission()).await.unwrap();
     tokio::time::advance(day / 2).await;
-    publish_all(&memory, [script.progress(1)]).await;
+    append_all(&memory, [script.progress(1)]).await;
     tokio::time::advance(day / 2).await;
     assert!(
         memory.read(script.id(), 0, 1).await.unwrap().is_some(),
@@ -134,7 +134,7 @@ async fn what_is_unfinished_or_old_runs_out() {
     tokio::time::advance(day).await;
     assert!(memory.read(script.id(), 0, 1).await.unwrap().is_none());
     // Its room is free again. The job itself waits on.
-    publish_all(&memory, [Script::foreign().queued()]).await;
+    append_all(&memory, [Script::foreign().queued()]).await;
     let lease = memory
         .claim("w", &conch_conformance::build::token(), day)
         .await
@@ -170,7 +170,7 @@ async fn announcements_are_lost_held_and_repeated() {
     let memory = subject::memory();
     let faults = memory.faults();
     let mut signals = memory.subscribe();
-    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    assert_eq!(waiting(&mut signals), [Signal::Gap]);
     let mut script = Script::foreign();
     let commits = [
         script.queued(),
@@ -180,12 +180,12 @@ async fn announcements_are_lost_held_and_repeated() {
     ];
 
     faults.lose_announcements(|_, sequence| sequence == 2);
-    publish_all(&memory, commits[..2].iter().cloned()).await;
+    append_all(&memory, commits[..2].iter().cloned()).await;
     assert_eq!(waiting(&mut signals), [message(&commits[0])]);
     faults.lose_no_announcements();
 
     faults.hold_announcements();
-    publish_all(&memory, commits[2..].iter().cloned()).await;
+    append_all(&memory, commits[2..].iter().cloned()).await;
     assert_eq!(waiting(&mut signals), []);
     faults.release_announcements();
     assert_eq!(
@@ -195,7 +195,7 @@ async fn announcements_are_lost_held_and_repeated() {
 
     faults.repeat_announcements(2);
     faults.announce_raw(&b"not json"[..]);
-    let raw = Signal::Message(Bytes::from_static(b"not json"));
+    let raw = Signal::Message(Message::public(&b"not json"[..]));
     assert_eq!(
         waiting(&mut signals),
         [raw.clone(), raw.clone(), raw.clone()]
@@ -206,7 +206,7 @@ async fn announcements_are_lost_held_and_repeated() {
     faults.announce_raw(&b"lost"[..]);
     faults.reconnect_subscribers();
     faults.announce_raw(&b"not json"[..]);
-    assert_eq!(waiting(&mut signals), [Signal::Lapsed, raw]);
+    assert_eq!(waiting(&mut signals), [Signal::Gap, raw]);
     let log = memory
         .read(script.id(), 0, 10)
         .await
@@ -221,10 +221,10 @@ async fn a_call_fails_before_or_after_its_effect() {
     let faults = memory.faults();
     let mut script = Script::foreign();
     let commit = script.queued();
-    faults.fail_next("event_bus.publish", 1, ErrorKind::Unavailable, When::Before);
-    faults.fail_next("event_bus.publish", 1, ErrorKind::Timeout, When::After);
+    faults.fail_next("job_log.append", 1, ErrorKind::Unavailable, When::Before);
+    faults.fail_next("job_log.append", 1, ErrorKind::Timeout, When::After);
     assert_eq!(
-        kind(memory.publish(commit.clone()).await),
+        kind(memory.append(commit.clone()).await),
         ErrorKind::Unavailable
     );
     assert!(
@@ -232,17 +232,17 @@ async fn a_call_fails_before_or_after_its_effect() {
         "nothing was done"
     );
     assert_eq!(
-        kind(memory.publish(commit.clone()).await),
+        kind(memory.append(commit.clone()).await),
         ErrorKind::Timeout
     );
     let place = commit.job.position;
-    let answer = memory.publish(commit).await.unwrap();
+    let answer = memory.append(commit).await.unwrap();
     assert_eq!(
         answer,
-        Published::Duplicate(place),
+        Appended::Duplicate(place),
         "the time-out hid a success"
     );
-    assert_eq!(faults.calls("event_bus.publish"), 3);
+    assert_eq!(faults.calls("job_log.append"), 3);
     assert_eq!(faults.calls("job_queue.claim"), 0);
 }
 
@@ -251,13 +251,13 @@ async fn a_log_loses_its_tail_and_a_store_everything() {
     let memory = subject::memory();
     let faults = memory.faults();
     let mut script = Script::own();
-    publish_all(
+    append_all(
         &memory,
         [script.queued(), script.started(), script.progress(10)],
     )
     .await;
     let (there, tail) = (script.clone(), [script.progress(20), script.completed()]);
-    publish_all(&memory, tail.clone()).await;
+    append_all(&memory, tail.clone()).await;
     assert!(faults.cut_log(script.id(), 2));
     let log = memory
         .read(script.id(), 0, 10)
@@ -265,15 +265,15 @@ async fn a_log_loses_its_tail_and_a_store_everything() {
         .unwrap()
         .expect("its head is left");
     assert_eq!((&log.job, log.entries.len()), (there.job(), 3));
-    publish_all(&memory, tail).await;
+    append_all(&memory, tail).await;
     assert!(faults.cut_log(script.id(), 9), "all of it");
     assert!(memory.read(script.id(), 0, 10).await.unwrap().is_none());
     assert!(!faults.cut_log(script.id(), 1), "there is nothing to cut");
 
     let mut signals = memory.subscribe();
-    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    assert_eq!(waiting(&mut signals), [Signal::Gap]);
     faults.wipe();
-    assert_eq!(waiting(&mut signals), [Signal::Lapsed]);
+    assert_eq!(waiting(&mut signals), [Signal::Gap]);
     assert_eq!(memory.catalogue().job(script.id()).await.unwrap(), None);
     assert_eq!(memory.get(script.id()).await.unwrap(), None);
     let lease = Lease {
@@ -292,7 +292,7 @@ async fn a_log_loses_its_tail_and_a_store_everything() {
         fence: Fence::Held(lease.token),
         ..again.progress(30)
     };
-    publish_all(&memory, [first]).await;
+    append_all(&memory, [first]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,7 +312,7 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
         .await
         .unwrap();
     script.hold(&lease.expect("one is due"));
-    publish_all(&memory, [script.started()]).await;
+    append_all(&memory, [script.started()]).await;
     let mut later = Script::own();
     memory.submit(later.submission()).await.unwrap();
 
@@ -321,9 +321,9 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
     assert_eq!(log.expect("it was there then").job.position.sequence, 1);
     let log = memory.read(later.id(), 0, 10).await.unwrap();
     assert!(log.is_none(), "it came later");
-    let next = memory.publish(script.progress(10)).await.unwrap();
-    assert_eq!(next, Published::Fenced, "nobody holds the job any more");
-    assert_eq!(waiting(&mut signals).last(), Some(&Signal::Lapsed));
+    let next = memory.append(script.progress(10)).await.unwrap();
+    assert_eq!(next, Appended::Fenced, "nobody holds the job any more");
+    assert_eq!(waiting(&mut signals).last(), Some(&Signal::Gap));
     let lease = memory
         .claim(
             "w",
@@ -334,8 +334,8 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
         .unwrap();
     assert_eq!(lease.expect("it waits again").attempt, 1);
     let mut again = Script::of(memory.read(script.id(), 0, 0).await.unwrap().unwrap().job);
-    let next = memory.publish(again.cancelled()).await.unwrap();
-    assert!(matches!(next, Published::Doubtful(_)), "{next:?}");
+    let next = memory.append(again.cancelled()).await.unwrap();
+    assert!(matches!(next, Appended::Doubtful(_)), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{ClientId, Job};
-use conch_ports::{Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Fence, QueueEffect, Weighed};
+use conch_ports::{
+    Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Fence, NewEvent, QueueEffect, Weighed,
+};
 use conch_wire::{event, job, record};
 use redis::{Script, ScriptInvocation};
 use serde_json::{Map, Value, json};
@@ -39,6 +41,7 @@ impl Redis {
         &self,
         script: &'a Script,
         commit: &Commit,
+        event: &NewEvent,
         more: &[Value],
         run: &Run,
     ) -> ScriptInvocation<'a> {
@@ -80,11 +83,11 @@ impl Redis {
             .key(keys.seen(&job.id))
             .key(keys.result(&job.id));
         call.arg(job.id.as_str())
-            .arg(commit.event_id.as_str())
+            .arg(event.event_id.as_str())
             .arg(job.position.epoch.to_string())
             // As text: a script's numbers are doubles, and its texts of them are rounded.
             .arg(job.position.sequence.to_string())
-            .arg(&commit.line[..])
+            .arg(&event.line[..])
             .arg(&record::encode_job(job)[..])
             .arg(&cached[..])
             .arg(&base.unwrap_or_default()[..])
@@ -108,7 +111,7 @@ impl Redis {
             let retention = settings.retention.map(|retention| retention + longer);
             records::list(job, keys, retention, &mut call);
         } else {
-            self.weigh(&mut call, commit, ended, slack);
+            self.weigh(&mut call, event, ended, slack);
         }
         call
     }
@@ -167,14 +170,20 @@ impl Redis {
     }
 
     /// What an external event weighs, and what there may be.
-    fn weigh(&self, call: &mut ScriptInvocation<'_>, commit: &Commit, ends: bool, slack: Duration) {
+    fn weigh(
+        &self,
+        call: &mut ScriptInvocation<'_>,
+        event: &NewEvent,
+        ends: bool,
+        slack: Duration,
+    ) {
         let (keys, settings) = (&self.keys, &self.settings);
         let quotas = settings.quotas;
         call.key(keys.unfinished_foreign())
             .key(keys.ended_foreign())
             .key(keys.foreign_bytes());
-        let bytes = commit.line.len() + EVENT_OVERHEAD;
-        let vital = event::glance(&commit.line).vital;
+        let bytes = event.line.len() + EVENT_OVERHEAD;
+        let vital = event::glance(&event.line).vital;
         call.arg(bytes);
         // Whether it begins a log is known in the step alone.
         for begins in [false, true] {

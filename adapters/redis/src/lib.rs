@@ -1,5 +1,5 @@
-//! Every store port on Redis 7: the logs with their announcements, the cached results, the queue, the
-//! catalogue and the tickets. [`Settings::build`] makes them all; it does not wait for Redis.
+//! Every store port on Redis 7: the logs, the cached results, the queue, the catalogue and the tickets; and
+//! the bus that the logs announce on. [`Settings::build`] makes them all; it does not wait for Redis.
 //!
 //! Whatever must happen in one step is one Lua script (`src/lua`): it looks at everything first,
 //! writes after, and publishes last, because a script that fails keeps what it has written.
@@ -7,6 +7,7 @@
 //! Never in here: what an event means. Scripts compare places, ids and leases; the fold comes in
 //! with the commit.
 
+mod bus;
 mod cache;
 mod catalogue;
 mod commit;

@@ -6,8 +6,7 @@
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Commit, Durability, Entry, Error, ErrorKind, EventBus, Guarantees, Log, Published, Quota,
-    Result, Signals,
+    Appended, BusId, Commit, Entry, Error, ErrorKind, Guarantees, JobLog, Log, Quota, Result,
 };
 use conch_wire::{event, record};
 use redis::{Script, Value};
@@ -16,7 +15,6 @@ use crate::connection::{Connections, failed};
 use crate::keys::Keys;
 use crate::run::Run;
 use crate::settings::Settings;
-use crate::subscribe;
 
 /// Logs, queue and catalogue in one Redis.
 pub(crate) struct Redis {
@@ -24,12 +22,14 @@ pub(crate) struct Redis {
     pub(crate) keys: Keys,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
+    pub(crate) bus_id: BusId,
 }
 
 /// All scripts, with their digests worked out once.
 pub(crate) struct Scripts {
     pub(crate) append_own: Script,
     pub(crate) append_external: Script,
+    pub(crate) announce: Script,
     read: Script,
     positions: Script,
     pub(crate) submit: Script,
@@ -69,6 +69,7 @@ impl Scripts {
                 "append_own"
             ),
             append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
+            announce: script!("announce"),
             read: script!("read"),
             positions: script!("positions"),
             submit: script!(
@@ -99,25 +100,30 @@ impl Redis {
             keys,
             settings,
             scripts: Scripts::new(),
+            bus_id: BusId::new(),
         }
     }
 }
 
 #[async_trait]
-impl EventBus for Redis {
+impl JobLog for Redis {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
-            // No script reaches into another Redis.
-            atomic_commit: self.settings.cache_url.is_none(),
             shared: true,
-            durability: Durability::Store,
+            // No script reaches into another Redis.
+            caches_results: self.settings.cache_url.is_none(),
         }
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
-        const OPERATION: &str = "event_bus.publish";
+    fn announces(&self) -> Option<BusId> {
+        Some(self.bus_id)
+    }
+
+    async fn append(&self, commit: Commit) -> Result<Appended> {
+        const OPERATION: &str = "job_log.append";
+        let event = commit.event(OPERATION)?;
         let script = self.appending(&commit.job);
-        let call = |run: &Run| self.commit(script, &commit, &[], run);
+        let call = |run: &Run| self.commit(script, &commit, event, &[], run);
         // Once more does no harm: it is a duplicate.
         let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         if let [full, of] = &answer[..]
@@ -134,7 +140,7 @@ impl EventBus for Redis {
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
-        const OPERATION: &str = "event_bus.read";
+        const OPERATION: &str = "job_log.read";
         let limit = limit.min(2 * self.settings.history_limit);
         let mut call = self.scripts.read.prepare_invoke();
         call.key(self.keys.log(job_id))
@@ -150,7 +156,7 @@ impl EventBus for Redis {
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        const OPERATION: &str = "event_bus.positions";
+        const OPERATION: &str = "job_log.positions";
         if job_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -169,12 +175,8 @@ impl EventBus for Redis {
         Ok(answer.chunks_exact(2).map(position).collect())
     }
 
-    fn subscribe(&self) -> Signals {
-        subscribe::signals(self.connections.clone(), &self.keys, &self.settings)
-    }
-
     async fn now(&self) -> Result<Timestamp> {
-        const OPERATION: &str = "event_bus.now";
+        const OPERATION: &str = "job_log.now";
         let answer = self
             .connections
             .run_shared(OPERATION, &redis::cmd("TIME"))
@@ -184,12 +186,12 @@ impl EventBus for Redis {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.connections.ping("event_bus.ping").await
+        self.connections.ping("job_log.ping").await
     }
 }
 
 /// What a script says became of a commit.
-pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Published> {
+pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Appended> {
     let position = |epoch: &str, sequence: &str| {
         format!("{epoch}-{sequence}")
             .parse::<Position>()
@@ -197,13 +199,13 @@ pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Publ
     };
     let words: Vec<&str> = answer.iter().map(String::as_str).collect();
     Ok(match words[..] {
-        ["appended"] => Published::Appended,
-        ["duplicate", epoch, sequence] => Published::Duplicate(position(epoch, sequence)?),
-        ["conflict"] => Published::Conflict(None),
-        ["conflict", epoch, sequence] => Published::Conflict(Some(position(epoch, sequence)?)),
-        ["doubtful", epoch, sequence] => Published::Doubtful(position(epoch, sequence)?),
-        ["ended"] => Published::Ended,
-        ["fenced"] => Published::Fenced,
+        ["appended"] => Appended::Appended,
+        ["duplicate", epoch, sequence] => Appended::Duplicate(position(epoch, sequence)?),
+        ["conflict"] => Appended::Conflict(None),
+        ["conflict", epoch, sequence] => Appended::Conflict(Some(position(epoch, sequence)?)),
+        ["doubtful", epoch, sequence] => Appended::Doubtful(position(epoch, sequence)?),
+        ["ended"] => Appended::Ended,
+        ["fenced"] => Appended::Fenced,
         _ => return Err(unexpected(operation)),
     })
 }

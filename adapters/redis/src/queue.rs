@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, JobStatus, LeaseToken, Timestamp};
 use conch_ports::{
-    EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease, MAX_PLACES_ASKED, Published,
+    Appended, EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease, MAX_PLACES_ASKED,
     QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
 };
 use serde_json::json;
@@ -38,7 +38,8 @@ impl JobQueue for Redis {
             "run_at": run_at.map_or(0, Timestamp::as_micros),
         });
         let more = [submitted, self.place_in_queue(&commit.job)];
-        let call = |run: &Run| self.commit(&self.scripts.submit, &commit, &more, run);
+        let event = commit.event(OPERATION)?;
+        let call = |run: &Run| self.commit(&self.scripts.submit, &commit, event, &more, run);
         // Once more does no harm: it is the same job.
         let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
@@ -49,7 +50,7 @@ impl JobQueue for Redis {
             ["full", "queue"] => Err(quotas.refusal(Quota::QueuedJobs, OPERATION)),
             ["full", "catalogue"] => Err(quotas.refusal(Quota::Jobs, OPERATION)),
             _ => Err(match outcome(OPERATION, &answer)? {
-                Published::Conflict(_) | Published::Ended => Error::new(
+                Appended::Conflict(_) | Appended::Ended => Error::new(
                     ErrorKind::Refused,
                     OPERATION,
                     "a job with this id has a log already: submit under a new id",

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_ports::{Catalogue, EventBus, JobQueue, Quota, Quotas, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quota, Quotas, ResultCache, TicketStore};
 use redis::{Client, IntoConnectionInfo};
 
 use crate::cache::Cache;
@@ -83,10 +83,12 @@ impl InvalidSettings {
     }
 }
 
-/// Every store port.
+/// Every store port, and the bus.
 #[derive(Clone)]
 pub struct Stores {
-    /// The logs and their announcements.
+    /// The logs.
+    pub log: Arc<dyn JobLog>,
+    /// What is announced of the logs.
     pub bus: Arc<dyn EventBus>,
     /// The results of jobs that have ended.
     pub cache: Arc<dyn ResultCache>,
@@ -139,6 +141,7 @@ impl Settings {
         let cache = Arc::new(Cache::new(cache, keys.clone(), self.result_ttl));
         let redis = Arc::new(Redis::new(main, keys, self));
         Ok(Stores {
+            log: redis.clone(),
             bus: redis.clone(),
             cache,
             queue: redis.clone(),

@@ -3,7 +3,7 @@
 //! does not come back in time. It does so past the pool: one that is busy says nothing of the
 //! subscription.
 //!
-//! The consumer's queue is bounded in signals and bytes. What does not fit is dropped and a `Lapsed`
+//! The consumer's queue is bounded in signals and bytes. What does not fit is dropped and a `Gap`
 //! is owed; Redis's own reader is always drained, so a slow consumer never grows memory elsewhere.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use conch_ports::{Error, ErrorKind, Result, Signal, Signals};
+use conch_ports::{Error, ErrorKind, Message, Result, Signal, Signals};
 use futures::{FutureExt, Stream, StreamExt, stream};
 use redis::Msg;
 use tokio::sync::{Notify, mpsc};
@@ -54,8 +54,8 @@ pub(crate) fn signals(connections: Connections, keys: &Keys, settings: &Settings
 fn consumer(receiver: mpsc::Receiver<Signal>, waiting: Arc<AtomicUsize>) -> Signals {
     stream::unfold((receiver, waiting), |(mut receiver, waiting)| async move {
         let signal = receiver.recv().await?;
-        if let Signal::Message(bytes) = &signal {
-            waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+        if let Signal::Message(message) = &signal {
+            waiting.fetch_sub(message.bytes.len(), Ordering::Relaxed);
         }
         Some((signal, (receiver, waiting)))
     })
@@ -137,7 +137,7 @@ impl Subscriber {
         let mut messages = connection.into_on_message();
         let first_probe = async {
             self.publish_probe().await?;
-            // What comes before it needs no passing on: a `Lapsed` follows.
+            // What comes before it needs no passing on: a `Gap` follows.
             while let Some(message) = messages.next().await {
                 if message.get_channel_name() == self.probes {
                     return Ok(());
@@ -187,17 +187,17 @@ impl Subscriber {
     }
 
     async fn pass_on(&self, mut messages: impl Stream<Item = Msg> + Unpin, echo: &Notify) -> Error {
-        // The subscription begins with a `Lapsed`, as after any loss.
+        // The subscription begins with a `Gap`, as after any loss.
         let mut owed = true;
         loop {
             tokio::select! {
                 biased;
-                // All the room: once the consumer has caught up, so that one overflow is one `Lapsed`.
+                // All the room: once the consumer has caught up, so that one overflow is one `Gap`.
                 room = self.outbox.sender.reserve_many(QUEUE_SIGNALS), if owed => {
                     let Some(room) = room.ok().and_then(|mut room| room.next()) else {
                         return closed();
                     };
-                    room.send(Signal::Lapsed);
+                    room.send(Signal::Gap);
                     owed = false;
                 }
                 message = messages.next() => {
@@ -205,7 +205,7 @@ impl Subscriber {
                     if message.get_channel_name() == self.probes {
                         echo.notify_one();
                     } else if owed {
-                        // The `Lapsed` that is owed comes after this message and covers it.
+                        // The `Gap` that is owed comes after this message and covers it.
                         dropped("overflow");
                     } else {
                         owed = !self.outbox.offer(message.get_payload_bytes());
@@ -233,7 +233,9 @@ impl Outbox {
             return false;
         }
         self.waiting.fetch_add(payload.len(), Ordering::Relaxed);
-        room.send(Signal::Message(Bytes::copy_from_slice(payload)));
+        room.send(Signal::Message(Message::public(Bytes::copy_from_slice(
+            payload,
+        ))));
         true
     }
 }
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_consumer_that_lags_gets_a_gap_and_then_one_lapsed() {
+    async fn a_consumer_that_lags_misses_some_and_gets_one_gap() {
         let settings = Settings::new("redis://127.0.0.1:1/0");
         let client = crate::settings::client("url", &settings.url, &settings.tls);
         let connections = Connections::new(client.expect("an address"), &settings, false);
@@ -306,17 +308,20 @@ mod tests {
 
         assert_eq!(
             signals.next().await,
-            Some(Signal::Lapsed),
+            Some(Signal::Gap),
             "as every subscription begins"
         );
         for _ in 0..fit {
             let signal = signals.next().await;
             assert!(matches!(signal, Some(Signal::Message(_))), "{signal:?}");
         }
-        assert_eq!(signals.next().await, Some(Signal::Lapsed));
+        assert_eq!(signals.next().await, Some(Signal::Gap));
         more.unbounded_send(message("p:jobs:all", b"last".to_vec()))
             .expect("it listens");
-        assert_eq!(signals.next().await, Some(Signal::Message("last".into())));
+        assert_eq!(
+            signals.next().await,
+            Some(Signal::Message(Message::public("last")))
+        );
         drop(more);
         assert_eq!(task.await.expect("it ends").kind(), ErrorKind::Unavailable);
     }

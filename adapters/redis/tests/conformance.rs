@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, conformance};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quotas, ResultCache, TicketStore};
 use conch_redis::{Settings, Stores};
 use parking_lot::Mutex;
 use server::Server;
@@ -72,8 +72,20 @@ async fn fresh() -> OnRedis {
     }
 }
 
+impl OnRedis {
+    /// On connections of their own.
+    fn stores_elsewhere(&self) -> Stores {
+        let settings = settings(&self.server.lock());
+        settings.build().expect("good settings")
+    }
+}
+
 #[async_trait]
 impl Subject for OnRedis {
+    fn log(&self) -> Arc<dyn JobLog> {
+        self.stores.log.clone()
+    }
+
     fn bus(&self) -> Arc<dyn EventBus> {
         self.stores.bus.clone()
     }
@@ -102,22 +114,16 @@ impl Subject for OnRedis {
         &[]
     }
 
-    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        Some(
-            settings(&self.server.lock())
-                .build()
-                .expect("good settings")
-                .bus,
-        )
+    fn elsewhere(&self) -> Option<Arc<dyn JobLog>> {
+        Some(self.stores_elsewhere().log)
+    }
+
+    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        Some(self.stores_elsewhere().bus)
     }
 
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
-        Some(
-            settings(&self.server.lock())
-                .build()
-                .expect("good settings")
-                .tickets,
-        )
+        Some(self.stores_elsewhere().tickets)
     }
 
     async fn advance(&self, by: Duration) {

@@ -47,7 +47,7 @@ pub(super) fn read(
     let (store, guarantees) = match kind {
         Kind::Memory => {
             let memory = in_memory(source, &kept)?;
-            let guarantees = memory.clone().build().bus().guarantees();
+            let guarantees = memory.clone().build().log().guarantees();
             (Store::Memory(memory), guarantees)
         }
         Kind::Redis => {
@@ -137,7 +137,7 @@ fn in_redis(source: &Source, kept: &Kept) -> Result<(conch_redis::Settings, Guar
         .clone()
         .build()
         .map_err(|e| redis::wrong(source, name, &e))?;
-    Ok((redis, stores.bus.guarantees()))
+    Ok((redis, stores.log.guarantees()))
 }
 
 /// How many of what there may be; `default` is the backend's.

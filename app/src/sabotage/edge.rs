@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use conch_domain::{JobId, Position};
 use conch_http::serve::Router;
-use conch_ports::{EventBus, Log};
+use conch_ports::{JobLog, Log};
 use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use parking_lot::Mutex;
@@ -20,14 +20,14 @@ use tower::{Service, ServiceExt, service_fn};
 use super::{bug, panics};
 
 /// Where a bug looks that has to know of logs.
-static LOGS: OnceLock<Arc<dyn EventBus>> = OnceLock::new();
+static LOGS: OnceLock<Arc<dyn JobLog>> = OnceLock::new();
 
 /// What a route answers with.
 type Answer = <Router as Service<Request<String>>>::Response;
 
 /// Names the store of this process.
-pub(super) fn reads_from(bus: &Arc<dyn EventBus>) {
-    LOGS.get_or_init(|| Arc::clone(bus));
+pub(super) fn reads_from(log: &Arc<dyn JobLog>) {
+    LOGS.get_or_init(|| Arc::clone(log));
 }
 
 /// Plants it into Mare's routes.

@@ -1,4 +1,4 @@
-//! Bugs of the logs and announcements. Never in here: a bug of another port.
+//! Bugs of the logs. Never in here: a bug of another port.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,38 +8,39 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, Position, TemplateId, Timestamp};
-use conch_ports::{
-    Commit, EventBus, Fence, Guarantees, Log, Published, QueueEffect, Result, Signal, Signals,
-};
-use futures::StreamExt as _;
+use conch_ports::{Appended, BusId, Commit, Fence, Guarantees, JobLog, Log, QueueEffect, Result};
 
 use super::{Broken, panics};
 
 #[async_trait]
-impl EventBus for Broken {
+impl JobLog for Broken {
     fn guarantees(&self) -> Guarantees {
-        self.bus.guarantees()
+        self.log.guarantees()
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
+    fn announces(&self) -> Option<BusId> {
+        self.log.announces()
+    }
+
+    async fn append(&self, commit: Commit) -> Result<Appended> {
         let job_id = commit.job.id.clone();
         match self.bug.as_str() {
             "announce-before-append" if commit.announce => {
                 for channel in ["all", job_id.as_str()] {
                     let channel = format!("triton:jobs:{channel}");
-                    redis(&[b"PUBLISH", channel.as_bytes(), &commit.line]);
+                    redis(&[b"PUBLISH", channel.as_bytes(), line_of(&commit)]);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 let silent = Commit {
                     announce: false,
                     ..commit
                 };
-                self.bus.publish(silent).await
+                self.log.append(silent).await
             }
             "no-fence" if matches!(commit.fence, Fence::Held(_)) => {
-                let bus = Arc::clone(&self.bus);
+                let log = Arc::clone(&self.log);
                 // Goes on although its caller has given up: the write was already on its way.
-                tokio::spawn(append_wherever(bus, commit))
+                tokio::spawn(append_wherever(log, commit))
                     .await
                     .expect("it doesn't panic")
             }
@@ -48,23 +49,27 @@ impl EventBus for Broken {
                     effect: QueueEffect::Keep,
                     ..commit
                 };
-                let published = self.bus.publish(kept).await;
+                let appended = self.log.append(kept).await;
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     let entry = format!("triton:queue:entry:{job_id}");
                     redis(&[b"DEL", entry.as_bytes()]);
                     redis(&[b"ZREM", b"triton:queue:leases", job_id.as_str().as_bytes()]);
                 });
-                published
+                appended
             }
             "foreign-twice" if commit.fence == Fence::Foreign => {
                 let event_id = EventId::parse(&format!("twice-{:x}", rand_like())).expect("an id");
-                self.bus.publish(Commit { event_id, ..commit }).await
+                let mut commit = commit;
+                for event in &mut commit.events {
+                    event.event_id = event_id.clone();
+                }
+                self.log.append(commit).await
             }
             "result-lost" if commit.job.status.is_terminal() => {
-                let published = self.bus.publish(commit).await;
+                let appended = self.log.append(commit).await;
                 redis(&[b"DEL", format!("triton:job:result:{job_id}").as_bytes()]);
-                published
+                appended
             }
             "epoch-kept" => {
                 let first = *self
@@ -76,33 +81,33 @@ impl EventBus for Broken {
                     epoch: first.epoch,
                     ..commit.job.position
                 };
-                self.bus.publish(moved(commit, place)).await
+                self.log.append(moved(commit, place)).await
             }
             "result-for-ever" if commit.job.status.is_terminal() && self.once_in(3) => {
-                let published = self.bus.publish(commit).await;
+                let appended = self.log.append(commit).await;
                 redis(&[b"PERSIST", format!("triton:job:result:{job_id}").as_bytes()]);
-                published
+                appended
             }
             "cancel-tried-once" if is(&commit, "job:cancel_requested") => {
-                let bus = Arc::clone(&self.bus);
+                let log = Arc::clone(&self.log);
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    drop(bus.publish(commit).await);
+                    drop(log.append(commit).await);
                 });
-                Ok(Published::Appended)
+                Ok(Appended::Appended)
             }
             "retry-tells-its-own" => {
                 let commit = self.of_this_attempt(commit);
-                self.bus.publish(commit).await
+                self.log.append(commit).await
             }
-            _ => self.bus.publish(commit).await,
+            _ => self.log.append(commit).await,
         }
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         match self.bug.as_str() {
             "no-buffering" if after == 0 && limit > 0 => {
-                let log = self.bus.read(job_id, after, limit).await;
+                let log = self.log.read(job_id, after, limit).await;
                 let mut reads = self.reads.lock();
                 reads.insert(job_id.clone(), Instant::now());
                 log
@@ -114,70 +119,30 @@ impl EventBus for Broken {
                     reads.keys().find(|id| *id != job_id).cloned()
                 };
                 match another.filter(|_| self.once_in(50)) {
-                    Some(another) => self.bus.read(&another, after, limit).await,
-                    None => self.bus.read(job_id, after, limit).await,
+                    Some(another) => self.log.read(&another, after, limit).await,
+                    None => self.log.read(job_id, after, limit).await,
                 }
             }
             "panics" => {
                 if job_id.as_str() == "panic-ingest" {
                     panics::panic_if_asked("ingest");
                 }
-                self.bus.read(job_id, after, limit).await
+                self.log.read(job_id, after, limit).await
             }
-            _ => self.bus.read(job_id, after, limit).await,
+            _ => self.log.read(job_id, after, limit).await,
         }
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        self.bus.positions(job_ids).await
-    }
-
-    fn subscribe(&self) -> Signals {
-        let signals = self.bus.subscribe();
-        let mut seen = 0_u64;
-        match self.bug.as_str() {
-            "lag-swallowed" => signals
-                .filter(move |signal| {
-                    seen += u64::from(matches!(signal, Signal::Message(_)));
-                    // An overflow takes many in a row.
-                    let lost = matches!(signal, Signal::Message(_)) && seen % 64 > 48;
-                    futures::future::ready(!lost)
-                })
-                .boxed(),
-            "lapsed-dropped" => signals
-                .filter(move |signal| {
-                    seen += u64::from(*signal == Signal::Lapsed);
-                    futures::future::ready(*signal != Signal::Lapsed || seen == 1)
-                })
-                .boxed(),
-            "no-buffering" => {
-                let reads = Arc::clone(&self.reads);
-                signals
-                    .filter(move |signal| {
-                        let reads = reads.lock();
-                        let deaf = |id: &JobId| {
-                            let read = reads.get(id);
-                            read.is_some_and(|at| at.elapsed() < Duration::from_secs(1))
-                        };
-                        let lost = match signal {
-                            Signal::Message(line) => job_of(line).is_some_and(|id| deaf(&id)),
-                            Signal::Lapsed => false,
-                        };
-                        futures::future::ready(!lost)
-                    })
-                    .boxed()
-            }
-            "panics" => signals.inspect(panics::hear).boxed(),
-            _ => signals,
-        }
+        self.log.positions(job_ids).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        self.bus.now().await
+        self.log.now().await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.bus.ping().await
+        self.log.ping().await
     }
 }
 
@@ -200,7 +165,7 @@ impl Broken {
             format!("[{}]", quoted.join(","))
         };
         let count = |count: usize| format!("\"template_count\":{count},");
-        let line = String::from_utf8_lossy(&commit.line)
+        let line = String::from_utf8_lossy(line_of(&commit))
             .replace(&list(&job.template_ids), &list(own))
             .replace(&count(all), &count(own.len()));
         let record = JobRecord {
@@ -208,24 +173,20 @@ impl Broken {
             template_count: own.len() as u64,
             ..(**job).clone()
         };
-        Commit {
-            job: Job::restore(record),
-            line: Bytes::from(line),
-            ..commit
-        }
+        rewritten(commit, record, line)
     }
 }
 
 /// Appends at whatever the log's end is, with no fence, and doesn't take no for an answer.
-async fn append_wherever(bus: Arc<dyn EventBus>, commit: Commit) -> Result<Published> {
+async fn append_wherever(log: Arc<dyn JobLog>, commit: Commit) -> Result<Appended> {
     let mut commit = Commit {
         fence: Fence::Open,
         ..commit
     };
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        match bus.publish(commit.clone()).await {
-            Ok(Published::Conflict(Some(end))) => commit = moved(commit, end.next()),
+        match log.append(commit.clone()).await {
+            Ok(Appended::Conflict(Some(end))) => commit = moved(commit, end.next()),
             Err(_) if Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -237,7 +198,7 @@ async fn append_wherever(bus: Arc<dyn EventBus>, commit: Commit) -> Result<Publi
 /// The same commit at another place.
 fn moved(commit: Commit, place: Position) -> Commit {
     let before = commit.job.position;
-    let line = String::from_utf8_lossy(&commit.line)
+    let line = String::from_utf8_lossy(line_of(&commit))
         .replace(
             &format!("\"epoch\":\"{}\"", before.epoch),
             &format!("\"epoch\":\"{}\"", place.epoch),
@@ -250,15 +211,25 @@ fn moved(commit: Commit, place: Position) -> Commit {
         position: place,
         ..(*commit.job).clone()
     };
-    Commit {
-        job: Job::restore(record),
-        line: Bytes::from(line),
-        ..commit
+    rewritten(commit, record, line)
+}
+
+/// The same commit of another event, after which the job stands as the record says.
+fn rewritten(mut commit: Commit, record: JobRecord, line: String) -> Commit {
+    let line = Bytes::from(line);
+    for event in &mut commit.events {
+        event.line = line.clone();
     }
+    commit.job = Job::restore(record);
+    commit
+}
+
+fn line_of(commit: &Commit) -> &[u8] {
+    commit.events.first().map_or(&[], |event| &event.line[..])
 }
 
 fn is(commit: &Commit, event_type: &str) -> bool {
-    let text = std::str::from_utf8(&commit.line).unwrap_or_default();
+    let text = std::str::from_utf8(line_of(commit)).unwrap_or_default();
     text.contains(&format!("\"event_type\":\"{event_type}\""))
 }
 

@@ -25,8 +25,8 @@ fn is_asked(part: &str) -> bool {
 
 /// Takes the request out of what came on the channel. It is heard by the subscription's own task.
 pub(super) fn hear(signal: &Signal) {
-    if let Signal::Message(line) = signal
-        && let Some(job_id) = super::log::job_of(line)
+    if let Signal::Message(message) = signal
+        && let Some(job_id) = super::log::job_of(&message.bytes)
         && let Some(part) = job_id.as_str().strip_prefix("panic-")
     {
         ASKED.get_or_init(|| part.to_owned());

@@ -141,7 +141,7 @@ async fn a_part_that_is_gone_ends_the_process() {
             victim.faults.panic_next("job_queue.expired", 1);
         }),
         ("ingest", |victim| {
-            victim.faults.panic_next("event_bus.read", 1);
+            victim.faults.panic_next("job_log.read", 1);
             let foreign = r#"{"event_type":"job:started","job_id":"f"}"#;
             victim.faults.announce_raw(foreign);
         }),

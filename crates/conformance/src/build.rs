@@ -2,6 +2,7 @@
 //!
 //! Never in here: an assertion, a clock. Times are made up and go forward by a second per event.
 
+use bytes::Bytes;
 use conch_domain::{
     Audience, Category, ChartType, Client, ClientId, Config, DataRequirements, DataType, Epoch,
     Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Layout, LeaseToken, Metadata,
@@ -9,7 +10,9 @@ use conch_domain::{
     Timestamp, ValueProposition, ValuePropositionId, VisualStyle, Widget, WidgetPosition,
     WidgetType,
 };
-use conch_ports::{Commit, Fence, Idempotency, Lease, QueueEffect, Submission};
+use conch_ports::{
+    Announcement, Commit, Fence, Idempotency, Lease, NewEvent, QueueEffect, Submission,
+};
 use conch_wire::record::{self, Heading};
 use std::time::Duration;
 use uuid::Uuid;
@@ -153,6 +156,39 @@ pub fn idempotency(key: &str, digest: &str) -> Idempotency {
     }
 }
 
+/// What says that a commit was appended.
+pub fn announcement(commit: &Commit) -> Announcement {
+    Announcement {
+        job_id: commit.job.id.clone(),
+        position: commit.job.position,
+        line: event_of(commit).line.clone(),
+    }
+}
+
+/// The event of a commit, which has one.
+///
+/// # Panics
+/// When it has none.
+pub fn event_of(commit: &Commit) -> &NewEvent {
+    commit.events.first().expect("a commit has an event")
+}
+
+/// The same commit, of an event with that id.
+pub fn with_event_id(event_id: &EventId, mut commit: Commit) -> Commit {
+    for event in &mut commit.events {
+        event.event_id = event_id.clone();
+    }
+    commit
+}
+
+/// The same commit, with that line for its event.
+pub fn with_line(line: &Bytes, mut commit: Commit) -> Commit {
+    for event in &mut commit.events {
+        event.line = line.clone();
+    }
+    commit
+}
+
 /// Writes one job's story: each method folds the next event in and gives the commit that appends it.
 ///
 /// A clone tells another story from the same point on: that is how conflicts are made. The commits
@@ -236,9 +272,11 @@ impl Script {
             .apply(position, &event)
             .expect("the script tells a legal story");
         Commit {
-            line: conch_wire::event::encode(&event, &self.job),
+            events: vec![NewEvent {
+                line: conch_wire::event::encode(&event, &self.job),
+                event_id: event.event_id,
+            }],
             job: self.job.clone(),
-            event_id: event.event_id,
             fence: self.fence.clone(),
             effect: QueueEffect::Keep,
             announce: true,

@@ -13,7 +13,7 @@ use conch_ports::{
 pub use listing::{filters_intersect, pages_are_newest_first};
 
 use crate::build::{self, BEGINNING};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claimed, log_of, publish_all};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claimed, log_of};
 use crate::{Outcome, Subject};
 
 const ALL: Paging = Paging {
@@ -188,8 +188,8 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
 
 /// The record of an own job is the fold of its log after every commit, and outlives the log.
 pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
-    let (bus, catalogue) = (subject.bus(), subject.catalogue());
-    if !bus.guarantees().atomic_commit {
+    let (logs, catalogue) = (subject.log(), subject.catalogue());
+    if !logs.guarantees().caches_results {
         return Outcome::Skipped;
     }
     let (mut script, _) = claimed(subject, LONG).await;
@@ -201,10 +201,10 @@ pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
             3 => script.progress(14),
             _ => script.completed(),
         };
-        publish_all(&*bus, [commit]).await;
+        append_all(&*logs, [commit]).await;
         let record = catalogue.job(script.id()).await.unwrap();
         assert_eq!(record.as_ref(), Some(script.job()));
-        assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+        assert_eq!(log_of(&*logs, script.id()).await.job, *script.job());
     }
     let page = catalogue.jobs(&JobFilter::default(), ALL).await.unwrap();
     assert_eq!(
@@ -217,7 +217,7 @@ pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
         .advance(subject.limits().ended_log_ttl + Duration::from_millis(50))
         .await;
     assert!(
-        bus.read(script.id(), 0, 1).await.unwrap().is_none(),
+        logs.read(script.id(), 0, 1).await.unwrap().is_none(),
         "the log has run out"
     );
     assert_eq!(
@@ -276,7 +276,7 @@ pub async fn templates_are_fenced(subject: &dyn Subject) {
     );
 
     let (mut ended, ended_lease) = claimed(subject, LONG).await;
-    publish_all(&*subject.bus(), [ended.failed()]).await;
+    append_all(&*subject.log(), [ended.failed()]).await;
     let template = build::template(ended.job(), 1);
     assert_eq!(
         catalogue

@@ -1,23 +1,210 @@
-//! The laws of [`EventBus`](conch_ports::EventBus).
+//! The laws of [`EventBus`](conch_ports::EventBus). Nothing is in a log here: a bus doesn't know of logs.
 
-mod announcing;
-mod appending;
-mod bounds;
-mod fencing;
-mod reading;
-mod reopening;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-pub use announcing::{
-    announce_follows_append, announcements_keep_their_order, effects_belong_to_the_append,
-    shared_means_shared, subscription_starts_with_lapsed,
-};
-pub use appending::{
-    append_is_compare_and_set, event_id_is_appended_once, nothing_follows_the_end,
-    replacing_begins_an_epoch, sequences_have_no_gaps, what_may_have_lost_begins_anew,
-};
-pub use bounds::{a_full_log_is_trimmed, external_bytes_are_bounded, external_logs_are_bounded};
-pub use fencing::fence_is_checked_in_the_step;
-pub use reading::{
-    a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
-};
-pub use reopening::an_external_job_goes_on;
+use conch_domain::{JobId, Position};
+use conch_ports::{Announcement, EventBus, Message, Signal, Signals};
+use futures::StreamExt;
+
+use crate::build::{Script, announcement};
+use crate::observe::{flowing, next_of, position_in, soon};
+use crate::{Outcome, Subject};
+
+async fn announce_all(bus: &dyn EventBus, announcements: impl IntoIterator<Item = Announcement>) {
+    for announcement in announcements {
+        bus.announce(&announcement)
+            .await
+            .expect("the bus takes an announcement");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Announces in a task of its own, so that subscribers run in between.
+fn announce_meanwhile(
+    bus: Arc<dyn EventBus>,
+    announcements: Vec<Announcement>,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move { announce_all(&*bus, announcements).await })
+}
+
+/// The announcement is the next one that is heard of its job, byte for byte.
+async fn is_heard(signals: &mut Signals, announcement: &Announcement) {
+    let heard = next_of(signals, &announcement.job_id).await;
+    assert_eq!(
+        heard,
+        (announcement.position, announcement.line.clone()),
+        "other bytes were heard than announced"
+    );
+}
+
+/// The first signal is a `Gap`, and what is announced after it arrives, or another `Gap` does: at the
+/// beginning, after an interruption, after an overflow.
+pub async fn subscription_starts_with_gap(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let mut script = Script::foreign();
+    announce_all(&*bus, [announcement(&script.queued())]).await;
+    assert_eq!(
+        next_of(&mut signals, script.id()).await.0,
+        script.job().position
+    );
+
+    let mut late = flowing(&*bus).await;
+    announce_all(&*bus, [announcement(&script.started())]).await;
+    for signals in [&mut signals, &mut late] {
+        assert_eq!(next_of(signals, script.id()).await.0, script.job().position);
+    }
+
+    subject.interrupt_subscription().await;
+    for signals in [&mut signals, &mut late] {
+        soon("a gap after an interruption", async {
+            while signals.next().await != Some(Signal::Gap) {}
+        })
+        .await;
+    }
+    announce_all(&*bus, [announcement(&script.progress(1))]).await;
+    for signals in [&mut signals, &mut late] {
+        assert_eq!(next_of(signals, script.id()).await.0, script.job().position);
+    }
+
+    // `late` reads nothing of a flood: it gets all of it, or is told that it missed some.
+    let flood: Vec<_> = (0..300)
+        .map(|n| announcement(&script.progress((n % 100) as u8)))
+        .collect();
+    announce_all(&*bus, flood).await;
+    all_or_a_gap(&mut late, script.id(), script.job().position.sequence, 300).await;
+    announce_all(&*bus, [announcement(&script.completed())]).await;
+    let end = script.job().position;
+    soon("what follows the flood", async {
+        loop {
+            match late.next().await {
+                Some(Signal::Message(Message { bytes }))
+                    if position_in(&bytes, script.id()) == Some(end) =>
+                {
+                    break;
+                }
+                Some(_) => {}
+                None => panic!("a subscription must not end"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Of the job's `count` announcements up to `last` all arrive, or a `Gap` does.
+async fn all_or_a_gap(signals: &mut Signals, job_id: &JobId, last: u64, count: u64) {
+    let mut expected = last - count;
+    soon("the flood's end or a gap", async {
+        while expected < last {
+            match signals.next().await {
+                Some(Signal::Message(Message { bytes })) => {
+                    let place = position_in(&bytes, job_id).expect("only one job speaks");
+                    assert!(
+                        place.sequence <= expected + 1,
+                        "announcements were lost in silence"
+                    );
+                    expected = expected.max(place.sequence);
+                }
+                Some(Signal::Gap) => break,
+                None => panic!("a subscription must not end"),
+            }
+        }
+    })
+    .await;
+}
+
+/// What is announced is heard by each subscriber, byte for byte.
+pub async fn announced_is_heard(subject: &dyn Subject) {
+    let bus = subject.bus();
+    let mut signals = [flowing(&*bus).await, flowing(&*bus).await];
+    let (mut script, mut other) = (Script::foreign(), Script::own());
+    let announced = [
+        script.queued(),
+        script.progress(40),
+        other.queued(),
+        script.completed(),
+    ]
+    .map(|commit| announcement(&commit));
+    announce_all(&*bus, announced.clone()).await;
+    for signals in &mut signals {
+        for announcement in &announced {
+            is_heard(signals, announcement).await;
+        }
+    }
+}
+
+/// Of each of three jobs that are announced at the same time, what is heard comes in the order in which it
+/// was handed over.
+pub async fn announcements_keep_their_order(subject: &dyn Subject) {
+    const EVENTS: u64 = 30;
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let mut writers = Vec::new();
+    let mut heard = HashMap::new();
+    for _ in 0..3 {
+        let mut script = Script::foreign();
+        let mut announcements = vec![announcement(&script.queued())];
+        announcements.extend((1..EVENTS).map(|n| announcement(&script.progress(n as u8))));
+        heard.insert(script.id().clone(), Vec::new());
+        writers.push(announce_meanwhile(subject.bus(), announcements));
+    }
+    hear_in_order(&mut signals, heard, EVENTS).await;
+    for writer in writers {
+        writer.await.expect("announcing doesn't panic");
+    }
+}
+
+/// Hears `events` announcements of each of these jobs, in the order of their places. One that is heard
+/// again counts once.
+pub(crate) async fn hear_in_order(
+    signals: &mut Signals,
+    mut heard: HashMap<JobId, Vec<Position>>,
+    events: u64,
+) {
+    soon("every announcement of each job", async {
+        while heard.values().any(|places| (places.len() as u64) < events) {
+            let signal = signals.next().await;
+            let Some(Signal::Message(Message { bytes })) = signal else {
+                panic!("{signal:?}: so few announcements fit a subscriber's queue");
+            };
+            for (id, places) in &mut heard {
+                if let Some(place) = position_in(&bytes, id)
+                    && !places.contains(&place)
+                {
+                    places.push(place);
+                }
+            }
+        }
+    })
+    .await;
+    for places in heard.values() {
+        let sequences: Vec<u64> = places.iter().map(|place| place.sequence).collect();
+        assert!(sequences.is_sorted(), "heard in this order: {sequences:?}");
+    }
+}
+
+/// A bus that declares itself shared is: what one process announces, another hears. One that doesn't has no
+/// elsewhere.
+pub async fn others_hear(subject: &dyn Subject) -> Outcome {
+    let bus = subject.bus();
+    let elsewhere = subject.bus_elsewhere();
+    assert_eq!(
+        bus.carries().shared,
+        elsewhere.is_some(),
+        "the declaration is wrong"
+    );
+    let Some(elsewhere) = elsewhere else {
+        return Outcome::Skipped;
+    };
+    assert_eq!(elsewhere.carries(), bus.carries());
+    let mut script = Script::foreign();
+    for (from, to) in [(&bus, &elsewhere), (&elsewhere, &bus)] {
+        let mut signals = flowing(&**to).await;
+        let announced = announcement(&script.queued());
+        announce_all(&**from, [announced.clone()]).await;
+        is_heard(&mut signals, &announced).await;
+        script = Script::foreign();
+    }
+    Outcome::Held
+}

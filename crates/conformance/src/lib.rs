@@ -1,6 +1,7 @@
 //! Every law of the store ports as a test that any adapter runs.
 //!
-//! The doc comments of [`EventBus`](conch_ports::EventBus), [`ResultCache`](conch_ports::ResultCache),
+//! The doc comments of [`JobLog`](conch_ports::JobLog), [`EventBus`](conch_ports::EventBus),
+//! [`ResultCache`](conch_ports::ResultCache),
 //! [`JobQueue`](conch_ports::JobQueue), [`Catalogue`](conch_ports::Catalogue) and
 //! [`TicketStore`](conch_ports::TicketStore) state laws; here is one function of the same name for each. A law panics when it is broken.
 //!
@@ -20,7 +21,7 @@
 //! conch_conformance::conformance! { #[tokio::test(flavor = "multi_thread")] fresh }
 //! ```
 //!
-//! That is one test per law, named `event_bus::append_is_compare_and_set` and so on. The attribute is
+//! That is one test per law, named `job_log::append_is_compare_and_set` and so on. The attribute is
 //! the adapter's: a store on tokio's clock takes `#[tokio::test(start_paused = true)]` and moves time
 //! in [`Subject::advance`]; a server waits there. Build the store with bounds as [`Limits`] says, so
 //! that waiting stays short. What keeps the store alive (a process, a directory) belongs into the
@@ -36,6 +37,7 @@
 pub mod build;
 pub mod catalogue;
 pub mod event_bus;
+pub mod job_log;
 pub mod job_queue;
 mod observe;
 pub mod result_cache;
@@ -49,7 +51,7 @@ pub use subject::{Cannot, ForeignBlob, Limits, Loss, Outcome, Subject};
 /// One law.
 #[derive(Clone, Copy)]
 pub struct Law {
-    /// The port's module: `event_bus`, `result_cache`, `job_queue`, `catalogue`, `ticket_store`.
+    /// The port's module: `job_log`, `event_bus`, `result_cache`, `job_queue`, `catalogue`, `ticket_store`.
     pub port: &'static str,
     /// Its name in the port's docs.
     pub name: &'static str,
@@ -64,7 +66,7 @@ macro_rules! with_laws {
     ($callback:path, $($context:tt)*) => {
         $callback! {
             [$($context)*]
-            event_bus [
+            job_log [
                 append_is_compare_and_set
                 sequences_have_no_gaps
                 event_id_is_appended_once
@@ -72,19 +74,23 @@ macro_rules! with_laws {
                 an_external_job_goes_on
                 fence_is_checked_in_the_step
                 announce_follows_append
-                announcements_keep_their_order
                 read_is_one_moment
                 the_base_joins_on
                 a_lost_log_is_absent
                 positions_are_those_of_reads
                 replacing_begins_an_epoch
                 what_may_have_lost_begins_anew
-                subscription_starts_with_lapsed
                 external_logs_are_bounded
                 external_bytes_are_bounded
                 a_full_log_is_trimmed
                 effects_belong_to_the_append
                 shared_means_shared
+            ]
+            event_bus [
+                subscription_starts_with_gap
+                announced_is_heard
+                announcements_keep_their_order
+                others_hear
             ]
             result_cache [
                 gives_back_what_was_put

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{Entry, EventBus, Lease, Log, Published, Signal, Signals};
+use conch_ports::{Appended, Entry, EventBus, JobLog, Lease, Log, Message, Signal, Signals};
 use futures::StreamExt;
 
 use crate::Subject;
@@ -26,8 +26,8 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// The whole log of a job that must have one.
-pub(crate) async fn log_of(bus: &dyn EventBus, job_id: &JobId) -> Log {
-    bus.read(job_id, 0, usize::MAX >> 32)
+pub(crate) async fn log_of(logs: &dyn JobLog, job_id: &JobId) -> Log {
+    logs.read(job_id, 0, usize::MAX >> 32)
         .await
         .expect("the store answers")
         .expect("the job has a log")
@@ -39,27 +39,23 @@ pub(crate) fn parts(log: Log) -> (Job, u64, Vec<Entry>) {
 }
 
 /// Appends all of them, in order.
-pub(crate) async fn publish_all(
-    bus: &dyn EventBus,
+pub(crate) async fn append_all(
+    logs: &dyn JobLog,
     commits: impl IntoIterator<Item = conch_ports::Commit>,
 ) {
     for commit in commits {
         let place = commit.job.position;
-        let published = bus.publish(commit).await.expect("the store answers");
-        assert_eq!(published, Published::Appended, "at {place}");
+        let appended = logs.append(commit).await.expect("the store answers");
+        assert_eq!(appended, Appended::Appended, "at {place}");
         tokio::task::yield_now().await;
     }
 }
 
-/// A subscription that flows: its first signal, which must be `Lapsed`, is taken.
+/// A subscription that flows: its first signal, which must be a `Gap`, is taken.
 pub(crate) async fn flowing(bus: &dyn EventBus) -> Signals {
     let mut signals = bus.subscribe();
     let first = soon("the first signal", signals.next()).await;
-    assert_eq!(
-        first,
-        Some(Signal::Lapsed),
-        "a subscription starts with Lapsed"
-    );
+    assert_eq!(first, Some(Signal::Gap), "a subscription starts with a gap");
     signals
 }
 
@@ -69,8 +65,8 @@ pub(crate) async fn next_of(signals: &mut Signals, job_id: &JobId) -> (Position,
         loop {
             match signals.next().await {
                 None => panic!("a subscription must not end"),
-                Some(Signal::Lapsed) => {}
-                Some(Signal::Message(line)) => {
+                Some(Signal::Gap) => {}
+                Some(Signal::Message(Message { bytes: line })) => {
                     if let Some(position) = position_in(&line, job_id) {
                         return (position, line);
                     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use conch_ports::MAX_RESULT_BYTES;
 
 use crate::build::{self, Script};
-use crate::observe::publish_all;
+use crate::observe::append_all;
 use crate::{ForeignBlob, Outcome, Subject};
 
 /// `get` after `put` gives the same bytes; of another job nothing; the later `put` counts; what was
@@ -34,14 +34,14 @@ pub async fn gives_back_what_was_put(subject: &dyn Subject) {
 
 /// A result is gone after its time, whether it was put or came with a commit, read or not.
 pub async fn results_expire(subject: &dyn Subject) -> Outcome {
-    let (bus, cache) = (subject.bus(), subject.cache());
+    let (logs, cache) = (subject.log(), subject.cache());
     let put = build::job_id();
     let mut script = Script::foreign();
-    publish_all(&*bus, [script.queued(), script.completed()]).await;
+    append_all(&*logs, [script.queued(), script.completed()]).await;
     cache.put(&put, Bytes::from_static(b"{}")).await.unwrap();
     let committed = script.id();
     assert!(cache.get(&put).await.unwrap().is_some());
-    if bus.guarantees().atomic_commit {
+    if logs.guarantees().caches_results {
         assert!(cache.get(committed).await.unwrap().is_some());
     }
     subject
@@ -57,7 +57,7 @@ pub async fn results_expire(subject: &dyn Subject) -> Outcome {
         None,
         "a committed result outlived its time"
     );
-    Outcome::of_a_bus(bus.guarantees())
+    Outcome::of_a_log(logs.guarantees())
 }
 
 /// What another program wrote comes back as it is, or as nothing where it can be no result.
@@ -96,14 +96,14 @@ pub async fn foreign_blobs_are_only_bytes(subject: &dyn Subject) -> Outcome {
 
 /// After a terminal commit `get` answers the encoded fold; before it, and after others, nothing.
 pub async fn commit_caches_the_result(subject: &dyn Subject) -> Outcome {
-    let (bus, cache) = (subject.bus(), subject.cache());
-    if !bus.guarantees().atomic_commit {
+    let (logs, cache) = (subject.log(), subject.cache());
+    if !logs.guarantees().caches_results {
         return Outcome::Skipped;
     }
     for end in [Script::completed, Script::failed, Script::cancelled] {
         let mut script = Script::foreign();
-        publish_all(
-            &*bus,
+        append_all(
+            &*logs,
             [script.queued(), script.started(), script.progress(50)],
         )
         .await;
@@ -112,7 +112,7 @@ pub async fn commit_caches_the_result(subject: &dyn Subject) -> Outcome {
             None,
             "the job hasn't ended"
         );
-        publish_all(&*bus, [end(&mut script)]).await;
+        append_all(&*logs, [end(&mut script)]).await;
         let expected = conch_wire::job::encode(script.job());
         assert_eq!(cache.get(script.id()).await.unwrap(), Some(expected));
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, Guarantees, JobQueue, Quotas, ResultCache, TicketStore};
+use conch_ports::{
+    Catalogue, EventBus, Guarantees, JobLog, JobQueue, Quotas, ResultCache, TicketStore,
+};
 
 /// The bounds that the store under test was built with.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +67,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What became of a law that looks at less where commits aren't atomic.
-    pub(crate) fn of_a_bus(guarantees: Guarantees) -> Self {
-        if guarantees.atomic_commit {
+    /// What became of a law that looks at less where an append caches no result.
+    pub(crate) fn of_a_log(guarantees: Guarantees) -> Self {
+        if guarantees.caches_results {
             Self::Held
         } else {
             Self::Skipped
@@ -84,10 +86,12 @@ impl From<()> for Outcome {
 /// A fresh, empty store that nothing else uses, and the means to move its time and damage it.
 ///
 /// Its subscriber queues should hold between 100 and 250 announcements: some laws let 100 pile up and
-/// expect them all, one lets 300 pile up and expects all of them or `Lapsed`.
+/// expect them all, one lets 300 pile up and expects all of them or a `Gap`.
 #[async_trait]
 pub trait Subject: Send + Sync {
-    /// The logs and announcements.
+    /// The logs.
+    fn log(&self) -> Arc<dyn JobLog>;
+    /// The bus that the logs announce on.
     fn bus(&self) -> Arc<dyn EventBus>;
     /// The cached results.
     fn cache(&self) -> Arc<dyn ResultCache>;
@@ -105,9 +109,12 @@ pub trait Subject: Send + Sync {
     /// named here and was run.
     fn cannot(&self) -> &'static [Cannot];
 
-    /// The same store as another process sees it, through connections of its own; none when the bus
-    /// doesn't declare itself shared.
-    fn elsewhere(&self) -> Option<Arc<dyn EventBus>>;
+    /// The same logs as another process sees them, through connections of its own; none when they don't
+    /// declare themselves shared.
+    fn elsewhere(&self) -> Option<Arc<dyn JobLog>>;
+
+    /// The bus as that process sees it; none when the bus doesn't declare itself shared.
+    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>>;
 
     /// The tickets as that process sees them.
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>>;

@@ -225,7 +225,7 @@ pub async fn a_ticket_can_be_cut_short(subject: &dyn Subject) {
 
 /// What one process stored, another finds, and the bounds are the same ones.
 pub async fn tickets_open_elsewhere(subject: &dyn Subject) -> Outcome {
-    let shared = subject.bus().guarantees().shared;
+    let shared = subject.log().guarantees().shared;
     let elsewhere = subject.tickets_elsewhere();
     assert_eq!(shared, elsewhere.is_some(), "the declaration is wrong");
     let Some(elsewhere) = elsewhere else {

@@ -40,6 +40,7 @@ fn the_guide_to_a_new_store_lists_every_law() {
 #[test]
 fn the_docs_of_a_port_state_every_law() {
     let docs = [
+        ("job_log", include_str!("../../ports/src/job_log.rs")),
         ("event_bus", include_str!("../../ports/src/event_bus.rs")),
         (
             "result_cache",

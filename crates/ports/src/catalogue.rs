@@ -97,7 +97,7 @@ pub enum PutTemplate {
 ///   than [`Quotas`](crate::Quotas) allow MUST be refused in the step that would write it and leave
 ///   nothing behind. What is there MUST stay changeable.
 /// - **job_records_follow_the_log**: the record of an own job MUST be the fold of its log as soon as
-///   its commit is answered (with `atomic_commit`), and outlive the log.
+///   its commit is answered, and outlive the log.
 /// - **templates_are_fenced**: `put_template` MUST check, in the step that writes, that the lease is
 ///   the job's and has not run out.
 /// - **one_template_per_place**: a place in a job's plan MUST hold at most one template; the first

@@ -38,7 +38,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// `operation` is the port's method (`event_bus.publish`); `message` says which upstream and
+    /// `operation` is the port's method (`job_log.append`); `message` says which upstream and
     /// what about it, without secrets.
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self {

@@ -4,8 +4,10 @@
 //! Never in here: the name of a technology, an encoding, a policy.
 
 mod catalogue;
+mod commit;
 mod error;
 mod event_bus;
+mod job_log;
 mod job_queue;
 mod queue_place;
 mod quota;
@@ -17,11 +19,10 @@ mod triton_gateway;
 pub use catalogue::{
     Catalogue, ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter,
 };
+pub use commit::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, NewEvent, QueueEffect};
 pub use error::{Error, ErrorKind, Result};
-pub use event_bus::{
-    Commit, Durability, EVENT_IDS_REMEMBERED, Entry, EventBus, Fence, Guarantees, Log,
-    MAX_POSITIONS, Published, QueueEffect, Signal, Signals,
-};
+pub use event_bus::{Announcement, BusId, Carries, EventBus, Message, Signal, Signals};
+pub use job_log::{Entry, Guarantees, JobLog, Log, MAX_POSITIONS};
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
 pub use queue_place::{EXACT_PLACES, MAX_PLACES_ASKED, QueuePlace, Rotation};
 pub use quota::{EVENT_OVERHEAD, Quota, Quotas, Weighed};

@@ -19,7 +19,7 @@ pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 ///   it is, or as `None` where it can be no result: no string, nothing, or more than
 ///   [`MAX_RESULT_BYTES`]; never as an error. What another process keeps MUST NOT be fetched beyond those.
 /// - **commit_caches_the_result**: after a commit of a terminal event on the same backend, `get` MUST
-///   answer the encoded fold. (With `atomic_commit`.)
+///   answer the encoded fold. (With `caches_results`.)
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait ResultCache: Send + Sync {

@@ -11,7 +11,9 @@ use backon::{ExponentialBuilder, Retryable};
 use conch_domain::{
     Applied, Event, EventCap, EventId, EventKind, Illegal, Job, JobRecord, Position,
 };
-use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Result};
+use conch_ports::{
+    Appended, Commit, Error, ErrorKind, Fence, JobLog, NewEvent, QueueEffect, Result,
+};
 
 use crate::{Clock, entropy, limits};
 
@@ -22,7 +24,7 @@ pub(crate) const RACES: usize = 64;
 pub(crate) fn lost_races() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "event_bus.publish",
+        "job_log.append",
         format!("lost {RACES} races for one log"),
     )
 }
@@ -86,15 +88,15 @@ pub(crate) enum Outcome {
 /// Appends events of ours; a cheap handle.
 #[derive(Clone)]
 pub(crate) struct Appender {
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     clock: Clock,
     cap: EventCap,
 }
 
 impl Appender {
-    /// Appends to `bus`, to each job as many events as `cap` says, stamps by `clock`.
-    pub(crate) fn new(bus: Arc<dyn EventBus>, clock: Clock, cap: EventCap) -> Self {
-        Self { bus, clock, cap }
+    /// Appends to `log`, to each job as many events as `cap` says, stamps by `clock`.
+    pub(crate) fn new(log: Arc<dyn JobLog>, clock: Clock, cap: EventCap) -> Self {
+        Self { log, clock, cap }
     }
 
     /// Appends the event after what `job`, a fold of its log, has been through, and folds it in.
@@ -145,9 +147,11 @@ impl Appender {
             let applied = next.apply(next.position.next(), &event);
             debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
             let commit = Commit {
-                line: conch_wire::event::encode(&event, &next),
+                events: vec![NewEvent {
+                    line: conch_wire::event::encode(&event, &next),
+                    event_id: event_id.clone(),
+                }],
                 job: next.clone(),
-                event_id: event_id.clone(),
                 fence: append.fence.clone(),
                 effect: append.effect,
                 announce: true,
@@ -156,17 +160,17 @@ impl Appender {
             };
             // The very same commit again: the log answers `Duplicate` before all else, so what comes
             // back is certain even when an earlier try did its work and only its answer was lost.
-            let published = (|| self.bus.publish(commit.clone()))
+            let appended = (|| self.log.append(commit.clone()))
                 .retry(patience(total))
                 .when(Error::is_retryable)
                 .await?;
-            match published {
-                Published::Appended => {
+            match appended {
+                Appended::Appended => {
                     log_published(&event, next.position);
                     *job = next;
                     return Ok(Outcome::Appended);
                 }
-                Published::Duplicate(place) => {
+                Appended::Duplicate(place) => {
                     // The id is this call's own: it was this call that appended it.
                     log_published(&event, place);
                     if place == next.position {
@@ -176,14 +180,14 @@ impl Appender {
                     }
                     return Ok(Outcome::Already);
                 }
-                Published::Ended => return Ok(Outcome::Ended),
-                Published::Fenced => return Ok(Outcome::Fenced),
-                Published::Conflict(_) | Published::Doubtful(_) => {
+                Appended::Ended => return Ok(Outcome::Ended),
+                Appended::Fenced => return Ok(Outcome::Fenced),
+                Appended::Conflict(_) | Appended::Doubtful(_) => {
                     let found = self.read(job, total).await?;
                     if found.is_none() && append.fence == Fence::Open {
                         return Ok(Outcome::NoLog);
                     }
-                    let doubtful = matches!(published, Published::Doubtful(_));
+                    let doubtful = matches!(appended, Appended::Doubtful(_));
                     log = refold(job, found, holds, doubtful);
                 }
             }
@@ -192,7 +196,7 @@ impl Appender {
     }
 
     async fn read(&self, job: &Job, total: Option<Duration>) -> Result<Option<Job>> {
-        let log = (|| self.bus.read(&job.id, 0, 0))
+        let log = (|| self.log.read(&job.id, 0, 0))
             .retry(patience(total))
             .when(Error::is_retryable)
             .await?;

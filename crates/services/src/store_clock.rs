@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use conch_domain::Timestamp;
-use conch_ports::{EventBus, Result};
+use conch_ports::{JobLog, Result};
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +58,9 @@ impl StoreClock {
     }
 
     /// Asks the store until it has told its time, but not for longer than `within`.
-    pub async fn begin(&self, bus: &dyn EventBus, within: Duration) {
+    pub async fn begin(&self, log: &dyn JobLog, within: Duration) {
         let asking = async {
-            while !matches!(self.set(bus).await, Ok(true)) {
+            while !matches!(self.set(log).await, Ok(true)) {
                 tokio::time::sleep(FIRST_RETRY).await;
             }
         };
@@ -73,9 +73,9 @@ impl StoreClock {
     ///
     /// # Errors
     /// When it is out of reach; the time goes on as before.
-    pub async fn set(&self, bus: &dyn EventBus) -> Result<bool> {
+    pub async fn set(&self, log: &dyn JobLog) -> Result<bool> {
         let asked = (self.local)();
-        let told = bus.now().await?;
+        let told = log.now().await?;
         let heard = (self.local)();
         let took = heard.as_micros() - asked.as_micros();
         // A clock that was set meanwhile shows as a negative time.
@@ -97,7 +97,7 @@ impl StoreClock {
     }
 
     /// Asks again and again, until `shutdown`.
-    pub async fn keep(self, bus: Arc<dyn EventBus>, shutdown: CancellationToken) {
+    pub async fn keep(self, log: Arc<dyn JobLog>, shutdown: CancellationToken) {
         let mut wait = if self.known.initialized() {
             INTERVAL
         } else {
@@ -109,7 +109,7 @@ impl StoreClock {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = match self.set(&*bus).await {
+            wait = match self.set(&*log).await {
                 Ok(true) => INTERVAL,
                 Ok(false) => RETRY,
                 Err(error) => {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each listener is promised what [`EventBus`](conch_ports::EventBus) promises its subscriber:
-//! `Lapsed` first, and after everything that it may have missed. Never in here: a wait for a
+//! `Gap` first, and after everything that it may have missed. Never in here: a wait for a
 //! listener. One that lags loses messages and is told so; it holds up no other and grows nothing.
 
 use std::collections::VecDeque;
@@ -116,8 +116,8 @@ struct State {
     waiting: VecDeque<Signal>,
     /// Bytes of the messages in it.
     bytes: usize,
-    /// Something was left out: a `Lapsed` is due, once the listener has taken what waits, so that
-    /// one overflow is one `Lapsed`.
+    /// Something was left out: a `Gap` is due, once the listener has taken what waits, so that
+    /// one overflow is one `Gap`.
     owed: bool,
     /// Nothing more comes.
     over: bool,
@@ -132,13 +132,13 @@ impl Queue {
         }
         let bytes = match signal {
             // One that is still to be taken covers this one.
-            Signal::Lapsed if state.owed || state.waiting.back() == Some(signal) => return,
-            Signal::Lapsed => 0,
-            Signal::Message(line) => line.len(),
+            Signal::Gap if state.owed || state.waiting.back() == Some(signal) => return,
+            Signal::Gap => 0,
+            Signal::Message(message) => message.bytes.len(),
         };
         let fits = state.waiting.len() < self.settings.signals
             && state.bytes + bytes <= self.settings.bytes;
-        // The `Lapsed` that is owed comes after this message, and covers it.
+        // The `Gap` that is owed comes after this message, and covers it.
         if state.owed || !fits {
             state.owed = true;
             metrics::counter!("conch_signals_dropped_total", "listener" => self.name).increment(1);
@@ -165,10 +165,10 @@ impl State {
 
     fn take(&mut self) -> Option<Signal> {
         let signal = self.waiting.pop_front();
-        if let Some(Signal::Message(line)) = &signal {
-            self.bytes -= line.len();
+        if let Some(Signal::Message(message)) = &signal {
+            self.bytes -= message.bytes.len();
         }
-        signal.or_else(|| std::mem::take(&mut self.owed).then_some(Signal::Lapsed))
+        signal.or_else(|| std::mem::take(&mut self.owed).then_some(Signal::Gap))
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, event_bus};
-use conch_domain::{JobId, Position, Timestamp};
+use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, event_bus, job_log};
+use conch_domain::JobId;
 use conch_memory::Memory;
 use conch_ports::{
-    Catalogue, Commit, EventBus, Guarantees, JobQueue, Log, Published, Result, ResultCache, Signal,
-    Signals, TicketStore,
+    Announcement, BusId, Carries, Catalogue, EventBus, JobLog, JobQueue, Message, Result,
+    ResultCache, Signal, Signals, TicketStore,
 };
 use conch_services::subscription::{Ended, Settings};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
@@ -25,7 +24,7 @@ const SETTINGS: Settings = Settings {
 };
 
 fn message(text: &str) -> Signal {
-    Signal::Message(Bytes::copy_from_slice(text.as_bytes()))
+    Signal::Message(Message::public(text.to_owned()))
 }
 
 /// Two listeners, what they listen to, and the task that passes it on.
@@ -50,7 +49,7 @@ async fn waiting(listener: &mut Signals) -> Vec<Signal> {
 #[tokio::test(start_paused = true)]
 async fn each_listener_hears_all_in_order() {
     let (bus, listeners, _task) = two();
-    let said = [Signal::Lapsed, message("a"), Signal::Lapsed, message("b")];
+    let said = [Signal::Gap, message("a"), Signal::Gap, message("b")];
     for signal in said.clone() {
         say(&bus, signal);
     }
@@ -60,28 +59,28 @@ async fn each_listener_hears_all_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_lags_gets_a_gap_and_then_one_lapsed_and_the_other_gets_all() {
+async fn one_that_lags_misses_some_and_gets_one_gap_and_the_other_gets_all() {
     let (bus, [mut slow, mut quick], _task) = two();
-    say(&bus, Signal::Lapsed);
-    assert_eq!(quick.next().await, Some(Signal::Lapsed));
+    say(&bus, Signal::Gap);
+    assert_eq!(quick.next().await, Some(Signal::Gap));
     for n in 0..100 {
         let said = message(&n.to_string());
         say(&bus, said.clone());
         // In the midst of what it misses something is lost for everybody.
         if n == 50 {
-            say(&bus, Signal::Lapsed);
+            say(&bus, Signal::Gap);
         }
         assert_eq!(quick.next().await, Some(said));
         if n == 50 {
-            assert_eq!(quick.next().await, Some(Signal::Lapsed));
+            assert_eq!(quick.next().await, Some(Signal::Gap));
         }
     }
-    assert_eq!(slow.next().await, Some(Signal::Lapsed));
-    // There is room again, but what comes after the gap must not come before the `Lapsed`.
+    assert_eq!(slow.next().await, Some(Signal::Gap));
+    // There is room again, but what comes after the gap must not come before the `Gap`.
     say(&bus, message("after the gap"));
     assert_eq!(quick.next().await, Some(message("after the gap")));
     let kept = ["0", "1", "2"].map(message);
-    let kept = [&kept[..], &[Signal::Lapsed]].concat();
+    let kept = [&kept[..], &[Signal::Gap]].concat();
     assert_eq!(waiting(&mut slow).await, kept);
     for listener in [&mut slow, &mut quick] {
         say(&bus, message("later"));
@@ -96,30 +95,30 @@ async fn what_waits_is_bounded_in_bytes_too() {
     for _ in 0..3 {
         say(&bus, half.clone());
     }
-    let kept = [half.clone(), half.clone(), Signal::Lapsed];
+    let kept = [half.clone(), half.clone(), Signal::Gap];
     assert_eq!(waiting(&mut slow).await, kept);
     // What was taken gives its room back, and what can never fit is a gap like any other.
     say(&bus, half.clone());
     say(&bus, message(&"x".repeat(101)));
-    assert_eq!(waiting(&mut slow).await, [half, Signal::Lapsed]);
+    assert_eq!(waiting(&mut slow).await, [half, Signal::Gap]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bus_that_lapses_over_and_over_takes_no_room() {
+async fn gaps_one_after_the_other_take_no_room() {
     let (bus, [mut slow, _], _task) = two();
     for _ in 0..10 {
-        say(&bus, Signal::Lapsed);
+        say(&bus, Signal::Gap);
     }
     say(&bus, message("a"));
-    assert_eq!(waiting(&mut slow).await, [Signal::Lapsed, message("a")]);
+    assert_eq!(waiting(&mut slow).await, [Signal::Gap, message("a")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_with_its_listeners() {
     let (bus, [one, mut another], task) = two();
     drop(one);
-    say(&bus, Signal::Lapsed);
-    assert_eq!(another.next().await, Some(Signal::Lapsed));
+    say(&bus, Signal::Gap);
+    assert_eq!(another.next().await, Some(Signal::Gap));
     drop(another);
     assert_eq!(task.await.expect("it doesn't panic"), Ended::WithListeners);
     assert!(bus.is_closed(), "and lets go of the bus");
@@ -128,12 +127,12 @@ async fn it_ends_with_its_listeners() {
 #[tokio::test(start_paused = true)]
 async fn its_listeners_end_with_it() {
     let (bus, [mut one, another], task) = two();
-    say(&bus, Signal::Lapsed);
+    say(&bus, Signal::Gap);
     drop(bus);
     assert_eq!(task.await.expect("it doesn't panic"), Ended::WithBus);
-    assert_eq!(one.next().await, Some(Signal::Lapsed), "what waits is kept");
+    assert_eq!(one.next().await, Some(Signal::Gap), "what waits is kept");
     assert_eq!(one.next().await, None);
-    assert_eq!(another.collect::<Vec<_>>().await, [Signal::Lapsed]);
+    assert_eq!(another.collect::<Vec<_>>().await, [Signal::Gap]);
 
     let broken = futures::stream::poll_fn(|_| -> std::task::Poll<Option<Signal>> {
         panic!("a defect in an adapter");
@@ -150,20 +149,16 @@ struct Shared(Arc<dyn EventBus>);
 
 #[async_trait]
 impl EventBus for Shared {
-    fn guarantees(&self) -> Guarantees {
-        self.0.guarantees()
+    fn id(&self) -> BusId {
+        self.0.id()
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
-        self.0.publish(commit).await
+    fn carries(&self) -> Carries {
+        self.0.carries()
     }
 
-    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
-        self.0.read(job_id, after, limit).await
-    }
-
-    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        self.0.positions(job_ids).await
+    async fn announce(&self, announcement: &Announcement) -> Result<()> {
+        self.0.announce(announcement).await
     }
 
     fn subscribe(&self) -> Signals {
@@ -182,10 +177,6 @@ impl EventBus for Shared {
         .boxed()
     }
 
-    async fn now(&self) -> Result<Timestamp> {
-        self.0.now().await
-    }
-
     async fn ping(&self) -> Result<()> {
         self.0.ping().await
     }
@@ -196,6 +187,10 @@ struct Heard(Memory);
 
 #[async_trait]
 impl Subject for Heard {
+    fn log(&self) -> Arc<dyn JobLog> {
+        self.0.log()
+    }
+
     fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(Shared(self.0.bus()))
     }
@@ -232,7 +227,11 @@ impl Subject for Heard {
         &[]
     }
 
-    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+    fn elsewhere(&self) -> Option<Arc<dyn JobLog>> {
+        None
+    }
+
+    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
 
@@ -274,16 +273,21 @@ fn heard() -> Heard {
 }
 
 #[tokio::test(start_paused = true)]
-async fn subscription_starts_with_lapsed() {
-    event_bus::subscription_starts_with_lapsed(&heard()).await;
+async fn subscription_starts_with_gap() {
+    event_bus::subscription_starts_with_gap(&heard()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn announce_follows_append() {
-    event_bus::announce_follows_append(&heard()).await;
+async fn announced_is_heard() {
+    event_bus::announced_is_heard(&heard()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn announcements_keep_their_order() {
     event_bus::announcements_keep_their_order(&heard()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn announce_follows_append() {
+    job_log::announce_follows_append(&heard()).await;
 }

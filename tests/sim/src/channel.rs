@@ -1,5 +1,5 @@
 //! Announcements on their way to each subscriber: late, lost, repeated, out of turn. Who missed some is
-//! told so by `Lapsed`, as the law of the port says.
+//! told so by `Gap`, as the law of the port says.
 //!
 //! Never in here: a decision.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::Timestamp;
-use conch_ports::{Signal, Signals};
+use conch_ports::{self as ports, Signal, Signals};
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -36,7 +36,7 @@ struct Subscriber {
     process: Arc<Process>,
     sender: mpsc::UnboundedSender<Signal>,
     waiting: VecDeque<Message>,
-    /// It is owed a `Lapsed` from then on.
+    /// It is owed a `Gap` from then on.
     lapsed_at: Option<Instant>,
     /// Nothing reaches it until then.
     cut_until: Option<Instant>,
@@ -52,7 +52,7 @@ pub(crate) struct Line {
     pub(crate) numbered: Vec<bool>,
     /// What they say.
     pub(crate) marks: Vec<u64>,
-    /// A `Lapsed` is due.
+    /// A `Gap` is due.
     pub(crate) lapsed: bool,
 }
 
@@ -78,7 +78,7 @@ impl Channel {
         })
     }
 
-    /// A subscription of this process: `Lapsed` first, then what is let through.
+    /// A subscription of this process: `Gap` first, then what is let through.
     pub(crate) fn subscribe(&self, process: &Arc<Process>) -> Signals {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
@@ -209,7 +209,11 @@ impl Channel {
         let to = subscriber.process.role;
         let signal = self.read(&line);
         self.history.note(What::Signalled { to, signal });
-        drop(subscriber.sender.send(Signal::Message(line)));
+        drop(
+            subscriber
+                .sender
+                .send(Signal::Message(ports::Message::public(line))),
+        );
     }
 
     /// Loses a message. The subscriber is told after `told_after`; none: never.
@@ -231,9 +235,9 @@ impl Channel {
             subscriber.lapsed_at = None;
             subscriber.cut_until = None;
             let to = subscriber.process.role;
-            let signal = history::Signal::Lapsed;
+            let signal = history::Signal::Gap;
             self.history.note(What::Signalled { to, signal });
-            drop(subscriber.sender.send(Signal::Lapsed));
+            drop(subscriber.sender.send(Signal::Gap));
         }
     }
 

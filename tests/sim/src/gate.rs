@@ -11,9 +11,10 @@ use conch_domain::{
     ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, ClientFilter, Commit, EventBus, Fence, Guarantees, Idempotency, JobFilter, JobQueue,
-    Lease, Log, Page, Paging, Published, PutTemplate, QueueEffect, QueuePlace, Result, ResultCache,
-    Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
+    Announcement, Appended, BusId, Carries, Catalogue, ClientFilter, Commit, EventBus, Fence,
+    Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging, PutTemplate,
+    QueueEffect, QueuePlace, Result, ResultCache, Signals, Submission, Submitted, Sweep, Swept,
+    TemplateFilter,
 };
 
 use crate::board::{Board, Effect, Peer};
@@ -60,15 +61,11 @@ impl Gate {
         })
         .await
     }
+}
 
-    /// An announcement by itself.
-    pub(crate) async fn announce(&self, line: Bytes) -> Result<()> {
-        self.call("planted.announce", String::new(), move |store, _| {
-            store.announce(line);
-            Ok(())
-        })
-        .await
-    }
+/// The line of a commit's event.
+pub(crate) fn line_of(commit: &Commit) -> &[u8] {
+    commit.events.first().map_or(&[], |event| &event.line[..])
 }
 
 fn fence(fence: &Fence) -> &'static str {
@@ -82,13 +79,17 @@ fn fence(fence: &Fence) -> &'static str {
 }
 
 #[async_trait]
-impl EventBus for Gate {
+impl JobLog for Gate {
     fn guarantees(&self) -> Guarantees {
-        self.store.bus.guarantees()
+        self.store.log.guarantees()
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
-        let line = conch_wire::event::decode(&commit.line, Timestamp::from_micros(0));
+    fn announces(&self) -> Option<BusId> {
+        Some(self.id())
+    }
+
+    async fn append(&self, commit: Commit) -> Result<Appended> {
+        let line = conch_wire::event::decode(line_of(&commit), Timestamp::from_micros(0));
         let kind = line.map_or("?", |incoming| match incoming.event.kind.event_type() {
             "job:queued" => "queued",
             "job:started" => "started",
@@ -115,8 +116,8 @@ impl EventBus for Gate {
                 ""
             },
         );
-        self.call("event_bus.publish", about, move |store, by| {
-            store.publish(by, commit)
+        self.call("job_log.append", about, move |store, by| {
+            store.append(by, commit)
         })
         .await
     }
@@ -125,12 +126,12 @@ impl EventBus for Gate {
         let id = job_id.clone();
         let about = format!("{} after {after}", self.job(&id));
         let what = if limit == 0 {
-            "event_bus.read"
+            "job_log.read"
         } else {
-            "event_bus.read entries"
+            "job_log.read entries"
         };
         self.call(what, about, move |store, _| {
-            at_once(store.bus.read(&id, after, limit))
+            at_once(store.log.read(&id, after, limit))
         })
         .await
     }
@@ -138,19 +139,44 @@ impl EventBus for Gate {
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
         let ids = job_ids.to_vec();
         let about: Vec<String> = ids.iter().map(|id| self.job(id)).collect();
-        self.call("event_bus.positions", about.join(" "), move |store, _| {
-            at_once(store.bus.positions(&ids))
+        self.call("job_log.positions", about.join(" "), move |store, _| {
+            at_once(store.log.positions(&ids))
+        })
+        .await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.call("job_log.now", String::new(), |store, _| Ok(store.now()))
+            .await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.call("job_log.ping", String::new(), |_, _| Ok(()))
+            .await
+    }
+}
+
+#[async_trait]
+impl EventBus for Gate {
+    fn id(&self) -> BusId {
+        self.store.bus.id()
+    }
+
+    fn carries(&self) -> Carries {
+        self.store.bus.carries()
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<()> {
+        let about = self.job(&announcement.job_id);
+        let announcement = announcement.clone();
+        self.call("event_bus.announce", about, move |store, _| {
+            store.announce(&announcement)
         })
         .await
     }
 
     fn subscribe(&self) -> Signals {
         self.store.channel.subscribe(&self.process)
-    }
-
-    async fn now(&self) -> Result<Timestamp> {
-        self.call("event_bus.now", String::new(), |store, _| Ok(store.now()))
-            .await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -104,7 +104,7 @@ pub(crate) enum Write {
 /// What came out of a subscription.
 #[derive(Debug, Clone)]
 pub(crate) enum Signal {
-    Lapsed,
+    Gap,
     /// Of an event that a log should hold.
     Numbered {
         job: Job,

@@ -128,7 +128,7 @@ impl View {
                 };
                 format!("LOST announcement {index} to {}{told}", line(to))
             }
-            Move::Lapse(to) => format!("Lapsed to {}", line(to)),
+            Move::Lapse(to) => format!("gap to {}", line(to)),
             Move::Interrupt(to, _) => format!("SUBSCRIPTION CUT: {}", line(to)),
             other => format!("{other:?}"),
         }

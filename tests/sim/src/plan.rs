@@ -95,7 +95,7 @@ pub(crate) struct Plan {
     /// Whether the job service knows the foreign jobs.
     pub(crate) foreign_known: bool,
     pub(crate) forger: bool,
-    /// Lost announcements are owed no `Lapsed`: a subscription that is silently dead.
+    /// Lost announcements are owed no `Gap`: a subscription that is silently dead.
     pub(crate) silent_loss: bool,
     pub(crate) loss: Loss,
     /// How often data may be lost.

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, LeaseToken, Position, Timestamp};
 use conch_ports::{
-    Commit, EventBus, Fence, Guarantees, Idempotency, JobQueue, Lease, Log, Published, QueueEffect,
-    QueuePlace, Result, ResultCache, Signal, Signals, Submission, Submitted, Sweep, Swept,
+    Announcement, Appended, BusId, Carries, Commit, EventBus, Fence, Guarantees, Idempotency,
+    JobLog, JobQueue, Lease, Log, QueueEffect, QueuePlace, Result, ResultCache, Signal, Signals,
+    Submission, Submitted, Sweep, Swept,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -99,8 +100,8 @@ impl Planted {
     }
 }
 
-/// A process's bus behind a bug.
-pub(crate) struct Bus {
+/// A process's logs and bus behind a bug.
+struct Behind {
     gate: Gate,
     planted: Planted,
     /// First reads under way.
@@ -108,16 +109,22 @@ pub(crate) struct Bus {
     tries: AtomicU64,
 }
 
-/// The process's bus, with the bug if it is there.
-pub(crate) fn bus(gate: &Gate, planted: Option<Planted>) -> Arc<dyn EventBus> {
+/// The process's logs and the bus that they announce on, with the bug if it is there.
+pub(crate) fn log_and_bus(
+    gate: &Gate,
+    planted: Option<Planted>,
+) -> (Arc<dyn JobLog>, Arc<dyn EventBus>) {
     match planted {
-        Some(planted) => Arc::new(Bus {
-            gate: gate.clone(),
-            planted,
-            reading: Arc::default(),
-            tries: AtomicU64::new(0),
-        }),
-        None => Arc::new(gate.clone()),
+        Some(planted) => {
+            let behind = Arc::new(Behind {
+                gate: gate.clone(),
+                planted,
+                reading: Arc::default(),
+                tries: AtomicU64::new(0),
+            });
+            (behind.clone(), behind)
+        }
+        None => (Arc::new(gate.clone()), Arc::new(gate.clone())),
     }
 }
 
@@ -163,11 +170,18 @@ pub(crate) fn passes(planted: Option<Planted>, frame: &Bytes) -> bool {
     planted != Some(Planted::ResetNotTold) || !is_reset()
 }
 
-impl Bus {
-    async fn commit(&self, mut commit: Commit) -> Result<Published> {
+impl Behind {
+    async fn commit(&self, mut commit: Commit) -> Result<Appended> {
         match self.planted {
             Planted::AnnouncedBeforeAppend if commit.announce => {
-                self.gate.announce(commit.line.clone()).await?;
+                for event in &commit.events {
+                    let announcement = Announcement {
+                        job_id: commit.job.id.clone(),
+                        position: commit.job.position,
+                        line: event.line.clone(),
+                    };
+                    self.gate.announce(&announcement).await?;
+                }
                 commit.announce = false;
             }
             Planted::FenceForgotten if matches!(commit.fence, Fence::Held(_)) => {
@@ -176,19 +190,21 @@ impl Bus {
             Planted::AcknowledgedOutside if commit.effect != QueueEffect::Keep => {
                 let (id, fence) = (commit.job.id.clone(), commit.fence.clone());
                 let effect = std::mem::replace(&mut commit.effect, QueueEffect::Keep);
-                let published = self.gate.publish(commit).await?;
-                if matches!(published, Published::Appended | Published::Duplicate(_)) {
+                let appended = self.gate.append(commit).await?;
+                if matches!(appended, Appended::Appended | Appended::Duplicate(_)) {
                     self.gate.acknowledge(id, effect, fence).await?;
                 }
-                return Ok(published);
+                return Ok(appended);
             }
             Planted::DuplicatesAppended => {
                 let try_ = self.tries.fetch_add(1, Ordering::Relaxed);
-                let mut id = commit.event_id.as_str().to_owned();
-                id.truncate(40);
                 let by = &self.gate.process.name.replace('.', "-");
-                commit.event_id =
-                    EventId::parse(&format!("{id}-{by}-{try_}")).expect("it is short");
+                for event in &mut commit.events {
+                    let mut id = event.event_id.as_str().to_owned();
+                    id.truncate(40);
+                    event.event_id =
+                        EventId::parse(&format!("{id}-{by}-{try_}")).expect("it is short");
+                }
             }
             Planted::TerminalNotLast if commit.job.status.is_terminal() => {
                 commit.job = Job::restore(JobRecord {
@@ -202,7 +218,7 @@ impl Bus {
             }
             _ => {}
         }
-        self.gate.publish(commit).await
+        self.gate.append(commit).await
     }
 
     async fn torn(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
@@ -237,12 +253,16 @@ impl Drop for Reading {
 }
 
 #[async_trait]
-impl EventBus for Bus {
+impl JobLog for Behind {
     fn guarantees(&self) -> Guarantees {
         self.gate.guarantees()
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
+    fn announces(&self) -> Option<BusId> {
+        self.gate.announces()
+    }
+
+    async fn append(&self, commit: Commit) -> Result<Appended> {
         self.commit(commit).await
     }
 
@@ -258,13 +278,36 @@ impl EventBus for Bus {
         self.gate.positions(job_ids).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.gate.now().await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        JobLog::ping(&self.gate).await
+    }
+}
+
+#[async_trait]
+impl EventBus for Behind {
+    fn id(&self) -> BusId {
+        self.gate.id()
+    }
+
+    fn carries(&self) -> Carries {
+        self.gate.carries()
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<()> {
+        self.gate.announce(announcement).await
+    }
+
     fn subscribe(&self) -> Signals {
         let (planted, reading) = (self.planted, Arc::clone(&self.reading));
         let mut begun = false;
         let passes = move |signal: &Signal| match (planted, signal) {
-            (Planted::LapsedSwallowed, Signal::Lapsed) => !std::mem::replace(&mut begun, true),
-            (Planted::NoBufferOnAttach, Signal::Message(line)) => {
-                let incoming = conch_wire::event::decode(line, Timestamp::from_micros(0));
+            (Planted::LapsedSwallowed, Signal::Gap) => !std::mem::replace(&mut begun, true),
+            (Planted::NoBufferOnAttach, Signal::Message(message)) => {
+                let incoming = conch_wire::event::decode(&message.bytes, Timestamp::from_micros(0));
                 incoming.is_ok_and(|incoming| {
                     let reading = reading.lock();
                     reading
@@ -279,10 +322,6 @@ impl EventBus for Bus {
             .subscribe()
             .filter(move |signal| std::future::ready(passes(signal)))
             .boxed()
-    }
-
-    async fn now(&self) -> Result<Timestamp> {
-        self.gate.now().await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use conch_doubles::ScriptedTriton;
 use conch_http::serve::{self, Handle, IoThreads};
 use conch_http::{mare, ops};
 use conch_memory::{Memory, Settings};
-use conch_ports::{Commit, Document, Fence, Published, QueueEffect};
+use conch_ports::{Appended, Commit, Document, Fence, NewEvent, QueueEffect};
 use conch_services::Clock;
 use conch_services::mare::access::Access;
 use conch_services::mare::edge_cancel::EdgeCancel;
@@ -71,10 +71,10 @@ pub(crate) fn edge_within(
     let began = tokio::time::Instant::now();
     let passing: Clock = Arc::new(move || now.plus_millis(began.elapsed().as_millis() as i64));
     let shutdown = CancellationToken::new();
-    let reconcile = Reconcile::new(memory.bus(), gateway.clone(), clock.clone());
+    let reconcile = Reconcile::new(memory.log(), gateway.clone(), clock.clone());
     let hub = hub.build(
         hub::Dependencies {
-            bus: memory.bus(),
+            log: memory.log(),
             cache: memory.cache(),
             gateway: gateway.clone(),
             reconcile: reconcile.clone(),
@@ -88,7 +88,7 @@ pub(crate) fn edge_within(
     }
     .build(lookup::Dependencies {
         cache: memory.cache(),
-        bus: memory.bus(),
+        log: memory.log(),
         gateway: gateway.clone(),
         reconcile: reconcile.clone(),
     });
@@ -175,17 +175,19 @@ async fn tell(memory: &Memory, job_id: &str, client: &str, kinds: Vec<EventKind>
         let position: Position = job.position.next();
         job.apply(position, &event).unwrap();
         let commit = Commit {
-            line: conch_wire::event::encode(&event, &job),
+            events: vec![NewEvent {
+                line: conch_wire::event::encode(&event, &job),
+                event_id: event.event_id,
+            }],
             job: job.clone(),
-            event_id: event.event_id,
             fence: Fence::Open,
             effect: QueueEffect::Keep,
             announce: true,
             replaces: None,
             base: None,
         };
-        let published = memory.bus().publish(commit).await.unwrap();
-        assert_eq!(published, Published::Appended);
+        let appended = memory.log().append(commit).await.unwrap();
+        assert_eq!(appended, Appended::Appended);
     }
     job
 }

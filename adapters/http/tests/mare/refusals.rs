@@ -270,7 +270,7 @@ async fn failures_of_triton_and_of_the_store() {
     edge.triton.heal();
     edge.memory
         .faults()
-        .fail_next("event_bus.read", 1, ErrorKind::Unavailable, When::Before);
+        .fail_next("job_log.read", 1, ErrorKind::Unavailable, When::Before);
     get(&edge.router, "/v1/triton/jobs/x/events")
         .await
         .is_problem(503, "store-unavailable");

@@ -3,6 +3,7 @@
 
 mod bus;
 mod catalogue;
+mod log;
 mod queue;
 mod results;
 mod subject;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, Position};
 use conch_memory::Memory;
 use conch_ports::{
-    Catalogue, Commit, EventBus, JobQueue, Lease, Quotas, Result, ResultCache, TicketHash,
+    Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache, TicketHash,
     TicketStore,
 };
 
@@ -28,6 +29,7 @@ use crate::subject::{memory, with_quotas};
 pub(crate) struct Broken {
     fault: Fault,
     /// The honest store.
+    log: Arc<dyn JobLog>,
     bus: Arc<dyn EventBus>,
     cache: Arc<dyn ResultCache>,
     queue: Arc<dyn JobQueue>,
@@ -64,6 +66,7 @@ impl Broken {
         };
         Self {
             fault,
+            log: memory.log(),
             bus: memory.bus(),
             cache: memory.cache(),
             queue: memory.queue(),
@@ -85,13 +88,13 @@ impl Broken {
         self.fault == fault
     }
 
-    fn announce(&self, line: Bytes) {
+    fn announce_line(&self, line: Bytes) {
         self.memory.faults().announce_raw(line);
     }
 
     /// Puts the commit where the log ends, wherever it says it belongs.
     async fn moved_to_the_end(&self, mut commit: Commit) -> Result<Commit> {
-        if let Some(log) = self.bus.read(&commit.job.id, 0, 0).await? {
+        if let Some(log) = self.log.read(&commit.job.id, 0, 0).await? {
             commit.job = at(&commit.job, log.job.position.next());
         }
         Ok(commit)

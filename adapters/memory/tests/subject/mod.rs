@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
-use conch_ports::{Catalogue, EventBus, JobQueue, Quotas, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quotas, ResultCache, TicketStore};
 
 pub const LIMITS: Limits = Limits {
     history_limit: 24,
@@ -62,7 +62,8 @@ const SHARED: &str = "no other process sees this memory";
 
 /// What a store in memory can't be shown to do.
 pub const CANNOT: &[Cannot] = &[
-    cannot("event_bus::shared_means_shared", SHARED),
+    cannot("job_log::shared_means_shared", SHARED),
+    cannot("event_bus::others_hear", SHARED),
     cannot("ticket_store::tickets_open_elsewhere", SHARED),
     cannot(
         "result_cache::foreign_blobs_are_only_bytes",
@@ -79,6 +80,7 @@ const CANNOT_IN_REAL_TIME: &[Cannot] = &[
     CANNOT[1],
     CANNOT[2],
     CANNOT[3],
+    CANNOT[4],
     cannot(
         "job_queue::waiting_jobs_never_expire",
         "eight days would have to pass",
@@ -106,6 +108,10 @@ impl InMemory {
 
 #[async_trait]
 impl Subject for InMemory {
+    fn log(&self) -> Arc<dyn JobLog> {
+        self.memory.log()
+    }
+
     fn bus(&self) -> Arc<dyn EventBus> {
         self.memory.bus()
     }
@@ -138,7 +144,11 @@ impl Subject for InMemory {
         }
     }
 
-    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+    fn elsewhere(&self) -> Option<Arc<dyn JobLog>> {
+        None
+    }
+
+    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::Job;
-use conch_ports::{JobFilter, Paging, Published, Sweep, Swept};
+use conch_ports::{Appended, JobFilter, Paging, Sweep, Swept};
 use conch_redis::Stores;
 
 use crate::jobs::{commit, held, job_id, progress, submission};
@@ -110,8 +110,8 @@ async fn whatever_is_written_over_a_held_job_it_goes_on() {
             commit(&submission("j-1").commit.job, progress(1)),
             &lease.token,
         );
-        let published = stores.bus.publish(started).await.unwrap();
-        assert_eq!(published, Published::Appended);
+        let appended = stores.log.append(started).await.unwrap();
+        assert_eq!(appended, Appended::Appended);
         let _: redis::Value = server.run(way);
         let token_is_known = way[1] == "triton:queue:leases";
         let renewed = stores.queue.renew(&lease, MINUTE).await.unwrap();

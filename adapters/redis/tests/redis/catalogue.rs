@@ -66,8 +66,8 @@ async fn a_job_moves_between_the_lists_of_its_states() {
     }
     let queued = submission("j-1").commit.job;
     stores
-        .bus
-        .publish(commit(&queued, completed()))
+        .log
+        .append(commit(&queued, completed()))
         .await
         .unwrap();
     let of = |client: Option<&str>, status| JobFilter {

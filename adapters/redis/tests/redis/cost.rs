@@ -202,7 +202,7 @@ async fn a_list_by_change_looks_at_the_newest_changes_alone() {
     assert_eq!(list(0).await, (most, "j-0001 j-0002".to_owned()));
     let queued = submission("j-0000").commit.job;
     let change = commit(&queued, progress(1));
-    stores.bus.publish(change).await.unwrap();
+    stores.log.append(change).await.unwrap();
     assert_eq!(list(0).await, (most, "j-0000 j-0002".to_owned()));
     assert_eq!(list(2).await, (1, "j-0000".to_owned()), "changed since");
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use conch_ports::{ErrorKind, Published, Signal};
+use conch_ports::{Appended, ErrorKind, Message, Signal};
 use futures::StreamExt;
 
 use crate::jobs::{client, commit, completed, initial, job_id, progress, queued, submission};
@@ -34,7 +34,7 @@ async fn a_redis_that_hangs_is_a_timeout_within_the_limit() {
     stores.bus.ping().await.unwrap();
     server.signal("STOP");
     let begun = Instant::now();
-    let error = stores.bus.read(&job_id("j-1"), 0, 1).await.unwrap_err();
+    let error = stores.log.read(&job_id("j-1"), 0, 1).await.unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
         "{error}"
@@ -53,26 +53,20 @@ async fn scripts_are_loaded_again_when_redis_has_forgotten_them() {
     let mut server = Server::start();
     let stores = server.stores();
     let first = commit(&initial("j-1"), queued());
-    stores.bus.publish(first.clone()).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
     let _: String = server.run(&["SCRIPT", "FLUSH"]);
     let second = commit(&first.job, progress(1));
-    assert_eq!(
-        stores.bus.publish(second).await.unwrap(),
-        Published::Appended
-    );
+    assert_eq!(stores.log.append(second).await.unwrap(), Appended::Appended);
     server.restart();
     assert!(
         stores
-            .bus
+            .log
             .read(&job_id("j-1"), 0, 1)
             .await
             .unwrap()
             .is_none()
     );
-    assert_eq!(
-        stores.bus.publish(first).await.unwrap(),
-        Published::Appended
-    );
+    assert_eq!(stores.log.append(first).await.unwrap(), Appended::Appended);
 }
 
 #[tokio::test]
@@ -80,14 +74,14 @@ async fn a_full_redis_is_out_of_space_and_still_tells_and_reads() {
     let server = Server::start();
     let stores = server.stores();
     let first = commit(&initial("j-1"), queued());
-    stores.bus.publish(first.clone()).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
     let mut signals = stores.bus.subscribe();
-    assert_eq!(signals.next().await, Some(Signal::Lapsed));
+    assert_eq!(signals.next().await, Some(Signal::Gap));
 
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
     let error = stores
-        .bus
-        .publish(commit(&first.job, progress(1)))
+        .log
+        .append(commit(&first.job, progress(1)))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
@@ -100,7 +94,7 @@ async fn a_full_redis_is_out_of_space_and_still_tells_and_reads() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
     let log = stores
-        .bus
+        .log
         .read(&job_id("j-1"), 0, 10)
         .await
         .unwrap()
@@ -115,15 +109,18 @@ async fn a_full_redis_is_out_of_space_and_still_tells_and_reads() {
             .is_none()
     );
     let _: u64 = server.run(&["PUBLISH", "triton:jobs:all", "x"]);
-    assert_eq!(signals.next().await, Some(Signal::Message("x".into())));
+    assert_eq!(
+        signals.next().await,
+        Some(Signal::Message(Message::public("x")))
+    );
 
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     let again = stores
-        .bus
-        .publish(commit(&first.job, progress(1)))
+        .log
+        .append(commit(&first.job, progress(1)))
         .await
         .unwrap();
-    assert_eq!(again, Published::Appended);
+    assert_eq!(again, Appended::Appended);
 }
 
 #[tokio::test]
@@ -143,8 +140,8 @@ async fn a_key_of_another_type_is_found_before_anything_is_written() {
         let _: String = server.run(&["SET", key, "somebody else's"]);
         let errors = [
             stores
-                .bus
-                .publish(commit(&initial("j-1"), queued()))
+                .log
+                .append(commit(&initial("j-1"), queued()))
                 .await
                 .unwrap_err(),
             stores.queue.submit(submission("j-1")).await.unwrap_err(),
@@ -158,8 +155,8 @@ async fn a_key_of_another_type_is_found_before_anything_is_written() {
     }
     assert!(
         stores
-            .bus
-            .publish(commit(&initial("j-1"), completed()))
+            .log
+            .append(commit(&initial("j-1"), completed()))
             .await
             .is_ok()
     );
@@ -253,9 +250,9 @@ async fn each_runtime_shares_one_and_all_are_given_up_where_one_was_refused_a_wr
     let before = clients(&server);
     let _: String = server.run(&["REPLICAOF", "127.0.0.1", "1"]);
     let event = commit(&initial("j-1"), queued());
-    stores.bus.publish(event.clone()).await.unwrap_err();
+    stores.log.append(event.clone()).await.unwrap_err();
     let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
-    stores.bus.publish(event).await.unwrap();
+    stores.log.append(event).await.unwrap();
     other.spawn(read()).await.unwrap();
     let kept: Vec<_> = clients(&server).intersection(&before).cloned().collect();
     assert!(kept.is_empty(), "{kept:?}");
@@ -268,8 +265,8 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     let stores = server.stores();
     stores.bus.ping().await.unwrap();
     stores
-        .bus
-        .publish(commit(&initial("j-0"), queued()))
+        .log
+        .append(commit(&initial("j-0"), queued()))
         .await
         .unwrap();
     let ids = || clients(&server);
@@ -280,10 +277,10 @@ async fn connections_to_a_redis_that_is_no_primary_any_more_are_not_kept() {
     let error = stores.catalogue.create_client(&client).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let event = commit(&initial("j-2"), queued());
-    let error = stores.bus.publish(event.clone()).await.unwrap_err();
+    let error = stores.log.append(event.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let _: String = server.run(&["REPLICAOF", "NO", "ONE"]);
-    stores.bus.publish(event).await.unwrap();
+    stores.log.append(event).await.unwrap();
     stores.catalogue.create_client(&client).await.unwrap();
     let kept: Vec<_> = ids().intersection(&before).cloned().collect();
     assert!(kept.is_empty(), "{kept:?}");

@@ -7,7 +7,7 @@ use conch_domain::{
     Metadata, Position, RetryReason, Template, TemplateId, Timestamp, ValueProposition,
     ValuePropositionId,
 };
-use conch_ports::{Commit, Fence, QueueEffect, Submission};
+use conch_ports::{Commit, Fence, NewEvent, QueueEffect, Submission};
 use conch_wire::record::{self, Heading};
 
 pub(crate) const EPOCH: [u8; 4] = [0x5f, 0x3a, 0x9c, 0x1e];
@@ -83,8 +83,10 @@ pub(crate) fn commit(job: &Job, kind: EventKind) -> Commit {
     let mut job = job.clone();
     job.apply(next, &event).expect("a legal event");
     Commit {
-        line: line(&event, &job),
-        event_id: event.event_id,
+        events: vec![NewEvent {
+            line: line(&event, &job),
+            event_id: event.event_id,
+        }],
         job,
         fence: Fence::Open,
         effect: QueueEffect::Keep,

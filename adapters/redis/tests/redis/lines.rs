@@ -42,26 +42,30 @@ async fn operators_find_their_lines_and_an_outage_once() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let mut server = Server::start();
-    let bus = server.stores().bus;
+    let stores = server.stores();
     assert_eq!(
         lines.count("Event publisher connected"),
         0,
         "building connects to nothing"
     );
     let first = commit(&initial("j-1"), queued());
-    bus.publish(first.clone()).await.unwrap();
-    bus.publish(commit(&first.job, completed())).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
+    stores
+        .log
+        .append(commit(&first.job, completed()))
+        .await
+        .unwrap();
     assert_eq!(
         lines.count("INFO conch_redis::connection: Event publisher connected to Redis"),
         1
     );
 
-    let mut signals = bus.subscribe();
-    assert_eq!(signals.next().await, Some(Signal::Lapsed));
+    let mut signals = stores.bus.subscribe();
+    assert_eq!(signals.next().await, Some(Signal::Gap));
     server.kill();
-    while bus.ping().await.is_ok() {}
+    while stores.bus.ping().await.is_ok() {}
     server.restart();
-    assert_eq!(signals.next().await, Some(Signal::Lapsed));
+    assert_eq!(signals.next().await, Some(Signal::Gap));
     assert_eq!(
         lines.count("Triton event subscriber started successfully"),
         1

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use conch_conformance::build::{event_of, with_event_id};
 use conch_domain::{Epoch, EventId};
-use conch_ports::{Commit, EVENT_IDS_REMEMBERED, Fence, Published};
+use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence};
 use futures::StreamExt;
 
 use crate::jobs::{
@@ -15,12 +16,12 @@ use crate::server::Server;
 #[tokio::test]
 async fn both_channels_carry_the_bytes_that_were_appended() {
     let server = Server::start();
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     let mut listener = server.listen(&["triton:jobs:all", "triton:jobs:j-1"]).await;
 
     let commit = commit(&initial("j-1"), queued());
-    let line = commit.line.clone();
-    assert_eq!(bus.publish(commit).await.unwrap(), Published::Appended);
+    let line = event_of(&commit).line.clone();
+    assert_eq!(logs.append(commit).await.unwrap(), Appended::Appended);
 
     let mut heard = listener.on_message();
     for channel in ["triton:jobs:all", "triton:jobs:j-1"] {
@@ -28,14 +29,14 @@ async fn both_channels_carry_the_bytes_that_were_appended() {
         assert_eq!(message.get_channel_name(), channel);
         assert_eq!(message.get_payload_bytes(), &line[..]);
     }
-    let log = bus.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
+    let log = logs.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
     assert_eq!(log.entries[0].line, line);
 }
 
 #[tokio::test]
 async fn what_is_not_announced_is_appended_silently() {
     let server = Server::start();
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     let mut listener = server.listen(&["triton:jobs:all"]).await;
 
     let silent = Commit {
@@ -43,10 +44,10 @@ async fn what_is_not_announced_is_appended_silently() {
         ..commit(&initial("j-1"), queued())
     };
     let job = silent.job.clone();
-    bus.publish(silent).await.unwrap();
+    logs.append(silent).await.unwrap();
     let loud = commit(&job, progress(10));
-    let line = loud.line.clone();
-    bus.publish(loud).await.unwrap();
+    let line = event_of(&loud).line.clone();
+    logs.append(loud).await.unwrap();
 
     let message = listener.on_message().next().await.unwrap();
     assert_eq!(
@@ -61,12 +62,12 @@ async fn the_result_is_a_plain_string_with_a_time_to_live() {
     let server = Server::start();
     let stores = server.stores();
     let first = commit(&initial("j-1"), queued());
-    stores.bus.publish(first.clone()).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
     assert!(!server.run::<bool>(&["EXISTS", "triton:job:result:j-1"]));
 
     let last = commit(&first.job, completed());
     let result = conch_wire::job::encode(&last.job);
-    stores.bus.publish(last).await.unwrap();
+    stores.log.append(last).await.unwrap();
 
     let keys: Vec<String> = server.run(&["KEYS", "triton:job:result:*"]);
     assert_eq!(keys, ["triton:job:result:j-1"]);
@@ -84,13 +85,13 @@ async fn with_a_cache_elsewhere_a_commit_caches_nothing() {
     let mut settings = server.settings();
     settings.cache_url = Some(other.url());
     let stores = settings.build().unwrap();
-    assert!(!stores.bus.guarantees().atomic_commit);
+    assert!(!stores.log.guarantees().caches_results);
 
     let first = commit(&initial("j-1"), queued());
-    stores.bus.publish(first.clone()).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
     stores
-        .bus
-        .publish(commit(&first.job, completed()))
+        .log
+        .append(commit(&first.job, completed()))
         .await
         .unwrap();
     for redis in [&server, &other] {
@@ -156,14 +157,14 @@ async fn every_serving_key_but_the_queues_has_a_time_to_live_from_its_creation()
         .unwrap()
         .unwrap();
     let running = commit(&submission("j-1").commit.job, progress(1));
-    stores.bus.publish(running.clone()).await.unwrap();
+    stores.log.append(running.clone()).await.unwrap();
     for (key, ttl) in serving_keys(&server) {
         assert!(ttl > 0 && ttl <= 49 * 3600, "{key} has {ttl}");
     }
 
     stores
-        .bus
-        .publish(commit(&running.job, completed()))
+        .log
+        .append(commit(&running.job, completed()))
         .await
         .unwrap();
     for (key, ttl) in serving_keys(&server) {
@@ -177,23 +178,23 @@ async fn history_is_trimmed_and_the_state_stays_whole() {
     let server = Server::start();
     let mut settings = server.settings();
     settings.history_limit = 3;
-    let bus = settings.build().unwrap().bus;
+    let logs = settings.build().unwrap().log;
     let mut job = initial("j-1");
     for n in 0..10 {
         let next = commit(&job, progress(n));
         job = next.job.clone();
-        assert_eq!(bus.publish(next).await.unwrap(), Published::Appended);
+        assert_eq!(logs.append(next).await.unwrap(), Appended::Appended);
     }
     assert_eq!(server.run::<u64>(&["XLEN", "triton:log:j-1"]), 4);
-    let log = bus.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
+    let log = logs.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
     assert_eq!(log.job, job);
     assert_eq!(log.oldest, 7);
     assert_eq!(log.base.unwrap().position.sequence, 6);
     let sequences: Vec<u64> = log.entries.iter().map(|entry| entry.sequence).collect();
     assert_eq!(sequences, [7, 8, 9, 10]);
-    let cut = bus.read(&job_id("j-1"), 8, 1).await.unwrap().unwrap();
+    let cut = logs.read(&job_id("j-1"), 8, 1).await.unwrap().unwrap();
     assert_eq!((cut.entries[0].sequence, cut.entries.len()), (9, 1));
-    let none = bus
+    let none = logs
         .read(&job_id("j-1"), u64::MAX, 10)
         .await
         .unwrap()
@@ -201,7 +202,7 @@ async fn history_is_trimmed_and_the_state_stays_whole() {
     assert!(none.entries.is_empty());
 
     let _: i64 = server.run(&["DEL", "triton:log:j-1"]);
-    let evicted = bus.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
+    let evicted = logs.read(&job_id("j-1"), 0, 100).await.unwrap().unwrap();
     assert_eq!(
         (evicted.oldest, evicted.entries.len()),
         (11, 0),
@@ -213,27 +214,27 @@ async fn history_is_trimmed_and_the_state_stays_whole() {
 #[tokio::test]
 async fn an_event_id_is_known_for_long_and_forgotten_some_day() {
     let server = Server::start();
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     let first = commit(&initial("j-1"), queued());
-    bus.publish(first.clone()).await.unwrap();
+    logs.append(first.clone()).await.unwrap();
     let mut job = first.job.clone();
     for _ in 0..EVENT_IDS_REMEMBERED {
         let next = commit(&job, retrying());
         job = next.job.clone();
-        bus.publish(next).await.unwrap();
+        logs.append(next).await.unwrap();
     }
     // Whatever else it says: a fence that would refuse, a place that would conflict.
     let again = Commit {
         fence: Fence::Held(conch_domain::LeaseToken::parse("stale").unwrap()),
         ..first.clone()
     };
-    let published = bus.publish(again).await.unwrap();
-    assert_eq!(published, Published::Duplicate(first.job.position));
+    let appended = logs.append(again).await.unwrap();
+    assert_eq!(appended, Appended::Duplicate(first.job.position));
 
     for _ in 0..10 {
         let next = commit(&job, retrying());
         job = next.job.clone();
-        bus.publish(next).await.unwrap();
+        logs.append(next).await.unwrap();
     }
     assert_eq!(
         server.run::<usize>(&["ZCARD", "triton:seen:j-1"]),
@@ -248,22 +249,22 @@ async fn an_event_id_is_known_for_long_and_forgotten_some_day() {
 async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
     for (written, doubted) in [(false, true), (true, false)] {
         let mut server = Server::start();
-        let bus = server.stores().bus;
+        let logs = server.stores().log;
         if written {
             server.append_only();
         }
         let first = commit(&initial("j-1"), queued());
-        bus.publish(first.clone()).await.unwrap();
+        logs.append(first.clone()).await.unwrap();
         if !written {
             let _: String = server.run(&["SAVE"]);
         }
         server.restart();
         let second = commit(&first.job, progress(1));
-        let answer = bus.publish(second.clone()).await.unwrap();
+        let answer = logs.append(second.clone()).await.unwrap();
         let expected = if doubted {
-            Published::Doubtful(first.job.position)
+            Appended::Doubtful(first.job.position)
         } else {
-            Published::Appended
+            Appended::Appended
         };
         assert_eq!(answer, expected, "append-only: {written}");
         if doubted {
@@ -273,8 +274,8 @@ async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
                 base: Some(renewed.clone()),
                 ..commit(&renewed, progress(1))
             };
-            assert_eq!(bus.publish(anew).await.unwrap(), Published::Appended);
-            let log = bus.read(&job_id("j-1"), 0, 9).await.unwrap().unwrap();
+            assert_eq!(logs.append(anew).await.unwrap(), Appended::Appended);
+            let log = logs.read(&job_id("j-1"), 0, 9).await.unwrap().unwrap();
             assert_eq!(log.base, Some(renewed));
         }
     }
@@ -288,74 +289,73 @@ async fn an_append_only_file_that_came_later_is_noted() {
     let second = commit(&first.job, progress(1));
     let third = commit(&second.job, progress(2));
     let fourth = commit(&third.job, progress(3));
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     for commit in [first, second] {
-        assert_eq!(bus.publish(commit).await.unwrap(), Published::Appended);
+        assert_eq!(logs.append(commit).await.unwrap(), Appended::Appended);
     }
     server.append_only();
-    let bus = server.stores().bus;
-    assert_eq!(bus.publish(third).await.unwrap(), Published::Appended);
+    let logs = server.stores().log;
+    assert_eq!(logs.append(third).await.unwrap(), Appended::Appended);
     server.restart();
-    assert_eq!(bus.publish(fourth).await.unwrap(), Published::Appended);
+    assert_eq!(logs.append(fourth).await.unwrap(), Appended::Appended);
 }
 
 #[tokio::test]
 async fn of_several_reasons_to_refuse_the_first_is_told() {
     let server = Server::start();
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     let id = |text: &str| EventId::parse(text).unwrap();
     let stale = || Fence::Held(conch_domain::LeaseToken::parse("stale").unwrap());
     let first = commit(&initial("j-1"), queued());
-    bus.publish(first.clone()).await.unwrap();
+    logs.append(first.clone()).await.unwrap();
     let second = commit(&first.job, progress(1));
 
     // The place conflicts and the fence refuses.
     let mut gap = commit(&second.job, progress(2));
     assert_eq!(
-        bus.publish(gap.clone()).await.unwrap(),
-        Published::Conflict(Some(first.job.position))
+        logs.append(gap.clone()).await.unwrap(),
+        Appended::Conflict(Some(first.job.position))
     );
     gap.fence = stale();
-    assert_eq!(bus.publish(gap.clone()).await.unwrap(), Published::Fenced);
+    assert_eq!(logs.append(gap.clone()).await.unwrap(), Appended::Fenced);
 
-    bus.publish(commit(&first.job, completed())).await.unwrap();
-    assert_eq!(bus.publish(gap).await.unwrap(), Published::Ended);
+    logs.append(commit(&first.job, completed())).await.unwrap();
+    assert_eq!(logs.append(gap).await.unwrap(), Appended::Ended);
     let replacing = Commit {
         replaces: Some(position(crate::jobs::EPOCH, 2)),
-        event_id: id("other"),
-        ..commit(&initial("j-1"), queued())
+        ..with_event_id(&id("other"), commit(&initial("j-1"), queued()))
     };
-    assert_eq!(bus.publish(replacing).await.unwrap(), Published::Ended);
+    assert_eq!(logs.append(replacing).await.unwrap(), Appended::Ended);
     let nowhere = commit(&commit(&initial("j-9"), queued()).job, progress(1));
     assert_eq!(
-        bus.publish(nowhere).await.unwrap(),
-        Published::Conflict(None)
+        logs.append(nowhere).await.unwrap(),
+        Appended::Conflict(None)
     );
 }
 
 #[tokio::test]
 async fn replacing_takes_exactly_the_log_that_was_seen() {
     let server = Server::start();
-    let bus = server.stores().bus;
+    let logs = server.stores().log;
     let first = commit(&initial("j-1"), queued());
     let second = commit(&first.job, progress(1));
     for commit in [&first, &second] {
-        bus.publish(commit.clone()).await.unwrap();
+        logs.append(commit.clone()).await.unwrap();
     }
     let epoch = conch_domain::Epoch::from_random([1, 2, 3, 4]);
     let mut replacing = commit(&second.job.with_epoch(epoch), progress(2));
     replacing.replaces = Some(first.job.position);
     assert_eq!(
-        bus.publish(replacing.clone()).await.unwrap(),
-        Published::Conflict(Some(second.job.position)),
+        logs.append(replacing.clone()).await.unwrap(),
+        Appended::Conflict(Some(second.job.position)),
         "the log went on"
     );
     replacing.replaces = Some(second.job.position);
     assert_eq!(
-        bus.publish(replacing.clone()).await.unwrap(),
-        Published::Appended
+        logs.append(replacing.clone()).await.unwrap(),
+        Appended::Appended
     );
-    let log = bus.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
+    let log = logs.read(&job_id("j-1"), 0, 10).await.unwrap().unwrap();
     assert_eq!(log.job, replacing.job);
     assert_eq!(
         (log.oldest, log.entries.len()),
@@ -363,8 +363,8 @@ async fn replacing_takes_exactly_the_log_that_was_seen() {
         "the old events are gone"
     );
     assert_eq!(
-        bus.publish(replacing.clone()).await.unwrap(),
-        Published::Duplicate(replacing.job.position)
+        logs.append(replacing.clone()).await.unwrap(),
+        Appended::Duplicate(replacing.job.position)
     );
 }
 
@@ -379,24 +379,24 @@ async fn a_foreign_event_never_gets_into_an_own_job() {
     stores.queue.submit(submission("j-1")).await.unwrap();
     let forged = foreign(commit(&submission("j-1").commit.job, completed()));
     assert_eq!(
-        stores.bus.publish(forged.clone()).await.unwrap(),
-        Published::Fenced
+        stores.log.append(forged.clone()).await.unwrap(),
+        Appended::Fenced
     );
     // The log is lost, the record is there.
     let _: i64 = server.run(&["DEL", "triton:state:j-1"]);
     assert_eq!(
-        stores.bus.publish(forged.clone()).await.unwrap(),
-        Published::Fenced
+        stores.log.append(forged.clone()).await.unwrap(),
+        Appended::Fenced
     );
 
     let stranger = conch_domain::Job::initial(job_id("j-2"), "00000001".parse().unwrap(), false);
     let first = foreign(commit(&stranger, progress(5)));
     assert_eq!(
-        stores.bus.publish(first.clone()).await.unwrap(),
-        Published::Appended
+        stores.log.append(first.clone()).await.unwrap(),
+        Appended::Appended
     );
     let next = foreign(commit(&first.job, completed()));
-    assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
+    assert_eq!(stores.log.append(next).await.unwrap(), Appended::Appended);
     assert!(
         stores
             .catalogue
@@ -425,7 +425,7 @@ async fn external_logs_are_listed_as_long_as_they_live() {
 
     stores.queue.submit(submission("j-1")).await.unwrap();
     let first = commit(&external("f-1"), progress(1));
-    stores.bus.publish(first.clone()).await.unwrap();
+    stores.log.append(first.clone()).await.unwrap();
     assert_eq!(
         listed(UNFINISHED),
         ["f-1"],
@@ -435,10 +435,10 @@ async fn external_logs_are_listed_as_long_as_they_live() {
     let before = runs_out();
     an_hour_later(&server, "f-1");
     let second = commit(&first.job, progress(2));
-    stores.bus.publish(second.clone()).await.unwrap();
+    stores.log.append(second.clone()).await.unwrap();
     assert!(runs_out() > before, "an append extends its time");
     let third = commit(&second.job, completed());
-    stores.bus.publish(third).await.unwrap();
+    stores.log.append(third).await.unwrap();
     assert_eq!(
         (listed(UNFINISHED).len(), listed(ENDED)),
         (0, vec!["f-1".to_owned()])
@@ -455,8 +455,8 @@ async fn external_logs_are_listed_as_long_as_they_live() {
     }
     let _: i64 = server.run(&["EXPIRE", ENDED, "60"]);
     let next = commit(&external("f-2"), progress(1));
-    let published = stores.bus.publish(next.clone()).await.unwrap();
-    assert_eq!(published, Published::Appended);
+    let appended = stores.log.append(next.clone()).await.unwrap();
+    assert_eq!(appended, Appended::Appended);
     assert_eq!(listed(UNFINISHED), ["f-2"]);
     let counted: HashMap<String, u64> = server.run(&["HGETALL", BYTES]);
     let all = counted["f-1"] + counted["f-2"];
@@ -471,13 +471,13 @@ async fn external_logs_are_listed_as_long_as_they_live() {
         let aside = format!("{key}:aside");
         let _: i64 = server.run(&["COPY", key, &aside]);
         let _: String = server.run(&["SET", key, "somebody else's"]);
-        let error = stores.bus.publish(end.clone()).await.unwrap_err();
+        let error = stores.log.append(end.clone()).await.unwrap_err();
         assert_eq!(error.kind(), conch_ports::ErrorKind::BadResponse, "{error}");
-        let log = stores.bus.read(&next.job.id, 0, 9).await.unwrap().unwrap();
+        let log = stores.log.read(&next.job.id, 0, 9).await.unwrap().unwrap();
         assert_eq!(log.entries.len(), 1, "nothing was half written");
         let _: String = server.run(&["RENAME", &aside, key]);
     }
-    stores.bus.publish(end).await.unwrap();
+    stores.log.append(end).await.unwrap();
     assert_eq!(listed(ENDED), ["f-1", "f-2"]);
 }
 
@@ -488,7 +488,7 @@ async fn two_prefixes_in_one_redis_know_nothing_of_each_other() {
     settings.prefix = "other".into();
     let (ours, theirs) = (server.stores(), settings.build().unwrap());
     theirs.queue.submit(submission("j-1")).await.unwrap();
-    assert!(ours.bus.read(&job_id("j-1"), 0, 1).await.unwrap().is_none());
+    assert!(ours.log.read(&job_id("j-1"), 0, 1).await.unwrap().is_none());
     assert!(ours.queue.next_due().await.unwrap().is_none());
     let keys: Vec<String> = server.run(&["KEYS", "*"]);
     assert!(keys.iter().all(|key| key.starts_with("other:")), "{keys:?}");

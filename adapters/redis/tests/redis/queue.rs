@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conch_domain::{Job, LeaseToken};
 use conch_ports::{
-    Commit, Fence, Idempotency, JobQueue, Lease, Published, QueueEffect, Submission, Submitted,
+    Appended, Commit, Fence, Idempotency, JobQueue, Lease, QueueEffect, Submission, Submitted,
     Sweep,
 };
 use tokio::time::timeout;
@@ -61,7 +61,7 @@ async fn a_submission_is_log_record_entry_and_key_in_one() {
     assert_eq!(record, Some(keyed("j-1", "d").commit.job));
     for id in ["j-2", "j-3"] {
         assert!(stores.catalogue.job(&job_id(id)).await.unwrap().is_none());
-        assert!(stores.bus.read(&job_id(id), 0, 1).await.unwrap().is_none());
+        assert!(stores.log.read(&job_id(id), 0, 1).await.unwrap().is_none());
     }
     let keys: Vec<String> = server.run(&["KEYS", "triton:idempotency:*"]);
     let ttl: i64 = server.run(&["PTTL", &keys[0]]);
@@ -113,8 +113,8 @@ async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
         ..commit(&queued, progress(1))
     };
     assert_eq!(
-        stores.bus.publish(unclaimed).await.unwrap(),
-        Published::Fenced
+        stores.log.append(unclaimed).await.unwrap(),
+        Appended::Fenced
     );
     let mut reaped = commit(&queued, progress(1));
     reaped.fence = Fence::Expired(lease.token.clone());
@@ -123,8 +123,8 @@ async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
         counts: true,
     };
     assert_eq!(
-        stores.bus.publish(reaped.clone()).await.unwrap(),
-        Published::Fenced
+        stores.log.append(reaped.clone()).await.unwrap(),
+        Appended::Fenced
     );
 
     // A renewal to almost nothing: now it runs out.
@@ -147,11 +147,8 @@ async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
         "not yet requeued"
     );
     let zombie = held(commit(&queued, progress(2)), &lease.token);
-    assert_eq!(stores.bus.publish(zombie).await.unwrap(), Published::Fenced);
-    assert_eq!(
-        stores.bus.publish(reaped).await.unwrap(),
-        Published::Appended
-    );
+    assert_eq!(stores.log.append(zombie).await.unwrap(), Appended::Fenced);
+    assert_eq!(stores.log.append(reaped).await.unwrap(), Appended::Appended);
     assert!(stores.queue.expired(10).await.unwrap().is_empty());
 
     let second = stores
@@ -184,7 +181,7 @@ async fn an_attempt_that_does_not_count_is_given_out_again_in_its_time() {
         counts: false,
     };
     let job = back.job.clone();
-    assert_eq!(stores.bus.publish(back).await.unwrap(), Published::Appended);
+    assert_eq!(stores.log.append(back).await.unwrap(), Appended::Appended);
     assert_eq!(
         stores
             .queue
@@ -205,7 +202,7 @@ async fn an_attempt_that_does_not_count_is_given_out_again_in_its_time() {
         after: Duration::ZERO,
         counts: false,
     };
-    stores.bus.publish(now).await.unwrap();
+    stores.log.append(now).await.unwrap();
     assert_eq!(stores.queue.next_due().await.unwrap(), Some(Duration::ZERO));
     let lease = stores
         .queue
@@ -225,8 +222,8 @@ async fn a_job_that_ended_in_the_queue_is_cleaned_out() {
     }
     // Ended by somebody who knows nothing of the queue; and lost altogether.
     stores
-        .bus
-        .publish(commit(&submission("j-1").commit.job, completed()))
+        .log
+        .append(commit(&submission("j-1").commit.job, completed()))
         .await
         .unwrap();
     let _: i64 = server.run(&["DEL", "triton:state:j-2", "triton:catalogue:job:j-2"]);
@@ -306,8 +303,8 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
     };
     let job = back.job.clone();
     for commit in [held(next, &lease.token), back] {
-        let published = stores.bus.publish(commit).await.unwrap();
-        assert_eq!(published, Published::Appended);
+        let appended = stores.log.append(commit).await.unwrap();
+        assert_eq!(appended, Appended::Appended);
     }
     for_good(&WAITS);
     all_short();
@@ -316,8 +313,8 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
     for before in [job, submission("j-2").commit.job] {
         let mut end = commit(&before, completed());
         end.effect = QueueEffect::Remove;
-        let published = stores.bus.publish(end).await.unwrap();
-        assert_eq!(published, Published::Appended);
+        let appended = stores.log.append(end).await.unwrap();
+        assert_eq!(appended, Appended::Appended);
     }
     assert_eq!(queue_keys(&server), []);
 }
@@ -345,7 +342,7 @@ async fn restoring_needs_a_redis_that_knows_nothing() {
     assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
     let epoch = "00000002".parse().unwrap();
     let next = held(commit(&job.with_epoch(epoch), progress(1)), &lease.token);
-    assert_eq!(stores.bus.publish(next).await.unwrap(), Published::Appended);
+    assert_eq!(stores.log.append(next).await.unwrap(), Appended::Appended);
 }
 
 /// Eviction takes what has a lifetime: log and record, and never the place in the queue.
@@ -373,12 +370,12 @@ async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
     let external = Job::initial(job.id.clone(), job.position.epoch, false);
     let mut forged = commit(&external, completed());
     forged.fence = Fence::Foreign;
-    let published = stores.bus.publish(forged).await.unwrap();
-    assert_eq!(published, Published::Appended);
+    let appended = stores.log.append(forged).await.unwrap();
+    assert_eq!(appended, Appended::Appended);
     let mut other = lease.clone();
     other.token = LeaseToken::parse("another").unwrap();
     assert!(!stores.queue.restore(&other, &job, MINUTE).await.unwrap());
     assert!(stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
-    assert!(stores.bus.read(&job.id, 0, 0).await.unwrap().is_none());
+    assert!(stores.log.read(&job.id, 0, 0).await.unwrap().is_none());
     assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use conch_domain::Job;
-use conch_ports::{ErrorKind, Fence, JobFilter, Paging, Published};
+use conch_ports::{Appended, ErrorKind, Fence, JobFilter, Paging};
 use conch_redis::Stores;
 
 use crate::jobs::{commit, completed, held, job_id, progress, submission};
@@ -30,8 +30,8 @@ async fn append(stores: &Stores, job: &Job) -> Job {
     let sequence = u8::try_from(job.position.sequence).expect("few");
     let next = commit(job, progress(sequence));
     let job = next.job.clone();
-    let published = stores.bus.publish(next).await.unwrap();
-    assert_eq!(published, Published::Appended);
+    let published = stores.log.append(next).await.unwrap();
+    assert_eq!(published, Appended::Appended);
     job
 }
 
@@ -100,12 +100,12 @@ async fn what_was_lost_beside_a_log_is_there_again_with_its_next_event() {
         };
         let page = stores.catalogue.jobs(&every, ALL).await.unwrap();
         assert_eq!(page.total, 1, "{way:?}");
-        let log = stores.bus.read(&job.id, 0, 9).await.unwrap().unwrap();
+        let log = stores.log.read(&job.id, 0, 9).await.unwrap().unwrap();
         assert_eq!(log.entries.last().unwrap().sequence, 4, "{way:?}");
 
         // And it goes out of all lists with the state it was in.
         let end = commit(&job, completed()).job;
-        stores.bus.publish(commit(&job, completed())).await.unwrap();
+        stores.log.append(commit(&job, completed())).await.unwrap();
         assert_eq!(listed(&stores, &job).await, (0, vec![]), "{way:?}");
         assert_eq!(listed(&stores, &end).await, (1, vec![end]), "{way:?}");
     }
@@ -142,7 +142,7 @@ async fn lifetimes_and_lists_are_written_again_after_an_hour() {
     let page = stores.catalogue.jobs(&JobFilter::default(), ALL).await;
     assert_eq!(page.unwrap().total, 1, "listed again");
 
-    stores.bus.publish(commit(&job, completed())).await.unwrap();
+    stores.log.append(commit(&job, completed())).await.unwrap();
     assert!(left() <= two_days + 1, "no longer once it has ended");
     assert!(ttl("log") <= DAY);
 }
@@ -174,14 +174,14 @@ async fn an_entry_that_is_no_entry_fences_and_is_set_aside() {
     let _: String = server.run(&["SET", "triton:queue:entry:j-1", "x"]);
     let token = conch_conformance::build::token();
     let late = held(commit(&job, progress(50)), &token);
-    let published = stores.bus.publish(late).await.unwrap();
-    assert_eq!(published, Published::Fenced);
+    let published = stores.log.append(late).await.unwrap();
+    assert_eq!(published, Appended::Fenced);
     let aside: Vec<String> = server.run(&["ZRANGE", "triton:set-aside", "0", "-1"]);
     assert_eq!(aside, ["triton:set-aside:triton:queue:entry:j-1"]);
     let mut cancelled = commit(&job, progress(50));
     cancelled.fence = Fence::Unclaimed;
-    let published = stores.bus.publish(cancelled).await.unwrap();
-    assert_eq!(published, Published::Appended);
+    let published = stores.log.append(cancelled).await.unwrap();
+    assert_eq!(published, Appended::Appended);
 }
 
 /// Redis refuses the first write of an append, whatever the append would write.
@@ -199,7 +199,7 @@ async fn a_full_redis_takes_nothing_of_an_append() {
     let before = keys();
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
     for kind in [progress(50), completed()] {
-        let error = stores.bus.publish(commit(&job, kind)).await.unwrap_err();
+        let error = stores.log.append(commit(&job, kind)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
         assert_eq!(keys(), before);
     }
@@ -208,11 +208,11 @@ async fn a_full_redis_takes_nothing_of_an_append() {
     let before = keys();
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);
     stores
-        .bus
-        .publish(commit(&job, progress(50)))
+        .log
+        .append(commit(&job, progress(50)))
         .await
         .unwrap_err();
     assert_eq!(keys(), before, "nor where the log was lost");
-    let read = stores.bus.read(&job_id("j-1"), 0, 9).await.unwrap();
+    let read = stores.log.read(&job_id("j-1"), 0, 9).await.unwrap();
     assert_eq!(read.unwrap().job, job);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{Category, Epoch, Job};
-use conch_ports::{Commit, Fence, Lease, Published, PutTemplate, QueueEffect, Submitted, Sweep};
+use conch_ports::{Appended, Commit, Fence, Lease, PutTemplate, QueueEffect, Submitted, Sweep};
 use conch_redis::Stores;
 use parking_lot::Mutex;
 
@@ -42,7 +42,7 @@ impl Bench {
         bench.put(&lease, 1).await;
         assert!(bench.stores.queue.renew(&lease, MINUTE).await.unwrap());
         bench.end(&job, &lease).await;
-        let log = bench.stores.bus.read(&job.id, 0, 9).await.unwrap();
+        let log = bench.stores.log.read(&job.id, 0, 9).await.unwrap();
         let log = log.expect("it is kept");
         bench
             .external(commit(&external("warm-too"), progress(1)))
@@ -52,7 +52,7 @@ impl Bench {
         bench.stores.queue.next_due().await.unwrap();
         bench
             .stores
-            .bus
+            .log
             .positions(std::slice::from_ref(&log.job.id))
             .await
             .unwrap();
@@ -98,8 +98,8 @@ impl Bench {
 
     async fn append(&self, commit: Commit) -> Job {
         let job = commit.job.clone();
-        let published = self.stores.bus.publish(commit).await.unwrap();
-        assert_eq!(published, Published::Appended);
+        let published = self.stores.log.append(commit).await.unwrap();
+        assert_eq!(published, Appended::Appended);
         job
     }
 
@@ -238,16 +238,16 @@ async fn of_an_external_job() {
         announce: false,
         ..next
     };
-    let published = bench.stores.bus.publish(again).await.unwrap();
-    assert_eq!(published, Published::Duplicate(job.position));
+    let published = bench.stores.log.append(again).await.unwrap();
+    assert_eq!(published, Appended::Duplicate(job.position));
     bench.cost("the same once more");
-    let log = bench.stores.bus.read(&job.id, 0, 9).await.unwrap().unwrap();
+    let log = bench.stores.log.read(&job.id, 0, 9).await.unwrap().unwrap();
     assert_eq!(log.entries.len(), 2);
     bench.cost("a read of all");
-    bench.stores.bus.read(&job.id, 2, 9).await.unwrap().unwrap();
+    bench.stores.log.read(&job.id, 2, 9).await.unwrap().unwrap();
     bench.cost("a read of what is new");
     let ids = vec![job.id.clone(); 3];
-    bench.stores.bus.positions(&ids).await.unwrap();
+    bench.stores.log.positions(&ids).await.unwrap();
     bench.cost("three positions");
     bench.external(commit(&job, completed())).await;
     bench.cost("the end");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use conch_ports::{Signal, Signals};
+use conch_conformance::build::event_of;
+use conch_ports::{Message, Signal, Signals};
 use futures::StreamExt;
 use tokio::time::timeout;
 
@@ -21,21 +21,22 @@ async fn next(signals: &mut Signals) -> Signal {
 async fn publishes(server: &Server, signals: &mut Signals, text: &'static str) {
     let receivers: u64 = server.run(&["PUBLISH", "triton:jobs:all", text]);
     assert_eq!(receivers, 1);
-    let message = Signal::Message(Bytes::from_static(text.as_bytes()));
+    let message = Signal::Message(Message::public(text.as_bytes()));
     assert_eq!(next(signals).await, message);
 }
 
 #[tokio::test]
-async fn it_begins_with_lapsed_and_then_passes_on_whatever_is_said() {
+async fn it_begins_with_a_gap_and_then_passes_on_whatever_is_said() {
     let server = Server::start();
-    let bus = server.stores().bus;
-    let mut signals = bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    let stores = server.stores();
+    let mut signals = stores.bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     publishes(&server, &mut signals, "not even JSON").await;
     let commit = commit(&initial("j-1"), queued());
-    let line = commit.line.clone();
-    bus.publish(commit).await.unwrap();
-    assert_eq!(next(&mut signals).await, Signal::Message(line));
+    let line = event_of(&commit).line.clone();
+    stores.log.append(commit).await.unwrap();
+    let heard = Signal::Message(Message::public(line));
+    assert_eq!(next(&mut signals).await, heard);
 }
 
 #[tokio::test]
@@ -44,12 +45,9 @@ async fn it_waits_for_a_redis_that_is_not_up_yet() {
     server.kill();
     let mut signals = server.stores().bus.subscribe();
     let early = timeout(Duration::from_millis(200), signals.next()).await;
-    assert!(
-        early.is_err(),
-        "no Lapsed while no message flows: {early:?}"
-    );
+    assert!(early.is_err(), "no gap while no message flows: {early:?}");
     server.restart();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     publishes(&server, &mut signals, "a").await;
 }
 
@@ -57,11 +55,11 @@ async fn it_waits_for_a_redis_that_is_not_up_yet() {
 async fn a_killed_connection_is_replaced_and_lapsed() {
     let server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     for text in ["a", "b", "c"] {
         let killed: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         assert_eq!(killed, 1);
-        assert_eq!(next(&mut signals).await, Signal::Lapsed);
+        assert_eq!(next(&mut signals).await, Signal::Gap);
         publishes(&server, &mut signals, text).await;
     }
 }
@@ -70,9 +68,9 @@ async fn a_killed_connection_is_replaced_and_lapsed() {
 async fn a_restarted_redis_is_found_again_and_lapsed() {
     let mut server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     server.restart();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     publishes(&server, &mut signals, "a").await;
 }
 
@@ -80,26 +78,26 @@ async fn a_restarted_redis_is_found_again_and_lapsed() {
 async fn a_silent_subscription_is_noticed_by_the_probe() {
     let server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     // The socket stays up and confirms what it is sent, but nothing comes any more.
     server.signal("STOP");
     let quiet = timeout(Duration::from_secs(1), signals.next()).await;
     assert!(quiet.is_err());
     server.signal("CONT");
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
 }
 
 #[tokio::test]
 async fn a_probe_that_redis_refuses_ends_in_lapsed_though_the_connection_is_up() {
     let server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     // The subscription's socket is fine and PING is answered; only publishing fails.
     let _: String = server.run(&["ACL", "SETUSER", "default", "-publish"]);
     let quiet = timeout(Duration::from_secs(1), signals.next()).await;
     assert!(quiet.is_err());
     let _: String = server.run(&["ACL", "SETUSER", "default", "+publish"]);
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     publishes(&server, &mut signals, "a").await;
 }
 
@@ -121,7 +119,7 @@ async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
         tokio::spawn(async move { bus.ping().await })
     };
     let mut signals = bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
 
     let watching = redis::Client::open(server.url()).unwrap();
     let mut watching = watching.get_async_pubsub().await.unwrap();
@@ -132,7 +130,7 @@ async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
         let probe = timeout(Duration::from_secs(20), probes.next()).await;
         assert!(probe.expect("it goes on probing").is_some());
     }
-    publishes(&server, &mut signals, "no Lapsed comes before this").await;
+    publishes(&server, &mut signals, "no gap comes before this").await;
     assert!(!busy.is_finished(), "the pool was busy all the time");
 }
 
@@ -140,7 +138,7 @@ async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
 async fn a_message_of_more_than_a_mebibyte_is_dropped_alone() {
     let server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     let long = "x".repeat(1024 * 1024 + 1);
     let _: u64 = server.run(&["PUBLISH", "triton:jobs:all", &long]);
     publishes(&server, &mut signals, "short").await;
@@ -150,7 +148,7 @@ async fn a_message_of_more_than_a_mebibyte_is_dropped_alone() {
 async fn dropping_the_stream_ends_its_connection() {
     let server = Server::start();
     let mut signals = server.stores().bus.subscribe();
-    assert_eq!(next(&mut signals).await, Signal::Lapsed);
+    assert_eq!(next(&mut signals).await, Signal::Gap);
     let subscribers = || server.run::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]);
     assert_eq!(subscribers().lines().count(), 1);
     drop(signals);

@@ -6,7 +6,7 @@ use conch_ports::{ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFi
 use super::{ALL, stored_client};
 use crate::Subject;
 use crate::build::{self, Script};
-use crate::observe::{LONG, claimed, publish_all, submitted};
+use crate::observe::{LONG, append_all, claimed, submitted};
 
 fn ids<T>(page: &Page<T>, id: impl Fn(&T) -> String) -> Vec<String> {
     page.items.iter().map(id).collect()
@@ -144,11 +144,11 @@ pub async fn filters_intersect(subject: &dyn Subject) {
 }
 
 async fn jobs_by_filter(subject: &dyn Subject) {
-    let (bus, catalogue) = (subject.bus(), subject.catalogue());
+    let (logs, catalogue) = (subject.log(), subject.catalogue());
     let waits = submitted(subject).await;
     let mut runs = submitted(subject).await;
     let mut fails = submitted(subject).await;
-    publish_all(&*bus, [runs.started(), runs.progress(10), fails.failed()]).await;
+    append_all(&*logs, [runs.started(), runs.progress(10), fails.failed()]).await;
     let owner = |script: &Script| script.job().client_id.clone();
     let status = |status| JobFilter {
         status: Some(status),
@@ -200,7 +200,7 @@ async fn jobs_by_filter(subject: &dyn Subject) {
         0,
         "nothing changed since"
     );
-    publish_all(&*bus, [Script::of(waits.job().clone()).cancelled()]).await;
+    append_all(&*logs, [Script::of(waits.job().clone()).cancelled()]).await;
     assert_eq!(
         catalogue
             .jobs(&status(JobStatus::Pending), ALL)
@@ -209,7 +209,7 @@ async fn jobs_by_filter(subject: &dyn Subject) {
             .total,
         0
     );
-    publish_all(&*bus, [runs.cancelled()]).await;
+    append_all(&*logs, [runs.cancelled()]).await;
 }
 
 /// Templates of two jobs by each combination of filters, with values that one template has, and with

@@ -8,7 +8,7 @@ use conch_ports::Lease;
 
 use crate::Subject;
 use crate::build;
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
 
 /// Eight workers that claim twenty jobs at once get each job once; a claimed job isn't claimable.
 pub async fn one_holder(subject: &dyn Subject) {
@@ -58,7 +58,7 @@ pub async fn one_holder(subject: &dyn Subject) {
 
 /// A requeued job isn't claimable before its time, is after it, and `next_due` says when.
 pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
-    let (bus, queue) = (subject.bus(), subject.queue());
+    let (logs, queue) = (subject.log(), subject.queue());
     assert_eq!(
         queue.next_due().await.unwrap(),
         None,
@@ -70,13 +70,13 @@ pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
         None,
         "a held job isn't due"
     );
-    publish_all(&*bus, [later.retrying(RetryReason::Error, LONG)]).await;
+    append_all(&*logs, [later.retrying(RetryReason::Error, LONG)]).await;
     assert_eq!(claim(subject, LONG).await, None, "claimed before its time");
     let due = queue.next_due().await.unwrap().expect("it waits");
     assert!(due <= LONG && due > LONG / 2, "{due:?}");
 
     let (mut soon, _) = claimed(subject, LONG).await;
-    publish_all(&*bus, [soon.retrying(RetryReason::Error, SHORT)]).await;
+    append_all(&*logs, [soon.retrying(RetryReason::Error, SHORT)]).await;
     let due = queue.next_due().await.unwrap().expect("both wait");
     assert!(due <= SHORT, "{due:?}: the next one, not the last");
     subject.advance(AFTER_SHORT).await;
@@ -88,7 +88,7 @@ pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
 
 /// 1 at first; one more after a requeue that counts; the same again after one that doesn't.
 pub async fn attempts_count_up(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let (mut script, lease) = claimed(subject, LONG).await;
     assert_eq!(lease.attempt, 1);
     let rows = [
@@ -99,7 +99,7 @@ pub async fn attempts_count_up(subject: &dyn Subject) {
         (RetryReason::Error, 4),
     ];
     for (reason, attempt) in rows {
-        publish_all(&*bus, [script.retrying(reason, Duration::ZERO)]).await;
+        append_all(&*logs, [script.retrying(reason, Duration::ZERO)]).await;
         let lease = claim(subject, LONG).await.expect("it was requeued");
         assert_eq!(lease.attempt, attempt, "after {reason:?}");
         script.hold(&lease);

@@ -7,7 +7,7 @@ use conch_ports::QueuePlace;
 
 use super::lost::swept;
 use crate::build::{self, Script};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, publish_all};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim};
 use crate::{Loss, Subject};
 
 /// Enough for the next job to be younger by any store's clock.
@@ -45,8 +45,8 @@ async fn assert_claimed(subject: &dyn Subject, what: &str, expected: &Script) {
 
 /// The job waits again. Whether its attempt counts is another law's.
 async fn requeued(subject: &dyn Subject, script: &mut Script, after: Duration) {
-    publish_all(
-        &*subject.bus(),
+    append_all(
+        &*subject.log(),
         [script.retrying(RetryReason::Error, after)],
     )
     .await;
@@ -145,7 +145,7 @@ pub async fn age_within_a_priority(subject: &dyn Subject) {
 /// Until its `run_at` a job is no claim's, however urgent; from then on it is its client's like any other.
 pub async fn not_before_it_is_due(subject: &dyn Subject) {
     let queue = subject.queue();
-    let now = subject.bus().now().await.unwrap();
+    let now = subject.log().now().await.unwrap();
     let at = |after: Duration| Schedule {
         priority: Priority::HIGHEST,
         run_at: Some(now.plus_millis(i64::try_from(after.as_millis()).expect("minutes"))),
@@ -176,7 +176,7 @@ pub async fn not_before_it_is_due(subject: &dyn Subject) {
     assert_claimed(subject, "the other client's turn", &waiting[1]).await;
     assert_claimed(subject, "one without a time", &waiting[0]).await;
     assert_eq!(claim(subject, LONG).await, None, "claimed before its time");
-    publish_all(&*subject.bus(), [far.cancelled()]).await;
+    append_all(&*subject.log(), [far.cancelled()]).await;
     assert_eq!(
         queue.next_due().await.unwrap(),
         None,
@@ -210,9 +210,9 @@ pub async fn requeued_keeps_its_priority(subject: &dyn Subject) {
     }
     assert_claimed(subject, "requeued at once", &urgent).await;
     assert_claimed(subject, "the less urgent one", &older).await;
-    publish_all(&*subject.bus(), [urgent.failed(), older.failed()]).await;
+    append_all(&*subject.log(), [urgent.failed(), older.failed()]).await;
 
-    let now = subject.bus().now().await.unwrap();
+    let now = subject.log().now().await.unwrap();
     let far = Schedule {
         run_at: Some(now.plus_millis(600_000)),
         ..priority(9)
@@ -231,7 +231,7 @@ pub async fn requeued_keeps_its_priority(subject: &dyn Subject) {
 pub async fn places_are_those_of_claims(subject: &dyn Subject) {
     let queue = subject.queue();
     let (a, b, c, d) = four_clients();
-    let now = subject.bus().now().await.unwrap();
+    let now = subject.log().now().await.unwrap();
     let held = submitted(subject, &a, priority(9)).await;
     assert_claimed(subject, "the only one", &held).await;
     let later = Schedule {
@@ -240,7 +240,7 @@ pub async fn places_are_those_of_claims(subject: &dyn Subject) {
     };
     let not_due = submitted(subject, &b, later).await;
     let mut ended = submitted(subject, &c, priority(9)).await;
-    publish_all(&*subject.bus(), [ended.cancelled()]).await;
+    append_all(&*subject.log(), [ended.cancelled()]).await;
     let placeless = [held.id(), not_due.id(), ended.id(), &build::job_id()].map(JobId::clone);
 
     let mut waiting = Vec::new();

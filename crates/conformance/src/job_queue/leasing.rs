@@ -6,7 +6,7 @@ use conch_domain::RetryReason;
 use conch_ports::{Commit, Fence, Lease};
 
 use crate::build::{self, Script};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
 use crate::{Outcome, Subject};
 
 /// A lease that isn't renewed shows in `expired` and only there, until `Fence::Expired` requeues it.
@@ -40,7 +40,7 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
         fence: Fence::Expired(first_lease.token.clone()),
         ..first.retrying(RetryReason::LeaseExpired, Duration::ZERO)
     };
-    publish_all(&*subject.bus(), [requeue]).await;
+    append_all(&*subject.log(), [requeue]).await;
     assert_eq!(queue.expired(10).await.unwrap().len(), 1);
     let again = claim(subject, LONG).await.expect("it was requeued");
     assert_eq!((&again.job_id, again.attempt), (first.id(), 2));
@@ -54,18 +54,18 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
 /// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
 /// takes its job out of the queue.
 pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
-    let (bus, queue) = (subject.bus(), subject.queue());
+    let (logs, queue) = (subject.log(), subject.queue());
     let (mut retried, _) = claimed(subject, LONG).await;
     let (mut silent, silent_lease) = claimed(subject, SHORT).await;
     let back = retried.retrying(RetryReason::Error, Duration::ZERO);
-    publish_all(&*bus, [silent.started(), back]).await;
+    append_all(&*logs, [silent.started(), back]).await;
     let (mut waiting, mut cancelled) = (submitted(subject).await, submitted(subject).await);
     if !subject.outlive().await {
         return Outcome::Skipped;
     }
     subject.advance(AFTER_SHORT).await;
     for script in [&mut retried, &mut silent, &mut waiting, &mut cancelled] {
-        let log = bus.read(script.id(), 0, 1).await.unwrap();
+        let log = logs.read(script.id(), 0, 1).await.unwrap();
         assert!(log.is_none(), "see Subject::outlive");
         let record = subject.catalogue().job(script.id()).await.unwrap();
         let record = record.expect("the record is kept");
@@ -77,7 +77,7 @@ pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
         fence: Fence::Unclaimed,
         ..cancelled.cancelled()
     };
-    publish_all(&*bus, [end]).await;
+    append_all(&*logs, [end]).await;
     let expired = queue.expired(10).await.unwrap();
     let listed = std::slice::from_ref(&silent_lease);
     assert_eq!(expired, listed, "who was held is listed");
@@ -85,15 +85,15 @@ pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
         fence: Fence::Expired(silent_lease.token.clone()),
         ..silent.retrying(RetryReason::LeaseExpired, Duration::ZERO)
     };
-    publish_all(&*bus, [requeue]).await;
+    append_all(&*logs, [requeue]).await;
     assert_eq!(queue.next_due().await.unwrap(), Some(Duration::ZERO));
     for (script, attempt) in [(retried, 2), (waiting, 1), (silent, 2)] {
         let lease = claim(subject, LONG).await.expect("who waits is claimed");
         assert_eq!((&lease.job_id, lease.attempt), (script.id(), attempt));
-        let log = bus.read(script.id(), 0, 0).await.unwrap();
+        let log = logs.read(script.id(), 0, 0).await.unwrap();
         let mut script = log.map_or(script, |log| Script::of(log.job));
         script.hold(&lease);
-        publish_all(&*bus, [script.progress(1), script.failed()]).await;
+        append_all(&*logs, [script.progress(1), script.failed()]).await;
     }
     assert_eq!(claim(subject, LONG).await, None, "each end takes its job");
     assert_eq!(queue.expired(10).await.unwrap(), []);
@@ -121,7 +121,7 @@ pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
     assert!(!queue.renew(&unknown, LONG).await.unwrap(), "another job");
     subject.advance(moment + SHORT).await;
     assert_eq!(queue.expired(10).await.unwrap(), [], "the renewal counts");
-    publish_all(&*subject.bus(), [script.progress(1)]).await;
+    append_all(&*subject.log(), [script.progress(1)]).await;
 
     // A stranger's renewal shortens nothing either.
     assert!(
@@ -136,7 +136,7 @@ pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
         [],
         "a stranger changed the lease"
     );
-    publish_all(&*subject.bus(), [script.completed()]).await;
+    append_all(&*subject.log(), [script.completed()]).await;
     assert!(
         !queue.renew(&lease, LONG).await.unwrap(),
         "the job has ended"

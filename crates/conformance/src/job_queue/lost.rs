@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use conch_domain::{JobId, RetryReason};
-use conch_ports::{Commit, Fence, Lease, Published, PutTemplate, Sweep};
+use conch_ports::{Appended, Commit, Fence, Lease, PutTemplate, Sweep};
 
 use crate::build::{self, Script};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, claimed, publish_all, submitted};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
 use crate::{Loss, Outcome, Subject};
 
 /// A claim that is asked again gets its lease again, for as long as asked, while it runs; then another job.
@@ -76,7 +76,7 @@ pub(super) async fn swept(subject: &dyn Subject) -> Vec<JobId> {
 
 async fn end(subject: &dyn Subject, mut script: Script, lease: &Lease) {
     script.hold(lease);
-    publish_all(&*subject.bus(), [script.failed()]).await;
+    append_all(&*subject.log(), [script.failed()]).await;
 }
 
 /// Takes a job back whose worker lost everything, and claims it anew.
@@ -88,7 +88,7 @@ async fn taken_back(subject: &dyn Subject, script: &mut Script) -> Lease {
         fence: Fence::Expired(lost.token.clone()),
         ..script.retrying(RetryReason::LeaseExpired, Duration::ZERO)
     };
-    publish_all(&*subject.bus(), [requeue]).await;
+    append_all(&*subject.log(), [requeue]).await;
     let lease = claim(subject, LONG).await.expect("it was requeued");
     assert_eq!(lease.job_id, *script.id());
     lease
@@ -99,13 +99,13 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
     let queue = subject.queue();
     let (_, bystander) = claimed(subject, LONG).await;
     let (mut later, _) = claimed(subject, LONG).await;
-    publish_all(
-        &*subject.bus(),
+    append_all(
+        &*subject.log(),
         [later.started(), later.retrying(RetryReason::Error, LONG)],
     )
     .await;
     let (mut ended, _) = claimed(subject, LONG).await;
-    publish_all(&*subject.bus(), [ended.failed()]).await;
+    append_all(&*subject.log(), [ended.failed()]).await;
     assert_eq!(swept(subject).await, [], "nothing was lost");
 
     for losses in [
@@ -128,7 +128,7 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
         end(subject, waiting, &lease).await;
 
         let (mut held, lease) = claimed(subject, LONG).await;
-        publish_all(&*subject.bus(), [held.started()]).await;
+        append_all(&*subject.log(), [held.started()]).await;
         for loss in losses {
             subject.lose_from_queue(held.id(), *loss).await;
         }
@@ -171,9 +171,9 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
 /// nobody else can. Once it has run out and the job was taken over, the old worker is fenced off, whatever
 /// is lost again.
 async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
-    let (bus, queue) = (subject.bus(), subject.queue());
+    let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, LONG).await;
-    publish_all(&*bus, [script.started()]).await;
+    append_all(&*logs, [script.started()]).await;
     subject.lose_from_queue(script.id(), Loss::Place).await;
     let stranger = Lease {
         token: build::token(),
@@ -188,13 +188,13 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
             fence: fence.clone(),
             ..script.clone().progress(1)
         };
-        let answer = bus.publish(commit).await.unwrap();
-        assert_eq!(answer, Published::Fenced, "{fence:?} without its end");
+        let answer = logs.append(commit).await.unwrap();
+        assert_eq!(answer, Appended::Fenced, "{fence:?} without its end");
     };
     fenced(Fence::Held(stranger.token)).await;
     fenced(Fence::Expired(lease.token.clone())).await;
     fenced(Fence::Unclaimed).await;
-    publish_all(&*bus, [script.progress(1)]).await;
+    append_all(&*logs, [script.progress(1)]).await;
     let template = build::template(script.job(), 1);
     let put = subject.catalogue().put_template(&template, &lease).await;
     assert_eq!(put.unwrap(), PutTemplate::Stored, "its worker writes");
@@ -213,8 +213,8 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
         !queue.renew(&lease, LONG).await.unwrap(),
         "the job was taken over"
     );
-    let answer = bus.publish(late.progress(2)).await.unwrap();
-    assert_eq!(answer, Published::Fenced, "the job was taken over");
+    let answer = logs.append(late.progress(2)).await.unwrap();
+    assert_eq!(answer, Appended::Fenced, "the job was taken over");
     assert!(queue.renew(&next, LONG).await.unwrap());
     end(subject, script, &next).await;
 }
@@ -223,7 +223,7 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
 /// that has run out, and stands there alone.
 async fn a_running_job_that_waits_without_its_entry_is_taken_back(subject: &dyn Subject) {
     let mut script = submitted(subject).await;
-    publish_all(&*subject.bus(), [script.started()]).await;
+    append_all(&*subject.log(), [script.started()]).await;
     subject.lose_from_queue(script.id(), Loss::Entry).await;
     assert_eq!(swept(subject).await, [script.id().clone()]);
     assert_eq!(
@@ -269,7 +269,7 @@ pub async fn broken_keys_block_no_other_job(subject: &dyn Subject) -> Outcome {
     }
 
     let (mut held, lease) = claimed(subject, LONG).await;
-    publish_all(&*subject.bus(), [held.started()]).await;
+    append_all(&*subject.log(), [held.started()]).await;
     assert!(subject.break_entry(held.id()).await);
     assert!(!queue.renew(&lease, LONG).await.unwrap());
     assert_eq!(queue.expired(10).await.unwrap(), []);

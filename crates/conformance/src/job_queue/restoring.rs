@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use conch_domain::{Job, RetryReason};
-use conch_ports::{Commit, Fence, Lease, Published};
+use conch_ports::{Appended, Commit, Fence, Lease};
 
 use crate::build::{self, Script};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, claim, log_of, publish_all, submitted};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, log_of, submitted};
 use crate::{Outcome, Subject};
 
 /// `restore` gives a lease and a record back to a store that knows nothing of the job, once.
 pub async fn restore_only_from_nothing(subject: &dyn Subject) {
-    let (bus, queue, catalogue) = (subject.bus(), subject.queue(), subject.catalogue());
+    let (logs, queue, catalogue) = (subject.log(), subject.queue(), subject.catalogue());
     let lease_of = |script: &Script, attempt| Lease {
         job_id: script.id().clone(),
         attempt,
@@ -25,14 +25,14 @@ pub async fn restore_only_from_nothing(subject: &dyn Subject) {
     );
     assert!(!queue.renew(&refused, LONG).await.unwrap());
     let mut foreign = Script::foreign();
-    publish_all(&*bus, [foreign.queued()]).await;
+    append_all(&*logs, [foreign.queued()]).await;
     let refused = lease_of(&foreign, 1);
     assert!(
         !queue.restore(&refused, foreign.job(), LONG).await.unwrap(),
         "its log is here"
     );
     let mut ended = Script::own();
-    publish_all(&*bus, [ended.queued(), ended.cancelled()]).await;
+    append_all(&*logs, [ended.queued(), ended.cancelled()]).await;
     let ttl = subject.limits().ended_log_ttl + Duration::from_millis(50);
     subject.advance(ttl).await;
     let refused = lease_of(&ended, 1);
@@ -66,13 +66,13 @@ pub async fn restore_only_from_nothing(subject: &dyn Subject) {
         "it holds the lease"
     );
     assert!(
-        bus.read(lost.id(), 0, 10).await.unwrap().is_none(),
+        logs.read(lost.id(), 0, 10).await.unwrap().is_none(),
         "no log was made up"
     );
     let mut anew = Script::of(lost.job().with_epoch(build::epoch()));
     anew.hold(&lease);
-    publish_all(
-        &*bus,
+    append_all(
+        &*logs,
         [
             anew.progress(50),
             anew.retrying(RetryReason::Error, Duration::ZERO),
@@ -109,7 +109,7 @@ pub async fn restore_replaces_external_logs(subject: &dyn Subject) -> Outcome {
             // As many as leave room for the last of what follows, once one is gone.
             for _ in 2 * quotas.foreign_jobs..quotas.ended_foreign_jobs() {
                 let end = foreign(Script::foreign().completed());
-                publish_all(&*subject.bus(), [end]).await;
+                append_all(&*subject.log(), [end]).await;
             }
         }
         let mut told = Vec::new();
@@ -120,7 +120,7 @@ pub async fn restore_replaces_external_logs(subject: &dyn Subject) -> Outcome {
             is_restored_over(subject, ours, &forged, ended).await;
         }
     }
-    Outcome::of_a_bus(subject.bus().guarantees())
+    Outcome::of_a_log(subject.log().guarantees())
 }
 
 /// What a foreign program announced.
@@ -152,7 +152,7 @@ async fn an_own_job_of_which_others_told(
     if ended {
         story.push(foreign(forged.failed()));
     }
-    publish_all(&*subject.bus(), story).await;
+    append_all(&*subject.log(), story).await;
     ((ours, lease), forged)
 }
 
@@ -162,9 +162,9 @@ async fn is_restored_over(
     forged: &Script,
     ended: bool,
 ) {
-    let (bus, queue, cache) = (subject.bus(), subject.queue(), subject.cache());
+    let (logs, queue, cache) = (subject.log(), subject.queue(), subject.cache());
     let id = ours.id();
-    let atomic = bus.guarantees().atomic_commit;
+    let atomic = logs.guarantees().caches_results;
     if atomic {
         let cached = cache.get(id).await.unwrap();
         assert_eq!(cached.is_some(), ended, "what the end left");
@@ -173,14 +173,14 @@ async fn is_restored_over(
         !queue.restore(&lease, forged.job(), LONG).await.unwrap(),
         "a foreign job over a foreign log"
     );
-    assert_eq!(log_of(&*bus, id).await.job, *forged.job());
+    assert_eq!(log_of(&*logs, id).await.job, *forged.job());
 
     assert!(
         queue.restore(&lease, ours.job(), LONG).await.unwrap(),
         "what others told of our job kept it from its worker"
     );
     assert!(
-        bus.read(id, 0, 10).await.unwrap().is_none(),
+        logs.read(id, 0, 10).await.unwrap().is_none(),
         "the foreign log is still there"
     );
     if atomic {
@@ -193,13 +193,13 @@ async fn is_restored_over(
     let record = subject.catalogue().job(id).await.unwrap();
     assert_eq!(record.as_ref(), Some(ours.job()), "the record");
     let mut again = Script::of(Job::initial(id.clone(), build::epoch(), false));
-    let answer = bus.publish(foreign(again.started())).await.unwrap();
-    assert_eq!(answer, Published::Fenced, "others told of it again");
+    let answer = logs.append(foreign(again.started())).await.unwrap();
+    assert_eq!(answer, Appended::Fenced, "others told of it again");
 
     // There is room for another foreign job at once.
     let mut another = Script::foreign();
-    publish_all(
-        &*bus,
+    append_all(
+        &*logs,
         [foreign(another.started()), foreign(another.failed())],
     )
     .await;
@@ -208,13 +208,13 @@ async fn is_restored_over(
     anew.hold(&lease);
     let mut begins = anew.progress(50);
     begins.base = Some(ours.job().with_epoch(anew.job().position.epoch));
-    publish_all(&*bus, [begins]).await;
-    let log = log_of(&*bus, id).await;
+    append_all(&*logs, [begins]).await;
+    let log = log_of(&*logs, id).await;
     assert_eq!((&log.job, log.entries.len()), (anew.job(), 1));
     assert!(
         !queue.restore(&lease, anew.job(), LONG).await.unwrap(),
         "its own log is here"
     );
-    publish_all(&*bus, [anew.failed()]).await;
-    assert!(log_of(&*bus, id).await.job.own);
+    append_all(&*logs, [anew.failed()]).await;
+    assert!(log_of(&*logs, id).await.job.own);
 }

@@ -8,16 +8,16 @@ use conch_ports::{ErrorKind, Idempotency, Quota, Submission, Submitted};
 
 use super::records;
 use crate::Subject;
-use crate::build::{self, Script};
+use crate::build::{self, Script, event_of};
 use crate::observe::{
-    AFTER_SHORT, LONG, SHORT, claim, flowing, log_of, next_of, publish_all, submitted,
+    AFTER_SHORT, LONG, SHORT, append_all, claim, flowing, log_of, next_of, submitted,
 };
 
 /// Log, record, queue entry and key come together, and the announcement after them. The same commit
 /// again is `New` again, and still one job. Another job under a known id is refused.
 pub async fn submission_is_one_step(subject: &dyn Subject) {
-    let (bus, queue) = (subject.bus(), subject.queue());
-    let mut signals = flowing(&*bus).await;
+    let (logs, queue) = (subject.log(), subject.queue());
+    let mut signals = flowing(&*subject.bus()).await;
     let mut script = Script::own();
     let submission = Submission {
         idempotency: Some(build::idempotency("caller one-step", "d")),
@@ -30,9 +30,9 @@ pub async fn submission_is_one_step(subject: &dyn Subject) {
     let (place, line) = next_of(&mut signals, script.id()).await;
     assert_eq!(
         (place, &line),
-        (script.job().position, &submission.commit.line)
+        (script.job().position, &event_of(&submission.commit).line)
     );
-    let log = log_of(&*bus, script.id()).await;
+    let log = log_of(&*logs, script.id()).await;
     assert_eq!((&log.job, log.entries.len()), (script.job(), 1));
     assert_eq!(log.entries[0].line, line);
     let record = subject.catalogue().job(script.id()).await.unwrap();
@@ -84,7 +84,7 @@ pub async fn submission_is_one_step(subject: &dyn Subject) {
         .await
         .expect_err("the id is taken");
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+    assert_eq!(log_of(&*logs, script.id()).await.job, *script.job());
 }
 
 /// Of eight submissions with one key at once one is `New` and the others name its job; another
@@ -132,9 +132,9 @@ pub async fn same_key_same_job(subject: &dyn Subject) {
     );
     assert_eq!(records(subject).await, 2);
     // The answer outlives the job's end.
-    publish_all(
-        &*subject.bus(),
-        [Script::of(log_of(&*subject.bus(), &winner).await.job).failed()],
+    append_all(
+        &*subject.log(),
+        [Script::of(log_of(&*subject.log(), &winner).await.job).failed()],
     )
     .await;
     assert_eq!(
@@ -172,9 +172,9 @@ pub async fn recall_asks_for_the_key_alone(subject: &dyn Subject) {
     };
     assert_eq!(queue.submit(submission).await.unwrap(), Submitted::New);
     let existing = Some(Submitted::Existing(script.id().clone()));
-    publish_all(&*subject.bus(), [script.started()]).await;
+    append_all(&*subject.log(), [script.started()]).await;
     assert_eq!(queue.recall(&with("d1")).await.unwrap(), existing);
-    publish_all(&*subject.bus(), [script.failed()]).await;
+    append_all(&*subject.log(), [script.failed()]).await;
     assert_eq!(
         queue.recall(&with("d1")).await.unwrap(),
         existing,
@@ -215,7 +215,7 @@ async fn over_quota(subject: &dyn Subject, quota: Quota) {
     let error = answer.expect_err("one more than there may be was taken");
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
     assert!(error.message().contains(quota.setting()), "{error}");
-    let log = subject.bus().read(script.id(), 0, 1).await.unwrap();
+    let log = subject.log().read(script.id(), 0, 1).await.unwrap();
     assert!(log.is_none(), "a refused submission left a log");
     let record = subject.catalogue().job(script.id()).await.unwrap();
     assert_eq!(record, None, "a refused submission left a record");
@@ -251,7 +251,7 @@ async fn one_of_four_at_once(subject: &dyn Subject) -> Script {
 /// As many jobs wait or run, and as many records are kept, as may; one more is refused and leaves
 /// nothing behind. What is known is answered as ever, and what is there goes on.
 pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
-    let (bus, queue, quotas) = (subject.bus(), subject.queue(), subject.limits().quotas);
+    let (logs, queue, quotas) = (subject.log(), subject.queue(), subject.limits().quotas);
     assert!(quotas.jobs > quotas.queued_jobs + 4, "see Limits");
     let mut first = Script::own();
     let known = Submission {
@@ -284,7 +284,7 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
     );
     // A worker that runs one goes on, and may give its job back.
     let back = scripts[0].retrying(RetryReason::Shutdown, Duration::ZERO);
-    publish_all(&*bus, [back]).await;
+    append_all(&*logs, [back]).await;
     let mut waiting = HashSet::new();
     while let Some(lease) = claim(subject, LONG).await {
         let script = scripts.iter_mut().find(|s| *s.id() == lease.job_id);
@@ -294,25 +294,25 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
     assert_eq!(waiting.len(), quotas.queued_jobs);
 
     for script in &mut scripts[..2] {
-        publish_all(&*bus, [script.failed()]).await;
+        append_all(&*logs, [script.failed()]).await;
         let mut next = one_of_four_at_once(subject).await;
         over_quota(subject, Quota::QueuedJobs).await;
-        publish_all(&*bus, [next.failed()]).await;
+        append_all(&*logs, [next.failed()]).await;
         submitted(subject).await;
         over_quota(subject, Quota::QueuedJobs).await;
     }
     for script in &mut scripts[2..] {
-        publish_all(&*bus, [script.failed()]).await;
+        append_all(&*logs, [script.failed()]).await;
     }
     let mut last = None;
     while records(subject).await < quotas.jobs as u64 {
         let before = last.replace(submitted(subject).await);
         if let Some(mut before) = before {
-            publish_all(&*bus, [before.failed()]).await;
+            append_all(&*logs, [before.failed()]).await;
         }
     }
     over_quota(subject, Quota::Jobs).await;
     let mut last: Script = last.expect("there was room for one");
-    publish_all(&*bus, [last.started(), last.failed()]).await;
+    append_all(&*logs, [last.started(), last.failed()]).await;
     over_quota(subject, Quota::Jobs).await;
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::Retryable;
 use bytes::Bytes;
 use conch_domain::{EventCap, EventKind, Illegal, JobId};
-use conch_ports::{Error, ErrorKind, EventBus, Signal, Signals};
+use conch_ports::{Error, ErrorKind, JobLog, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -102,12 +102,12 @@ impl Overflow {
     }
 }
 
-/// Listens to `signals`, which are `bus`'s, until `shutdown` or until they end.
+/// Listens to `signals`, which are of the bus that `log` announces on, until `shutdown` or until they end.
 ///
 /// # Panics
 /// When a lane did: the events of its jobs would be dropped from then on.
 pub async fn run(
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     mut signals: Signals,
     listeners: Listeners,
     foreign: ForeignEvents,
@@ -125,7 +125,7 @@ pub async fn run(
     let backlog = Arc::new(Backlog::new(Bounds::default()));
     for _ in 0..LANES {
         let lane = Lane {
-            bus: Arc::clone(&bus),
+            log: Arc::clone(&log),
             listeners: listeners.clone(),
             overflow: Arc::clone(&overflow),
             no_room: Arc::clone(&no_room),
@@ -136,7 +136,7 @@ pub async fn run(
     }
     let (ends, ended) = mpsc::channel(ENDS);
     tasks.spawn(results::keep_caching(
-        Arc::clone(&bus),
+        Arc::clone(&log),
         listeners.lookup.clone(),
         ended,
         stop.clone(),
@@ -154,9 +154,9 @@ pub async fn run(
             signal = signals.next() => signal,
         };
         match signal {
-            Some(Signal::Lapsed) => listeners.lapsed(),
-            Some(Signal::Message(bytes)) => {
-                hear(bytes, &listeners, foreign, &backlog, &ends, &clock);
+            Some(Signal::Gap) => listeners.lapsed(),
+            Some(Signal::Message(message)) => {
+                hear(message.bytes, &listeners, foreign, &backlog, &ends, &clock);
             }
             None => break,
         }
@@ -235,12 +235,12 @@ fn hear(
 /// external events, and one more try at a full store would cost it a request.
 fn is_of_store_out_of_reach(error: &Error) -> bool {
     let is_out_of_reach = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
-    is_out_of_reach && error.operation().starts_with("event_bus.")
+    is_out_of_reach && error.operation().starts_with("job_log.")
 }
 
 /// Offers external events, one by one of each job, in the order in which they came.
 struct Lane {
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     listeners: Listeners,
     overflow: Arc<Overflow>,
     no_room: Arc<NoRoom>,
@@ -294,14 +294,14 @@ impl Lane {
     }
 
     async fn offer(&self, incoming: Incoming) {
-        let (bus, listeners) = (&self.bus, &self.listeners);
+        let (log, listeners) = (&self.log, &self.listeners);
         let job_id = &incoming.event.job_id;
         let kind = &incoming.event.kind;
         let turns = kind.is_terminal() || matches!(kind, EventKind::Started { .. });
         let attempt = || async {
             let origins = Origins::Asked(listeners.lookup.origins(), &self.no_room);
             let source = Source::Publisher(self.cap);
-            offer(bus, &incoming.event, source, origins, |job| {
+            offer(log, &incoming.event, source, origins, |job| {
                 incoming.adopt(job)
             })
             .await

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{ClientId, Clients, JobId};
-use conch_ports::{Error, ErrorKind, EventBus, ResultCache, TritonGateway};
+use conch_ports::{Error, ErrorKind, JobLog, ResultCache, TritonGateway};
 use conch_wire::document;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -60,7 +60,7 @@ pub struct Dependencies {
     /// Results.
     pub cache: Arc<dyn ResultCache>,
     /// Logs.
-    pub bus: Arc<dyn EventBus>,
+    pub log: Arc<dyn JobLog>,
     /// Triton.
     pub gateway: Arc<dyn TritonGateway>,
     /// What Triton knows beyond a log.
@@ -158,7 +158,7 @@ impl Lookup {
     pub async fn cache_result(&self, job_id: &JobId) -> Result<(), Error> {
         let sources = &self.0.sources;
         let gaps = sources.local.gaps();
-        match sources.bus.read(job_id, 0, 0).await? {
+        match sources.log.read(job_id, 0, 0).await? {
             Some(log) if log.job.status.is_terminal() => drop(sources.keep(&log.job, gaps).await),
             Some(log) if !log.job.past.is_empty() => sources.cache.remove(job_id).await?,
             Some(_) | None => {}
@@ -177,7 +177,7 @@ impl Lookup {
     /// When the log or Triton is out of reach. Then Triton is asked again by the position check if the job
     /// is watched, else by its next lookup or stream.
     pub(crate) async fn make_up_for(&self, job_id: &JobId) -> Result<(), Error> {
-        let log = self.0.sources.bus.read(job_id, 0, 0).await?;
+        let log = self.0.sources.log.read(job_id, 0, 0).await?;
         let job = log.map(|log| log.job);
         if job
             .as_ref()
@@ -218,7 +218,7 @@ impl Lookup {
         job_id: &JobId,
         mut answered: Answered,
     ) -> Result<(Option<ClientId>, Answered), Error> {
-        let log = self.0.sources.bus.read(job_id, 0, 0).await;
+        let log = self.0.sources.log.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
         let job = log.ok().flatten().map(|log| log.job);
         if let Some(job) = &job
@@ -259,7 +259,7 @@ impl Lookup {
         let mut told_owner = None;
         if !clients.are_all() {
             // Without its events: what another tenant's log holds is never fetched.
-            let log = self.0.sources.bus.read(job_id, 0, 0).await?;
+            let log = self.0.sources.log.read(job_id, 0, 0).await?;
             let Some(job) = log.map(|log| log.job) else {
                 return self.without_log(clients, job_id).await;
             };
@@ -277,7 +277,7 @@ impl Lookup {
         }
         let mut lines = Vec::new();
         let mut from = after;
-        while let Some(log) = self.0.sources.bus.read(job_id, from, PAGE).await? {
+        while let Some(log) = self.0.sources.log.read(job_id, from, PAGE).await? {
             // It may have begun anew meanwhile, as another tenant's.
             let told_owner = told_owner.as_ref().filter(|_| !log.job.own);
             if !clients.see(log.job.client_id.as_ref().or(told_owner)) {

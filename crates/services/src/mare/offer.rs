@@ -11,7 +11,9 @@ use conch_domain::{
     Applied, Event, EventCap, EventKind, Illegal, Job, JobId, JobRecord, JobStatus, Origin,
     Position,
 };
-use conch_ports::{Commit, Error, ErrorKind, EventBus, Fence, Published, QueueEffect, Quota};
+use conch_ports::{
+    Appended, Commit, Error, ErrorKind, Fence, JobLog, NewEvent, QueueEffect, Quota,
+};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -122,7 +124,7 @@ pub(crate) enum Offered {
 /// # Errors
 /// When the store is out of reach; offering again is safe.
 pub(crate) async fn offer(
-    bus: &Arc<dyn EventBus>,
+    log: &Arc<dyn JobLog>,
     event: &Event,
     source: Source,
     origins: Origins<'_>,
@@ -131,10 +133,10 @@ pub(crate) async fn offer(
     let fence = source.fence();
     let mut doubtful = None;
     for _ in 0..RACES {
-        let log = bus.read(&event.job_id, 0, 0).await?;
-        let is_new = log.is_none();
-        let mut job = match log {
-            Some(log) => log.job,
+        let found = log.read(&event.job_id, 0, 0).await?;
+        let is_new = found.is_none();
+        let mut job = match found {
+            Some(found) => found.job,
             None => Job::initial(event.job_id.clone(), entropy::epoch(), false),
         };
         if fence == Fence::Foreign && job.own {
@@ -186,8 +188,10 @@ pub(crate) async fn offer(
         }
         let announce = fence != Fence::Foreign;
         let commit = Commit {
-            line: encode(&job),
-            event_id: event.event_id.clone(),
+            events: vec![NewEvent {
+                line: encode(&job),
+                event_id: event.event_id.clone(),
+            }],
             // Of what isn't ours nothing is in the queue.
             effect: QueueEffect::Keep,
             announce,
@@ -196,23 +200,23 @@ pub(crate) async fn offer(
             base,
             job,
         };
-        let published = bus.publish(commit).await;
-        match published.inspect_err(|error| {
+        let appended = log.append(commit).await;
+        match appended.inspect_err(|error| {
             if is_new {
                 origins.refused(error);
             }
         })? {
-            Published::Appended => {
+            Appended::Appended => {
                 if announce {
                     log_published(event, position);
                 }
                 return Ok(Offered::Appended(position));
             }
-            Published::Duplicate(place) => return Ok(Offered::Duplicate(place)),
-            Published::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
-            Published::Fenced => return Ok(Offered::OwnJob),
-            Published::Conflict(_) => {}
-            Published::Doubtful(place) => doubtful = Some(place),
+            Appended::Duplicate(place) => return Ok(Offered::Duplicate(place)),
+            Appended::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
+            Appended::Fenced => return Ok(Offered::OwnJob),
+            Appended::Conflict(_) => {}
+            Appended::Doubtful(place) => doubtful = Some(place),
         }
     }
     Err(lost_races())
@@ -223,25 +227,29 @@ mod tests {
     use async_trait::async_trait;
     use conch_domain::{EventId, EventKind, Timestamp};
     use conch_memory::Faults;
-    use conch_ports::{Guarantees, Log, Result, Signals};
+    use conch_ports::{BusId, Guarantees, Log, Result};
 
     use super::*;
 
     /// Forgets everything right before it is written to.
     struct Forgetful {
-        bus: Arc<dyn EventBus>,
+        log: Arc<dyn JobLog>,
         faults: Faults,
     }
 
     #[async_trait]
-    impl EventBus for Forgetful {
+    impl JobLog for Forgetful {
         fn guarantees(&self) -> Guarantees {
-            self.bus.guarantees()
+            self.log.guarantees()
         }
 
-        async fn publish(&self, commit: Commit) -> Result<Published> {
+        fn announces(&self) -> Option<BusId> {
+            self.log.announces()
+        }
+
+        async fn append(&self, commit: Commit) -> Result<Appended> {
             self.faults.wipe();
-            self.bus.publish(commit).await
+            self.log.append(commit).await
         }
 
         async fn read(
@@ -250,26 +258,22 @@ mod tests {
             after: u64,
             limit: usize,
         ) -> Result<Option<Log>> {
-            self.bus.read(job_id, after, limit).await
+            self.log.read(job_id, after, limit).await
         }
 
         async fn positions(
             &self,
             job_ids: &[conch_domain::JobId],
         ) -> Result<Vec<Option<Position>>> {
-            self.bus.positions(job_ids).await
-        }
-
-        fn subscribe(&self) -> Signals {
-            self.bus.subscribe()
+            self.log.positions(job_ids).await
         }
 
         async fn now(&self) -> Result<Timestamp> {
-            self.bus.now().await
+            self.log.now().await
         }
 
         async fn ping(&self) -> Result<()> {
-            self.bus.ping().await
+            self.log.ping().await
         }
     }
 
@@ -293,21 +297,21 @@ mod tests {
     #[tokio::test]
     async fn a_second_end_begins_no_lost_log_again_in_its_old_epoch() {
         let memory = conch_memory::Settings::default().build();
-        let bus = memory.bus();
+        let log = memory.log();
         let line = |job: &Job| Bytes::from(format!("{}", job.position));
-        let offer = async |bus: &Arc<dyn EventBus>, error: &str| {
+        let offer = async |log: &Arc<dyn JobLog>, error: &str| {
             let event = failure(error);
             let source = Source::Publisher(EventCap::default());
             let origin = Origin::default();
-            let offered = offer(bus, &event, source, Origins::Told(&origin), line).await;
+            let offered = offer(log, &event, source, Origins::Told(&origin), line).await;
             match offered.expect("memory answers") {
                 Offered::Appended(position) => position,
                 other => panic!("{other:?}"),
             }
         };
-        let first = offer(&bus, "one").await;
-        let forgetful: Arc<dyn EventBus> = Arc::new(Forgetful {
-            bus: Arc::clone(&bus),
+        let first = offer(&log, "one").await;
+        let forgetful: Arc<dyn JobLog> = Arc::new(Forgetful {
+            log: Arc::clone(&log),
             faults: memory.faults(),
         });
         let second = offer(&forgetful, "two").await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{Event, EventId, EventKind, Job, JobId, JobStatus, Origin, Timestamp};
-use conch_ports::{Error, ErrorKind, EventBus, TritonGateway};
+use conch_ports::{Error, ErrorKind, JobLog, TritonGateway};
 use conch_wire::event;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
@@ -41,7 +41,7 @@ pub enum Asked {
 /// Brings logs up to what Triton knows; a cheap handle.
 #[derive(Clone)]
 pub struct Reconcile {
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     gateway: Arc<dyn TritonGateway>,
     clock: Clock,
     limit: Arc<Semaphore>,
@@ -51,11 +51,11 @@ pub struct Reconcile {
 }
 
 impl Reconcile {
-    /// Asks `gateway`, appends to `bus`.
-    pub fn new(bus: Arc<dyn EventBus>, gateway: Arc<dyn TritonGateway>, clock: Clock) -> Self {
+    /// Asks `gateway`, appends to `log`.
+    pub fn new(log: Arc<dyn JobLog>, gateway: Arc<dyn TritonGateway>, clock: Clock) -> Self {
         let limit = Arc::new(Semaphore::new(CONCURRENCY));
         Self {
-            bus,
+            log,
             origins: KnownOrigins::new(Arc::clone(&gateway), Arc::clone(&limit)),
             gateway,
             clock,
@@ -114,7 +114,7 @@ impl Reconcile {
     /// # Errors
     /// When the store is out of reach.
     pub async fn derive(&self, told: &Job) -> Result<Asked, Error> {
-        let known = self.bus.read(&told.id, 0, 0).await?.map(|log| log.job);
+        let known = self.log.read(&told.id, 0, 0).await?.map(|log| log.job);
         // Of our own jobs nobody knows more than their logs, and the edge never writes to one. Nor does
         // it begin one for a job that goes on, or lend its word to what a forger began: its worker puts
         // the log back, or whoever takes the job over, and neither could tell a log of the edge's from
@@ -135,7 +135,7 @@ impl Reconcile {
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.bus, &event, source, Origins::Told(&origin), encode).await;
+            let offered = offer(&self.log, &event, source, Origins::Told(&origin), encode).await;
             let offered = match offered {
                 Err(error)
                     if told.status.is_terminal()

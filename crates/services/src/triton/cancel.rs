@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, Retryable};
 use conch_domain::{EventCap, EventKind, Illegal, Job, JobId, JobStatus};
-use conch_ports::{Cancelled, Catalogue, Error, ErrorKind, EventBus, Fence, QueueEffect, Result};
+use conch_ports::{Cancelled, Catalogue, Error, ErrorKind, Fence, JobLog, QueueEffect, Result};
 
 use crate::Clock;
 use crate::append::{Append, Appender, Outcome, patience};
@@ -19,19 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Cancels jobs of our own; a cheap handle.
 #[derive(Clone)]
 pub struct Cancel {
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     catalogue: Arc<dyn Catalogue>,
     appender: Appender,
     clock: Clock,
 }
 
 impl Cancel {
-    /// Appends to `bus` for jobs that it or `catalogue` knows.
-    pub fn new(bus: Arc<dyn EventBus>, catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
+    /// Appends to `log` for jobs that it or `catalogue` knows.
+    pub fn new(log: Arc<dyn JobLog>, catalogue: Arc<dyn Catalogue>, clock: Clock) -> Self {
         Self {
             // A request and an end are always taken.
-            appender: Appender::new(Arc::clone(&bus), Arc::clone(&clock), EventCap::NONE),
-            bus,
+            appender: Appender::new(Arc::clone(&log), Arc::clone(&clock), EventCap::NONE),
+            log,
             catalogue,
             clock,
         }
@@ -52,7 +52,7 @@ impl Cancel {
                 None => {
                     return Err(Error::new(
                         ErrorKind::Unavailable,
-                        "event_bus.publish",
+                        "job_log.append",
                         format!(
                             "the store lost the log of job {job_id}, and its worker hasn't put it back yet: ask again"
                         ),
@@ -83,7 +83,7 @@ impl Cancel {
     }
 
     async fn known(&self, job_id: &JobId) -> Result<Option<Job>> {
-        let job = match self.bus.read(job_id, 0, 0).await? {
+        let job = match self.log.read(job_id, 0, 0).await? {
             Some(log) => Some(log.job),
             None => self.catalogue.job(job_id).await?,
         };
@@ -134,7 +134,7 @@ impl Cancel {
             Outcome::NoLog => Ok(None),
             refused @ (Outcome::Fenced | Outcome::Illegal(_)) => Err(Error::new(
                 ErrorKind::Internal,
-                "event_bus.publish",
+                "job_log.append",
                 format!("a request to cancel, which anybody may append, was refused: {refused:?}"),
             )),
         }

@@ -10,8 +10,8 @@ use conch_domain::{
     ClientId, Event, EventId, EventKind, Job, JobId, Schedule, ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Catalogue, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, NewJob, QueueEffect,
-    Requested, Result, Submission, Submitted,
+    Catalogue, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, NewEvent, NewJob,
+    QueueEffect, Requested, Result, Submission, Submitted,
 };
 use sha2::{Digest, Sha256};
 
@@ -167,9 +167,11 @@ fn born(event: &Event) -> (Job, Commit) {
     job.apply(job.position.next(), event)
         .expect("a job that is not born yet may be queued");
     let commit = Commit {
-        line: conch_wire::event::encode(event, &job),
+        events: vec![NewEvent {
+            line: conch_wire::event::encode(event, &job),
+            event_id: event.event_id.clone(),
+        }],
         job: job.clone(),
-        event_id: event.event_id.clone(),
         fence: Fence::Open,
         effect: QueueEffect::Keep,
         announce: true,

@@ -290,7 +290,7 @@ impl RunningJob {
     }
 
     async fn is_cancel_requested(&self) -> bool {
-        match self.context.deps.bus.read(&self.job.id, 0, 0).await {
+        match self.context.deps.log.read(&self.job.id, 0, 0).await {
             // What a foreign log says was not asked of us.
             Ok(log) => log.is_some_and(|log| log.job.own && log.job.cancel_requested),
             // The next renewal asks again.

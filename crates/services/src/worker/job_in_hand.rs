@@ -45,7 +45,7 @@ impl Context {
     /// The job's fold; from its record where the log is gone, or where a foreign program's stands in
     /// its place: what is in the queue is ours.
     pub(crate) async fn fold(&self, lease: &Lease) -> Result<Job> {
-        let log = self.deps.bus.read(&lease.job_id, 0, 0).await?;
+        let log = self.deps.log.read(&lease.job_id, 0, 0).await?;
         if let Some(log) = log.filter(|log| log.job.own) {
             return Ok(log.job);
         }
@@ -171,8 +171,8 @@ impl RunningJob {
 
     /// Whether the log under the job's id is none of ours.
     async fn is_foreign(&self) -> Result<bool, Stop> {
-        let bus = &self.context.deps.bus;
-        let log = self.ask(|| bus.read(&self.job.id, 0, 0)).await?;
+        let log = &self.context.deps.log;
+        let log = self.ask(|| log.read(&self.job.id, 0, 0)).await?;
         Ok(log.is_some_and(|log| !log.job.own))
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conch_domain::Job;
-use conch_ports::{EventBus, JobQueue, Lease, Result};
+use conch_ports::{JobLog, JobQueue, Lease, Result};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_millis(200);
 pub(crate) struct Hold {
     lease: Lease,
     duration: Duration,
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     queue: Arc<dyn JobQueue>,
     /// The run's newest fold: what a store that forgot the job is told.
     job: Mutex<Job>,
@@ -51,7 +51,7 @@ impl Hold {
         let hold = Arc::new(Self {
             lease,
             duration,
-            bus: Arc::clone(&deps.bus),
+            log: Arc::clone(&deps.log),
             queue: Arc::clone(&deps.queue),
             job: Mutex::new(job),
             forgotten: AtomicBool::new(false),
@@ -111,7 +111,7 @@ impl Hold {
     /// A log that isn't ours stands only where the job was forgotten, and somebody spoke of it before
     /// us: whatever it says, an end included, is no word about our job.
     pub(crate) async fn recover(&self) -> Result<bool> {
-        let log = self.bus.read(&self.lease.job_id, 0, 0).await?;
+        let log = self.log.read(&self.lease.job_id, 0, 0).await?;
         if log.is_some_and(|log| log.job.own) {
             return Ok(false);
         }

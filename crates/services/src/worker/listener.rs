@@ -27,14 +27,14 @@ impl Ears {
     pub(crate) async fn listen(&self, mut signals: Signals, clock: Clock) {
         while let Some(signal) = signals.next().await {
             match signal {
-                Signal::Lapsed => {
+                Signal::Gap => {
                     self.queue.notify_one();
                     for look in self.running.lock().values() {
                         look.notify_one();
                     }
                 }
-                Signal::Message(line) => {
-                    let Ok(incoming) = conch_wire::event::decode(&line, clock()) else {
+                Signal::Message(message) => {
+                    let Ok(incoming) = conch_wire::event::decode(&message.bytes, clock()) else {
                         continue;
                     };
                     match incoming.event.kind {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{EventCap, EventKind, LeaseToken, RetryReason, Timestamp};
-use conch_ports::{Catalogue, EventBus, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
+use conch_ports::{Catalogue, JobLog, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Dependencies {
     /// The logs and announcements.
-    pub bus: Arc<dyn EventBus>,
+    pub log: Arc<dyn JobLog>,
     /// Where the jobs come from.
     pub queue: Arc<dyn JobQueue>,
     /// What they are made from, and where the templates go.
@@ -167,7 +167,7 @@ impl Worker {
         let stop = shutdown.child_token();
         let context = Context {
             appender: Appender::new(
-                Arc::clone(&self.deps.bus),
+                Arc::clone(&self.deps.log),
                 Arc::clone(&self.deps.clock),
                 self.settings.cap,
             ),

@@ -79,7 +79,7 @@ async fn a_worker_that_comes_after_the_log_has_run_out_ends_the_job_for_all_who_
     tokio::time::advance(EIGHT_DAYS).await;
     let log = world
         .memory
-        .bus()
+        .log()
         .read(&id, 0, 0)
         .await
         .expect("the store answers");
@@ -93,7 +93,7 @@ async fn a_worker_that_comes_after_the_log_has_run_out_ends_the_job_for_all_who_
     let mut generator = MockTemplateGenerator::new();
     generator.expect_generate().never();
     let worker = Settings::default().build(Dependencies {
-        bus: world.memory.bus(),
+        log: world.memory.log(),
         queue: world.memory.queue(),
         catalogue: world.memory.catalogue(),
         generator: Arc::new(generator),

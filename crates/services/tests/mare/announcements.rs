@@ -99,12 +99,12 @@ async fn a_thousand_watchers_cost_one_read() {
     for eye in &mut eyes {
         eye.events(2).await;
     }
-    let before = world.faults.calls("event_bus.read");
+    let before = world.faults.calls("job_log.read");
     job.complete().await;
     for eye in &mut eyes {
         assert_eq!(ids(&eye.rest().await), ["0000abcd-3", CLOSING]);
     }
-    let reads = world.faults.calls("event_bus.read") - before;
+    let reads = world.faults.calls("job_log.read") - before;
     assert!(reads <= 2, "{reads} reads for one event");
     assert_eq!(world.hub.watchers(), 1000);
     drop(eyes);

@@ -160,8 +160,8 @@ async fn ids_that_nobody_has_cost_one_look_and_a_bounded_number_of_questions() {
     let mut eyes = Eyes(watcher);
     assert_eq!(told(&eyes.events(1).await), ["here job:snapshot 2"]);
     assert!(begun.elapsed() <= Settings::default().attach_patience);
-    assert_eq!(count("event_bus.positions"), 2, "500 at a time");
-    assert_eq!(count("event_bus.read"), 1, "that of the one that is there");
+    assert_eq!(count("job_log.positions"), 2, "500 at a time");
+    assert_eq!(count("job_log.read"), 1, "that of the one that is there");
     // A hundred, and twenty for each second.
     assert!(
         world.triton.calls("job") <= 140,
@@ -171,12 +171,12 @@ async fn ids_that_nobody_has_cost_one_look_and_a_bounded_number_of_questions() {
     assert!(count("result_cache.get") <= 140);
     // Once all are known to be absent nothing is asked of them one by one.
     tokio::time::sleep(Duration::from_mins(2)).await;
-    let (asked, read) = (world.triton.calls("job"), count("event_bus.read"));
+    let (asked, read) = (world.triton.calls("job"), count("job_log.read"));
     assert!(asked <= 901, "{asked}");
     tokio::time::sleep(POSITION_CHECK * 6).await;
     assert_eq!(world.triton.calls("job"), asked);
     // But the log of the one that is there, which is silent.
-    assert!(count("event_bus.read") <= read + 12);
+    assert!(count("job_log.read") <= read + 12);
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +316,7 @@ async fn stream(world: &World, caller: &Caller, jobs: Selection) -> Eyes {
 /// Questions to the store so far: reads of single logs, and looks for many.
 fn questions(world: &World) -> (u64, u64) {
     let count = |what| world.faults.calls(what);
-    (count("event_bus.read"), count("event_bus.positions"))
+    (count("job_log.read"), count("job_log.positions"))
 }
 
 #[tokio::test(start_paused = true)]

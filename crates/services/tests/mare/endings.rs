@@ -131,7 +131,7 @@ async fn a_pump_that_panicked_sends_its_watchers_to_a_fresh_topic() {
     for eyes in &mut eyes {
         eyes.events(2).await;
     }
-    world.faults.panic_next("event_bus.read", 1);
+    world.faults.panic_next("job_log.read", 1);
     let begun = tokio::time::Instant::now();
     job.progress(50).await;
     for eyes in &mut eyes {
@@ -154,7 +154,7 @@ async fn a_pump_that_panics_at_once_keeps_nobody_waiting() {
     let begun = tokio::time::Instant::now();
     for cursor in [None, Some("0000abcd-1")] {
         // A cursor makes the attaching watcher read as well.
-        world.faults.panic_next("event_bus.read", 1);
+        world.faults.panic_next("job_log.read", 1);
         farewell(&mut world.watch("j", cursor).await).await;
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);

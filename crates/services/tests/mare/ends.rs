@@ -275,7 +275,7 @@ async fn what_is_derived_of_our_own_jobs_is_under_no_quota_of_others() {
     assert!(
         world
             .memory
-            .bus()
+            .log()
             .read(&job.job.id, 0, 0)
             .await
             .expect("it answers")

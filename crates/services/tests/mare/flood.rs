@@ -13,8 +13,8 @@ use crate::world::{World, job_id, queued, started, told};
 /// all of Triton.
 fn questions(world: &World) -> (u64, u64, u64) {
     (
-        world.faults.calls("event_bus.read"),
-        world.faults.calls("event_bus.positions"),
+        world.faults.calls("job_log.read"),
+        world.faults.calls("job_log.positions"),
         world.triton.total_calls(),
     )
 }
@@ -71,7 +71,7 @@ async fn a_flood_of_forged_announcements_costs_a_stream_that_names_no_jobs_few_q
 async fn forged_ends_cost_few_questions_where_results_are_cached_elsewhere() {
     let world = World::ignoring_external_events();
     tokio::spawn(ingest::run(
-        world.memory.bus(),
+        world.memory.log(),
         world.memory.bus().subscribe(),
         Listeners {
             hub: world.hub.clone(),

@@ -153,11 +153,11 @@ async fn nothing_is_derived_into_a_forged_log() {
         ..(*job.job).clone()
     };
     world.triton.set_job(conch_domain::Job::restore(ours));
-    let before = world.memory.bus().read(&job_id("j"), 0, 9).await;
+    let before = world.memory.log().read(&job_id("j"), 0, 9).await;
     let before = before.expect("memory answers").expect("it was forged").job;
     assert_eq!(status(&world).await, "running");
     tokio::time::sleep(2 * crate::world::POSITION_CHECK).await;
     assert!(world.triton.calls("job") > 0, "it was asked");
-    let after = world.memory.bus().read(&job_id("j"), 0, 9).await;
+    let after = world.memory.log().read(&job_id("j"), 0, 9).await;
     assert_eq!(after.expect("memory answers").expect("still").job, before);
 }

@@ -84,7 +84,7 @@ async fn an_outage_shows_as_it_does_for_an_absent_job() {
             match down {
                 Down::Nothing => {}
                 Down::Triton(kind) => world.triton.fail(kind),
-                Down::Log => fail(&world, "event_bus.read"),
+                Down::Log => fail(&world, "job_log.read"),
                 Down::Cache => fail(&world, "result_cache.get"),
             }
             let found = world.lookup.job_seen_by(&c1(), &job_id("j")).await;

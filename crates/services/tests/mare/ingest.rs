@@ -141,7 +141,7 @@ async fn a_foreign_event_of_too_many_bytes_is_dropped_and_an_announcement_is_not
     say(&world, &sized("fits", MAX_EVENT_BYTES));
     say(&world, &sized("over", MAX_EVENT_BYTES + 1));
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let log = async |id| world.memory.bus().read(&job_id(id), 0, 0).await.unwrap();
+    let log = async |id| world.memory.log().read(&job_id(id), 0, 0).await.unwrap();
     assert!(log("fits").await.is_some());
     assert!(log("over").await.is_none());
 
@@ -172,7 +172,7 @@ async fn events_of_more_foreign_jobs_than_there_may_be_are_dropped() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let sequence = async |id| {
-        let log = world.memory.bus().read(&job_id(id), 0, 0).await.unwrap();
+        let log = world.memory.log().read(&job_id(id), 0, 0).await.unwrap();
         log.map(|log| log.job.position.sequence)
     };
     for id in ["a", "b", "c"] {
@@ -239,7 +239,7 @@ async fn tell(world: &World, kind: &str, id: &str) {
 
 /// The client in the job's log.
 async fn client_of(world: &World, id: &str) -> Option<String> {
-    let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+    let log = world.memory.log().read(&job_id(id), 0, 0).await;
     let job = log.expect("memory answers").expect("it has a log").job;
     job.client_id.as_ref().map(ToString::to_string)
 }
@@ -253,7 +253,7 @@ async fn an_event_that_is_too_large_keeps_no_other_jobs_origin_away() {
         &json!({"event_type":"data:generated","job_id":"large","words":words}),
     );
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let log = world.memory.bus().read(&job_id("large"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("large"), 0, 0).await;
     assert!(log.expect("memory answers").is_none(), "it is refused");
     tell(&world, "job:started", "next").await;
     assert_eq!(client_of(&world, "next").await.as_deref(), Some("c1"));
@@ -309,7 +309,7 @@ async fn a_large_error_message_is_kept_in_its_event_alone() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let seen = world.watch(id, None).await.events(1).await;
         assert_eq!(data(&seen[0])["error_message"], words, "{kind}");
-        let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+        let log = world.memory.log().read(&job_id(id), 0, 0).await;
         let job = log.expect("memory answers").expect("it is kept").job;
         let kept = job.error_message.as_ref().expect("a message");
         assert_eq!(kept.chars().count(), MAX_TEXT_CHARS, "{kind}");
@@ -326,7 +326,7 @@ async fn whoever_ignores_foreign_events_still_hears_of_what_a_log_holds() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     say(&world, &json!({"event_type":"job:started","job_id":"f"}));
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let log = world.memory.bus().read(&job_id("f"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 0).await;
     assert!(
         log.expect("memory answers").is_none(),
         "nothing begins a log"
@@ -441,7 +441,7 @@ async fn an_event_that_its_publisher_announced_is_not_told_of_as_ours() {
 #[tokio::test(start_paused = true)]
 async fn it_does_not_outlive_a_lane() {
     let world = listening().await;
-    world.faults.panic_next("event_bus.read", 1);
+    world.faults.panic_next("job_log.read", 1);
     say(&world, &json!({"event_type":"job:started","job_id":"f"}));
     let ended = tokio::time::timeout(Duration::from_mins(1), world.ingest).await;
     let panic = ended.expect("it ends").expect_err("it is told of");

@@ -184,12 +184,12 @@ async fn an_end_that_was_told_is_not_looked_at_again_though_the_list_has_it() {
     assert_eq!(told(&eyes.events(1).await), ["j job:snapshot 3"]);
     topics_are_gone(&world).await;
     let before = (
-        world.faults.calls("event_bus.read"),
+        world.faults.calls("job_log.read"),
         world.triton.calls("jobs"),
     );
     tokio::time::sleep(POSITION_CHECK).await;
     assert!(world.triton.calls("jobs") > before.1, "the list was read");
-    assert_eq!(world.faults.calls("event_bus.read"), before.0);
+    assert_eq!(world.faults.calls("job_log.read"), before.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,9 +309,9 @@ async fn without_a_stream_over_everything_an_announcement_of_any_job_costs_no_re
     let mut eyes = world.watch_many(named(&["j"]), None).await;
     eyes.until_idle().await;
     let mut other = world.job("other");
-    let before = world.faults.calls("event_bus.read");
+    let before = world.faults.calls("job_log.read");
     other.start().await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(world.faults.calls("event_bus.read"), before);
+    assert_eq!(world.faults.calls("job_log.read"), before);
     assert_eq!(ids(&eyes.until_idle().await), [""; 0]);
 }

@@ -144,13 +144,13 @@ async fn a_job_is_unknown_only_if_its_log_could_be_read() {
     let fail = |kind| {
         world
             .faults
-            .fail_next("event_bus.read", 1, kind, When::Before);
+            .fail_next("job_log.read", 1, kind, When::Before);
     };
     fail(ErrorKind::Unavailable);
     let error = world.lookup.job(&job_id("j")).await;
     let error = error.expect_err("Triton alone can't know");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(error.operation(), "event_bus.read");
+    assert_eq!(error.operation(), "job_log.read");
     assert_eq!(status(&world, "j").await, None);
     world.triton.set_job(told("j", JobStatus::Running));
     fail(ErrorKind::BadResponse);
@@ -223,7 +223,7 @@ async fn the_end_that_a_foreign_log_missed_is_learned_from_triton() {
     );
     world.triton.heal();
     assert_eq!(status(&world, "f").await.as_deref(), Some("completed"));
-    let log = world.memory.bus().read(&job_id("f"), 0, 9).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 9).await;
     let log = log.expect("memory answers").expect("it has a log");
     assert_eq!(
         log.job.status,

@@ -234,7 +234,7 @@ async fn a_job_that_nothing_follows_any_more_ends_the_streams_that_are_about_it(
     about_a.events(1).await;
     about_all.events(2).await;
     about_b.events(1).await;
-    world.faults.panic_next("event_bus.read", 1);
+    world.faults.panic_next("job_log.read", 1);
     a.progress(50).await;
     for eyes in [&mut about_a, &mut about_all] {
         let (frames, next) = eyes.frames().await;
@@ -259,10 +259,10 @@ async fn a_job_whose_topic_panics_each_time_is_named_in_vain_and_holds_up_no_oth
         job.start().await;
         world.triton.set_job(job.job.clone());
     }
-    world.faults.panic_next("event_bus.read", 1);
+    world.faults.panic_next("job_log.read", 1);
     let attached = world.hub.watch_many(named(&["a"]), None).await;
     assert_eq!(name(&attached), "Full", "come back later");
-    world.faults.panic_next("event_bus.read", 1);
+    world.faults.panic_next("job_log.read", 1);
     let mut eyes = world.watch_many(Selection::default(), None).await;
     let seen = eyes.events(1).await;
     let other = data(&seen[0])["job_id"].clone();

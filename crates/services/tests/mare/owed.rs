@@ -27,7 +27,7 @@ async fn owed(failures: usize) -> World {
     let fail = |calls, kind| {
         world
             .faults
-            .fail_next("event_bus.read", calls, kind, When::Before);
+            .fail_next("job_log.read", calls, kind, When::Before);
     };
     // The first event is offered again after at least 50 ms; the others wait meanwhile.
     fail(1, ErrorKind::Unavailable);
@@ -42,12 +42,12 @@ async fn owed(failures: usize) -> World {
     }
     say(json!({"event_type":"job:completed","job_id":"f","extra":large}));
     tokio::time::sleep(pause).await;
-    assert_eq!(world.faults.calls("event_bus.read"), 1, "the others wait");
+    assert_eq!(world.faults.calls("job_log.read"), 1, "the others wait");
     world
 }
 
 async fn status(world: &World) -> Option<JobStatus> {
-    let log = world.memory.bus().read(&job_id("f"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 0).await;
     log.expect("memory answers").map(|log| log.job.status)
 }
 
@@ -55,7 +55,7 @@ async fn status(world: &World) -> Option<JobStatus> {
 async fn an_owed_job_is_asked_about_once_the_store_is_back() {
     let world = owed(5).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
-    let calls = world.faults.calls("event_bus.read");
+    let calls = world.faults.calls("job_log.read");
     assert!(calls > 1 + 1 + THAT_FIT as u64 + 5, "{calls} reads");
     assert_eq!(status(&world).await, Some(JobStatus::Completed));
     assert_eq!(world.triton.calls("job"), 1);
@@ -65,9 +65,9 @@ async fn an_owed_job_is_asked_about_once_the_store_is_back() {
 async fn a_store_that_stays_away_is_given_up() {
     let world = owed(1000).await;
     tokio::time::sleep(Duration::from_mins(2)).await;
-    let calls = world.faults.calls("event_bus.read");
+    let calls = world.faults.calls("job_log.read");
     tokio::time::sleep(Duration::from_mins(5)).await;
-    assert_eq!(world.faults.calls("event_bus.read"), calls);
+    assert_eq!(world.faults.calls("job_log.read"), calls);
     assert!(
         (10..40).contains(&(calls - 2 - THAT_FIT as u64)),
         "{calls} reads"

@@ -50,7 +50,7 @@ async fn world(kinds: &[&str]) -> World {
     for kind in kinds {
         say(&world, kind).await;
     }
-    let log = world.memory.bus().read(&job_id("j"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("j"), 0, 0).await;
     let log = log.expect("memory answers").expect("it has begun");
     assert_eq!(log.job.client_id, None);
     world
@@ -256,7 +256,7 @@ async fn streams_without_names_are_told_of_a_job_once_its_owner_is_known() {
     world.triton.fail(ErrorKind::Unavailable);
     world.triton.set_job(known_to_triton(Some("c1")));
     say(&world, "job:started").await;
-    let log = world.memory.bus().read(&job_id("j"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("j"), 0, 0).await;
     let log = log.expect("memory answers").expect("it has begun");
     assert_eq!(log.job.client_id, None);
     heal_after(&world, POSITION_CHECK);

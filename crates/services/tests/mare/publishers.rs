@@ -135,7 +135,7 @@ async fn a_silent_triton_delays_no_event() {
         let id = job_id(&format!("f{number}"));
         let log = world
             .memory
-            .bus()
+            .log()
             .read(&id, 0, 0)
             .await
             .expect("memory answers");
@@ -153,7 +153,7 @@ async fn is_origin_known(world: &World, id: &str, kind: &str) -> bool {
     let event = json!({"event_type":kind,"job_id":id});
     world.faults.announce_raw(event.to_string());
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let log = world.memory.bus().read(&job_id(id), 0, 0).await;
+    let log = world.memory.log().read(&job_id(id), 0, 0).await;
     let log = log.expect("memory answers").expect("it has a log");
     log.job.client_id.is_some()
 }
@@ -212,7 +212,7 @@ async fn an_end_that_found_no_room_is_learned_from_triton() {
         }
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let log = world.memory.bus().read(&job_id("f"), 0, 100).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 100).await;
     let log = log.expect("memory answers").expect("it has a log");
     assert!(log.entries.len() < 21, "not all of them found room");
     assert_eq!(log.job.status, JobStatus::Completed);

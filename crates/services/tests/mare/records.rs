@@ -68,7 +68,7 @@ async fn an_unfinished_job_of_our_own_is_put_back_by_its_worker_and_derived_by_n
     world.triton.set_job(job.job.clone());
     tokio::time::sleep(POSITION_CHECK * 4).await;
     assert!(world.triton.calls("job") > 0, "it was asked for");
-    let log = world.memory.bus().read(&job_id("j"), 0, 0).await;
+    let log = world.memory.log().read(&job_id("j"), 0, 0).await;
     assert!(log.expect("memory answers").is_none());
     job.begin_again("0000ffff", completed()).await;
     assert_eq!(ids(&eyes.rest().await), ["0000ffff-1", CLOSING]);

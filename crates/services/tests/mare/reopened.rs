@@ -7,7 +7,7 @@ mod named_jobs;
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus};
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_ports::{Appended, Commit, Fence, NewEvent, QueueEffect};
 use conch_wire::event::{decode, encode};
 use serde_json::{Value, json};
 
@@ -79,9 +79,9 @@ fn known(status: JobStatus, minute: u32) -> Job {
 
 /// Another instance hears of it and appends it, and this one hears nothing.
 async fn go_on_unheard(world: &World, event: &Value) {
-    let bus = world.memory.bus();
-    let log = bus.read(&job_id("f"), 0, 0).await;
-    let before = log.expect("memory answers").expect("there is a log").job;
+    let log = world.memory.log();
+    let found = log.read(&job_id("f"), 0, 0).await;
+    let before = found.expect("memory answers").expect("there is a log").job;
     let line = event.to_string();
     let incoming = decode(line.as_bytes(), before.updated_at.expect("it was told"));
     let event = incoming.expect("an event").event;
@@ -90,8 +90,10 @@ async fn go_on_unheard(world: &World, event: &Value) {
     let position = job.position.next();
     job.apply(position, &event).expect("a legal event");
     let commit = Commit {
-        line: encode(&event, &job),
-        event_id: event.event_id.clone(),
+        events: vec![NewEvent {
+            line: encode(&event, &job),
+            event_id: event.event_id.clone(),
+        }],
         fence: Fence::Foreign,
         effect: QueueEffect::Keep,
         announce: false,
@@ -99,8 +101,8 @@ async fn go_on_unheard(world: &World, event: &Value) {
         base: None,
         job,
     };
-    let published = bus.publish(commit).await;
-    assert_eq!(published.expect("memory answers"), Published::Appended);
+    let appended = log.append(commit).await;
+    assert_eq!(appended.expect("memory answers"), Appended::Appended);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +194,7 @@ async fn what_is_repeated_or_late_belongs_to_the_epoch_in_which_it_was() {
         say(&world, &event(kind, second)).await;
     }
     assert_eq!(status(&world).await, "completed", "nothing follows it");
-    let log = world.memory.bus().read(&job_id("f"), 0, 9).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 9).await;
     let log = log.expect("memory answers").expect("there is a log");
     assert_eq!((log.job.past.len(), log.entries.len()), (1, 2));
 }
@@ -211,7 +213,7 @@ async fn several_instances_that_offer_the_same_retry_begin_one_epoch() {
     ] {
         say(&world, &event(kind, second)).await;
     }
-    let log = world.memory.bus().read(&job_id("f"), 0, 9).await;
+    let log = world.memory.log().read(&job_id("f"), 0, 9).await;
     let log = log.expect("memory answers").expect("there is a log");
     assert_eq!(log.job.past.len(), 2, "one for each retry");
     for hub in others {

@@ -14,15 +14,15 @@ use crate::world::{POSITION_CHECK, World, job_id};
 /// A lookup on the world's logs, with another cache and another Triton.
 fn lookup_with(world: &World, cache: MockResultCache, gateway: MockTritonGateway) -> Lookup {
     let gateway = Arc::new(gateway);
-    let bus = world.memory.bus();
-    let reconcile = Reconcile::new(Arc::clone(&bus), gateway.clone(), Arc::clone(&world.clock));
+    let log = world.memory.log();
+    let reconcile = Reconcile::new(Arc::clone(&log), gateway.clone(), Arc::clone(&world.clock));
     lookup::Settings {
         local_bytes: 1 << 20,
         ask_again_after: POSITION_CHECK,
     }
     .build(lookup::Dependencies {
         cache: Arc::new(cache),
-        bus,
+        log,
         gateway,
         reconcile,
     })
@@ -123,7 +123,7 @@ async fn a_question_to_triton_is_one_call_whatever_comes_of_it() {
         .in_sequence(&mut order)
         .returning(|_| Ok(None));
     let reconcile = Reconcile::new(
-        world.memory.bus(),
+        world.memory.log(),
         Arc::new(gateway),
         Arc::clone(&world.clock),
     );

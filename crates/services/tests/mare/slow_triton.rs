@@ -115,17 +115,17 @@ async fn jobs_to_come_are_looked_for_while_triton_s_list_is_awaited() {
     world.triton.hang_at("triton_gateway.jobs");
     tokio::time::sleep(POSITION_CHECK * 2).await;
     let lists = world.triton.calls("jobs");
-    let looks = world.faults.calls("event_bus.positions");
+    let looks = world.faults.calls("job_log.positions");
     tokio::time::sleep(POSITION_CHECK * 4).await;
     assert_eq!(world.triton.calls("jobs"), lists, "it is being asked");
-    let looked = world.faults.calls("event_bus.positions") - looks;
+    let looked = world.faults.calls("job_log.positions") - looks;
     assert!((3..=5).contains(&looked), "{looked} looks");
     world.faults.lose_announcements(|_, _| true);
     world.job("later").start().await;
-    let looks = world.faults.calls("event_bus.positions");
+    let looks = world.faults.calls("job_log.positions");
     let seen = timeout(POSITION_CHECK * 2, eyes.events(1)).await;
     assert_eq!(told(&seen.expect("seen")), ["later job:snapshot 2"]);
-    let looked = world.faults.calls("event_bus.positions") - looks;
+    let looked = world.faults.calls("job_log.positions") - looks;
     assert_eq!(looked, 1);
 }
 
@@ -137,14 +137,14 @@ async fn a_log_is_read_before_its_job_is_given_up_if_it_was_not_looked_for_latel
         world.has_heard().await;
         world.triton.hang();
         let mut eyes = world.watch("later", None).await;
-        let (operation, kind) = ("event_bus.positions", ErrorKind::Unavailable);
+        let (operation, kind) = ("job_log.positions", ErrorKind::Unavailable);
         world.faults.fail_next(operation, 99, kind, When::Before);
         tokio::time::sleep(POSITION_CHECK * 2).await;
         if begins {
             world.faults.lose_announcements(|_, _| true);
             world.external_job("later").start().await;
         }
-        let reads = world.faults.calls("event_bus.read");
+        let reads = world.faults.calls("job_log.read");
         let asked = world.triton.calls("job");
         assert_eq!((reads, asked), (1, 1), "that with which it began");
         world.triton.heal();
@@ -153,7 +153,7 @@ async fn a_log_is_read_before_its_job_is_given_up_if_it_was_not_looked_for_latel
         } else {
             assert_eq!(eyes.rest().await, []);
         }
-        assert_eq!(world.faults.calls("event_bus.read"), 2, "once more");
+        assert_eq!(world.faults.calls("job_log.read"), 2, "once more");
         assert_eq!(world.triton.calls("job"), 1);
     }
 }
@@ -223,7 +223,7 @@ async fn a_cancel_is_answered_though_nobody_tells_what_became_of_it() {
 
 fn reconcile(world: &World) -> Reconcile {
     Reconcile::new(
-        world.memory.bus(),
+        world.memory.log(),
         world.triton.clone(),
         world.clock.clone(),
     )

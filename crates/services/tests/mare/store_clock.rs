@@ -18,8 +18,8 @@ const HOUR: i64 = 3600 * SECOND;
 #[tokio::test]
 async fn clocks_an_hour_apart_tell_one_time() {
     let memory = conch_memory::Settings::default().build();
-    let bus = memory.bus();
-    let truth = || async { bus.now().await.expect("memory answers").as_micros() };
+    let log = memory.log();
+    let truth = || async { log.now().await.expect("memory answers").as_micros() };
     let base = truth().await;
     for wrong_by in [0, HOUR, -HOUR] {
         let local = Arc::new(AtomicI64::new(base + wrong_by));
@@ -30,7 +30,7 @@ async fn clocks_an_hour_apart_tell_one_time() {
         let store_clock = StoreClock::new(told);
         let clock = store_clock.clock();
         assert_eq!(clock().as_micros(), base + wrong_by, "not asked yet");
-        store_clock.set(&*bus).await.expect("memory answers");
+        store_clock.set(&*log).await.expect("memory answers");
         let off = (clock().as_micros() - truth().await).abs();
         assert!(off < 10 * SECOND, "off by {off} µs");
         let before = clock();
@@ -49,11 +49,11 @@ async fn a_store_that_is_away_leaves_the_time_as_it_was() {
     let when = conch_memory::When::Before;
     memory
         .faults()
-        .fail_next("event_bus.now", 1, ErrorKind::Unavailable, when);
+        .fail_next("job_log.now", 1, ErrorKind::Unavailable, when);
     let told: Clock = Arc::new(|| Timestamp::from_micros(HOUR));
     let store_clock = StoreClock::new(told);
     let error = store_clock
-        .set(&*memory.bus())
+        .set(&*memory.log())
         .await
         .expect_err("it is away");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -64,26 +64,26 @@ async fn a_store_that_is_away_leaves_the_time_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn a_first_look_that_failed_is_made_up_for_as_soon_as_the_store_is_back() {
     let memory = conch_memory::Settings::default().build();
-    let (bus, faults) = (memory.bus(), memory.faults());
-    let now = bus.now().await.expect("memory answers");
+    let (log, faults) = (memory.log(), memory.faults());
+    let now = log.now().await.expect("memory answers");
     let told: Clock = Arc::new(move || now.plus_millis(-3_600_000));
     let when = conch_memory::When::Before;
     let store_clock = StoreClock::new(Arc::clone(&told));
-    faults.fail_next("event_bus.now", 3, ErrorKind::Timeout, when);
-    store_clock.begin(&*bus, Duration::from_secs(1)).await;
+    faults.fail_next("job_log.now", 3, ErrorKind::Timeout, when);
+    store_clock.begin(&*log, Duration::from_secs(1)).await;
     let off = |clock: &StoreClock| clock.clock()().millis_since(now);
     assert!(off(&store_clock) < 60_000, "asked until it answered");
     assert!(store_clock.known().now_or_never().is_some());
 
     let store_clock = StoreClock::new(told);
-    faults.fail_next("event_bus.now", 1000, ErrorKind::Unavailable, when);
+    faults.fail_next("job_log.now", 1000, ErrorKind::Unavailable, when);
     let began = Instant::now();
-    store_clock.begin(&*bus, Duration::from_secs(1)).await;
+    store_clock.begin(&*log, Duration::from_secs(1)).await;
     assert_eq!(began.elapsed(), Duration::from_secs(1));
     assert!(store_clock.known().now_or_never().is_none());
     faults.fail_no_more();
     let shutdown = CancellationToken::new();
-    tokio::spawn(store_clock.clone().keep(bus, shutdown.clone()));
+    tokio::spawn(store_clock.clone().keep(log, shutdown.clone()));
     store_clock.known().await;
     assert_eq!(began.elapsed(), Duration::from_secs(2));
     assert!(store_clock.clock()() >= now, "and not an hour before");

@@ -154,7 +154,7 @@ async fn while_the_store_is_out_of_reach_a_stream_lives_on_heartbeats() {
     let (world, mut running) = cut_off().await;
     world
         .faults
-        .fail_next("event_bus.read", 1000, ErrorKind::Unavailable, When::Before);
+        .fail_next("job_log.read", 1000, ErrorKind::Unavailable, When::Before);
     let mut eyes = world
         .watch_many(named(&["finished", "running"]), None)
         .await;

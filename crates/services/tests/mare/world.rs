@@ -12,7 +12,7 @@ use conch_domain::{
 };
 use conch_doubles::ScriptedTriton;
 use conch_memory::{Faults, Memory, When};
-use conch_ports::{ErrorKind, EventBus};
+use conch_ports::{ErrorKind, JobLog};
 use conch_services::Clock;
 use conch_services::mare::hub;
 use conch_services::mare::hub::{Attached, Hub, Selection, Settings};
@@ -64,7 +64,7 @@ fn lookup_in(memory: &Memory, triton: &Arc<ScriptedTriton>, reconcile: Reconcile
     }
     .build(lookup::Dependencies {
         cache: memory.cache(),
-        bus: memory.bus(),
+        log: memory.log(),
         gateway: triton.clone(),
         reconcile,
     })
@@ -90,8 +90,8 @@ impl World {
         external: ForeignEvents,
     ) -> Self {
         let memory = memory.build();
-        let bus = memory.bus();
-        Self::build_on(memory, &bus, settings, external)
+        let log = memory.log();
+        Self::build_on(memory, &log, settings, external)
     }
 
     /// An own job that runs, and a watcher that has seen its first two events.
@@ -107,23 +107,23 @@ impl World {
     /// Its store answers after a while, as one over a network does.
     pub(crate) fn with_a_distant_store(settings: conch_memory::Settings) -> Self {
         let memory = settings.build();
-        let bus: Arc<dyn EventBus> = Arc::new(Distant(memory.bus(), Duration::from_millis(1)));
-        Self::build_on(memory, &bus, Settings::default(), accept())
+        let log: Arc<dyn JobLog> = Arc::new(Distant(memory.log(), Duration::from_millis(1)));
+        Self::build_on(memory, &log, Settings::default(), accept())
     }
 
     fn build_on(
         memory: Memory,
-        bus: &Arc<dyn EventBus>,
+        log: &Arc<dyn JobLog>,
         settings: hub::Settings,
         external: ForeignEvents,
     ) -> Self {
         let triton = Arc::new(ScriptedTriton::new());
         let shutdown = CancellationToken::new();
         let clock = clock();
-        let reconcile = Reconcile::new(Arc::clone(bus), triton.clone(), Arc::clone(&clock));
+        let reconcile = Reconcile::new(Arc::clone(log), triton.clone(), Arc::clone(&clock));
         let hub = settings.build(
             hub::Dependencies {
-                bus: Arc::clone(bus),
+                log: Arc::clone(log),
                 cache: memory.cache(),
                 gateway: triton.clone(),
                 reconcile: reconcile.clone(),
@@ -133,8 +133,8 @@ impl World {
         );
         let lookup = lookup_in(&memory, &triton, reconcile);
         let ingest = tokio::spawn(ingest::run(
-            Arc::clone(bus),
-            bus.subscribe(),
+            Arc::clone(log),
+            memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
                 lookup: lookup.clone(),
@@ -158,7 +158,7 @@ impl World {
 
     fn reconcile(&self) -> Reconcile {
         Reconcile::new(
-            self.memory.bus(),
+            self.memory.log(),
             self.triton.clone(),
             Arc::clone(&self.clock),
         )
@@ -169,7 +169,7 @@ impl World {
         let memory = &self.memory;
         let hub = self.hub_with(Arc::clone(&self.clock));
         tokio::spawn(ingest::run(
-            memory.bus(),
+            memory.log(),
             memory.bus().subscribe(),
             Listeners {
                 hub: hub.clone(),
@@ -185,10 +185,10 @@ impl World {
 
     /// Another hub on the same store, that hears nothing and has a clock of its own.
     pub(crate) fn hub_with(&self, clock: Clock) -> Hub {
-        let (bus, triton) = (self.memory.bus(), self.triton.clone());
-        let reconcile = Reconcile::new(Arc::clone(&bus), triton.clone(), Arc::clone(&clock));
+        let (log, triton) = (self.memory.log(), self.triton.clone());
+        let reconcile = Reconcile::new(Arc::clone(&log), triton.clone(), Arc::clone(&clock));
         let dependencies = hub::Dependencies {
-            bus,
+            log,
             cache: self.memory.cache(),
             gateway: triton,
             reconcile,
@@ -201,7 +201,7 @@ impl World {
     pub(crate) fn fail_reads(&self, times: usize) {
         let kind = ErrorKind::Unavailable;
         self.faults
-            .fail_next("event_bus.read", times, kind, When::Before);
+            .fail_next("job_log.read", times, kind, When::Before);
     }
 
     /// Until what was announced so far has been heard; no time passes.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_domain::{JobId, Position, Timestamp};
-use conch_ports::{Commit, EventBus, Guarantees, Log, Published, Result, Signals};
+use conch_ports::{Appended, BusId, Commit, Guarantees, JobLog, Log, Result};
 
 /// A store whose answers take that long each way.
-pub(crate) struct Distant(pub(crate) Arc<dyn EventBus>, pub(crate) Duration);
+pub(crate) struct Distant(pub(crate) Arc<dyn JobLog>, pub(crate) Duration);
 
 impl Distant {
     async fn way(&self) {
@@ -17,14 +17,18 @@ impl Distant {
 }
 
 #[async_trait]
-impl EventBus for Distant {
+impl JobLog for Distant {
     fn guarantees(&self) -> Guarantees {
         self.0.guarantees()
     }
 
-    async fn publish(&self, commit: Commit) -> Result<Published> {
+    fn announces(&self) -> Option<BusId> {
+        self.0.announces()
+    }
+
+    async fn append(&self, commit: Commit) -> Result<Appended> {
         self.way().await;
-        let answer = self.0.publish(commit).await;
+        let answer = self.0.append(commit).await;
         self.way().await;
         answer
     }
@@ -41,10 +45,6 @@ impl EventBus for Distant {
         let answer = self.0.positions(job_ids).await;
         self.way().await;
         answer
-    }
-
-    fn subscribe(&self) -> Signals {
-        self.0.subscribe()
     }
 
     async fn now(&self) -> Result<Timestamp> {

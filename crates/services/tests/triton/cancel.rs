@@ -120,7 +120,7 @@ async fn a_job_given_back_after_the_request_is_not_run_again() {
     let mut script = Script::of(system.job(&id).await);
     script.hold(&lease);
     let back = script.retrying(conch_domain::RetryReason::Shutdown, Duration::ZERO);
-    system.memory.bus().publish(back).await.unwrap();
+    system.memory.log().append(back).await.unwrap();
     let generator = Generator::reliable();
     let _worker = system.worker(settings("a"), &generator);
     assert_eq!(system.ended(&id).await.job.status, JobStatus::Cancelled);
@@ -136,12 +136,7 @@ async fn only_our_own_jobs_are_ours_to_end() {
         Cancelled::NotFound
     );
     let mut foreign = Script::foreign();
-    system
-        .memory
-        .bus()
-        .publish(foreign.started())
-        .await
-        .unwrap();
+    system.memory.log().append(foreign.started()).await.unwrap();
     assert_eq!(
         cancel.cancel(foreign.id(), None).await.unwrap(),
         Cancelled::NotFound
@@ -160,11 +155,11 @@ async fn a_request_begins_no_log() {
         system.until(&id, |job| job.template_count == 2).await;
         let worker = lives.then_some(worker);
         let faults = system.memory.faults();
-        let publish = "event_bus.publish";
-        faults.fail_next(publish, 1, ErrorKind::Timeout, When::Before);
-        let before = faults.calls(publish);
+        let append = "job_log.append";
+        faults.fail_next(append, 1, ErrorKind::Timeout, When::Before);
+        let before = faults.calls(append);
         let forgotten = async {
-            while faults.calls(publish) == before {
+            while faults.calls(append) == before {
                 tokio::task::yield_now().await;
             }
             faults.wipe();
@@ -172,7 +167,7 @@ async fn a_request_begins_no_log() {
         let cancel = system.cancel();
         let (answer, ()) = tokio::join!(cancel.cancel(&id, None), forgotten);
         assert_eq!(answer.unwrap(), Cancelled::NotFound);
-        assert!(system.memory.bus().read(&id, 0, 0).await.unwrap().is_none());
+        assert!(system.memory.log().read(&id, 0, 0).await.unwrap().is_none());
         if worker.is_some() {
             assert_eq!(system.ended(&id).await.job.status, JobStatus::Completed);
         }
@@ -186,12 +181,12 @@ async fn a_request_waits_for_a_job_that_is_being_put_back() {
     let id = system.submitted().await;
     system.until(&id, |job| job.template_count == 2).await;
     let faults = system.memory.faults();
-    faults.fail_next("event_bus.publish", 4, ErrorKind::Timeout, When::Before);
+    faults.fail_next("job_log.append", 4, ErrorKind::Timeout, When::Before);
     faults.wipe();
     while system.memory.catalogue().job(&id).await.unwrap().is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(system.memory.bus().read(&id, 0, 0).await.unwrap().is_none());
+    assert!(system.memory.log().read(&id, 0, 0).await.unwrap().is_none());
     let answer = system.cancel().cancel(&id, None).await.unwrap();
     assert_eq!(answer, Cancelled::Requested);
     assert_eq!(system.ended(&id).await.job.status, JobStatus::Cancelled);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_conformance::build::{self, Script};
 use conch_domain::{EventKind, Job, JobId, JobStatus};
 use conch_memory::When;
-use conch_ports::{Commit, ErrorKind, Fence, JobFilter, Paging, Published, Signal};
+use conch_ports::{Appended, Commit, ErrorKind, Fence, JobFilter, Paging, Signal};
 use futures::StreamExt;
 use tokio::task::JoinError;
 
@@ -20,7 +20,7 @@ async fn lost_answers_are_no_duplicates() {
     let id = system.submitted().await;
     for done in 1..=6 {
         system.until(&id, |job| job.template_count == done).await;
-        faults.fail_next("event_bus.publish", 2, ErrorKind::Timeout, When::After);
+        faults.fail_next("job_log.append", 2, ErrorKind::Timeout, When::After);
         faults.fail_next("catalogue.put_template", 1, ErrorKind::Timeout, When::After);
         faults.fail_next("job_queue.renew", 1, ErrorKind::Timeout, When::After);
     }
@@ -40,7 +40,7 @@ async fn each_event_of_ours_is_told_to_the_operator_once() {
     faults.fail_next("job_queue.submit", 1, ErrorKind::Timeout, When::After);
     let id = system.submitted().await;
     // Each is appended, and the answer is lost.
-    faults.fail_next("event_bus.publish", 3, ErrorKind::Timeout, When::After);
+    faults.fail_next("job_log.append", 3, ErrorKind::Timeout, When::After);
     let _worker = system.worker(settings("a"), &Generator::reliable());
     let log = system.ended(&id).await;
     let told = lines.with("Published event");
@@ -94,9 +94,9 @@ async fn a_worker_does_not_outlive_its_ears() {
         let end = futures::stream::once(async move {
             hurting.await.unwrap();
             assert!(!panics, "a defect in an adapter");
-            Signal::Lapsed
+            Signal::Gap
         });
-        let signals = futures::stream::iter([Signal::Lapsed]).chain(end).boxed();
+        let signals = futures::stream::iter([Signal::Gap]).chain(end).boxed();
         let worker = system.worker_that_hears(settings("a"), &Generator::reliable(), signals);
         let ended = ends_and_gives_its_job_back(&system, worker, || hurt.send(()).unwrap()).await;
         assert_eq!(ended.is_err_and(|error| error.is_panic()), panics);
@@ -111,8 +111,8 @@ async fn a_store_that_comes_back_within_the_lease_costs_no_attempt() {
     let id = system.submitted().await;
     system.until(&id, |job| job.template_count == 2).await;
     let operations = [
-        "event_bus.publish",
-        "event_bus.read",
+        "job_log.append",
+        "job_log.read",
         "job_queue.renew",
         "catalogue.put_template",
     ];
@@ -165,14 +165,14 @@ async fn a_store_that_forgot_everything_gets_a_new_epoch_and_an_end() {
 }
 
 /// What a forger says of a job first, and whether it is taken.
-async fn forged(system: &System, id: &JobId, kind: EventKind) -> Published {
+async fn forged(system: &System, id: &JobId, kind: EventKind) -> Appended {
     let initial = Job::initial(id.clone(), build::epoch(), false);
     let commit = Commit {
         fence: Fence::Foreign,
         announce: false,
         ..Script::of(initial).then(kind)
     };
-    system.memory.bus().publish(commit).await.unwrap()
+    system.memory.log().append(commit).await.unwrap()
 }
 
 fn lies(now: conch_domain::Timestamp) -> [EventKind; 4] {
@@ -218,7 +218,7 @@ async fn a_worker_outdoes_what_was_forged_of_its_job_while_the_store_had_forgott
         faults.wipe();
         let lie = lies((system.clock)())[lie].clone();
         let answer = forged(&system, &id, lie.clone()).await;
-        assert_eq!(answer, Published::Appended, "the store knows no better");
+        assert_eq!(answer, Appended::Appended, "the store knows no better");
         let log = system
             .until(&id, |job| job.own && job.status.is_terminal())
             .await;
@@ -257,11 +257,11 @@ async fn a_forged_end_that_meets_an_append_is_no_end() {
     let id = system.submitted().await;
     system.until(&id, |job| job.template_count == 3).await;
     // The template is stored; what tells of it is tried again in a moment.
-    faults.fail_next("event_bus.publish", 1, ErrorKind::Unavailable, When::Before);
-    called(&system, "event_bus.publish").await;
+    faults.fail_next("job_log.append", 1, ErrorKind::Unavailable, When::Before);
+    called(&system, "job_log.append").await;
     faults.wipe();
     let [.., end] = lies((system.clock)());
-    assert_eq!(forged(&system, &id, end).await, Published::Appended);
+    assert_eq!(forged(&system, &id, end).await, Appended::Appended);
     let log = system
         .until(&id, |job| job.own && job.status.is_terminal())
         .await;
@@ -275,13 +275,13 @@ async fn a_forged_end_that_meets_an_append_is_no_end() {
 async fn a_job_that_is_forged_between_its_claim_and_its_first_look_is_still_ours() {
     let system = System::new().await;
     let faults = system.memory.faults();
-    faults.fail_next("event_bus.read", 1, ErrorKind::Unavailable, When::Before);
+    faults.fail_next("job_log.read", 1, ErrorKind::Unavailable, When::Before);
     let id = system.submitted().await;
     let _worker = system.worker(settings("a"), &Generator::reliable());
-    called(&system, "event_bus.read").await;
+    called(&system, "job_log.read").await;
     faults.wipe();
     let [started, ..] = lies((system.clock)());
-    assert_eq!(forged(&system, &id, started).await, Published::Appended);
+    assert_eq!(forged(&system, &id, started).await, Appended::Appended);
     let log = system
         .until(&id, |job| job.own && job.status.is_terminal())
         .await;
@@ -306,8 +306,8 @@ async fn a_worker_goes_on_with_its_own_story_over_a_foreign_one() {
     let initial = Job::initial(id.clone(), build::epoch(), false);
     let [_, cancel, ..] = lies((system.clock)());
     let derived = Script::of(initial).then(cancel);
-    let answer = system.memory.bus().publish(derived).await.unwrap();
-    assert_eq!(answer, Published::Appended);
+    let answer = system.memory.log().append(derived).await.unwrap();
+    assert_eq!(answer, Appended::Appended);
     let log = system
         .until(&id, |job| job.own && job.status.is_terminal())
         .await;
@@ -326,7 +326,7 @@ async fn a_job_that_was_put_back_takes_no_forged_event() {
     let before = system.until(&id, |job| job.template_count == 3).await;
     system.memory.faults().wipe();
     let [.., end] = lies((system.clock)());
-    assert_eq!(forged(&system, &id, end.clone()).await, Published::Appended);
+    assert_eq!(forged(&system, &id, end.clone()).await, Appended::Appended);
     let anew = system
         .until(&id, |job| {
             job.own && job.position.epoch != before.job.position.epoch
@@ -337,7 +337,7 @@ async fn a_job_that_was_put_back_takes_no_forged_event() {
         "before the next template is made"
     );
     assert_eq!(system.memory.cache().get(&id).await.unwrap(), None);
-    assert_eq!(forged(&system, &id, end).await, Published::Fenced);
+    assert_eq!(forged(&system, &id, end).await, Appended::Fenced);
     assert_eq!(system.ended(&id).await.job.template_count, 7);
 }
 

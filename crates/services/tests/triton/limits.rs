@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conch_conformance::build;
 use conch_domain::{Epoch, Event, EventCap, EventId, EventKind, Job, JobStatus, MAX_TEXT_CHARS};
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_ports::{Appended, Commit, Fence, NewEvent, QueueEffect};
 use tokio::time::Instant;
 
 use crate::counters::Counters;
@@ -93,8 +93,10 @@ async fn no_deadline_ends_a_foreign_job() {
     };
     job.apply(job.position.next(), &event).unwrap();
     let commit = Commit {
-        line: conch_wire::event::encode(&event, &job),
-        event_id: event.event_id,
+        events: vec![NewEvent {
+            line: conch_wire::event::encode(&event, &job),
+            event_id: event.event_id,
+        }],
         fence: Fence::Foreign,
         effect: QueueEffect::Keep,
         announce: true,
@@ -102,8 +104,8 @@ async fn no_deadline_ends_a_foreign_job() {
         base: None,
         job: job.clone(),
     };
-    let published = system.memory.bus().publish(commit).await.unwrap();
-    assert_eq!(published, Published::Appended);
+    let published = system.memory.log().append(commit).await.unwrap();
+    assert_eq!(published, Appended::Appended);
     // One of ours, so that it is seen that the worker does end what is its own.
     let ours = system.submitted().await;
     let log = system.ended(&ours).await;

@@ -102,9 +102,9 @@ async fn an_end_after_claims_that_begin_nothing_is_gone_on_with_after_an_error()
     }
     claim_in_silence(&system, 2).await;
     // Of several events that end it the first one is appended.
-    let (publish, refused) = ("event_bus.publish", ErrorKind::Refused);
+    let (append, refused) = ("job_log.append", ErrorKind::Refused);
     let faults = system.memory.faults();
-    faults.fail_next(publish, 1, refused, When::After);
+    faults.fail_next(append, 1, refused, When::After);
     let log = taken_back(&system, &id, |_| false).await;
     assert_eq!(log.job.status, JobStatus::Completed, "{:?}", story(&log));
     assert_eq!(count(&log, "retrying"), 10, "{:?}", story(&log));

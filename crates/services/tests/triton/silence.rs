@@ -180,7 +180,7 @@ async fn nothing_is_written_after_the_lease_even_if_nobody_took_over() {
 async fn silent_at_the_last_attempt(system: &System, templates: u32) -> Script {
     let id = system.submitted().await;
     let queue = system.memory.queue();
-    let bus = system.memory.bus();
+    let log = system.memory.log();
     let mut script = Script::of(system.job(&id).await);
     for attempt in 1..=3 {
         let lease = queue
@@ -196,10 +196,10 @@ async fn silent_at_the_last_attempt(system: &System, templates: u32) -> Script {
         script.hold(&lease);
         if attempt < 3 {
             let back = script.retrying(conch_domain::RetryReason::Error, Duration::ZERO);
-            bus.publish(back).await.unwrap();
+            log.append(back).await.unwrap();
         }
         if attempt == 3 {
-            bus.publish(script.started()).await.unwrap();
+            log.append(script.started()).await.unwrap();
         }
         for index in 1..=(if attempt == 3 { templates } else { 0 }) {
             let template = build::template(script.job(), index);
@@ -277,8 +277,8 @@ async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
     system.until(&id, |job| job.template_count == 1).await;
     let faults = system.memory.faults();
     for operation in [
-        "event_bus.publish",
-        "event_bus.read",
+        "job_log.append",
+        "job_log.read",
         "job_queue.renew",
         "job_queue.expired",
         "job_queue.claim",
@@ -311,7 +311,7 @@ const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
 
 async fn nobody_works_for_eight_days(system: &System, id: &JobId) {
     tokio::time::advance(EIGHT_DAYS).await;
-    let log = system.memory.bus().read(id, 0, 0).await.unwrap();
+    let log = system.memory.log().read(id, 0, 0).await.unwrap();
     assert!(log.is_none(), "it has run out");
 }
 

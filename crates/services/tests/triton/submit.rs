@@ -54,7 +54,9 @@ async fn each_try_of_a_submission_would_begin_an_epoch_of_its_own() {
         let announced = announced.next().await;
         faults.wipe();
         match announced {
-            Some(Signal::Message(line)) => serde_json::from_slice::<Value>(&line).unwrap(),
+            Some(Signal::Message(message)) => {
+                serde_json::from_slice::<Value>(&message.bytes).unwrap()
+            }
             other => panic!("{other:?}"),
         }
     };

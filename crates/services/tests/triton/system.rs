@@ -11,7 +11,7 @@ use conch_domain::{
 };
 use conch_memory::Memory;
 use conch_ports::{
-    Brief, Error, ErrorKind, EventBus, Idempotency, JobQueue, Lease, Log, NewJob, QueuePlace,
+    Brief, Error, ErrorKind, Idempotency, JobLog, JobQueue, Lease, Log, NewJob, QueuePlace,
     Requested, Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
@@ -245,7 +245,7 @@ impl System {
 
     pub(crate) fn cancel(&self) -> Cancel {
         Cancel::new(
-            self.memory.bus(),
+            self.memory.log(),
             self.memory.catalogue(),
             Arc::clone(&self.clock),
         )
@@ -323,9 +323,9 @@ impl System {
                 queue: self.memory.queue(),
                 together: Some((Arc::clone(&begin), Duration::from_millis(late))),
             });
-            let bus = Arc::new(Distant(self.memory.bus(), Duration::from_millis(way)));
+            let log = Arc::new(Distant(self.memory.log(), Duration::from_millis(way)));
             let signals = self.memory.bus().subscribe();
-            self.start_over(bus, settings(name), Generator::reliable(), queue, signals)
+            self.start_over(log, settings(name), Generator::reliable(), queue, signals)
         })
     }
 
@@ -347,19 +347,19 @@ impl System {
         queue: Arc<dyn JobQueue>,
         signals: Signals,
     ) -> Working {
-        self.start_over(self.memory.bus(), settings, generator, queue, signals)
+        self.start_over(self.memory.log(), settings, generator, queue, signals)
     }
 
     fn start_over(
         &self,
-        bus: Arc<dyn EventBus>,
+        log: Arc<dyn JobLog>,
         settings: Settings,
         generator: Arc<dyn TemplateGenerator>,
         queue: Arc<dyn JobQueue>,
         signals: Signals,
     ) -> Working {
         let worker = settings.build(Dependencies {
-            bus,
+            log,
             queue,
             catalogue: self.memory.catalogue(),
             generator,
@@ -373,7 +373,7 @@ impl System {
     }
 
     pub(crate) async fn job(&self, id: &JobId) -> Job {
-        let log = self.memory.bus().read(id, 0, 0).await.unwrap();
+        let log = self.memory.log().read(id, 0, 0).await.unwrap();
         log.expect("the job has a log").job
     }
 
@@ -383,7 +383,7 @@ impl System {
         let waiting = async {
             let mut signals = self.memory.bus().subscribe();
             while signals.next().await.is_some() {
-                if let Some(log) = self.memory.bus().read(id, 0, 1000).await.unwrap()
+                if let Some(log) = self.memory.log().read(id, 0, 1000).await.unwrap()
                     && wanted(&log.job)
                 {
                     return log;
@@ -392,7 +392,7 @@ impl System {
             panic!("the subscription ended");
         };
         let Ok(log) = tokio::time::timeout(Duration::from_mins(15), waiting).await else {
-            let log = self.memory.bus().read(id, 0, 1000).await;
+            let log = self.memory.log().read(id, 0, 1000).await;
             panic!("the job doesn't get there: {log:#?}");
         };
         check(&log);

@@ -120,7 +120,7 @@ pub(crate) fn patience(plan: &Plan) -> Duration {
 /// Whether every job that anybody was told of has ended, as far as the store knows.
 pub(crate) fn all_ended(world: &World, known: &[conch_domain::JobId]) -> bool {
     known.iter().all(|id| {
-        let log = at_once(world.store.bus.read(id, 0, 0)).ok().flatten();
+        let log = at_once(world.store.log.read(id, 0, 0)).ok().flatten();
         log.is_none_or(|log| log.job.status.is_terminal())
     })
 }

@@ -82,7 +82,7 @@ pub(crate) fn judge(court: &mut Court<'_>) {
                         });
                     }
                 }
-                Signal::Lapsed => {
+                Signal::Gap => {
                     if let Role::Api(api) = *to {
                         due.extend(heads.iter().map(|(job, (epoch, sequence))| Due {
                             api,

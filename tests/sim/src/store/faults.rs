@@ -62,7 +62,7 @@ impl Store {
 
     /// How many events of an unfinished job's log can be lost alone: those that changed no queue entry.
     pub(crate) fn can_lose(&self, id: &JobId) -> usize {
-        let Ok(Some(log)) = at_once(self.bus.read(id, 0, 2000)) else {
+        let Ok(Some(log)) = at_once(self.log.read(id, 0, 2000)) else {
             return 0;
         };
         let keeps = |line: &Bytes| {

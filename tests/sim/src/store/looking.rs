@@ -31,7 +31,7 @@ impl Store {
     }
 
     pub(super) fn look_at(&self, id: &JobId) {
-        let log = at_once(self.bus.read(id, 0, 2000)).ok().flatten();
+        let log = at_once(self.log.read(id, 0, 2000)).ok().flatten();
         let cached = at_once(self.cache.get(id)).ok().flatten();
         let record = at_once(self.catalogue.job(id)).ok().flatten();
         let record = record.map(|job| Fold::of_record(&job));
@@ -118,8 +118,8 @@ impl Store {
         let mut announced = self.announced.lock();
         while let Some(Some(signal)) = announced.next().now_or_never() {
             match signal {
-                Signal::Message(line) => self.channel.publish(&line),
-                Signal::Lapsed => self.channel.interrupt_all(),
+                Signal::Message(message) => self.channel.publish(&message.bytes),
+                Signal::Gap => self.channel.interrupt_all(),
             }
         }
     }

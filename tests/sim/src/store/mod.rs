@@ -13,14 +13,15 @@ use bytes::Bytes;
 use conch_domain::{EventKind, Job, JobId, LeaseToken, Template, Timestamp};
 use conch_memory::{Backup, Faults, Memory};
 use conch_ports::{
-    Catalogue, Commit, EventBus, Fence, JobQueue, Lease, Published, PutTemplate, QueueEffect,
-    Result, ResultCache, Signals, Submission, Submitted,
+    Announcement, Appended, Catalogue, Commit, EventBus, Fence, JobLog, JobQueue, Lease,
+    PutTemplate, QueueEffect, Result, ResultCache, Signals, Submission, Submitted,
 };
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 
 use crate::channel::Channel;
 use crate::fold::Fold;
+use crate::gate::line_of;
 use crate::history::{History, Millis, What, Write};
 use crate::process::Process;
 use crate::shown::Shown;
@@ -37,6 +38,7 @@ struct Notes {
 }
 
 pub(crate) struct Store {
+    pub(crate) log: Arc<dyn JobLog>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
@@ -64,6 +66,7 @@ impl Store {
         drop(at_once(announced.next()));
         Self {
             announced: Mutex::new(announced),
+            log: memory.log(),
             bus,
             queue: memory.queue(),
             catalogue: memory.catalogue(),
@@ -82,15 +85,15 @@ impl Store {
         Timestamp::from_micros(BEGINNING.as_micros() + micros)
     }
 
-    pub(crate) fn publish(&self, by: &Process, commit: Commit) -> Result<Published> {
+    pub(crate) fn append(&self, by: &Process, commit: Commit) -> Result<Appended> {
         let id = commit.job.id.clone();
         let (event, effect) = (
-            conch_wire::event::decode(&commit.line, self.now()),
+            conch_wire::event::decode(line_of(&commit), self.now()),
             commit.effect,
         );
         let expired = matches!(commit.fence, Fence::Expired(_));
-        let answer = at_once(self.bus.publish(commit));
-        if let (Ok(Published::Appended), Ok(incoming)) = (&answer, event) {
+        let answer = at_once(self.log.append(commit));
+        if let (Ok(Appended::Appended), Ok(incoming)) = (&answer, event) {
             let releases = !matches!(effect, QueueEffect::Keep);
             let write = Write::Event {
                 attempt: incoming.event.attempt,
@@ -207,15 +210,16 @@ impl Store {
         self.wrote(id, by, Write::Acknowledged { token });
     }
 
-    /// Announces what is in no log yet: only for planted bugs.
-    pub(crate) fn announce(&self, line: Bytes) {
-        self.faults.announce_raw(line);
+    pub(crate) fn announce(&self, announcement: &Announcement) -> Result<()> {
+        let answer = at_once(self.bus.announce(announcement));
         self.pass_on();
+        answer
     }
 
     /// What a foreign program publishes.
     pub(crate) fn publish_raw(&self, line: Bytes) {
-        self.announce(line);
+        self.faults.announce_raw(line);
+        self.pass_on();
     }
 
     fn wrote(&self, id: &JobId, by: &Process, write: Write) {

@@ -34,11 +34,11 @@ impl World {
     pub(super) fn service(&self, process: &Arc<Process>, clock: &Clock) -> Arc<Service> {
         let gate = self.gate(process);
         let catalogue: Arc<dyn Catalogue> = Arc::new(gate.clone());
-        let bus = planted::bus(&gate, self.planted);
+        let (log, _) = planted::log_and_bus(&gate, self.planted);
         let queue = planted::queue(&gate, self.planted);
         Arc::new(Service {
             submit: Submit::new(queue, Arc::clone(&catalogue), Arc::clone(clock)),
-            cancel: Cancel::new(bus, Arc::clone(&catalogue), Arc::clone(clock)),
+            cancel: Cancel::new(log, Arc::clone(&catalogue), Arc::clone(clock)),
             catalogue,
             underway: Mutex::new(JoinSet::new()),
         })
@@ -51,8 +51,8 @@ impl World {
         shutdown: CancellationToken,
     ) {
         let gate = self.gate(&process);
-        let bus = planted::bus(&gate, self.planted);
-        clock.begin(&*bus, FIRST_LOOK_AT_THE_CLOCK).await;
+        let (log, bus) = planted::log_and_bus(&gate, self.planted);
+        clock.begin(&*log, FIRST_LOOK_AT_THE_CLOCK).await;
         let worker = worker::Settings {
             name: process.name.clone(),
             concurrency: 2,
@@ -66,7 +66,7 @@ impl World {
             ..worker::Settings::default()
         }
         .build(worker::Dependencies {
-            bus: Arc::clone(&bus),
+            log: Arc::clone(&log),
             queue: planted::queue(&gate, self.planted),
             catalogue: Arc::new(gate),
             generator: Arc::new(Composer {
@@ -76,8 +76,7 @@ impl World {
             }),
             clock: clock.clock(),
         });
-        let hears = Arc::clone(&bus);
-        let keeps_time = clock.clone().keep(bus, shutdown.clone());
+        let keeps_time = clock.clone().keep(log, shutdown.clone());
         let keeps_time = AbortOnDropHandle::new(tokio::spawn(keeps_time));
         tokio::select! {
             biased;
@@ -85,7 +84,7 @@ impl World {
             () = clock.known() => {}
             () = tokio::time::sleep(LONGEST_WAIT_FOR_THE_CLOCK) => {}
         }
-        let mut subscription = subscription::Settings::default().build(hears.subscribe());
+        let mut subscription = subscription::Settings::default().build(bus.subscribe());
         let signals = subscription.listener("worker");
         let hears = AbortOnDropHandle::new(tokio::spawn(subscription.run()));
         worker.run(signals, shutdown).await;
@@ -101,8 +100,8 @@ impl World {
         shutdown: CancellationToken,
     ) {
         let gate = self.gate(&process);
-        let bus = planted::bus(&gate, self.planted);
-        clock.begin(&*bus, FIRST_LOOK_AT_THE_CLOCK).await;
+        let (log, bus) = planted::log_and_bus(&gate, self.planted);
+        clock.begin(&*log, FIRST_LOOK_AT_THE_CLOCK).await;
         let time = clock.clock();
         let gateway: Arc<dyn TritonGateway> = Arc::new(Gateway {
             process: Arc::clone(&process),
@@ -111,7 +110,7 @@ impl World {
             foreign: Arc::clone(&self.foreign),
             history: Arc::clone(&self.history),
         });
-        let reconcile = Reconcile::new(Arc::clone(&bus), Arc::clone(&gateway), Arc::clone(&time));
+        let reconcile = Reconcile::new(Arc::clone(&log), Arc::clone(&gateway), Arc::clone(&time));
         let hub = hub::Settings {
             position_check: planted::position_check(self.planted, plan::POSITION_CHECK),
             record_lost_after: plan::RECORD_LOST,
@@ -121,7 +120,7 @@ impl World {
         }
         .build(
             hub::Dependencies {
-                bus: Arc::clone(&bus),
+                log: Arc::clone(&log),
                 cache: Arc::new(self.gate(&process)),
                 gateway: Arc::clone(&gateway),
                 reconcile: reconcile.clone(),
@@ -135,7 +134,7 @@ impl World {
         }
         .build(lookup::Dependencies {
             cache: Arc::new(gate),
-            bus: Arc::clone(&bus),
+            log: Arc::clone(&log),
             gateway: Arc::clone(&gateway),
             reconcile: reconcile.clone(),
         });
@@ -143,7 +142,7 @@ impl World {
         let signals = subscription.listener("ingest");
         let hears = AbortOnDropHandle::new(tokio::spawn(subscription.run()));
         let ears = ingest::run(
-            Arc::clone(&bus),
+            Arc::clone(&log),
             signals,
             Listeners {
                 hub: hub.clone(),
@@ -158,7 +157,7 @@ impl World {
             shutdown.clone(),
         );
         let ears = AbortOnDropHandle::new(tokio::spawn(ears));
-        let keeps_time = AbortOnDropHandle::new(tokio::spawn(clock.keep(bus, shutdown.clone())));
+        let keeps_time = AbortOnDropHandle::new(tokio::spawn(clock.keep(log, shutdown.clone())));
         let api = Api {
             process: Arc::clone(&process),
             edge_cancel: EdgeCancel::new(

@@ -1,187 +1,50 @@
-//! The faults of the logs and announcements.
+//! The faults of the bus.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::build;
-use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{
-    Commit, EventBus, Fence, Guarantees, Lease, Log, Published, QueueEffect, Quota, Result, Signal,
-    Signals,
-};
-
-use super::{Broken, at};
+use conch_ports::{Announcement, BusId, Carries, EventBus, Result, Signal, Signals};
 use futures::StreamExt as _;
 
+use super::Broken;
 use crate::Fault;
-use crate::subject::LIMITS;
 
 #[async_trait]
 impl EventBus for Broken {
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
+    fn id(&self) -> BusId {
+        self.bus.id()
+    }
+
+    fn carries(&self) -> Carries {
+        Carries {
             shared: self.is(Fault::ClaimsToBeShared),
-            ..self.bus.guarantees()
         }
     }
 
-    async fn publish(&self, mut commit: Commit) -> Result<Published> {
-        let job_id = commit.job.id.clone();
-        let line = commit.line.clone();
+    async fn announce(&self, announcement: &Announcement) -> Result<()> {
         match self.fault {
-            Fault::RequeuedGoLast if matches!(commit.effect, QueueEffect::Requeue { .. }) => {
-                self.seen().requeued.insert(job_id);
+            Fault::AnnounceNothing => Ok(()),
+            Fault::AnnounceCut => {
+                let half = announcement.line.len() / 2;
+                let mut cut = announcement.clone();
+                cut.line.truncate(half);
+                self.bus.announce(&cut).await
             }
-            Fault::AnnounceBeforeAppend => {
-                commit.announce = false;
-                self.announce(line);
-                tokio::task::yield_now().await;
-            }
-            Fault::AnnounceOtherBytes if commit.announce => {
-                commit.announce = false;
-                let answer = self.bus.publish(commit).await;
-                let text = String::from_utf8_lossy(&line).replace("schema_version", "version");
-                self.announce(text.into());
-                return answer;
-            }
-            Fault::AnnounceFenced => {
-                let answer = self.bus.publish(commit).await?;
-                if answer == Published::Fenced {
-                    self.announce(line);
-                }
-                return Ok(answer);
-            }
-            Fault::LoseOrder => {
-                commit.announce = false;
-                let answer = self.bus.publish(commit).await;
+            Fault::AnnounceOutOfTurn => {
                 // Every other announcement of a job waits for the next one, and comes after it.
-                if let Some(earlier) = self.seen().held.remove(&job_id) {
-                    self.announce(line);
-                    self.announce(earlier);
+                let earlier = self.seen().held.remove(&announcement.job_id);
+                if let Some(earlier) = earlier {
+                    self.bus.announce(announcement).await?;
+                    self.announce_line(earlier);
                 } else {
-                    self.seen().held.insert(job_id, line);
+                    let line = announcement.line.clone();
+                    self.seen().held.insert(announcement.job_id.clone(), line);
                 }
-                return answer;
+                Ok(())
             }
-            Fault::ForgetHeldFence if matches!(commit.fence, Fence::Held(_)) => {
-                commit.fence = Fence::Open;
-            }
-            Fault::ForgetExpiredFence if matches!(commit.fence, Fence::Expired(_)) => {
-                commit.fence = Fence::Open;
-            }
-            Fault::ForgetForeignFence if commit.fence == Fence::Foreign => {
-                commit.fence = Fence::Open;
-            }
-            Fault::AppendAnywhere if commit.replaces.is_none() => {
-                commit = self.moved_to_the_end(commit).await?;
-            }
-            Fault::AppendDuplicates => {
-                let answer = self.bus.publish(commit.clone()).await?;
-                if matches!(answer, Published::Duplicate(_)) {
-                    commit.event_id = build::event_id();
-                    commit = self.moved_to_the_end(commit).await?;
-                    return self.bus.publish(commit).await;
-                }
-                return Ok(answer);
-            }
-            Fault::FenceBeforeEventId => {
-                if let Fence::Held(token) = &commit.fence {
-                    let lease = Lease {
-                        job_id,
-                        attempt: 1,
-                        token: token.clone(),
-                    };
-                    if !self.queue.renew(&lease, Duration::from_mins(1)).await? {
-                        return Ok(Published::Fenced);
-                    }
-                }
-            }
-            Fault::AppendAfterTheEnd => {
-                let answer = self.bus.publish(commit).await?;
-                return Ok(match answer {
-                    Published::Ended => Published::Appended,
-                    other => other,
-                });
-            }
-            Fault::KeepTheOldResult if commit.reopens() => {
-                let old = self.cache.get(&job_id).await?;
-                let answer = self.bus.publish(commit).await?;
-                if let Some(old) = old.filter(|_| answer == Published::Appended) {
-                    self.cache.put(&job_id, old).await?;
-                }
-                return Ok(answer);
-            }
-            Fault::MuteFullLogs if commit.job.position.sequence > 1 => {
-                let log = self.bus.read(&job_id, 0, usize::MAX >> 32).await?;
-                let kept = log.map_or(0, |log| log.entries.iter().map(|e| e.line.len()).sum());
-                if kept + line.len() > LIMITS.quotas.bytes_per_job() {
-                    return Err(LIMITS.quotas.refusal(Quota::ForeignJobKib, "publish"));
-                }
-            }
-            Fault::ReplaceAnyLog if commit.replaces.is_some() => {
-                let log = self.bus.read(&job_id, 0, 0).await?;
-                commit.replaces = log.map(|log| log.job.position);
-            }
-            Fault::GoOnAfterALoss => {
-                let answer = self.bus.publish(commit.clone()).await?;
-                let Published::Doubtful(at) = answer else {
-                    return Ok(answer);
-                };
-                commit.job = commit.job.with_epoch(build::epoch());
-                commit.job = self::at(&commit.job, commit.job.position.next());
-                commit.replaces = Some(at);
-            }
-            Fault::KeepQueueEntry => commit.effect = QueueEffect::Keep,
-            Fault::RequeueAtOnce => {
-                if let QueueEffect::Requeue { after, .. } = &mut commit.effect {
-                    *after = Duration::ZERO;
-                }
-            }
-            Fault::AttemptsStay => {
-                if let QueueEffect::Requeue { counts, .. } = &mut commit.effect {
-                    *counts = false;
-                }
-            }
-            _ => {}
+            _ => self.bus.announce(announcement).await,
         }
-        self.bus.publish(commit).await
-    }
-
-    async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
-        let log = self.bus.read(job_id, after, limit).await?;
-        Ok(match (self.fault, log) {
-            (Fault::EmptyLogForNone, None) => Some(Log {
-                job: Job::initial(job_id.clone(), build::epoch(), false),
-                oldest: 1,
-                base: None,
-                entries: Vec::new(),
-            }),
-            (Fault::RenumberOnRead, Some(mut log)) => {
-                for entry in &mut log.entries {
-                    entry.sequence += 1;
-                }
-                Some(log)
-            }
-            (Fault::TrimTheState, Some(mut log)) if log.oldest > 1 => {
-                let mut record = (*log.job).clone();
-                record.template_ids.clear();
-                record.template_count = 0;
-                log.job = Job::restore(record);
-                Some(log)
-            }
-            (Fault::LoseTheBase, Some(log)) => Some(Log { base: None, ..log }),
-            (_, log) => log,
-        })
-    }
-
-    async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        let mut positions = self.bus.positions(job_ids).await?;
-        if self.is(Fault::PassOverAbsentLogs) {
-            positions.retain(Option::is_some);
-        }
-        Ok(positions)
     }
 
     fn subscribe(&self) -> Signals {
@@ -191,7 +54,7 @@ impl EventBus for Broken {
             Fault::LapseInSilence => {
                 let mut first = true;
                 let told = move |signal: &Signal| {
-                    let tell = *signal != Signal::Lapsed || first;
+                    let tell = *signal != Signal::Gap || first;
                     first = false;
                     std::future::ready(tell)
                 };
@@ -204,7 +67,7 @@ impl EventBus for Broken {
                 let mut told_of = interruptions.load(Ordering::Relaxed);
                 let told = move |signal: &Signal| {
                     let mut tell = true;
-                    if *signal == Signal::Lapsed {
+                    if *signal == Signal::Gap {
                         let seen = interruptions.load(Ordering::Relaxed);
                         tell = first || seen > told_of;
                         told_of = seen;
@@ -216,10 +79,6 @@ impl EventBus for Broken {
             }
             _ => signals,
         }
-    }
-
-    async fn now(&self) -> Result<Timestamp> {
-        self.bus.now().await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -71,7 +71,7 @@ impl Catalogue for Broken {
         let record = self.catalogue.job(id).await?;
         if self.is(Fault::LoseCatalogueRecord) {
             // As if it were written only at the submission.
-            let first = self.bus.read(id, 0, 0).await?;
+            let first = self.log.read(id, 0, 0).await?;
             return Ok(record.filter(|_| first.is_some()));
         }
         Ok(record)

@@ -42,13 +42,13 @@ impl JobQueue for Broken {
                 if let Err(error) = &answer
                     && error.kind() == ErrorKind::QuotaExceeded
                 {
-                    self.bus.publish(commit).await?;
+                    self.log.append(commit).await?;
                 }
                 return answer;
             }
             Fault::RefuseResubmission => {
                 let job_id = submission.commit.job.id.clone();
-                if self.bus.read(&job_id, 0, 0).await?.is_some() {
+                if self.log.read(&job_id, 0, 0).await?.is_some() {
                     return Ok(Submitted::KeyReused);
                 }
             }
@@ -98,7 +98,7 @@ impl JobQueue for Broken {
         }
         if self.is(Fault::ForgetWhoHasNoLog)
             && let Some(lease) = &lease
-            && self.bus.read(&lease.job_id, 0, 0).await?.is_none()
+            && self.log.read(&lease.job_id, 0, 0).await?.is_none()
         {
             return Ok(None);
         }
@@ -158,7 +158,7 @@ impl JobQueue for Broken {
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
         if self.is(Fault::RestoreRespectsExternalLogs)
-            && self.bus.read(&job.id, 0, 0).await?.is_some()
+            && self.log.read(&job.id, 0, 0).await?.is_some()
         {
             return Ok(false);
         }

@@ -7,13 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject};
 use conch_domain::JobId;
-use conch_ports::{Catalogue, EventBus, JobQueue, ResultCache, TicketStore};
+use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, ResultCache, TicketStore};
 
 use super::Broken;
 use crate::subject::{CANNOT, LIMITS, OUTLIVED, lose_from_queue};
 
 #[async_trait]
 impl Subject for Broken {
+    fn log(&self) -> Arc<dyn JobLog> {
+        Arc::new(self.clone())
+    }
+
     fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.clone())
     }
@@ -42,7 +46,11 @@ impl Subject for Broken {
         CANNOT
     }
 
-    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+    fn elsewhere(&self) -> Option<Arc<dyn JobLog>> {
+        None
+    }
+
+    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
 

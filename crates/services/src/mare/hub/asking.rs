@@ -82,7 +82,7 @@ pub(super) async fn positions(
 ) -> Result<Vec<Option<Position>>, Error> {
     let permit = shared.reads.acquire().await;
     let _permit = permit.expect("it is never closed");
-    shared.bus.positions(job_ids).await
+    shared.log.positions(job_ids).await
 }
 
 /// Times that a log may be replaced or trimmed under a reader before it gives up.
@@ -94,7 +94,7 @@ pub(super) async fn read_to_end(
     job_id: &JobId,
     after: u64,
 ) -> Result<Option<Log>, Error> {
-    let Some(mut log) = shared.bus.read(job_id, after, PAGE).await? else {
+    let Some(mut log) = shared.log.read(job_id, after, PAGE).await? else {
         return Ok(None);
     };
     let mut from = after;
@@ -102,7 +102,7 @@ pub(super) async fn read_to_end(
     while let Some(last) = log.entries.last().map(|entry| entry.sequence)
         && last < log.job.position.sequence
     {
-        let Some(page) = shared.bus.read(job_id, last, PAGE).await? else {
+        let Some(page) = shared.log.read(job_id, last, PAGE).await? else {
             return Ok(None);
         };
         let follows = page.entries.first().is_some_and(|e| e.sequence == last + 1);
@@ -115,7 +115,7 @@ pub(super) async fn read_to_end(
             moves += 1;
             if moves == MOVES {
                 let words = "the log changes faster than it can be read";
-                return Err(Error::new(ErrorKind::Unavailable, "event_bus.read", words));
+                return Err(Error::new(ErrorKind::Unavailable, "job_log.read", words));
             }
             from = page
                 .job
@@ -123,7 +123,7 @@ pub(super) async fn read_to_end(
                 .sequence
                 .saturating_sub(PAGE as u64)
                 .max(from);
-            let Some(again) = shared.bus.read(job_id, from, PAGE).await? else {
+            let Some(again) = shared.log.read(job_id, from, PAGE).await? else {
                 return Ok(None);
             };
             log = again;

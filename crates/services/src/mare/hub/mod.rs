@@ -1,7 +1,7 @@
 //! The fan-out: one topic per watched job, however many watch it.
 //!
 //! ```text
-//!   hint(job) ─► topic's pump ─► bus.read(after head) ─► frames, encoded once ─► wake all watchers
+//!   hint(job) ─► topic's pump ─► log.read(after head) ─► frames, encoded once ─► wake all watchers
 //!   silence   ─┘                        └─ nothing new, still silent: ask Triton, once per job
 //! ```
 //!
@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Caller, JobId};
-use conch_ports::{EventBus, TritonGateway};
+use conch_ports::{JobLog, TritonGateway};
 use conch_wire::sse;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -77,7 +77,7 @@ pub struct Hub(Arc<Shared>);
 /// What all parts of the hub hold together.
 struct Shared {
     settings: Settings,
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     results: Results,
     gateway: Arc<dyn TritonGateway>,
     reconcile: Reconcile,

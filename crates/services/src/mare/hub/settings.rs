@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_ports::{EventBus, ResultCache, TritonGateway};
+use conch_ports::{JobLog, ResultCache, TritonGateway};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -98,7 +98,7 @@ impl Default for Settings {
 /// What the hub asks.
 pub struct Dependencies {
     /// Logs.
-    pub bus: Arc<dyn EventBus>,
+    pub log: Arc<dyn JobLog>,
     /// Results of jobs whose log is gone.
     pub cache: Arc<dyn ResultCache>,
     /// Which jobs there are.
@@ -114,7 +114,7 @@ impl Settings {
     /// ends every stream with a farewell.
     pub fn build(self, dependencies: Dependencies, shutdown: CancellationToken) -> Hub {
         let Dependencies {
-            bus,
+            log,
             cache,
             gateway,
             reconcile,
@@ -132,7 +132,7 @@ impl Settings {
             feed: Arc::new(Feed::new(self.max_held)),
             announcements: Announcements::default(),
             settings: self,
-            bus,
+            log,
             results: Results::new(cache),
             gateway,
             reconcile,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::JobId;
-use conch_ports::{EventBus, MAX_POSITIONS};
+use conch_ports::{JobLog, MAX_POSITIONS};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Caches the results of those that come, until `shutdown` or until no more can.
 pub(super) async fn keep_caching(
-    bus: Arc<dyn EventBus>,
+    log: Arc<dyn JobLog>,
     lookup: Lookup,
     mut ended: mpsc::Receiver<JobId>,
     shutdown: CancellationToken,
@@ -38,14 +38,14 @@ pub(super) async fn keep_caching(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = cache_those_that_exist(&*bus, &lookup, &job_ids) => {}
+            () = cache_those_that_exist(&*log, &lookup, &job_ids) => {}
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn cache_those_that_exist(bus: &dyn EventBus, lookup: &Lookup, job_ids: &[JobId]) {
-    let positions = match bus.positions(job_ids).await {
+async fn cache_those_that_exist(log: &dyn JobLog, lookup: &Lookup, job_ids: &[JobId]) {
+    let positions = match log.positions(job_ids).await {
         Ok(positions) => positions,
         Err(error) => {
             tracing::warn!(%error, jobs = job_ids.len(), "results could not be cached");

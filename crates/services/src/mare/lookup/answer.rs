@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, JobStatus, Origin};
-use conch_ports::{Error, EventBus, ResultCache, TritonGateway};
+use conch_ports::{Error, JobLog, ResultCache, TritonGateway};
 use conch_wire::{document, job};
 
 use super::local::{Gaps, LocalResults};
@@ -43,7 +43,7 @@ pub(super) struct Sources {
     pub(super) cache: Arc<dyn ResultCache>,
     /// What of it can be believed.
     results: Results,
-    pub(super) bus: Arc<dyn EventBus>,
+    pub(super) log: Arc<dyn JobLog>,
     pub(super) gateway: Arc<dyn TritonGateway>,
     pub(super) reconcile: Reconcile,
     ask_again_after: Duration,
@@ -53,7 +53,7 @@ impl Sources {
     pub(super) fn new(settings: &Settings, dependencies: Dependencies) -> Self {
         let Dependencies {
             cache,
-            bus,
+            log,
             gateway,
             reconcile,
         } = dependencies;
@@ -61,7 +61,7 @@ impl Sources {
             local: LocalResults::new(settings.local_bytes),
             results: Results::new(Arc::clone(&cache)),
             cache,
-            bus,
+            log,
             gateway,
             reconcile,
             ask_again_after: settings.ask_again_after,
@@ -77,7 +77,7 @@ impl Sources {
             unread = self.results.get(&absent).await.err();
         }
         if !answered.log {
-            unread = self.bus.read(&absent, 0, 0).await.err().or(unread);
+            unread = self.log.read(&absent, 0, 0).await.err().or(unread);
         }
         if !answered.triton {
             self.gateway.job(&absent).await?;
@@ -106,7 +106,7 @@ impl Sources {
             }
         };
         tracing::info!(job.id = %job_id, "Cache miss for job {job_id}");
-        let log = self.bus.read(job_id, 0, 0).await;
+        let log = self.log.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
         let unread = match log {
             Ok(Some(log)) => {
@@ -146,7 +146,7 @@ impl Sources {
             return result;
         }
         // An external job may have gone on, and another program may have cached its failure since.
-        let log = self.bus.read(job_id, 0, 0).await;
+        let log = self.log.read(job_id, 0, 0).await;
         answered.log = log.is_ok();
         let Ok(Some(log)) = log else {
             return result;
@@ -188,7 +188,7 @@ impl Sources {
         answered.triton = matches!(asked, Ok(Ok(_)));
         match asked {
             Ok(Ok(Asked::Appended)) => {
-                if let Ok(Some(log)) = self.bus.read(&job.id, 0, 0).await {
+                if let Ok(Some(log)) = self.log.read(&job.id, 0, 0).await {
                     return log.job;
                 }
             }
@@ -236,7 +236,7 @@ impl Sources {
         self.cache.put(&job.id, result).await?;
         let mut cached = job.clone();
         while !cached.own && cached.status == JobStatus::Failed {
-            let Some(log) = self.bus.read(&job.id, 0, 0).await? else {
+            let Some(log) = self.log.read(&job.id, 0, 0).await? else {
                 break;
             };
             if log.job.position == cached.position {

@@ -40,15 +40,15 @@ impl ResultCache for Late {
 
 /// A lookup whose results are in that cache.
 fn lookup_on(world: &World, cache: Arc<dyn ResultCache>) -> lookup::Lookup {
-    let (bus, gateway) = (world.memory.bus(), world.triton.clone());
-    let reconcile = Reconcile::new(bus.clone(), gateway.clone(), world.clock.clone());
+    let (log, gateway) = (world.memory.log(), world.triton.clone());
+    let reconcile = Reconcile::new(log.clone(), gateway.clone(), world.clock.clone());
     lookup::Settings {
         local_bytes: 0,
         ask_again_after: Duration::from_secs(10),
     }
     .build(lookup::Dependencies {
         cache,
-        bus,
+        log,
         gateway,
         reconcile,
     })
@@ -96,11 +96,11 @@ async fn a_cache_elsewhere_loses_the_failure_when_the_job_goes_on() {
         lookup: lookup_on(&world, Arc::clone(&elsewhere)),
         cache_results: true,
     };
-    let bus = world.memory.bus();
+    let log = world.memory.log();
     let (clock, shutdown) = (world.clock.clone(), world.shutdown.clone());
-    let signals = bus.subscribe();
+    let signals = world.memory.bus().subscribe();
     tokio::spawn(ingest::run(
-        bus,
+        log,
         signals,
         listeners,
         accept(),

@@ -86,9 +86,9 @@ async fn a_failed_job_that_a_stream_waits_beside_is_looked_at_again() {
     assert_eq!(last_id(&eyes.rest().await), END);
     // No stream waits any more, and it has ended for good: no further reads.
     tokio::time::sleep(Duration::from_mins(1)).await;
-    let reads = world.faults.calls("event_bus.read");
+    let reads = world.faults.calls("job_log.read");
     tokio::time::sleep(Duration::from_mins(1)).await;
-    assert_eq!(world.faults.calls("event_bus.read"), reads);
+    assert_eq!(world.faults.calls("job_log.read"), reads);
 }
 
 /// However many failed jobs a stream names beside one that never ends, they cost a question for 500 of
@@ -110,28 +110,28 @@ async fn failed_jobs_that_a_stream_waits_beside_are_checked_together() {
     let mut eyes = world.watch_many(names, None).await;
     assert_eq!(eyes.until_idle().await.len(), 602);
     let count = |what| world.faults.calls(what);
-    let (reads, checks) = (count("event_bus.read"), count("event_bus.positions"));
+    let (reads, checks) = (count("job_log.read"), count("job_log.positions"));
     tokio::time::sleep(crate::world::POSITION_CHECK * 10).await;
     // Of the one that isn't over, whose silence lasts from half a check to a whole one.
-    let read = count("event_bus.read") - reads;
+    let read = count("job_log.read") - reads;
     assert!((10..=20).contains(&read), "{read} reads");
-    let checked = count("event_bus.positions") - checks;
+    let checked = count("job_log.positions") - checks;
     assert!((18..=22).contains(&checked), "{checked} checks");
-    let (reads, checks) = (count("event_bus.read"), count("event_bus.positions"));
+    let (reads, checks) = (count("job_log.read"), count("job_log.positions"));
     go_on_unheard(&world, &event("job:started", 20)).await;
     let seen = eyes.events(1).await;
     assert_eq!(data(&seen[0])["reopened"], true, "{seen:?}");
     // The test's own, that of the job, and at most two of the other one.
-    let read = count("event_bus.read") - reads;
+    let read = count("job_log.read") - reads;
     assert!((2..=6).contains(&read), "{read} reads");
-    let checked = count("event_bus.positions") - checks;
+    let checked = count("job_log.positions") - checks;
     assert!((1..=2).contains(&checked), "{checked} checks");
     // Once such a log is gone there is nothing to read.
     world.faults.wipe();
     tokio::time::sleep(crate::world::POSITION_CHECK).await;
-    let reads = count("event_bus.read");
+    let reads = count("job_log.read");
     tokio::time::sleep(crate::world::POSITION_CHECK).await;
-    let read = count("event_bus.read") - reads;
+    let read = count("job_log.read") - reads;
     assert!(read <= 10, "{read} reads");
 }
 

@@ -46,7 +46,7 @@ async fn a_lookup_of_a_foreign_job_is_that_of_an_absent_one() {
 fn asked(world: &World) -> [u64; 4] {
     [
         world.faults.calls("result_cache.get"),
-        world.faults.calls("event_bus.read"),
+        world.faults.calls("job_log.read"),
         world.triton.calls("job"),
         world.triton.calls("template"),
     ]

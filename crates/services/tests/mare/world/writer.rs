@@ -2,7 +2,7 @@
 
 use conch_domain::{ClientId, Event, EventId, EventKind, Job, Timestamp};
 use conch_memory::Memory;
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_ports::{Appended, Commit, Fence, NewEvent, QueueEffect};
 use conch_services::Clock;
 use conch_wire::event;
 
@@ -17,23 +17,23 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) async fn append(&mut self, kind: EventKind) {
         let published = self.try_append(kind, None).await;
-        assert_eq!(published, Published::Appended);
+        assert_eq!(published, Appended::Appended);
     }
 
     /// Begins another incarnation of the log.
     pub(crate) async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
-        let log = self.memory.bus().read(&self.job.id, 0, 0).await;
+        let log = self.memory.log().read(&self.job.id, 0, 0).await;
         let replaces = log.expect("memory answers").map(|log| log.job.position);
         self.job = self.job.with_epoch(epoch.parse().expect("an epoch"));
         let published = self.try_append(kind, replaces).await;
-        assert_eq!(published, Published::Appended);
+        assert_eq!(published, Appended::Appended);
     }
 
     async fn try_append(
         &mut self,
         kind: EventKind,
         replaces: Option<conch_domain::Position>,
-    ) -> Published {
+    ) -> Appended {
         let position = self.job.position.next();
         // Each event a little later than the one before it, though no time passes.
         let now = (self.clock)();
@@ -50,10 +50,12 @@ impl Writer {
         };
         self.job.apply(position, &event).expect("a legal event");
         self.memory
-            .bus()
-            .publish(Commit {
-                line: event::encode(&event, &self.job),
-                event_id: event.event_id.clone(),
+            .log()
+            .append(Commit {
+                events: vec![NewEvent {
+                    line: event::encode(&event, &self.job),
+                    event_id: event.event_id.clone(),
+                }],
                 fence: Fence::Open,
                 effect: QueueEffect::Keep,
                 announce: true,

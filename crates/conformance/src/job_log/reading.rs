@@ -1,16 +1,16 @@
 //! Laws of what a log says when it is read.
 
 use conch_domain::{Job, JobStatus};
-use conch_ports::{Commit, Fence, MAX_POSITIONS, Published};
+use conch_ports::{Appended, Commit, Fence, MAX_POSITIONS};
 
 use crate::Subject;
-use crate::build::{self, Script};
-use crate::observe::{fold, log_of, publish_all};
+use crate::build::{self, Script, event_of};
+use crate::observe::{append_all, fold, log_of};
 
 /// State and entries belong together at every moment while events are appended; the newest events
 /// are kept, and trimming the oldest leaves the state whole.
 pub async fn read_is_one_moment(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let history_limit = subject.limits().history_limit;
     let total = history_limit * 2 + 10;
     let mut script = Script::foreign();
@@ -23,15 +23,15 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
     let (id, expected) = (script.id().clone(), commits.clone());
 
     let writer = {
-        let bus = subject.bus();
-        tokio::spawn(async move { publish_all(&*bus, commits).await })
+        let logs = subject.log();
+        tokio::spawn(async move { append_all(&*logs, commits).await })
     };
     let mut seen = 0;
     while seen < total {
         tokio::task::yield_now().await;
         // Asked before the read: what was written by now must be in it.
         let written = writer.is_finished();
-        let Some(log) = bus.read(&id, 0, usize::MAX >> 32).await.unwrap() else {
+        let Some(log) = logs.read(&id, 0, usize::MAX >> 32).await.unwrap() else {
             assert!(!written, "everything was written, and there is no log");
             continue;
         };
@@ -53,7 +53,7 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
         );
         for (sequence, entry) in (log.oldest..).zip(&log.entries) {
             assert_eq!(entry.sequence, sequence);
-            assert_eq!(entry.line, expected[sequence as usize - 1].line);
+            assert_eq!(entry.line, event_of(&expected[sequence as usize - 1]).line);
         }
         assert!(
             !written || end == total,
@@ -63,7 +63,7 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
     }
     writer.await.expect("writing doesn't panic");
 
-    let log = log_of(&*bus, &id).await;
+    let log = log_of(&*logs, &id).await;
     assert_eq!(log.job, *script.job(), "trimming changed the state");
     assert_eq!(
         log.job.template_ids,
@@ -77,19 +77,19 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
 /// A read from before the oldest kept event answers the state that the kept ones go on from:
 /// at every length of a log that is trimmed, and of one that began in mid-life.
 pub async fn the_base_joins_on(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let history_limit = subject.limits().history_limit as u64;
     let mut script = Script::foreign();
-    publish_all(&*bus, [script.queued()]).await;
+    append_all(&*logs, [script.queued()]).await;
     let template = build::template(script.job(), 1);
-    publish_all(&*bus, [script.template_completed(&template)]).await;
+    append_all(&*logs, [script.template_completed(&template)]).await;
     joins_on(
         subject,
         &Job::initial(script.id().clone(), script.job().position.epoch, false),
     )
     .await;
-    publish_all(&*bus, [script.in_new_epoch()]).await;
-    let log = log_of(&*bus, script.id()).await;
+    append_all(&*logs, [script.in_new_epoch()]).await;
+    let log = log_of(&*logs, script.id()).await;
     let renewed = log.base.expect("the log began in mid-life");
     assert_eq!(
         renewed.template_ids,
@@ -97,22 +97,22 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
         "what came before still counts"
     );
     for n in 0..3 * history_limit {
-        publish_all(&*bus, [script.progress((n % 100) as u8)]).await;
+        append_all(&*logs, [script.progress((n % 100) as u8)]).await;
         joins_on(subject, &renewed).await;
     }
-    let log = log_of(&*bus, script.id()).await;
+    let log = log_of(&*logs, script.id()).await;
     assert!(log.oldest > 1, "it was trimmed");
     assert!(
         (log.entries.len() as u64) < 2 * history_limit,
         "too much is kept"
     );
-    let cheap = bus.read(script.id(), 0, 0).await.unwrap();
+    let cheap = logs.read(script.id(), 0, 0).await.unwrap();
     assert_eq!(
         cheap.expect("it lives").base,
         None,
         "no entries were asked for"
     );
-    let later = bus.read(script.id(), log.oldest, 1).await.unwrap();
+    let later = logs.read(script.id(), log.oldest, 1).await.unwrap();
     assert_eq!(
         later.expect("it lives").base,
         None,
@@ -122,7 +122,7 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
 
 /// The base, or without one the beginning, and the kept entries are the state.
 pub(super) async fn joins_on(subject: &dyn Subject, beginning: &Job) {
-    let log = log_of(&*subject.bus(), &beginning.id).await;
+    let log = log_of(&*subject.log(), &beginning.id).await;
     let base = log.base.unwrap_or_else(|| beginning.clone());
     assert_eq!(
         base.position.sequence + 1,
@@ -134,7 +134,7 @@ pub(super) async fn joins_on(subject: &dyn Subject, beginning: &Job) {
 
 /// `after` and `limit` cut entries, never the state.
 async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: u64) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let end = script.job().position.sequence;
     let rows: [(u64, usize, &[u64]); 6] = [
         (end - 3, 2, &[end - 2, end - 1]),
@@ -145,7 +145,7 @@ async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: 
         (0, 0, &[]),
     ];
     for (after, limit, wanted) in rows {
-        let log = bus
+        let log = logs
             .read(script.id(), after, limit)
             .await
             .unwrap()
@@ -158,7 +158,7 @@ async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: 
             "after {after}, at most {limit}"
         );
     }
-    let log = bus
+    let log = logs
         .read(script.id(), 0, 3)
         .await
         .unwrap()
@@ -172,33 +172,33 @@ async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: 
 
 /// A job without a log reads as none: never begun, refused, or run out.
 pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
-    let bus = subject.bus();
-    assert!(bus.read(&build::job_id(), 0, 10).await.unwrap().is_none());
+    let logs = subject.log();
+    assert!(logs.read(&build::job_id(), 0, 10).await.unwrap().is_none());
 
     let mut refused = Script::foreign();
     let fenced = Commit {
         fence: Fence::Held(build::token()),
         ..refused.queued()
     };
-    assert_eq!(bus.publish(fenced).await.unwrap(), Published::Fenced);
+    assert_eq!(logs.append(fenced).await.unwrap(), Appended::Fenced);
     assert_eq!(
-        bus.publish(refused.started()).await.unwrap(),
-        Published::Conflict(None)
+        logs.append(refused.started()).await.unwrap(),
+        Appended::Conflict(None)
     );
     assert!(
-        bus.read(refused.id(), 0, 10).await.unwrap().is_none(),
+        logs.read(refused.id(), 0, 10).await.unwrap().is_none(),
         "refusals leave no trace"
     );
 
     let mut ended = Script::foreign();
-    publish_all(&*bus, [ended.queued(), ended.completed()]).await;
-    assert!(bus.read(ended.id(), 0, 10).await.unwrap().is_some());
+    append_all(&*logs, [ended.queued(), ended.completed()]).await;
+    assert!(logs.read(ended.id(), 0, 10).await.unwrap().is_some());
     let ttl = subject.limits().ended_log_ttl;
     subject
         .advance(ttl + std::time::Duration::from_millis(50))
         .await;
     assert!(
-        bus.read(ended.id(), 0, 10).await.unwrap().is_none(),
+        logs.read(ended.id(), 0, 10).await.unwrap().is_none(),
         "a log outlived its time"
     );
 }
@@ -206,23 +206,23 @@ pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
 /// Whatever is asked about in one question is answered as one by one: logs of our own and of others, that
 /// have ended or go on, twice the same, and none.
 pub async fn positions_are_those_of_reads(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let (mut own, mut other) = (Script::own(), Script::foreign());
-    publish_all(&*bus, [own.queued(), own.started(), own.completed()]).await;
-    publish_all(&*bus, [other.started()]).await;
+    append_all(&*logs, [own.queued(), own.started(), own.completed()]).await;
+    append_all(&*logs, [other.started()]).await;
     let absent = build::job_id();
     let asked = [&absent, own.id(), other.id(), &absent, own.id()].map(Clone::clone);
-    let positions = bus.positions(&asked).await.unwrap();
+    let positions = logs.positions(&asked).await.unwrap();
     let mut reads = Vec::new();
     for job_id in &asked {
-        let log = bus.read(job_id, 0, 0).await.unwrap();
+        let log = logs.read(job_id, 0, 0).await.unwrap();
         reads.push(log.map(|log| log.job.position));
     }
     assert_eq!(positions, reads, "not what reads say");
     assert_eq!(positions[0], None, "there is no such log");
     assert_eq!(positions[1], Some(own.job().position));
-    assert_eq!(bus.positions(&[]).await.unwrap(), []);
+    assert_eq!(logs.positions(&[]).await.unwrap(), []);
     let many: Vec<_> = (0..MAX_POSITIONS).map(|_| build::job_id()).collect();
-    let positions = bus.positions(&many).await.unwrap();
+    let positions = logs.positions(&many).await.unwrap();
     assert_eq!(positions, vec![None; MAX_POSITIONS]);
 }

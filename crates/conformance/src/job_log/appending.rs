@@ -3,42 +3,42 @@
 use std::sync::Arc;
 
 use conch_domain::{EventKind, Job, Position, RetryReason};
-use conch_ports::{Commit, EVENT_IDS_REMEMBERED, EventBus, Fence, Published};
+use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, ErrorKind, Fence, JobLog};
 
-use crate::build::{self, Script};
-use crate::observe::{fold, log_of, parts, position_in, publish_all};
+use crate::build::{self, Script, event_of, with_event_id};
+use crate::observe::{append_all, fold, log_of, parts, position_in};
 use crate::{Outcome, Subject};
 
 /// Publishes all at the same time and gives the answers.
-async fn publish_at_once(bus: &Arc<dyn EventBus>, commits: Vec<Commit>) -> Vec<Published> {
-    let publish = |commit| {
-        let bus = Arc::clone(bus);
-        tokio::spawn(async move { bus.publish(commit).await.expect("the store answers") })
+async fn append_at_once(logs: &Arc<dyn JobLog>, commits: Vec<Commit>) -> Vec<Appended> {
+    let append = |commit| {
+        let logs = Arc::clone(logs);
+        tokio::spawn(async move { logs.append(commit).await.expect("the store answers") })
     };
-    let tasks: Vec<_> = commits.into_iter().map(publish).collect();
+    let tasks: Vec<_> = commits.into_iter().map(append).collect();
     let mut answers = Vec::new();
     for task in tasks {
-        answers.push(task.await.expect("publishing doesn't panic"));
+        answers.push(task.await.expect("appending doesn't panic"));
     }
     answers
 }
 
-fn count(answers: &[Published], wanted: Published) -> usize {
+fn count(answers: &[Appended], wanted: Appended) -> usize {
     answers.iter().filter(|answer| **answer == wanted).count()
 }
 
 /// Only right after the log's end, in its epoch; of 16 at once exactly one.
 pub async fn append_is_compare_and_set(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let mut script = Script::foreign();
     let mut early = script.clone();
     early.queued();
-    let answer = bus.publish(early.started()).await.unwrap();
-    assert_eq!(answer, Published::Conflict(None), "no log begins at 2");
+    let answer = logs.append(early.started()).await.unwrap();
+    assert_eq!(answer, Appended::Conflict(None), "no log begins at 2");
 
-    publish_all(&*bus, [script.queued()]).await;
+    append_all(&*logs, [script.queued()]).await;
     let end = Some(script.job().position);
-    let before = parts(log_of(&*bus, script.id()).await);
+    let before = parts(log_of(&*logs, script.id()).await);
 
     let mut ahead = script.clone();
     ahead.started();
@@ -53,53 +53,63 @@ pub async fn append_is_compare_and_set(subject: &dyn Subject) {
     ];
     for (what, commit) in refused {
         assert_eq!(
-            bus.publish(commit).await.unwrap(),
-            Published::Conflict(end),
+            logs.append(commit).await.unwrap(),
+            Appended::Conflict(end),
             "{what}"
         );
     }
+    let next = script.clone().progress(1);
+    let one = next.events.clone();
+    for events in [vec![], [one.clone(), one].concat()] {
+        let several = Commit {
+            events,
+            ..next.clone()
+        };
+        let error = logs.append(several).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "it has not one event");
+    }
     assert_eq!(
-        parts(log_of(&*bus, script.id()).await),
+        parts(log_of(&*logs, script.id()).await),
         before,
-        "a conflict changed something"
+        "what was refused changed something"
     );
 
     let rivals = (0..16).map(|n| script.clone().progress(n)).collect();
-    let answers = publish_at_once(&bus, rivals).await;
-    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    let answers = append_at_once(&logs, rivals).await;
+    assert_eq!(count(&answers, Appended::Appended), 1, "{answers:?}");
     let now_at = end.map(Position::next);
     assert_eq!(
-        count(&answers, Published::Conflict(now_at)),
+        count(&answers, Appended::Conflict(now_at)),
         15,
         "{answers:?}"
     );
-    assert_eq!(log_of(&*bus, script.id()).await.entries.len(), 2);
+    assert_eq!(log_of(&*logs, script.id()).await.entries.len(), 2);
 }
 
 /// 1..n in the order of the appends, the very bytes, and unchanged by what follows. Also when four
 /// writers at once append by read, fold and try again.
 pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
     const WRITERS: u8 = 4;
-    let bus = subject.bus();
+    let logs = subject.log();
     let total = subject.limits().history_limit.min(20);
     let mut script = Script::foreign();
     let mut appended = Vec::new();
-    publish_all(&*bus, [script.queued()]).await;
-    let first = log_of(&*bus, script.id()).await.entries;
+    append_all(&*logs, [script.queued()]).await;
+    let first = log_of(&*logs, script.id()).await.entries;
 
     let each = (total - 1) / usize::from(WRITERS);
     let write = |writer: u8| {
-        let (bus, id) = (subject.bus(), script.id().clone());
+        let (logs, id) = (subject.log(), script.id().clone());
         tokio::spawn(async move {
             let mut lines = Vec::new();
             while lines.len() < each {
-                let mut script = Script::of(log_of(&*bus, &id).await.job);
+                let mut script = Script::of(log_of(&*logs, &id).await.job);
                 let commit = script.progress(writer);
-                let (place, line) = (commit.job.position, commit.line.clone());
+                let (place, line) = (commit.job.position, event_of(&commit).line.clone());
                 tokio::task::yield_now().await;
-                match bus.publish(commit).await.expect("the store answers") {
-                    Published::Appended => lines.push((place.sequence, line)),
-                    Published::Conflict(_) => {}
+                match logs.append(commit).await.expect("the store answers") {
+                    Appended::Appended => lines.push((place.sequence, line)),
+                    Appended::Conflict(_) => {}
                     other => panic!("{other:?}"),
                 }
             }
@@ -112,7 +122,7 @@ pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
     }
     appended.sort_by_key(|(sequence, _)| *sequence);
 
-    let log = log_of(&*bus, script.id()).await;
+    let log = log_of(&*logs, script.id()).await;
     let epoch = script.job().position.epoch;
     assert_eq!(log.entries[0], first[0], "an event changed");
     assert_eq!(log.entries.len(), 1 + appended.len());
@@ -139,38 +149,38 @@ pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
 /// A commit whose id is in the log answers its first place, whatever else it says: at once, after
 /// as many later events as the port says, after the end, and when several come at the same time.
 pub async fn event_id_is_appended_once(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let mut script = Script::foreign();
-    publish_all(&*bus, [script.queued()]).await;
+    append_all(&*logs, [script.queued()]).await;
     let commit = script.started();
     let place = commit.job.position;
 
-    let answers = publish_at_once(&bus, vec![commit.clone(); 8]).await;
-    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
+    let answers = append_at_once(&logs, vec![commit.clone(); 8]).await;
+    assert_eq!(count(&answers, Appended::Appended), 1, "{answers:?}");
     assert_eq!(
-        count(&answers, Published::Duplicate(place)),
+        count(&answers, Appended::Duplicate(place)),
         7,
         "{answers:?}"
     );
 
+    let event_id = event_of(&commit).event_id.clone();
     let mut disguised = Commit {
-        event_id: commit.event_id.clone(),
         fence: Fence::Held(build::token()),
-        ..script.clone().progress(5)
+        ..with_event_id(&event_id, script.clone().progress(5))
     };
-    let duplicate = Published::Duplicate(place);
+    let duplicate = Appended::Duplicate(place);
     assert_eq!(
-        bus.publish(disguised.clone()).await.unwrap(),
+        logs.append(disguised.clone()).await.unwrap(),
         duplicate,
         "fence before id"
     );
     disguised.replaces = Some(place);
     assert_eq!(
-        bus.publish(disguised).await.unwrap(),
+        logs.append(disguised).await.unwrap(),
         duplicate,
         "replaced before id"
     );
-    assert_eq!(log_of(&*bus, script.id()).await.entries.len(), 2);
+    assert_eq!(log_of(&*logs, script.id()).await.entries.len(), 2);
 
     let later = (1..EVENT_IDS_REMEMBERED).map(|_| {
         // Of these no cap on a job's events refuses any.
@@ -181,33 +191,33 @@ pub async fn event_id_is_appended_once(subject: &dyn Subject) {
             error_message: None,
         })
     });
-    publish_all(&*bus, later.collect::<Vec<_>>()).await;
+    append_all(&*logs, later.collect::<Vec<_>>()).await;
     let end = script.completed();
-    publish_all(&*bus, [end.clone()]).await;
+    append_all(&*logs, [end.clone()]).await;
     assert_eq!(
-        bus.publish(commit).await.unwrap(),
+        logs.append(commit).await.unwrap(),
         duplicate,
         "after {EVENT_IDS_REMEMBERED} later events"
     );
-    let at_the_end = Published::Duplicate(end.job.position);
+    let at_the_end = Appended::Duplicate(end.job.position);
     assert_eq!(
-        bus.publish(end).await.unwrap(),
+        logs.append(end).await.unwrap(),
         at_the_end,
         "the end itself, told again"
     );
-    assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+    assert_eq!(log_of(&*logs, script.id()).await.job, *script.job());
 }
 
 /// Once a terminal event is in, every other commit is `Ended` and changes nothing; of several ends
 /// at once one is taken.
 pub async fn nothing_follows_the_end(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     for end in [Script::completed, Script::failed, Script::cancelled] {
         let mut script = Script::foreign();
-        publish_all(&*bus, [script.queued(), script.started()]).await;
+        append_all(&*logs, [script.queued(), script.started()]).await;
         let open = script.clone();
-        publish_all(&*bus, [end(&mut script)]).await;
-        let before = parts(log_of(&*bus, script.id()).await);
+        append_all(&*logs, [end(&mut script)]).await;
+        let before = parts(log_of(&*logs, script.id()).await);
 
         // What a program would send that doesn't know the state machine: the next place, no end.
         let mut next = open.clone().progress(90);
@@ -229,40 +239,40 @@ pub async fn nothing_follows_the_end(subject: &dyn Subject) {
         ];
         for (what, commit) in late {
             assert_eq!(
-                bus.publish(commit).await.unwrap(),
-                Published::Ended,
+                logs.append(commit).await.unwrap(),
+                Appended::Ended,
                 "{what}"
             );
         }
-        let after = parts(log_of(&*bus, script.id()).await);
+        let after = parts(log_of(&*logs, script.id()).await);
         assert_eq!(after, before, "something changed after the end");
     }
 
     let mut script = Script::foreign();
-    publish_all(&*bus, [script.queued()]).await;
+    append_all(&*logs, [script.queued()]).await;
     let ends = (0..9)
         .map(|n| {
             let end = [Script::completed, Script::failed, Script::cancelled][n % 3];
             end(&mut script.clone())
         })
         .collect();
-    let answers = publish_at_once(&bus, ends).await;
-    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
-    assert_eq!(count(&answers, Published::Ended), 8, "{answers:?}");
+    let answers = append_at_once(&logs, ends).await;
+    assert_eq!(count(&answers, Appended::Appended), 1, "{answers:?}");
+    assert_eq!(count(&answers, Appended::Ended), 8, "{answers:?}");
 }
 
 /// A commit at sequence 1 that names the end that it saw replaces exactly that log, in one step.
 pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let mut script = Script::foreign();
-    publish_all(
-        &*bus,
+    append_all(
+        &*logs,
         [script.queued(), script.started(), script.progress(30)],
     )
     .await;
     let old = script.clone();
     let end = old.job().position;
-    let before = parts(log_of(&*bus, script.id()).await);
+    let before = parts(log_of(&*logs, script.id()).await);
 
     let with = |replaces| Commit {
         replaces,
@@ -277,10 +287,10 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
         ..end
     };
     for replaces in [None, Some(stale), Some(end.next()), Some(foreign)] {
-        let answer = bus.publish(with(replaces)).await.unwrap();
+        let answer = logs.append(with(replaces)).await.unwrap();
         assert_eq!(
             answer,
-            Published::Conflict(Some(end)),
+            Appended::Conflict(Some(end)),
             "replaces {replaces:?}"
         );
     }
@@ -290,21 +300,21 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
     };
     let unknown_id = unknown.job.id.clone();
     assert_eq!(
-        bus.publish(unknown).await.unwrap(),
-        Published::Conflict(None),
+        logs.append(unknown).await.unwrap(),
+        Appended::Conflict(None),
         "no log to replace"
     );
-    assert!(bus.read(&unknown_id, 0, 10).await.unwrap().is_none());
+    assert!(logs.read(&unknown_id, 0, 10).await.unwrap().is_none());
     assert_eq!(
-        parts(log_of(&*bus, script.id()).await),
+        parts(log_of(&*logs, script.id()).await),
         before,
         "a refusal changed something"
     );
 
     let rivals: Vec<_> = (0..8).map(|_| with(Some(end))).collect();
-    let answers = publish_at_once(&bus, rivals.clone()).await;
-    assert_eq!(count(&answers, Published::Appended), 1, "{answers:?}");
-    let log = log_of(&*bus, script.id()).await;
+    let answers = append_at_once(&logs, rivals.clone()).await;
+    assert_eq!(count(&answers, Appended::Appended), 1, "{answers:?}");
+    let log = log_of(&*logs, script.id()).await;
     let winner = rivals
         .into_iter()
         .find(|rival| rival.job.position == log.job.position);
@@ -312,57 +322,57 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
     assert_eq!(log.job, winner.job, "the state goes on");
     assert_eq!(log.oldest, 1);
     assert_eq!(log.entries.len(), 1, "the old events are gone");
-    assert_eq!(log.entries[0].line, winner.line);
+    assert_eq!(log.entries[0].line, event_of(&winner).line);
 
-    let now_at = Published::Conflict(Some(winner.job.position));
+    let now_at = Appended::Conflict(Some(winner.job.position));
     let mut zombie = old;
     assert_eq!(
-        bus.publish(zombie.progress(40)).await.unwrap(),
+        logs.append(zombie.progress(40)).await.unwrap(),
         now_at,
         "the old epoch goes on"
     );
     let mut heir = Script::of(winner.job.clone());
-    publish_all(&*bus, [heir.progress(50)]).await;
+    append_all(&*logs, [heir.progress(50)]).await;
 }
 
 /// A store that may have lost what it acknowledged takes nothing more in the old epoch, from any caller;
 /// what it has of the job is read as before, and another epoch goes on from there.
 pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) -> Outcome {
-    let bus = subject.bus();
+    let logs = subject.log();
     let mut script = Script::foreign();
     let first = script.queued();
-    publish_all(&*bus, [first.clone(), script.started()]).await;
+    append_all(&*logs, [first.clone(), script.started()]).await;
     let mut ended = Script::foreign();
-    publish_all(&*bus, [ended.queued()]).await;
+    append_all(&*logs, [ended.queued()]).await;
     let mut late = ended.clone();
-    publish_all(&*bus, [ended.completed()]).await;
+    append_all(&*logs, [ended.completed()]).await;
     if !subject.restart_from_a_copy().await {
         return Outcome::Skipped;
     }
-    let log = log_of(&*bus, script.id()).await;
+    let log = log_of(&*logs, script.id()).await;
     assert_eq!(log.job, *script.job(), "nothing was lost");
 
     let end = script.job().position;
-    let doubtful = Published::Doubtful(end);
+    let doubtful = Appended::Doubtful(end);
     for commit in [script.clone().progress(9), script.clone().failed()] {
-        assert_eq!(bus.publish(commit).await.unwrap(), doubtful);
+        assert_eq!(logs.append(commit).await.unwrap(), doubtful);
     }
     assert_eq!(
-        bus.publish(first.clone()).await.unwrap(),
-        Published::Duplicate(first.job.position),
+        logs.append(first.clone()).await.unwrap(),
+        Appended::Duplicate(first.job.position),
         "an id that is there is there"
     );
-    let late = bus.publish(late.progress(90)).await.unwrap();
-    assert_eq!(late, Published::Ended, "an end stays the end");
-    let log = log_of(&*bus, script.id()).await;
+    let late = logs.append(late.progress(90)).await.unwrap();
+    assert_eq!(late, Appended::Ended, "an end stays the end");
+    let log = log_of(&*logs, script.id()).await;
     assert_eq!(
         log.job,
         *script.job(),
         "a doubtful commit changed something"
     );
 
-    publish_all(&*bus, [script.in_new_epoch(), script.progress(40)]).await;
+    append_all(&*logs, [script.in_new_epoch(), script.progress(40)]).await;
     let mut begun_since = Script::foreign();
-    publish_all(&*bus, [begun_since.queued(), begun_since.started()]).await;
+    append_all(&*logs, [begun_since.queued(), begun_since.started()]).await;
     Outcome::Held
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::Job;
-use conch_ports::{Commit, EVENT_OVERHEAD, ErrorKind, EventBus, Fence, Published, Quota};
+use conch_ports::{Appended, Commit, EVENT_OVERHEAD, ErrorKind, Fence, JobLog, Quota};
 
 use crate::Subject;
-use crate::build::{Script, epoch};
-use crate::observe::{log_of, parts, publish_all, submitted};
+use crate::build::{Script, epoch, event_of, with_line};
+use crate::observe::{append_all, log_of, parts, submitted};
 
 use super::reading::joins_on;
 
@@ -24,18 +24,18 @@ fn foreign(commit: Commit) -> Commit {
 /// One more job than there may be: refused in words that name the setting, whether told or derived, and
 /// whatever it begins with, and nothing of it is left.
 async fn over_quota(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     for first in [Script::queued, Script::completed] {
         let mut script = Script::foreign();
         let commit = first(&mut script);
         for commit in [foreign(commit.clone()), commit] {
-            let answer = bus.publish(commit).await;
+            let answer = logs.append(commit).await;
             let error = answer.expect_err("one more log than there may be was begun");
             assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
             let setting = Quota::ForeignJobs.setting();
             assert!(error.message().contains(setting), "{error}");
         }
-        let log = bus.read(script.id(), 0, 1).await.unwrap();
+        let log = logs.read(script.id(), 0, 1).await.unwrap();
         assert!(log.is_none(), "a refused event began a log");
         let cached = subject.cache().get(script.id()).await.unwrap();
         assert_eq!(cached, None, "a refused end was cached");
@@ -46,7 +46,7 @@ async fn over_quota(subject: &dyn Subject) {
 /// there go on, and our own jobs have nothing to do with it. Each that ends makes room for one, until
 /// ten times as many have ended; those make room when their logs run out.
 pub async fn external_logs_are_bounded(subject: &dyn Subject) {
-    let (bus, quotas) = (subject.bus(), subject.limits().quotas);
+    let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let mut scripts: Vec<Script> = Vec::new();
     while scripts.len() < quotas.foreign_jobs {
         let mut script = Script::foreign();
@@ -55,62 +55,62 @@ pub async fn external_logs_are_bounded(subject: &dyn Subject) {
             0 => foreign(script.queued()),
             _ => script.queued(),
         };
-        publish_all(&*bus, [commit]).await;
+        append_all(&*logs, [commit]).await;
         scripts.push(script);
     }
     over_quota(subject).await;
     for script in &mut scripts {
-        publish_all(
-            &*bus,
+        append_all(
+            &*logs,
             [foreign(script.started()), foreign(script.progress(9))],
         )
         .await;
-        assert_eq!(log_of(&*bus, script.id()).await.job, *script.job());
+        assert_eq!(log_of(&*logs, script.id()).await.job, *script.job());
     }
     let mut own = submitted(subject).await;
-    publish_all(&*bus, [own.started()]).await;
-    publish_all(&*bus, [Script::own().queued(), own.failed()]).await;
+    append_all(&*logs, [own.started()]).await;
+    append_all(&*logs, [Script::own().queued(), own.failed()]).await;
 
     let mut end_one = async || {
         let mut script = scripts.pop().expect("some are unfinished");
-        publish_all(&*bus, [foreign(script.completed())]).await;
+        append_all(&*logs, [foreign(script.completed())]).await;
     };
     end_one().await;
-    publish_all(&*bus, [foreign(Script::foreign().started())]).await;
+    append_all(&*logs, [foreign(Script::foreign().started())]).await;
     over_quota(subject).await;
     end_one().await;
     // Quickly: the first ones must not have run out when the last one comes.
     for _ in 2..quotas.ended_foreign_jobs() {
-        publish_all(&*bus, [foreign(Script::foreign().completed())]).await;
+        append_all(&*logs, [foreign(Script::foreign().completed())]).await;
     }
     over_quota(subject).await;
     let mut script = scripts.pop().expect("some are unfinished");
-    let last = bus.publish(foreign(script.progress(50))).await.unwrap();
-    assert_eq!(last, Published::Appended, "what is there goes on");
+    let last = logs.append(foreign(script.progress(50))).await.unwrap();
+    assert_eq!(last, Appended::Appended, "what is there goes on");
     subject
         .advance(subject.limits().ended_log_ttl + Duration::from_millis(50))
         .await;
-    publish_all(&*bus, [foreign(Script::foreign().started())]).await;
+    append_all(&*logs, [foreign(Script::foreign().started())]).await;
     over_quota(subject).await;
     // What is derived from a record of our own, whose log has run out by now, counts for nothing.
     let mut derived = Script::of(Job::initial(own.id().clone(), epoch(), false));
-    publish_all(&*bus, [derived.queued(), derived.started()]).await;
-    publish_all(&*bus, [derived.completed()]).await;
+    append_all(&*logs, [derived.queued(), derived.started()]).await;
+    append_all(&*logs, [derived.completed()]).await;
     over_quota(subject).await;
 }
 
 /// The same event in a line of so many bytes.
 fn long(commit: Commit, bytes: usize) -> Commit {
-    let text = std::str::from_utf8(&commit.line).expect("a line is text");
+    let text = std::str::from_utf8(&event_of(&commit).line).expect("a line is text");
     let open = text.strip_suffix('}').expect("a line is an object");
     let pad = "x".repeat(bytes.saturating_sub(open.len() + 11));
     let line = Bytes::from(format!(r#"{open},"pad":"{pad}"}}"#));
-    Commit { line, ..commit }
+    with_line(&line, commit)
 }
 
-async fn is_full(bus: &dyn EventBus, commit: Commit, quota: Quota) {
-    let error = bus
-        .publish(commit)
+async fn is_full(logs: &dyn JobLog, commit: Commit, quota: Quota) {
+    let error = logs
+        .append(commit)
         .await
         .expect_err("more bytes than there may be");
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
@@ -122,17 +122,17 @@ async fn is_full(bus: &dyn EventBus, commit: Commit, quota: Quota) {
 /// trimmed makes room, and so does what runs out. What is derived from a record of our own has nothing to do
 /// with it.
 pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
-    let (bus, quotas) = (subject.bus(), subject.limits().quotas);
+    let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let mut own = submitted(subject).await;
-    publish_all(&*bus, [own.started(), own.failed()]).await;
+    append_all(&*logs, [own.started(), own.failed()]).await;
     let runs_out = subject.limits().ended_log_ttl + Duration::from_millis(50);
     subject.advance(runs_out).await;
     let of_job = quotas.foreign_job_kib << 10;
     let mut script = Script::foreign();
-    publish_all(&*bus, [foreign(script.started())]).await;
-    let before = parts(log_of(&*bus, script.id()).await);
+    append_all(&*logs, [foreign(script.started())]).await;
+    let before = parts(log_of(&*logs, script.id()).await);
     let larger = long(foreign(script.clone().progress(9)), of_job);
-    is_full(&*bus, larger, Quota::ForeignJobKib).await;
+    is_full(&*logs, larger, Quota::ForeignJobKib).await;
     let retrying = |script: &mut Script| {
         let reason = conch_domain::RetryReason::Error;
         Commit {
@@ -141,21 +141,21 @@ pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
         }
     };
     let larger = long(retrying(&mut script.clone()), 2 * of_job);
-    is_full(&*bus, larger, Quota::ForeignJobKib).await;
-    let after = parts(log_of(&*bus, script.id()).await);
+    is_full(&*logs, larger, Quota::ForeignJobKib).await;
+    let after = parts(log_of(&*logs, script.id()).await);
     assert_eq!(after, before, "what is refused changes nothing");
-    publish_all(&*bus, [long(retrying(&mut script), of_job)]).await;
-    publish_all(&*bus, [long(foreign(script.failed()), 2 * of_job)]).await;
+    append_all(&*logs, [long(retrying(&mut script), of_job)]).await;
+    append_all(&*logs, [long(foreign(script.failed()), 2 * of_job)]).await;
     subject.advance(runs_out).await;
 
     // All jobs together: large ends, until no job may begin, and then none may end.
     let end = |script: &mut Script| long(foreign(script.failed()), of_job);
     let mut unfinished = Script::foreign();
-    publish_all(&*bus, [foreign(unfinished.started())]).await;
+    append_all(&*logs, [foreign(unfinished.started())]).await;
     let mut begun = 0;
     while begun < 10 * (quotas.foreign_mib << 20) / of_job {
         let mut next = Script::foreign();
-        if bus.publish(end(&mut next)).await.is_err() {
+        if logs.append(end(&mut next)).await.is_err() {
             break;
         }
         begun += 1;
@@ -169,32 +169,32 @@ pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
         bytes + 4 * of_job > quotas.foreign_mib << 20,
         "{begun} jobs only"
     );
-    is_full(&*bus, end(&mut Script::foreign()), Quota::ForeignMib).await;
+    is_full(&*logs, end(&mut Script::foreign()), Quota::ForeignMib).await;
     let light = long(
         foreign(unfinished.clone().progress(9)),
         of_job - EVENT_OVERHEAD,
     );
-    is_full(&*bus, light, Quota::ForeignMib).await;
-    publish_all(&*bus, [end(&mut unfinished)]).await;
+    is_full(&*logs, light, Quota::ForeignMib).await;
+    append_all(&*logs, [end(&mut unfinished)]).await;
     let mut derived = Script::of(Job::initial(own.id().clone(), epoch(), false));
     let queued = long(derived.queued(), 2 * of_job + 1);
-    publish_all(&*bus, [queued, derived.failed()]).await;
+    append_all(&*logs, [queued, derived.failed()]).await;
     subject.advance(runs_out).await;
-    publish_all(&*bus, [end(&mut Script::foreign())]).await;
+    append_all(&*logs, [end(&mut Script::foreign())]).await;
 }
 
 /// An event that finds no room among its job's bytes has the oldest trimmed: it is in the log, the state is
 /// whole, and what is kept goes on from the base, within the bound and no less than half of it. However
 /// long that goes on, other jobs lose no room.
 pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
-    let (bus, limits) = (subject.bus(), subject.limits());
+    let (logs, limits) = (subject.log(), subject.limits());
     let of_job = limits.quotas.foreign_job_kib << 10;
     let mut script = Script::foreign();
     let beginning = script.job().clone();
     let first = foreign(script.started());
-    publish_all(&*bus, [first.clone()]).await;
+    append_all(&*logs, [first.clone()]).await;
     let cost = |line: &Bytes| line.len() + EVENT_OVERHEAD;
-    let mut costs = vec![cost(&first.line)];
+    let mut costs = vec![cost(&event_of(&first).line)];
     let mut trimmed = 0;
     for n in 0.. {
         if costs.iter().sum::<usize>() > 2 * (limits.quotas.foreign_mib << 20) {
@@ -209,9 +209,9 @@ pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
             _ => 0,
         };
         let commit = long(foreign(script.progress(9)), size);
-        costs.push(cost(&commit.line));
-        publish_all(&*bus, [commit]).await;
-        let log = log_of(&*bus, script.id()).await;
+        costs.push(cost(&event_of(&commit).line));
+        append_all(&*logs, [commit]).await;
+        let log = log_of(&*logs, script.id()).await;
         assert_eq!(log.job, *script.job(), "trimming changed the state");
         let bytes: usize = log.entries.iter().map(|entry| cost(&entry.line)).sum();
         assert!(bytes <= of_job, "{bytes} bytes are kept at {n}");
@@ -226,7 +226,7 @@ pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
         joins_on(subject, &beginning).await;
     }
     assert!(trimmed > 0, "nothing was trimmed");
-    let late = bus.read(script.id(), 2, 1).await.unwrap();
+    let late = logs.read(script.id(), 2, 1).await.unwrap();
     let (base, oldest) = late.map(|log| (log.base, log.oldest)).expect("it lives");
     let place = base.expect("it was trimmed").position;
     assert_eq!(
@@ -234,8 +234,8 @@ pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
         oldest,
         "who is behind it is told the base"
     );
-    let again = bus.publish(first.clone()).await.unwrap();
-    assert_eq!(again, Published::Duplicate(first.job.position));
-    publish_all(&*bus, [long(foreign(script.failed()), of_job / 6)]).await;
-    publish_all(&*bus, [foreign(Script::foreign().started())]).await;
+    let again = logs.append(first.clone()).await.unwrap();
+    assert_eq!(again, Appended::Duplicate(first.job.position));
+    append_all(&*logs, [long(foreign(script.failed()), of_job / 6)]).await;
+    append_all(&*logs, [foreign(Script::foreign().started())]).await;
 }

@@ -1,10 +1,10 @@
 //! The law of external jobs that go on after their end.
 
 use conch_domain::{JobStatus, Position};
-use conch_ports::{Commit, ErrorKind, EventBus, Fence, Published, Quota};
+use conch_ports::{Appended, Commit, ErrorKind, Fence, JobLog, Quota};
 
-use crate::build::Script;
-use crate::observe::{log_of, publish_all, submitted};
+use crate::build::{self, Script, event_of, with_event_id};
+use crate::observe::{append_all, log_of, submitted};
 use crate::{Outcome, Subject};
 
 fn external(commit: Commit) -> Commit {
@@ -16,25 +16,25 @@ fn external(commit: Commit) -> Commit {
 }
 
 /// A job that has failed, and the commits that it was told by.
-async fn failed(bus: &dyn EventBus) -> (Script, Vec<Commit>) {
+async fn failed(logs: &dyn JobLog) -> (Script, Vec<Commit>) {
     let mut script = Script::foreign();
     let commits = vec![external(script.started()), external(script.failed())];
-    publish_all(bus, commits.clone()).await;
+    append_all(logs, commits.clone()).await;
     (script, commits)
 }
 
 /// A commit that reopens takes the place of an ended log: its events and its result are gone, and what
 /// was appended before stays a duplicate, at the place that it had.
 pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
-    let (bus, cache) = (subject.bus(), subject.cache());
-    let (mut script, told) = failed(&*bus).await;
+    let (logs, cache) = (subject.log(), subject.cache());
+    let (mut script, told) = failed(&*logs).await;
     let ended_at = script.job().position;
     let restart = script.reopened(Script::started);
     assert_eq!(
-        bus.publish(restart.clone()).await.unwrap(),
-        Published::Appended
+        logs.append(restart.clone()).await.unwrap(),
+        Appended::Appended
     );
-    let log = log_of(&*bus, script.id()).await;
+    let log = log_of(&*logs, script.id()).await;
     assert_eq!(log.job, *script.job(), "the state is that of the new epoch");
     assert_eq!(
         (log.oldest, log.entries.len()),
@@ -43,7 +43,7 @@ pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
     );
     assert!(log.base.is_none(), "it begins with its first event");
     let cached = cache.get(script.id()).await.unwrap();
-    if bus.guarantees().atomic_commit {
+    if logs.guarantees().caches_results {
         assert_eq!(
             cached, None,
             "the result of the old end is gone in the same step"
@@ -55,71 +55,66 @@ pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
         ..ended_at
     };
     for (commit, sequence) in told.iter().zip(1..) {
-        let late = bus.publish(commit.clone()).await.unwrap();
+        let late = logs.append(commit.clone()).await.unwrap();
         assert_eq!(
             late,
-            Published::Duplicate(at(sequence)),
+            Appended::Duplicate(at(sequence)),
             "an earlier epoch's event"
         );
     }
-    let again = bus.publish(restart.clone()).await.unwrap();
-    assert_eq!(again, Published::Duplicate(restart.job.position));
+    let again = logs.append(restart.clone()).await.unwrap();
+    assert_eq!(again, Appended::Duplicate(restart.job.position));
     // Not from a place where it no longer ends, and not while it goes on.
-    let other = Commit {
-        event_id: crate::build::event_id(),
-        ..restart
-    };
-    let answer = bus.publish(other).await.unwrap();
-    assert_eq!(answer, Published::Conflict(Some(script.job().position)));
+    let other = with_event_id(&build::event_id(), restart);
+    let answer = logs.append(other).await.unwrap();
+    assert_eq!(answer, Appended::Conflict(Some(script.job().position)));
 
     // An end alone, in a third epoch: its result is there with it.
-    publish_all(
-        &*bus,
+    append_all(
+        &*logs,
         [external(script.progress(30)), external(script.failed())],
     )
     .await;
     let second_end = script.job().position;
     let end = script.reopened(Script::completed);
-    assert_eq!(bus.publish(end).await.unwrap(), Published::Appended);
-    let log = log_of(&*bus, script.id()).await;
+    assert_eq!(logs.append(end).await.unwrap(), Appended::Appended);
+    let log = log_of(&*logs, script.id()).await;
     assert_eq!(log.job.status, JobStatus::Completed);
     assert_eq!(log.job.past, [ended_at, second_end]);
-    if bus.guarantees().atomic_commit {
+    if logs.guarantees().caches_results {
         let cached = cache.get(script.id()).await.unwrap();
         assert_eq!(cached, Some(conch_wire::job::encode(script.job())));
     }
     for (commit, sequence) in told.into_iter().zip(1..) {
-        let late = bus.publish(commit).await.unwrap();
-        assert_eq!(late, Published::Duplicate(at(sequence)), "two epochs later");
+        let late = logs.append(commit).await.unwrap();
+        assert_eq!(late, Appended::Duplicate(at(sequence)), "two epochs later");
     }
-    one_of_several_goes_on(&*bus).await;
+    one_of_several_goes_on(&*logs).await;
     only_by_external_events(subject).await;
     within_the_quota(subject).await;
-    Outcome::of_a_bus(bus.guarantees())
+    Outcome::of_a_log(logs.guarantees())
 }
 
 /// Several offer the same event, each in an epoch of its own: one epoch begins.
-async fn one_of_several_goes_on(bus: &dyn EventBus) {
-    let (script, _) = failed(bus).await;
+async fn one_of_several_goes_on(logs: &dyn JobLog) {
+    let (script, _) = failed(logs).await;
     let mut first = script.clone();
     let restart = first.reopened(Script::started);
     let offers = (0..8).map(|_| {
         let mut script = script.clone();
-        let commit = Commit {
-            event_id: restart.event_id.clone(),
-            ..script.reopened(Script::started)
-        };
-        bus.publish(commit)
+        let event_id = event_of(&restart).event_id.clone();
+        let commit = with_event_id(&event_id, script.reopened(Script::started));
+        logs.append(commit)
     });
     let answers = futures::future::join_all(offers).await;
-    let began: Vec<&Published> = answers
+    let began: Vec<&Appended> = answers
         .iter()
         .flatten()
-        .filter(|answer| **answer == Published::Appended)
+        .filter(|answer| **answer == Appended::Appended)
         .collect();
     assert_eq!(began.len(), 1, "{answers:?}");
-    let at = log_of(bus, script.id()).await.job.position;
-    let others = |answer: &Published| *answer == Published::Duplicate(at);
+    let at = log_of(logs, script.id()).await.job.position;
+    let others = |answer: &Appended| *answer == Appended::Duplicate(at);
     assert_eq!(
         answers.iter().flatten().filter(|a| others(a)).count(),
         7,
@@ -130,41 +125,41 @@ async fn one_of_several_goes_on(bus: &dyn EventBus) {
 /// What isn't an external program's event begins no epoch after an end, and neither does one for a job
 /// of our own.
 async fn only_by_external_events(subject: &dyn Subject) {
-    let bus = subject.bus();
-    let (mut script, _) = failed(&*bus).await;
-    let before = log_of(&*bus, script.id()).await.job;
+    let logs = subject.log();
+    let (mut script, _) = failed(&*logs).await;
+    let before = log_of(&*logs, script.id()).await.job;
     let restart = script.reopened(Script::started);
     for fence in [Fence::Open, Fence::Unclaimed] {
         let commit = Commit {
             fence,
             ..restart.clone()
         };
-        assert_eq!(bus.publish(commit).await.unwrap(), Published::Ended);
+        assert_eq!(logs.append(commit).await.unwrap(), Appended::Ended);
     }
-    assert_eq!(log_of(&*bus, script.id()).await.job, before);
+    assert_eq!(log_of(&*logs, script.id()).await.job, before);
 
     let mut own = submitted(subject).await;
-    publish_all(&*bus, [own.failed()]).await;
-    let before = log_of(&*bus, own.id()).await.job;
-    let refused = bus.publish(own.reopened(Script::started)).await.unwrap();
-    assert_eq!(refused, Published::Fenced, "a job of our own");
-    assert_eq!(log_of(&*bus, own.id()).await.job, before);
+    append_all(&*logs, [own.failed()]).await;
+    let before = log_of(&*logs, own.id()).await.job;
+    let refused = logs.append(own.reopened(Script::started)).await.unwrap();
+    assert_eq!(refused, Appended::Fenced, "a job of our own");
+    assert_eq!(log_of(&*logs, own.id()).await.job, before);
 }
 
 /// With as many unfinished as may be, none goes on but by an end.
 async fn within_the_quota(subject: &dyn Subject) {
-    let (bus, quotas) = (subject.bus(), subject.limits().quotas);
-    let (script, _) = failed(&*bus).await;
+    let (logs, quotas) = (subject.log(), subject.limits().quotas);
+    let (script, _) = failed(&*logs).await;
     for _ in 0..quotas.foreign_jobs {
-        if bus
-            .publish(external(Script::foreign().started()))
+        if logs
+            .append(external(Script::foreign().started()))
             .await
             .is_err()
         {
             break;
         }
     }
-    let error = bus.publish(script.clone().reopened(Script::started)).await;
+    let error = logs.append(script.clone().reopened(Script::started)).await;
     let error = error.expect_err("one more unfinished job than there may be");
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
     assert!(
@@ -172,10 +167,10 @@ async fn within_the_quota(subject: &dyn Subject) {
         "{error}"
     );
     assert_eq!(
-        log_of(&*bus, script.id()).await.job,
+        log_of(&*logs, script.id()).await.job,
         *script.job(),
         "it has ended as before"
     );
     let end = script.clone().reopened(Script::completed);
-    assert_eq!(bus.publish(end).await.unwrap(), Published::Appended);
+    assert_eq!(logs.append(end).await.unwrap(), Appended::Appended);
 }

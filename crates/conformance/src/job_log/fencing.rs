@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use conch_domain::{Job, RetryReason};
-use conch_ports::{Commit, Fence, Published, QueueEffect};
+use conch_ports::{Appended, Commit, Fence, QueueEffect};
 
 use crate::Subject;
 use crate::build::{self, Script};
 use crate::observe::{
-    AFTER_SHORT, LONG, SHORT, claim, claimed, log_of, parts, publish_all, submitted,
+    AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, log_of, parts, submitted,
 };
 
 /// Each fence lets through whom it says, by the store's clock; who is fenced changes nothing.
@@ -21,8 +21,8 @@ pub async fn fence_is_checked_in_the_step(subject: &dyn Subject) {
 
 /// Each fence is refused, and the queue entry, the log and the record stay as they are.
 async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterator<Item = Fence>) {
-    let (bus, catalogue) = (subject.bus(), subject.catalogue());
-    let before = parts(log_of(&*bus, script.id()).await);
+    let (logs, catalogue) = (subject.log(), subject.catalogue());
+    let before = parts(log_of(&*logs, script.id()).await);
     let record = catalogue.job(script.id()).await.unwrap();
     let requeue = QueueEffect::Requeue {
         after: Duration::ZERO,
@@ -35,8 +35,8 @@ async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterat
                 effect,
                 ..script.clone().progress(77)
             };
-            let answer = bus.publish(commit).await.unwrap();
-            assert_eq!(answer, Published::Fenced, "{fence:?} with {effect:?}");
+            let answer = logs.append(commit).await.unwrap();
+            assert_eq!(answer, Appended::Fenced, "{fence:?} with {effect:?}");
         }
         // An end is fenced like anything else, its cached result included.
         let end = Commit {
@@ -44,8 +44,8 @@ async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterat
             ..script.clone().failed()
         };
         assert_eq!(
-            bus.publish(end).await.unwrap(),
-            Published::Fenced,
+            logs.append(end).await.unwrap(),
+            Appended::Fenced,
             "{fence:?} with an end"
         );
         assert_eq!(
@@ -55,7 +55,7 @@ async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterat
         );
     }
     assert_eq!(
-        parts(log_of(&*bus, script.id()).await),
+        parts(log_of(&*logs, script.id()).await),
         before,
         "a fenced commit changed the log"
     );
@@ -67,10 +67,10 @@ async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterat
 }
 
 async fn a_lease_that_holds(subject: &dyn Subject) {
-    let (bus, queue) = (subject.bus(), subject.queue());
+    let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, LONG).await;
     let token = lease.token.clone();
-    publish_all(&*bus, [script.started(), script.progress(10)]).await;
+    append_all(&*logs, [script.started(), script.progress(10)]).await;
     let others = [
         Fence::Held(build::token()),
         Fence::Expired(token),
@@ -91,11 +91,11 @@ async fn a_lease_that_holds(subject: &dyn Subject) {
         fence: Fence::Open,
         ..script.progress(20)
     };
-    publish_all(&*bus, [open, script.completed()]).await;
+    append_all(&*logs, [open, script.completed()]).await;
 }
 
 async fn a_lease_that_ran_out(subject: &dyn Subject) {
-    let (bus, queue) = (subject.bus(), subject.queue());
+    let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, SHORT).await;
     let token = lease.token.clone();
     subject.advance(AFTER_SHORT).await;
@@ -114,7 +114,7 @@ async fn a_lease_that_ran_out(subject: &dyn Subject) {
         fence: Fence::Expired(token.clone()),
         ..script.retrying(RetryReason::LeaseExpired, Duration::ZERO)
     };
-    publish_all(&*bus, [requeue]).await;
+    append_all(&*logs, [requeue]).await;
     assert_eq!(queue.expired(10).await.unwrap(), []);
     refused(
         subject,
@@ -133,11 +133,11 @@ async fn a_lease_that_ran_out(subject: &dyn Subject) {
     )
     .await;
     script.hold(&again);
-    publish_all(&*bus, [script.completed()]).await;
+    append_all(&*logs, [script.completed()]).await;
 }
 
 async fn no_worker_holds_it(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let unclaimed = |commit| Commit {
         fence: Fence::Unclaimed,
         ..commit
@@ -149,7 +149,7 @@ async fn no_worker_holds_it(subject: &dyn Subject) {
         [Fence::Held(build::token()), Fence::Expired(build::token())],
     )
     .await;
-    publish_all(&*bus, [unclaimed(waiting.cancelled())]).await;
+    append_all(&*logs, [unclaimed(waiting.cancelled())]).await;
     assert_eq!(
         claim(subject, LONG).await,
         None,
@@ -157,8 +157,8 @@ async fn no_worker_holds_it(subject: &dyn Subject) {
     );
 
     let mut in_no_queue = Script::foreign();
-    publish_all(
-        &*bus,
+    append_all(
+        &*logs,
         [
             unclaimed(in_no_queue.queued()),
             unclaimed(in_no_queue.started()),
@@ -174,37 +174,41 @@ async fn no_worker_holds_it(subject: &dyn Subject) {
 }
 
 async fn foreign_events(subject: &dyn Subject) {
-    let bus = subject.bus();
+    let logs = subject.log();
     let foreign = |commit| Commit {
         fence: Fence::Foreign,
         announce: false,
         ..commit
     };
     let mut script = Script::foreign();
-    publish_all(&*bus, [foreign(script.queued()), foreign(script.started())]).await;
-    publish_all(&*bus, [foreign(script.completed())]).await;
+    append_all(
+        &*logs,
+        [foreign(script.queued()), foreign(script.started())],
+    )
+    .await;
+    append_all(&*logs, [foreign(script.completed())]).await;
 
     let mut own = submitted(subject).await;
     refused(subject, &own, [Fence::Foreign]).await;
-    publish_all(&*bus, [own.cancelled()]).await;
+    append_all(&*logs, [own.cancelled()]).await;
 
     // The record is kept, the log has run out: what is forged now would begin one.
     subject
         .advance(subject.limits().ended_log_ttl + Duration::from_millis(50))
         .await;
     assert!(
-        bus.read(own.id(), 0, 1).await.unwrap().is_none(),
+        logs.read(own.id(), 0, 1).await.unwrap().is_none(),
         "the log has run out"
     );
     let initial = Job::initial(own.id().clone(), build::epoch(), false);
     let forged = foreign(Script::of(initial).started());
     assert_eq!(
-        bus.publish(forged).await.unwrap(),
-        Published::Fenced,
+        logs.append(forged).await.unwrap(),
+        Appended::Fenced,
         "a record is enough"
     );
     assert!(
-        bus.read(own.id(), 0, 1).await.unwrap().is_none(),
+        logs.read(own.id(), 0, 1).await.unwrap().is_none(),
         "a fenced commit began a log"
     );
 }

@@ -1,0 +1,20 @@
+//! The laws of [`JobLog`](conch_ports::EventBus).
+
+mod announcing;
+mod appending;
+mod bounds;
+mod fencing;
+mod reading;
+mod reopening;
+
+pub use announcing::{announce_follows_append, effects_belong_to_the_append, shared_means_shared};
+pub use appending::{
+    append_is_compare_and_set, event_id_is_appended_once, nothing_follows_the_end,
+    replacing_begins_an_epoch, sequences_have_no_gaps, what_may_have_lost_begins_anew,
+};
+pub use bounds::{a_full_log_is_trimmed, external_bytes_are_bounded, external_logs_are_bounded};
+pub use fencing::fence_is_checked_in_the_step;
+pub use reading::{
+    a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
+};
+pub use reopening::an_external_job_goes_on;

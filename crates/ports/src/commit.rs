@@ -1,0 +1,124 @@
+//! What is appended to a job's log in one step, who may do it, and what became of it.
+//!
+//! Never in here: how a store does it, or who hears of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use conch_domain::{EventId, Job, LeaseToken, Position};
+
+use crate::{Error, ErrorKind, Result};
+
+/// What happened to a job, on its way into the job's log, with all that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The fold *after* the event. `job.position` is the event's place: the log must stand right
+    /// before it. At sequence 1 the log must not exist, but see `replaces`.
+    pub job: Job,
+    /// The events. Exactly one for now: a log refuses any other number ([`Commit::event`]).
+    pub events: Vec<NewEvent>,
+    /// Who may do this.
+    pub fence: Fence,
+    /// What becomes of the job's queue entry.
+    pub effect: QueueEffect,
+    /// Whether subscribers are told. Not for a foreign event, which its publisher announced.
+    pub announce: bool,
+    /// The log's end as the caller saw it, when `job.position` begins another incarnation of a log
+    /// that lost its tail, or of one that goes on after its end ([`Commit::reopens`]): if the log still
+    /// stands exactly there, it is replaced.
+    pub replaces: Option<Position>,
+    /// What the job had been through before a log that begins in mid-life, at sequence 0 of it. Only
+    /// with sequence 1.
+    pub base: Option<Job>,
+}
+
+/// An event that no log has yet.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// One JSON object, UTF-8, without a line break.
+    pub line: Bytes,
+    /// What makes the append idempotent within its job.
+    pub event_id: EventId,
+}
+
+impl Commit {
+    /// The one event.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when there is none, or more than one: no log appends several in one step.
+    pub fn event(&self, operation: &'static str) -> Result<&NewEvent> {
+        match &self.events[..] {
+            [event] => Ok(event),
+            events => Err(Error::new(
+                ErrorKind::Refused,
+                operation,
+                format!(
+                    "a commit has exactly one event, this one has {}",
+                    events.len()
+                ),
+            )),
+        }
+    }
+
+    /// Whether this is the event with which an external job goes on after its end: it replaces an epoch
+    /// that its job has gone on from.
+    pub fn reopens(&self) -> bool {
+        let replaces_an_end =
+            self.replaces.is_some() && self.job.past.last() == self.replaces.as_ref();
+        self.fence == Fence::Foreign && replaces_an_end
+    }
+}
+
+/// Event ids that a log remembers at least: more than a job can have events that aren't of its
+/// life's course, so that one that comes late is answered `Duplicate`.
+pub const EVENT_IDS_REMEMBERED: usize = 2048;
+
+/// Who may append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fence {
+    /// Anybody: derived events, requests to cancel.
+    Open,
+    /// Anybody, but only for a job that the catalogue has no record of and whose log, if there is
+    /// one, is not an own job's: events of external publishers.
+    Foreign,
+    /// Only the holder of the job's lease, and only while it has not run out by the store's clock.
+    Held(LeaseToken),
+    /// Anybody, but only when that lease is still the job's and has run out by the store's clock.
+    Expired(LeaseToken),
+    /// Anybody, but only while no worker holds the job: it is queued, or in no queue at all.
+    Unclaimed,
+}
+
+/// What an append does to its job's queue entry, in the same step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueEffect {
+    /// Nothing.
+    Keep,
+    /// Ends the lease and makes the job claimable again.
+    Requeue {
+        /// From now on, by the store's clock.
+        after: Duration,
+        /// Whether the attempt that ended counts: if not, its number is given out again.
+        counts: bool,
+    },
+    /// Ends the lease and takes the job out of the queue. Does nothing when it isn't in one.
+    Remove,
+}
+
+/// What became of a [`Commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the log, at `commit.job.position`.
+    Appended,
+    /// An event with that id was there already, at this place. Nothing changed.
+    Duplicate(Position),
+    /// The log stands elsewhere (none: there is no log). Nothing changed: read, fold, try again.
+    Conflict(Option<Position>),
+    /// The log stands here, but the store may have lost what it acknowledged after. Nothing changed:
+    /// read, and begin another epoch that replaces it.
+    Doubtful(Position),
+    /// The log has its terminal event. Nothing changed.
+    Ended,
+    /// The fence refuses. Nothing changed.
+    Fenced,
+}
