@@ -8,7 +8,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start everything in one process, in memory (needs Rust only)
-	@cargo build --quiet --bin conch
+	@cargo build --quiet -p conch --bin conch
 	@BUILTIN_PACE_MS=$${BUILTIN_PACE_MS:-800} exec "$${CARGO_TARGET_DIR:-target}/debug/conch" run
 
 run-redis: ## the same as several processes: a private Redis, one API, two workers
@@ -19,7 +19,6 @@ run-redis: ## the same as several processes: a private Redis, one API, two worke
 test: ## all tests, with real Redis servers and real third-party clients
 	@scripts/set-up test
 	cargo build --workspace --bins
-	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@scripts/test
 
 sim: ## simulate the protocol on virtual time: 10,000 seeds, small systems, planted bugs; SEED=… prints one run step by step
@@ -29,7 +28,6 @@ sim: ## simulate the protocol on virtual time: 10,000 seeds, small systems, plan
 chaos: ## inject faults into real processes: SEED= replays a schedule, MINUTES= or ROUNDS= limits it, WHAT=scenarios|sabotage
 	@scripts/set-up test
 	@cargo build --quiet --workspace --bins
-	@cargo build --quiet --workspace --features conch/sabotage --bin conch-sabotaged
 	@"$${CARGO_TARGET_DIR:-target}/debug/conch-chaos" $${WHAT:-storm}
 
 reliability-report: ## run simulation, bad input and chaos at length, write docs/reliability.md
@@ -42,7 +40,7 @@ reliability-report: ## run simulation, bad input and chaos at length, write docs
 
 bench: ## measure, print the tables, write docs/benchmarks.md
 	@scripts/set-up bench
-	cargo build --release --workspace --bins
+	cargo build --release --bins -p conch -p conch-bench
 	"$${CARGO_TARGET_DIR:-target}/release/conch-bench" all --write docs/benchmarks.md
 
 compat: ## test unmodified client libraries and proxies, write docs/compatibility.md; ONLY= selects rows
@@ -56,7 +54,6 @@ fuzz: ## run the fuzz targets, SECONDS= each (needs cargo-fuzz)
 lint: ## check formatting, clippy, and dependencies (with cargo-deny and cargo-machete)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --features conch/sabotage --bin conch-sabotaged -- -D warnings
 	@scripts/lint-dependencies
 
 docs: ## build the API reference of all crates in target/doc

@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Every crate of ours with the crates of ours that it may import. A crate that is not here is a
 /// violation, so a new one has to find its place first.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("conch-domain", &[]),
     ("conch-wire", &["conch-domain"]),
     ("conch-ports", &["conch-domain"]),
@@ -65,6 +65,17 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "conch-bench",
         &["conch", "conch-domain", "conch-ports", "conch-generator"],
+    ),
+    // The programs once more, with bugs in them.
+    (
+        "conch-sabotage",
+        &[
+            "conch-domain",
+            "conch-ports",
+            "conch-services",
+            "conch-http",
+            "conch",
+        ],
     ),
     // Tests alone depend on it, so nothing else has it among what it may import.
     ("conch-doubles", INSIDE),
@@ -189,6 +200,7 @@ fn a_planted_import_against_the_arrows_is_found() {
         ("conch", "redis"),
         ("conch", "conch-tests"),
         ("conch", "conch-doubles"),
+        ("conch", "conch-sabotage"),
         ("conch-services", "conch-doubles"),
         ("conch-services", "async-nats"),
         ("conch-services", "jsonwebtoken"),

@@ -6,8 +6,7 @@ pub mod config;
 mod demo;
 mod memory;
 mod output;
-#[cfg(feature = "sabotage")]
-pub mod sabotage;
+mod plant;
 mod shutdown;
 mod supervisor;
 mod system;
@@ -26,6 +25,9 @@ use config::{EnvFile, Program, Settings, Source};
 use system::System;
 use telemetry::{LineQueue, Metrics};
 
+pub use plant::Plant;
+pub use wiring::Stores;
+
 /// `EX_CONFIG` of sysexits.h: a setting can't work.
 const EXIT_CONFIG: u8 = 78;
 /// `EX_SOFTWARE`: a task that the process can't do without has ended. The process should be restarted.
@@ -43,16 +45,15 @@ pub fn main(
     flags: &ArgMatches,
     announce: fn(&Settings) -> Option<String>,
 ) -> ExitCode {
-    main_with(program, flags, announce, |_| {})
+    main_with(program, flags, announce, &())
 }
 
-/// [`main`], where `adjust` may change the settings once they are read: to what no variable can say, such as
-/// a generator of the caller's own.
+/// As [`main`], with `plant` between the parts of the process.
 pub fn main_with(
     program: Program,
     flags: &ArgMatches,
     announce: fn(&Settings) -> Option<String>,
-    adjust: impl FnOnce(&mut Settings),
+    plant: &dyn Plant,
 ) -> ExitCode {
     // Before any secret is read.
     let hidden = hide_from_other_processes();
@@ -65,7 +66,7 @@ pub fn main_with(
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    adjust(&mut settings);
+    plant.settings(&mut settings);
     let (metrics, log) = match telemetry::start(settings.log_format, &settings.log_filter) {
         Ok(started) => started,
         Err(error) => {
@@ -87,7 +88,7 @@ pub fn main_with(
             "other programs of this user can read secrets from this process"
         );
     }
-    run(settings, metrics, &log.0, announce).unwrap_or_else(|error| {
+    run(settings, metrics, &log.0, announce, plant).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         ExitCode::FAILURE
     })
@@ -135,6 +136,7 @@ fn run(
     metrics: Metrics,
     log: &LineQueue,
     announce: fn(&Settings) -> Option<String>,
+    plant: &dyn Plant,
 ) -> anyhow::Result<ExitCode> {
     memory::give_back().context("can't start a thread")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -153,7 +155,7 @@ fn run(
     let code = runtime.block_on(async {
         let announcement = announce(&settings);
         // Nothing runs before everything is built, so this may be dropped halfway.
-        let start = wiring::start(settings, metrics, &threads);
+        let start = wiring::start(settings, metrics, &threads, plant);
         let Some(system) = asked_to_end.run_until_cancelled(start).await else {
             return Ok(ExitCode::SUCCESS);
         };

@@ -1,4 +1,6 @@
-//! Builds the parts of a process and connects them; contains the only `match` on a store.
+//! Builds the parts of a process and connects them.
+//!
+//! Never in here: what a store is; `stores` builds the one that is named.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +12,7 @@ use conch_domain::Timestamp;
 use conch_generator::{builtin, command};
 use conch_http::serve::IoThreads;
 use conch_http::{mare, ops, triton};
-use conch_ports::{
-    Catalogue, EventBus, JobLog, JobQueue, ResultCache, TemplateGenerator, TicketStore,
-};
+use conch_ports::TemplateGenerator;
 use conch_services::mare::access::Access;
 use conch_services::mare::edge_cancel::EdgeCancel;
 use conch_services::mare::hub::{self, Hub};
@@ -30,62 +30,25 @@ use conch_services::{Clock, worker};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Generator, SETTINGS, Settings, Store};
+use crate::config::{self, Generator, SETTINGS, Settings};
 use crate::demo;
+use crate::plant::Plant;
 use crate::supervisor::Supervisor;
 use crate::system::{MARE, System, TRITON};
 use crate::telemetry::Metrics;
 
 mod builder;
+mod stores;
 #[cfg(test)]
 mod tests;
 
 use builder::Builder;
+pub use stores::Stores;
 
 /// How long the start waits for the store's time.
 const FIRST_LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
 /// How long a worker that doesn't know the store's time waits before it claims a job.
 const LONGEST_WAIT_FOR_THE_CLOCK: Duration = Duration::from_secs(10);
-
-/// The store ports of one backend, and its bus.
-struct Stores {
-    log: Arc<dyn JobLog>,
-    bus: Arc<dyn EventBus>,
-    cache: Arc<dyn ResultCache>,
-    queue: Arc<dyn JobQueue>,
-    catalogue: Arc<dyn Catalogue>,
-    tickets: Arc<dyn TicketStore>,
-}
-
-impl Stores {
-    fn in_memory(memory: &conch_memory::Memory) -> Self {
-        Self {
-            log: memory.log(),
-            bus: memory.bus(),
-            cache: memory.cache(),
-            queue: memory.queue(),
-            catalogue: memory.catalogue(),
-            tickets: memory.tickets(),
-        }
-    }
-
-    fn new(store: Store) -> anyhow::Result<Self> {
-        Ok(match store {
-            Store::Memory(settings) => Self::in_memory(&settings.build()),
-            Store::Redis(settings) => {
-                let stores = settings.build()?;
-                Self {
-                    log: stores.log,
-                    bus: stores.bus,
-                    cache: stores.cache,
-                    queue: stores.queue,
-                    catalogue: stores.catalogue,
-                    tickets: stores.tickets,
-                }
-            }
-        })
-    }
-}
 
 /// UTC, from the system.
 fn system_clock() -> Clock {
@@ -105,21 +68,10 @@ pub(crate) async fn start(
     settings: Settings,
     metrics: Metrics,
     threads: &IoThreads,
+    plant: &dyn Plant,
 ) -> anyhow::Result<System> {
-    let stores = Stores::new(settings.store.clone())?;
-    #[cfg(feature = "sabotage")]
-    let stores = {
-        let (log, bus, queue, catalogue) =
-            crate::sabotage::plant(stores.log, stores.bus, stores.queue, stores.catalogue);
-        Stores {
-            log,
-            bus,
-            queue,
-            catalogue,
-            ..stores
-        }
-    };
-    start_on(&stores, system_clock(), settings, metrics, threads).await
+    let stores = plant.stores(Stores::new(settings.store.clone())?);
+    start_on(&stores, system_clock(), settings, metrics, threads, plant).await
 }
 
 async fn start_on(
@@ -128,6 +80,7 @@ async fn start_on(
     settings: Settings,
     metrics: Metrics,
     threads: &IoThreads,
+    plant: &dyn Plant,
 ) -> anyhow::Result<System> {
     let draining = Arc::new(AtomicBool::new(false));
     let store_clock = StoreClock::new(clock);
@@ -156,10 +109,10 @@ async fn start_on(
     let watched = threads.clone();
     builder.watch("http threads", async move { watched.failed().await });
     if let Some(worker) = settings.worker {
-        add_worker(&mut builder, stores, worker, settings.drain).await?;
+        add_worker(&mut builder, stores, worker, settings.drain, plant).await?;
     }
     let hub = match settings.mare {
-        Some(mare) => Some(add_mare(&mut builder, stores, mare).await?),
+        Some(mare) => Some(add_mare(&mut builder, stores, mare, plant).await?),
         None => None,
     };
     Ok(System {
@@ -192,6 +145,7 @@ async fn add_worker(
     stores: &Stores,
     settings: config::Worker,
     drain: Duration,
+    plant: &dyn Plant,
 ) -> anyhow::Result<()> {
     let clock = &builder.clock;
     let records = Records::new(Arc::clone(&stores.catalogue), Arc::clone(clock));
@@ -222,7 +176,7 @@ async fn add_worker(
         log: Arc::clone(&stores.log),
         queue: Arc::clone(&stores.queue),
         catalogue: Arc::clone(&stores.catalogue),
-        generator: generator(settings.generator)?,
+        generator: plant.generator(generator(settings.generator)?),
         clock: Arc::clone(clock),
     });
     if let Some(address) = settings.address {
@@ -285,7 +239,6 @@ fn secrets() -> impl Iterator<Item = String> {
 fn generator(settings: Generator) -> anyhow::Result<Arc<dyn TemplateGenerator>> {
     Ok(match settings {
         Generator::Builtin { pace } => builtin::Settings { pace }.build(),
-        Generator::Given(given) => given.0,
         Generator::Command {
             command,
             timeout,
@@ -305,6 +258,7 @@ async fn add_mare(
     builder: &mut Builder,
     stores: &Stores,
     settings: config::Mare,
+    plant: &dyn Plant,
 ) -> anyhow::Result<Hub> {
     let gateway = settings.gateway.build().context("TRITON_BASE_URL")?;
     let log = &stores.log;
@@ -317,16 +271,13 @@ async fn add_mare(
         local_bytes: settings.local_results,
         ask_again_after: settings.hub.position_check,
     };
-    let clock = Arc::clone(&builder.clock);
-    #[cfg(feature = "sabotage")]
-    let clock = crate::sabotage::hub_clock(clock);
     let hub = settings.hub.build(
         hub::Dependencies {
             log: Arc::clone(log),
             cache: Arc::clone(&stores.cache),
             gateway: Arc::clone(&gateway),
             reconcile: reconcile.clone(),
-            clock,
+            clock: plant.clock(Arc::clone(&builder.clock)),
         },
         builder.shutdown.clone(),
     );
@@ -372,9 +323,9 @@ async fn add_mare(
         cache: Arc::clone(&stores.cache),
         ops: builder.ops.clone(),
     });
-    #[cfg(feature = "sabotage")]
-    let router = crate::sabotage::plant_http(router);
-    builder.bind(MARE, settings.address, router).await?;
+    builder
+        .bind(MARE, settings.address, plant.router(router))
+        .await?;
     if let Some(address) = settings.ops_address {
         let router = ops::router(builder.ops.clone());
         builder.bind("Mare's /metrics", address, router).await?;

@@ -1,4 +1,4 @@
-//! The proof of the checker: each planted bug (`app/src/sabotage.rs`) is let loose in storms until the
+//! The proof of the checker: each planted bug (`tests/sabotage`) is let loose in storms until the
 //! checker objects. The same storms, seed by seed, in which the true programs broke nothing.
 //!
 //! Never a storm made for one bug: whoever plants another needn't touch anything here.

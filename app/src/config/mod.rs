@@ -34,7 +34,7 @@ pub use mare::{Mare, reachable};
 pub use source::Source;
 pub use store::Store;
 pub use table::{SETTINGS, Setting};
-pub use worker::{Generator, Given, Worker};
+pub use worker::{Generator, Worker};
 
 /// Which of the three programs runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,10 @@
 //! The worker's settings, Triton's HTTP side and the generator included.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::EventCap;
 use conch_http::pages::Hosts;
-use conch_ports::TemplateGenerator;
 
 use super::{Error, Secret, Source, address, boolean, hosts, limits, number, one_of, seconds};
 
@@ -63,18 +60,6 @@ pub enum Generator {
         /// Bytes that it may print for each.
         output_limit: usize,
     },
-    /// One that the program's caller built; no variable says so.
-    Given(Given),
-}
-
-/// A generator that was built elsewhere.
-#[derive(Clone)]
-pub struct Given(pub Arc<dyn TemplateGenerator>);
-
-impl fmt::Debug for Given {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Given")
-    }
 }
 
 pub(super) fn read(source: &Source, token: Option<String>) -> Result<Worker, Error> {

@@ -39,6 +39,7 @@ impl Victim {
             settings,
             no_metrics(),
             &IoThreads::on_current(),
+            &(),
         )
         .await;
         Self {
@@ -99,6 +100,7 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
             settings(env),
             no_metrics(),
             &IoThreads::on_current(),
+            &(),
         )
         .await
     };

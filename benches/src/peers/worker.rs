@@ -17,7 +17,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use clap::ValueEnum;
-use conch::config::{Generator, Given, Program};
+use conch::Plant;
+use conch::config::{Program, Settings};
 use conch_domain::TemplateDraft;
 use conch_generator::builtin;
 use conch_ports::{Brief, Error, ErrorKind, TemplateGenerator};
@@ -74,21 +75,33 @@ pub(crate) fn serve(
             gate
         }
     };
-    Ok(conch::main_with(
-        Program::Worker,
-        &flags,
-        |_| None,
-        |settings| {
-            let worker = settings.worker.as_mut().expect("a worker has them");
-            worker.generator = Generator::Given(Given(generator));
-            // More than the variable takes, or none at all.
-            worker.concurrency = if mode == Mode::Service {
-                0
-            } else {
-                concurrency
-            };
+    let plant = Instead {
+        generator,
+        // More than the variable takes, or none at all.
+        concurrency: if mode == Mode::Service {
+            0
+        } else {
+            concurrency
         },
-    ))
+    };
+    Ok(conch::main_with(Program::Worker, &flags, |_| None, &plant))
+}
+
+/// What the bench has the worker do instead.
+struct Instead {
+    generator: Arc<dyn TemplateGenerator>,
+    concurrency: usize,
+}
+
+impl Plant for Instead {
+    fn settings(&self, settings: &mut Settings) {
+        let worker = settings.worker.as_mut().expect("a worker has them");
+        worker.concurrency = self.concurrency;
+    }
+
+    fn generator(&self, _: Arc<dyn TemplateGenerator>) -> Arc<dyn TemplateGenerator> {
+        Arc::clone(&self.generator)
+    }
 }
 
 /// Composes each template of the plan once, and answers with it ever after.

@@ -31,7 +31,7 @@ pub(super) fn reads_from(log: &Arc<dyn JobLog>) {
 }
 
 /// Plants it into Mare's routes.
-pub(crate) fn plant_http(router: Router) -> Router {
+pub(super) fn plant_http(router: Router) -> Router {
     match bug().as_str() {
         "resume-off-by-one" => router.layer(tower::util::MapRequestLayer::new(
             |mut request: Request<_>| {

@@ -1,16 +1,22 @@
-//! Planted bugs, for the proof that the chaos harness finds them. Not in any program that is released:
-//! the feature `sabotage` builds it into `conch-sabotaged` alone, and `SABOTAGE` names the bug.
+//! `conch-api` and `conch-worker` with a planted bug, which `SABOTAGE` names: the proof that the chaos
+//! harness would find it.
 //!
 //! A bug is an arm of a `match` in a wrapper round a port, or in [`edge`] round Mare's routes, and a line
 //! in [`BUGS`]. Never an `if` in the code that is proved.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use conch::config::Program;
+use conch::{Plant, Stores};
 use conch_domain::{JobId, Position, TemplateId};
+use conch_http::serve::Router;
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue};
+use conch_services::Clock;
 use parking_lot::Mutex;
 
 mod bus;
@@ -20,12 +26,9 @@ mod log;
 mod panics;
 mod queue;
 
-pub(crate) use edge::plant_http;
-pub(crate) use panics::hub_clock;
-
 /// Every bug, and what it is. Those from `changes-without-ends` on were designed without reading the
 /// checker, so that it isn't proved only by the bugs that it was written for.
-pub const BUGS: &[(&str, &str)] = &[
+const BUGS: &[(&str, &str)] = &[
     (
         "announce-before-append",
         "the announcement goes out, and then the event into the log",
@@ -111,31 +114,62 @@ fn bug() -> String {
     std::env::var("SABOTAGE").unwrap_or_default()
 }
 
-/// Plants it into the stores.
-pub(crate) fn plant(
-    log: Arc<dyn JobLog>,
-    bus: Arc<dyn EventBus>,
-    queue: Arc<dyn JobQueue>,
-    catalogue: Arc<dyn Catalogue>,
-) -> (
-    Arc<dyn JobLog>,
-    Arc<dyn EventBus>,
-    Arc<dyn JobQueue>,
-    Arc<dyn Catalogue>,
-) {
-    edge::reads_from(&log);
-    let broken = Arc::new(Broken {
-        bug: bug(),
-        log,
-        bus,
-        queue,
-        catalogue,
-        calls: AtomicU64::new(0),
-        epochs: Mutex::default(),
-        reads: Arc::default(),
-        made: Mutex::default(),
-    });
-    (broken.clone(), broken.clone(), broken.clone(), broken)
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (program, name) = match arguments.next().as_deref() {
+        Some("conch-api") => (Program::Api, "conch-api"),
+        Some("conch-worker") => (Program::Worker, "conch-worker"),
+        Some("list") => {
+            let list = BUGS
+                .iter()
+                .try_for_each(|(name, what)| writeln!(std::io::stdout(), "{name}\t{what}"));
+            return list.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        }
+        _ => {
+            let usage = "conch-sabotaged conch-api|conch-worker|list";
+            drop(writeln!(std::io::stderr(), "{usage}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let flags = conch::command(name, "with a planted bug", program)
+        .get_matches_from(std::iter::once(name.to_owned()).chain(arguments));
+    conch::main_with(program, &flags, |_| None, &Sabotage)
+}
+
+/// Plants the bug.
+struct Sabotage;
+
+impl Plant for Sabotage {
+    fn stores(&self, stores: Stores) -> Stores {
+        edge::reads_from(&stores.log);
+        let broken = Arc::new(Broken {
+            bug: bug(),
+            log: stores.log,
+            bus: stores.bus,
+            queue: stores.queue,
+            catalogue: stores.catalogue,
+            calls: AtomicU64::new(0),
+            epochs: Mutex::default(),
+            reads: Arc::default(),
+            made: Mutex::default(),
+        });
+        Stores {
+            log: broken.clone(),
+            bus: broken.clone(),
+            queue: broken.clone(),
+            catalogue: broken,
+            cache: stores.cache,
+            tickets: stores.tickets,
+        }
+    }
+
+    fn clock(&self, clock: Clock) -> Clock {
+        panics::hub_clock(clock)
+    }
+
+    fn router(&self, router: Router) -> Router {
+        edge::plant_http(router)
+    }
 }
 
 struct Broken {

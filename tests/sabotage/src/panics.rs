@@ -35,7 +35,7 @@ pub(super) fn hear(signal: &Signal) {
 }
 
 /// The clock of the hub, whose own tasks ask for the time at each position check.
-pub(crate) fn hub_clock(clock: Clock) -> Clock {
+pub(super) fn hub_clock(clock: Clock) -> Clock {
     Arc::new(move || {
         panic_if_asked("hub");
         clock()
