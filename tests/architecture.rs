@@ -75,6 +75,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "conch-services",
             "conch-http",
             "conch",
+            "conch-tests",
         ],
     ),
     // Tests alone depend on it, so nothing else has it among what it may import.

@@ -1,13 +1,12 @@
 //! Bugs of the logs. Never in here: a bug of another port.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, Position, TemplateId, Timestamp};
+use conch_harness::Resp;
 use conch_ports::{Appended, BusId, Commit, Fence, Guarantees, JobLog, Log, QueueEffect, Result};
 
 use super::{Broken, panics};
@@ -28,7 +27,7 @@ impl JobLog for Broken {
             "announce-before-append" if commit.announce => {
                 for channel in ["all", job_id.as_str()] {
                     let channel = format!("triton:jobs:{channel}");
-                    redis(&[b"PUBLISH", channel.as_bytes(), line_of(&commit)]);
+                    redis(&[b"PUBLISH", channel.as_bytes(), line_of(&commit)]).await;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 let silent = Commit {
@@ -53,8 +52,8 @@ impl JobLog for Broken {
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     let entry = format!("triton:queue:entry:{job_id}");
-                    redis(&[b"DEL", entry.as_bytes()]);
-                    redis(&[b"ZREM", b"triton:queue:leases", job_id.as_str().as_bytes()]);
+                    redis(&[b"DEL", entry.as_bytes()]).await;
+                    redis(&[b"ZREM", b"triton:queue:leases", job_id.as_str().as_bytes()]).await;
                 });
                 appended
             }
@@ -68,7 +67,7 @@ impl JobLog for Broken {
             }
             "result-lost" if commit.job.status.is_terminal() => {
                 let appended = self.log.append(commit).await;
-                redis(&[b"DEL", format!("triton:job:result:{job_id}").as_bytes()]);
+                redis(&[b"DEL", format!("triton:job:result:{job_id}").as_bytes()]).await;
                 appended
             }
             "epoch-kept" => {
@@ -85,7 +84,7 @@ impl JobLog for Broken {
             }
             "result-for-ever" if commit.job.status.is_terminal() && self.once_in(3) => {
                 let appended = self.log.append(commit).await;
-                redis(&[b"PERSIST", format!("triton:job:result:{job_id}").as_bytes()]);
+                redis(&[b"PERSIST", format!("triton:job:result:{job_id}").as_bytes()]).await;
                 appended
             }
             "cancel-tried-once" if is(&commit, "job:cancel_requested") => {
@@ -246,24 +245,12 @@ fn rand_like() -> u128 {
 }
 
 /// One command past every adapter: this is what no port offers. What Redis says to it is of no interest.
-fn redis(words: &[&[u8]]) {
+async fn redis(words: &[&[u8]]) {
     let url = std::env::var("REDIS_URL").unwrap_or_default();
-    let address = url
-        .trim_start_matches("redis://")
-        .split('/')
-        .next()
-        .unwrap_or("")
-        .to_owned();
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    if let Ok(mut connection) = TcpStream::connect(address) {
-        let limit = Some(Duration::from_millis(200));
-        if connection.set_read_timeout(limit).is_ok() && connection.write_all(&bytes).is_ok() {
-            drop(connection.read(&mut [0; 64]));
-        }
+    let port = url.rsplit(':').next().unwrap_or_default();
+    let port = port.split('/').next().unwrap_or_default().parse();
+    if let Ok(port) = port {
+        let asked = async { Resp::open(port).await?.ask(words).await };
+        drop(tokio::time::timeout(Duration::from_millis(200), asked).await);
     }
 }
