@@ -59,13 +59,17 @@ impl ResultCache for Cache {
             .arg(&result[..])
             .arg("PX")
             .arg(millis(self.ttl));
-        self.connections.run("result_cache.put", &command).await
+        self.connections
+            .ask_shared("result_cache.put", &command)
+            .await
     }
 
     async fn remove(&self, job_id: &JobId) -> Result<()> {
         let mut command = redis::cmd("DEL");
         command.arg(self.keys.result(job_id));
-        self.connections.run("result_cache.remove", &command).await
+        self.connections
+            .ask_shared("result_cache.remove", &command)
+            .await
     }
 
     async fn ping(&self) -> Result<()> {

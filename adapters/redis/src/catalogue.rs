@@ -49,7 +49,7 @@ impl Redis {
     async fn body(&self, operation: &'static str, key: &str) -> Result<Option<Vec<u8>>> {
         let mut command = redis::cmd("HGET");
         command.arg(key).arg("body");
-        self.connections.run(operation, &command).await
+        self.connections.ask_shared(operation, &command).await
     }
 
     async fn record<T>(
@@ -82,7 +82,8 @@ impl Redis {
             .arg(replaces)
             .arg(most);
         record.append_to(&mut call, self.settings.retention);
-        let answer: String = self.connections.script(operation, &call).await?;
+        // Once more does no harm: who is told that the record changed meanwhile looks at it again.
+        let answer: String = self.connections.script_shared(operation, &call).await?;
         match answer.as_str() {
             "stored" => Ok(Put::Stored),
             "absent" => Ok(Put::Absent),
@@ -312,7 +313,7 @@ impl Catalogue for Redis {
             .arg(self.keys.template_of(""))
             .arg(places_ttl.unwrap_or(0));
         record.append_to(&mut call, self.settings.retention);
-        let answer: Vec<Vec<u8>> = self.connections.script(OPERATION, &call).await?;
+        let answer: Vec<Vec<u8>> = self.connections.script_shared(OPERATION, &call).await?;
         let words: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
         match words[..] {
             [b"stored"] => Ok(PutTemplate::Stored),

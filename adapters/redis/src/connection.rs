@@ -64,6 +64,19 @@ impl Connections {
             })
         };
         let limit = settings.connect_timeout;
+        let shared = Shared::new(client.clone(), config, inspector, limit);
+        let shared = Arc::new(shared);
+        let is_kept = {
+            let shared = Arc::clone(&shared);
+            Hook::sync_fn(move |_, metrics| {
+                if shared.gave_up_since(metrics.created) {
+                    return Err(HookError::message(
+                        "a write was refused since: no primary any more",
+                    ));
+                }
+                Ok(())
+            })
+        };
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size)
             .wait_timeout(Some(limit))
@@ -71,11 +84,12 @@ impl Connections {
             .recycle_timeout(Some(limit))
             .runtime(Runtime::Tokio1)
             .post_create(on_connect)
+            .pre_recycle(is_kept)
             .build()
             .expect("timeouts have their runtime");
         Self {
             pool,
-            shared: Arc::new(Shared::new(client.clone(), config, inspector, limit)),
+            shared,
             client,
             connect_timeout: limit,
         }
@@ -110,6 +124,16 @@ impl Connections {
         command: &Cmd,
     ) -> Result<RedisResult<T>> {
         self.shared.run(operation, command).await
+    }
+
+    /// As [`Connections::run_shared`], where a refusal is an error.
+    pub(crate) async fn ask_shared<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T> {
+        let answer = self.run_shared(operation, command).await?;
+        answer.map_err(|error| failed(operation, error))
     }
 
     /// As [`Connections::run_shared`], for a script that does no harm twice.

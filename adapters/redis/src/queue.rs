@@ -71,7 +71,7 @@ impl JobQueue for Redis {
             .arg(self.keys.idempotency(&idempotency.key))
             .arg(&["digest", "job_id"]);
         let known: (Option<String>, Option<String>) =
-            self.connections.run(OPERATION, &command).await?;
+            self.connections.ask_shared(OPERATION, &command).await?;
         match known {
             (None, _) => Ok(None),
             (Some(digest), _) if digest != idempotency.digest => Ok(Some(Submitted::KeyReused)),
@@ -97,7 +97,7 @@ impl JobQueue for Redis {
             .arg(worker)
             .arg(micros(duration))
             .arg(self.keys.claim(token));
-        let answer: Vec<String> = self.connections.script(OPERATION, &call).await?;
+        let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
         let [id, attempt, set_aside @ ..] = &answer[..] else {
             return Err(unexpected(OPERATION));
         };
@@ -116,7 +116,9 @@ impl JobQueue for Redis {
             .arg(lease.job_id.as_str())
             .arg(lease.token.as_str())
             .arg(micros(duration));
-        self.connections.script("job_queue.renew", &call).await
+        self.connections
+            .script_shared("job_queue.renew", &call)
+            .await
     }
 
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
@@ -196,7 +198,10 @@ impl JobQueue for Redis {
     async fn next_due(&self) -> Result<Option<Duration>> {
         let mut call = self.scripts.next_due.prepare_invoke();
         call.key(self.keys.ready());
-        let wait: Option<u64> = self.connections.script("job_queue.next_due", &call).await?;
+        let wait: Option<u64> = self
+            .connections
+            .script_shared("job_queue.next_due", &call)
+            .await?;
         Ok(wait.map(Duration::from_micros))
     }
 
@@ -221,7 +226,9 @@ impl JobQueue for Redis {
             .arg(micros(duration))
             .arg(u8::from(job.own));
         record.append_to(&mut call, self.settings.retention);
-        self.connections.script("job_queue.restore", &call).await
+        self.connections
+            .script_shared("job_queue.restore", &call)
+            .await
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Those up to this number may lead to a Redis that is no primary any more. It refuses writes
     /// alone, so a task that only reads would not notice.
     demoted: AtomicU64,
+    /// When that was noticed last.
+    demoted_at: Mutex<Option<std::time::Instant>>,
 }
 
 /// One runtime's connection.
@@ -67,6 +69,7 @@ impl Shared {
             of_runtimes: Mutex::default(),
             opened: AtomicU64::default(),
             demoted: AtomicU64::default(),
+            demoted_at: Mutex::default(),
         }
     }
 
@@ -170,8 +173,14 @@ impl Shared {
         error.is_timeout() || error.is_io_error() || error.is_unrecoverable_error()
     }
 
+    /// Whether a connection that was opened then may lead to a Redis that refused a write since.
+    pub(crate) fn gave_up_since(&self, opened: std::time::Instant) -> bool {
+        self.demoted_at.lock().is_some_and(|at| opened <= at)
+    }
+
     /// All that were opened so far may lead to the Redis that refused a write.
     pub(crate) fn give_up(&self) {
+        *self.demoted_at.lock() = Some(std::time::Instant::now());
         let opened = self.opened.load(Ordering::Acquire);
         self.demoted.fetch_max(opened, Ordering::AcqRel);
     }

@@ -25,7 +25,7 @@ impl TicketStore for Redis {
         };
         let mut call = self.scripts.put_ticket.prepare_invoke();
         self.ticket(&mut call, hash, caller, &text, lifetime);
-        let answer: String = self.connections.script(OPERATION, &call).await?;
+        let answer: String = self.connections.script_shared(OPERATION, &call).await?;
         let full = |what| Err(Error::new(ErrorKind::QuotaExceeded, OPERATION, what));
         match answer.as_str() {
             "stored" => Ok(()),
@@ -46,6 +46,7 @@ impl TicketStore for Redis {
         self.ticket(&mut call, hash, caller, &text, lifetime);
         call.key(self.keys.bound_tickets_of(&name(caller)))
             .key(self.keys.bound_tickets());
+        // Not repeated: what is bound already is answered that it is not.
         self.connections.script(OPERATION, &call).await
     }
 
@@ -62,7 +63,7 @@ impl TicketStore for Redis {
             .arg(&hash)
             .arg(micros(within))
             .arg(millis(within));
-        let _done: bool = self.connections.script(OPERATION, &call).await?;
+        let _done: bool = self.connections.script_shared(OPERATION, &call).await?;
         Ok(())
     }
 

@@ -13,6 +13,10 @@ redis.call('ZADD', KEYS[3], 'XX', 0, '')
 for i = 2, 3 do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', at)
 end
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) and redis.call('EXISTS', KEYS[1]) == 1 then
+  -- The same one again: its first answer was lost.
+  return 'stored'
+end
 if redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') >= tonumber(ARGV[5]) then
   return 'caller'
 end

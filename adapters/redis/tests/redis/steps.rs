@@ -175,11 +175,11 @@ async fn of_a_job_that_a_worker_runs() {
     bench.cost("the end");
     bench.costs(&[
         "submit, 41: del 2, evalsha 1, hget 1, hmget 1, hset 4, persist 1, pexpire 3, publish 2, time 1, type 12, xadd 1, zadd 9, zcard 3, zrange 1",
-        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, ping 1, set 1, time 1, type 1, unwatch 1, zadd 1, zrange 4, zrem 3, zscore 1",
+        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, type 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "the first event of a running job, 30: evalsha 1, hget 1, hmget 2, hset 2, pexpire 3, publish 2, time 1, type 9, xadd 1, zadd 6, zmscore 1, zrem 2",
-        "a template, 27: evalsha 1, hget 2, hmget 1, hset 2, ping 1, time 1, type 13, unwatch 1, zadd 8",
+        "a template, 27: evalsha 1, hget 2, hmget 1, hset 2, time 1, type 13, zadd 8",
         "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
-        "renew, 8: evalsha 1, hmget 1, hset 1, persist 2, ping 1, time 1, type 2, unwatch 1, zadd 1",
+        "renew, 8: evalsha 1, hmget 1, hset 1, persist 2, time 1, type 2, zadd 1",
         "an event whose fold is the first mark, 13: evalsha 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "three events, 33: evalsha 3, hmget 6, hset 6, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
         "an event at which the log is cut off, 15: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
@@ -217,9 +217,9 @@ async fn of_a_job_that_is_given_back() {
     bench.cost("a sweep over one held job");
     bench.costs(&[
         "requeue, 24: evalsha 1, hdel 1, hget 1, hmget 2, hset 3, persist 2, publish 2, time 1, type 3, xadd 1, zadd 5, zmscore 1, zrange 1, zrem 1",
-        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, ping 1, set 1, time 1, type 1, unwatch 1, zadd 1, zrange 4, zrem 3, zscore 1",
-        "a claim when nothing is due, 6: evalsha 1, get 1, ping 1, time 1, unwatch 1, zrange 4",
-        "when the next is due, 2: evalsha 1, ping 1, type 1, unwatch 1, zrange 1",
+        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, type 1, zadd 1, zrange 4, zrem 3, zscore 1",
+        "a claim when nothing is due, 6: evalsha 1, get 1, time 1, zrange 4",
+        "when the next is due, 2: evalsha 1, type 1, zrange 1",
         "leases that have run out, 3: evalsha 1, ping 1, time 1, type 1, unwatch 1, zrangebyscore 1",
         "a sweep over one held job, 16: evalsha 1, hget 1, hmget 1, persist 1, ping 1, time 1, type 4, unwatch 1, zcard 2, zrange 3, zrem 1, zscore 2",
     ]);
