@@ -2,9 +2,9 @@
 -- `announce` publishes. `read_commit` names what comes in. What belongs to one kind of job is in the script
 -- that appends to such a job.
 --
--- Most appends only move their job's log on. What else belongs to a log and its job (lifetimes, lists) is
--- written as a `whole` by those that change something of it, and by one in a while, that nothing runs out too
--- early and what was lost is there again.
+-- Most appends only move their job's log on. What else belongs to a log and its job is written as a `whole` by
+-- those that change something of it, and by one in a while, which also renews the lifetimes: so that nothing
+-- runs out too early and what was lost is there again.
 
 -- What a commit always has is in its place. What few have is in a JSON object, where there is any: what it
 -- replaces, whether it reopens, what its job has been through, whether it ends, what becomes of the queue.
@@ -86,7 +86,7 @@ local function is_doubtful(c, run, aof)
 end
 
 -- Nothing if the commit may be appended. `kind` has what its kind of job adds: `lacks_bytes`, `begins` and
--- `goes_on` say what there is no room for, `prepare` sees to the keys of a whole, `own` is noted.
+-- `goes_on` say what there is no room for, `prepare` looks at the keys of a whole, `own` is noted.
 local function refusal(c, kind, at)
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
     'mark', 'latest', 'listed', 'renewed', 'own', 'bytes', 'cut', 'mark_bytes')
@@ -135,12 +135,15 @@ local function refusal(c, kind, at)
     end
   end
   -- Where the latest event isn't among those seen, they were lost, and so was their lifetime.
-  c.whole = c.whole or c.begins or c.ended or c.listed ~= state[9] or not goes_on
-    or at >= (tonumber(state[10]) or 0) + c.slack
-  if c.effect then
-    set_aside_queue(c)
+  c.renewed = tonumber(state[10]) or 0
+  c.renews = c.begins or c.ended or not goes_on or at >= c.renewed + c.slack
+  c.whole = c.whole or c.renews or c.listed ~= state[9]
+  if c.begins then
+    -- Nothing that isn't ours is deleted.
+    expect(c.log, 'stream')
+    expect(c.seen, 'zset')
   end
-  if c.whole then
+  if c.whole and kind.prepare then
     kind.prepare(c)
   end
 end
@@ -187,21 +190,26 @@ local function add(c, kind)
     if redis.call('XADD', c.log, 'NOMKSTREAM', id, 'line', c.line, 'event_id', c.event_id) then
       return
     end
-    c.whole = true
-    kind.prepare(c)
+    c.whole, c.renews = true, true
+    if kind.prepare then
+      kind.prepare(c)
+    end
   end
   redis.call('XADD', c.log, id, 'line', c.line, 'event_id', c.event_id)
 end
 
 -- Notes where the log stands, with what its kind adds.
 local function note(c, kind, at, ...)
+  if c.renews then
+    c.renewed = at
+  end
   if c.whole then
     if c.run == '' then
       c.run, c.aof = this_run()
     end
     redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence, 'fold', c.fold,
       'latest', c.event_id, 'ended', c.ended and '1' or '0', 'listed', c.listed, 'run', c.run,
-      'aof', c.aof, 'renewed', string.format('%.0f', at), 'own', kind.own, ...)
+      'aof', c.aof, 'renewed', string.format('%.0f', c.renewed), 'own', kind.own, ...)
     if c.base ~= '' then
       redis.call('HSET', c.state, 'base', c.base)
     end
@@ -223,7 +231,7 @@ local function append(c, kind, at, ...)
   if past_epochs > 0 or c.place > c.remembered then
     redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
   end
-  if c.whole then
+  if c.renews then
     redis.call('PEXPIRE', c.log, c.ttl)
     redis.call('PEXPIRE', c.state, c.ttl)
     redis.call('PEXPIRE', c.seen, c.ttl)

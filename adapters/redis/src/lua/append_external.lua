@@ -85,9 +85,7 @@ function external.goes_on(c, at)
   return redis.call('ZCOUNT', unfinished, at, '+inf') < tonumber(ARGV[KIND + 6])
 end
 
-function external.prepare(c)
-  expect(c.log, 'stream')
-  expect(c.seen, 'zset')
+function external.prepare()
   expect(unfinished, 'zset')
   expect(ended, 'zset')
   expect(bytes, 'hash')
@@ -147,7 +145,7 @@ if commit.effect then
 end
 if not is_recorded(commit) then
   count(commit, at)
-  if commit.whole then
+  if commit.renews then
     list(commit, at)
   end
 end

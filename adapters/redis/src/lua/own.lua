@@ -21,27 +21,18 @@ end
 local own = { own = '1' }
 
 function own.prepare(c)
-  expect(c.log, 'stream')
-  expect(c.seen, 'zset')
   c.record = record_of(c)
-  expect_record(c.record)
 end
 
 -- Writes the record of a commit that only moves its job on. Where it isn't as it was written, the whole of
--- it is put back; what something else has written to is set aside, as the event is in the log already.
+-- it is put back.
 local function move_record(c, at)
   local updated = KEYS[#KEYS]
   if redis.pcall('HSET', c.job, 'body', c.fold) == 0
     and type(redis.pcall('ZADD', updated, ARGV[KIND + 1], c.job_id)) == 'number' then
     return
   end
-  local r = record_of(c)
-  set_aside_unless(r.key, 'hash')
-  set_aside_unless(r.expiry, 'zset')
-  for _, index in ipairs(r.indexes) do
-    set_aside_unless(index, 'zset')
-  end
-  put_record(r, at)
+  put_record(record_of(c), at)
 end
 
 local function append_own(c, at)

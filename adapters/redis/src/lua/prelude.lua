@@ -24,14 +24,6 @@ local function may_have_lost(run, aof, run_now)
   return aof ~= '1' or promoted ~= '-1'
 end
 
--- Lists a job in one of the queue's sets. Nothing of the queue has a time to live: a job leaves it when
--- it ends, however long no worker comes, and quotas bound how many do. A set that an earlier build
--- made had one.
-local function enlist(set, moment, job_id)
-  redis.call('ZADD', set, moment, job_id)
-  redis.call('PERSIST', set)
-end
-
 -- Ends the script unless `key` is absent or of type `kind`.
 local function expect(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -85,6 +77,14 @@ local function on(kind, command, key, ...)
   return answer
 end
 
+-- Lists a job in one of the queue's sets. Nothing of the queue has a time to live: a job leaves it when
+-- it ends, however long no worker comes, and quotas bound how many do. A set that an earlier build
+-- made had one.
+local function enlist(set, moment, job_id)
+  on('zset', 'ZADD', set, moment, job_id)
+  redis.call('PERSIST', set)
+end
+
 -- When a lease ends that is in an entry as `noted`; nothing if that was lost. An earlier build noted it in
 -- the list of leases alone.
 local function end_of(noted, leases, job_id)
@@ -92,8 +92,7 @@ local function end_of(noted, leases, job_id)
   if ends then
     return ends
   end
-  set_aside_unless(leases, 'zset')
-  local listed = redis.call('ZSCORE', leases, job_id)
+  local listed = on('zset', 'ZSCORE', leases, job_id)
   return listed and tonumber(listed)
 end
 
@@ -110,7 +109,7 @@ end
 -- Lets a lease end at `ends`, and writes what else is given into its entry. The entry says when; `leases`
 -- lists all by it, to find those that have run out.
 local function lend(entry, leases, job_id, ends, ...)
-  redis.call('HSET', entry, 'until', ends, ...)
+  on('hash', 'HSET', entry, 'until', ends, ...)
   enlist(leases, ends, job_id)
 end
 

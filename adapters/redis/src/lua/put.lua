@@ -5,11 +5,10 @@
 
 local record = record_from(KEYS[1], KEYS[2], 4, 4)
 local at = now()
-expect_record(record)
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[3]) == 0 then
   return 'absent'
 end
-if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'body') ~= ARGV[2] then
+if ARGV[2] ~= '' and on('hash', 'HGET', KEYS[1], 'body') ~= ARGV[2] then
   return 'changed'
 end
 if redis.call('EXISTS', KEYS[1]) == 0 and is_full(record, tonumber(ARGV[3]), at) then

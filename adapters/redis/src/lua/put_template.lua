@@ -6,10 +6,6 @@
 local places = KEYS[3]
 local record = record_from(KEYS[1], KEYS[2], 6, 6)
 local at = now()
-expect(places, 'hash')
-set_aside_unless(KEYS[4], 'hash')
-set_aside_unless(KEYS[5], 'zset')
-expect_record(record)
 if not holds(KEYS[4], KEYS[5], ARGV[1], ARGV[2], at) then
   return { 'fenced' }
 end

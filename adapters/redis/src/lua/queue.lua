@@ -1,23 +1,17 @@
 -- What becomes of a job's place in the queue with an append.
 
-local function set_aside_queue(c)
-  set_aside_unless(c.entry, 'hash')
-  set_aside_unless(c.ready, 'zset')
-  set_aside_unless(c.leases, 'zset')
-end
-
 local function queue_effect(c, at)
   if c.effect == 'requeue' then
-    local attempts = tonumber(redis.call('HGET', c.entry, 'attempts')) or 0
+    local attempts = tonumber(on('hash', 'HGET', c.entry, 'attempts')) or 0
     attempts = string.format('%.0f', attempts + (c.counts and 1 or 0))
     redis.call('HSET', c.entry, 'attempts', attempts, 'client', c.client, 'priority', c.priority)
     redis.call('HDEL', c.entry, 'token', 'worker', 'until')
     redis.call('PERSIST', c.entry)
-    redis.call('ZREM', c.leases, c.job_id)
+    on('zset', 'ZREM', c.leases, c.job_id)
     wait(order_of(c.ready), c.job_id, c.client, c.priority, at + c.after, at)
   elseif c.effect == 'remove' then
     redis.call('DEL', c.entry)
-    redis.call('ZREM', c.leases, c.job_id)
+    on('zset', 'ZREM', c.leases, c.job_id)
     wait_no_more(order_of(c.ready), c.job_id, c.client)
   end
 end

@@ -3,11 +3,10 @@
 -- by the end of theirs; every write and list takes out what is due, with its index entries.
 
 local function drop_record(key)
-  set_aside_unless(key, 'hash')
-  local found = redis.call('HMGET', key, 'member', 'indexes')
+  local found = on('hash', 'HMGET', key, 'member', 'indexes')
   if found[1] and found[2] then
     for index in string.gmatch(found[2], '%S+') do
-      redis.call('ZREM', index, found[1])
+      on('zset', 'ZREM', index, found[1])
     end
   end
   redis.call('DEL', key)
@@ -15,7 +14,7 @@ end
 
 -- At most a hundred at a time, so that no call is slow.
 local function purge(expiry, at)
-  local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', at, 'LIMIT', 0, 100)
+  local due = on('zset', 'ZRANGEBYSCORE', expiry, '-inf', at, 'LIMIT', 0, 100)
   for _, key in ipairs(due) do
     drop_record(key)
     redis.call('ZREM', expiry, key)
@@ -26,26 +25,16 @@ end
 -- first. Counted, never walked; what is due goes first. No script may have written before.
 local function is_full(r, most, at)
   local all = r.indexes[1]
-  if redis.call('ZCARD', all) < most then
+  if on('zset', 'ZCARD', all) < most then
     return false
   end
   if r.retention > 0 then
     -- Changes nothing, and is refused when Redis is out of memory: after `purge`, which never is,
     -- Redis would let the writes of a record through.
-    redis.call('ZADD', r.expiry, 'XX', 0, '')
+    on('zset', 'ZADD', r.expiry, 'XX', 0, '')
     purge(r.expiry, at)
   end
   return redis.call('ZCARD', all) >= most
-end
-
--- r: key, expiry, indexes {key, …}
-local function expect_record(r)
-  -- Written anew as a whole.
-  set_aside_unless(r.key, 'hash')
-  expect(r.expiry, 'zset')
-  for _, index in ipairs(r.indexes) do
-    expect(index, 'zset')
-  end
 end
 
 -- r: key, expiry, indexes, scores, member, body, retention (microseconds, 0: for ever),
@@ -54,20 +43,20 @@ local function put_record(r, at)
   local listed = {}
   for position, index in ipairs(r.indexes) do
     listed[index] = true
-    redis.call('ZADD', index, r.scores[position], r.member)
+    on('zset', 'ZADD', index, r.scores[position], r.member)
   end
-  local before = redis.call('HGET', r.key, 'indexes')
+  local before = on('hash', 'HGET', r.key, 'indexes')
   if before then
     for index in string.gmatch(before, '%S+') do
       if not listed[index] then
-        redis.call('ZREM', index, r.member)
+        on('zset', 'ZREM', index, r.member)
       end
     end
   end
   redis.call('HSET', r.key, 'body', r.body, 'member', r.member,
     'indexes', table.concat(r.indexes, ' '))
   if r.retention > 0 then
-    redis.call('ZADD', r.expiry, at + r.retention, r.key)
+    on('zset', 'ZADD', r.expiry, at + r.retention, r.key)
     for _, key in ipairs(r.touches) do
       redis.call('ZADD', r.expiry, 'XX', at + r.retention, key)
     end

@@ -2,8 +2,6 @@
 -- KEYS: entry, leases. ARGV: job, token, duration. Answers 1 or 0.
 
 local at = now()
-set_aside_unless(KEYS[1], 'hash')
-set_aside_unless(KEYS[2], 'zset')
 if not holds(KEYS[1], KEYS[2], ARGV[1], ARGV[2], at) then
   return 0
 end

@@ -47,7 +47,7 @@ end
 
 -- Takes a job out if it waits. One that doesn't has no place that counts.
 local function wait_no_more(order, id, client)
-  if redis.call('ZREM', order.ready, id) == 0 then
+  if on('zset', 'ZREM', order.ready, id) == 0 then
     return
   end
   on('zset', 'ZREM', order.later, id)

@@ -10,7 +10,6 @@ local key = commit.key
 if key ~= '' then
   expect(key, 'hash')
 end
-set_aside_queue(commit)
 local refused = refusal(commit, own, at)
 if refused and refused[1] == 'duplicate' then
   return { 'new' }
@@ -28,7 +27,7 @@ if refused then
   return refused
 end
 -- Only now: what is known already takes no room.
-if redis.call('ZCARD', commit.ready) + redis.call('ZCARD', commit.leases) >= commit.max_queued then
+if on('zset', 'ZCARD', commit.ready) + on('zset', 'ZCARD', commit.leases) >= commit.max_queued then
   return { 'full', 'queue' }
 end
 if is_full(commit.record, commit.max_jobs, at) then
@@ -36,7 +35,7 @@ if is_full(commit.record, commit.max_jobs, at) then
 end
 
 append_own(commit, at)
-redis.call('HSET', commit.entry, 'attempts', 0, 'client', commit.client, 'priority', commit.priority)
+on('hash', 'HSET', commit.entry, 'attempts', 0, 'client', commit.client, 'priority', commit.priority)
 local due = math.max(at, commit.run_at)
 wait(order_of(commit.ready), commit.job_id, commit.client, commit.priority, due, at)
 if key ~= '' then

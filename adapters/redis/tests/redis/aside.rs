@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use conch_domain::Job;
-use conch_ports::{Appended, JobFilter, Paging, Sweep, Swept};
+use conch_domain::{Category, Job};
+use conch_ports::{Appended, JobFilter, Paging, PutTemplate, Sweep, Swept};
 use conch_redis::Stores;
 
-use crate::jobs::{commit, held, job_id, progress, submission};
+use crate::jobs::{
+    client, commit, held, job_id, progress, submission, template, value_proposition,
+};
 use crate::server::Server;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -261,4 +263,48 @@ async fn a_string_under_any_record_is_left_out() {
 
 fn vec_of(ids: &[&str]) -> Vec<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
+}
+
+/// One of each record that has an index.
+async fn fill(stores: &Stores) {
+    let catalogue = &stores.catalogue;
+    let client = client("c-1", Some("industry"), 0);
+    catalogue.create_client(&client).await.unwrap();
+    let value = value_proposition("v-1", "c-1", 0);
+    assert!(catalogue.add_value_proposition(&value).await.unwrap());
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let token = conch_conformance::build::token();
+    let lease = stores.queue.claim("w", &token, MINUTE).await.unwrap();
+    let lease = lease.unwrap();
+    let started = commit(&submission("j-1").commit.job, progress(1));
+    let published = stores.log.append(held(started, &token)).await.unwrap();
+    assert_eq!(published, Appended::Appended);
+    let made = template("t-1", "j-1", 1, Category::RoiFocused);
+    let put = catalogue.put_template(&made, &lease).await.unwrap();
+    assert_eq!(put, PutTemplate::Stored);
+}
+
+/// Nor does a string under an index, or under the list by retention, hold anything up: it is set aside, and
+/// what comes next is listed.
+#[tokio::test]
+async fn a_string_under_an_index_is_set_aside() {
+    let stores = |server: &Server| {
+        let mut settings = server.settings();
+        settings.retention = Some(MINUTE);
+        settings.build().unwrap()
+    };
+    let whole = Server::start();
+    fill(&stores(&whole)).await;
+    let mut indexes: Vec<String> = whole.run(&["KEYS", "triton:catalogue:*"]);
+    indexes.retain(|key| whole.run::<String>(&["TYPE", key]) == "zset");
+    assert_eq!(indexes.len(), 1 + 2 + 1 + 5 + 8, "{indexes:?}");
+    for index in indexes {
+        let server = Server::start();
+        let _: String = server.run(&["SET", &index, "x"]);
+        fill(&stores(&server)).await;
+        let aside = format!("triton:set-aside:{index}");
+        assert_eq!(server.run::<String>(&["GET", &aside]), "x");
+        let listed = |server: &Server| server.run::<Vec<String>>(&["ZRANGE", &index, "0", "-1"]);
+        assert_eq!(listed(&server), listed(&whole), "{index}");
+    }
 }
