@@ -12,14 +12,22 @@ impl EventBus for Memory {
     }
 
     fn carries(&self) -> Carries {
-        Carries { shared: false }
+        Carries {
+            lines: true,
+            ephemeral: true,
+            external: true,
+            max_bytes: usize::MAX,
+            shared: false,
+        }
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
         self.step("event_bus.announce", |store, _| {
             store.feed.announce(
                 &announcement.job_id,
-                announcement.position.sequence,
+                announcement
+                    .position
+                    .map_or(0, |position| position.sequence),
                 announcement.line.clone(),
             );
             Ok(())

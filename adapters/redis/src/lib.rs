@@ -21,9 +21,9 @@ mod records;
 mod run;
 mod settings;
 mod shared;
-mod subscribe;
 mod tickets;
 mod tls;
 
-pub use settings::{InvalidSettings, Settings, Stores};
+pub use conch_bus_kit::InvalidSettings;
+pub use settings::{Settings, Stores};
 pub use tls::{Identity, Tls};

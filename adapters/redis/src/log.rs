@@ -22,14 +22,14 @@ pub(crate) struct Redis {
     pub(crate) keys: Keys,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
-    pub(crate) bus_id: BusId,
+    /// The bus on whose channels the scripts announce.
+    bus: BusId,
 }
 
 /// All scripts, with their digests worked out once.
 pub(crate) struct Scripts {
     pub(crate) append_own: Script,
     pub(crate) append_external: Script,
-    pub(crate) announce: Script,
     read: Script,
     positions: Script,
     pub(crate) submit: Script,
@@ -69,7 +69,6 @@ impl Scripts {
                 "append_own"
             ),
             append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
-            announce: script!("announce"),
             read: script!("read"),
             positions: script!("positions"),
             submit: script!(
@@ -94,13 +93,18 @@ impl Scripts {
 }
 
 impl Redis {
-    pub(crate) fn new(connections: Connections, keys: Keys, settings: Settings) -> Self {
+    pub(crate) fn new(
+        connections: Connections,
+        keys: Keys,
+        settings: Settings,
+        bus: BusId,
+    ) -> Self {
         Self {
             connections,
             keys,
             settings,
             scripts: Scripts::new(),
-            bus_id: BusId::new(),
+            bus,
         }
     }
 }
@@ -116,7 +120,7 @@ impl JobLog for Redis {
     }
 
     fn announces(&self) -> Option<BusId> {
-        Some(self.bus_id)
+        Some(self.bus)
     }
 
     async fn append(&self, commit: Commit) -> Result<Appended> {

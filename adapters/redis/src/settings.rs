@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conch_bus_kit::InvalidSettings;
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quota, Quotas, ResultCache, TicketStore};
 use redis::{Client, IntoConnectionInfo};
 
+use crate::bus::Channels;
 use crate::cache::Cache;
 use crate::connection::{Connections, tcp_settings};
 use crate::keys::Keys;
@@ -57,30 +59,6 @@ pub struct Settings {
     pub probe_timeout: Duration,
     /// Longest pause between two tries to subscribe again, before jitter doubles it at most.
     pub backoff_cap: Duration,
-}
-
-/// A setting that cannot work. Says which and why, never its value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} {reason}")]
-pub struct InvalidSettings {
-    setting: &'static str,
-    reason: &'static str,
-}
-
-impl InvalidSettings {
-    pub(crate) fn new(setting: &'static str, reason: &'static str) -> Self {
-        Self { setting, reason }
-    }
-
-    /// The field of [`Settings`] that is wrong.
-    pub fn setting(&self) -> &'static str {
-        self.setting
-    }
-
-    /// What is wrong with it, in words.
-    pub fn reason(&self) -> &'static str {
-        self.reason
-    }
 }
 
 /// Every store port, and the bus.
@@ -139,10 +117,11 @@ impl Settings {
             None => main.clone(),
         };
         let cache = Arc::new(Cache::new(cache, keys.clone(), self.result_ttl));
-        let redis = Arc::new(Redis::new(main, keys, self));
+        let bus = self.kit().bus(Channels::new(main.clone(), keys.clone()));
+        let redis = Arc::new(Redis::new(main, keys, self, bus.id()));
         Ok(Stores {
             log: redis.clone(),
-            bus: redis.clone(),
+            bus,
             cache,
             queue: redis.clone(),
             catalogue: redis.clone(),
@@ -155,7 +134,7 @@ impl Settings {
             if holds {
                 Ok(())
             } else {
-                Err(InvalidSettings { setting, reason })
+                Err(InvalidSettings::new(setting, reason))
             }
         };
         // Braces make a hash tag, which keeps all keys on one node of a cluster.
@@ -201,6 +180,16 @@ impl Settings {
         Ok(())
     }
 
+    fn kit(&self) -> conch_bus_kit::Settings {
+        conch_bus_kit::Settings {
+            probe_interval: self.probe_interval,
+            probe_timeout: self.probe_timeout,
+            backoff_cap: self.backoff_cap,
+            send_timeout: self.response_timeout,
+            ..conch_bus_kit::Settings::default()
+        }
+    }
+
     /// Finished logs outlive the cached result, so that a stream can always be resumed while the
     /// lookup still answers.
     pub(crate) fn finished_ttl(&self) -> Duration {
@@ -214,10 +203,10 @@ pub(crate) fn client(
     url: &str,
     tls: &Tls,
 ) -> Result<Client, InvalidSettings> {
-    let address = url.into_connection_info().map_err(|_| InvalidSettings {
-        setting,
-        reason: "must be redis://[user:password@]host[:port][/database], rediss://… for TLS, or redis+unix:///path",
-    })?;
+    let reason = "must be redis://[user:password@]host[:port][/database], rediss://… for TLS, or redis+unix:///path";
+    let address = url
+        .into_connection_info()
+        .map_err(|_| InvalidSettings::new(setting, reason))?;
     tls::client(setting, address.set_tcp_settings(tcp_settings()), tls)
 }
 

@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use conch_bus_kit::InvalidSettings;
 use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, RootCertStore};
-
-use crate::settings::InvalidSettings;
 
 /// Whom to trust, and who we are, for addresses that begin with `rediss://`.
 #[derive(Clone, Default)]

@@ -160,7 +160,7 @@ pub fn idempotency(key: &str, digest: &str) -> Idempotency {
 pub fn announcement(commit: &Commit) -> Announcement {
     Announcement {
         job_id: commit.job.id.clone(),
-        position: commit.job.position,
+        position: Some(commit.job.position),
         line: event_of(commit).line.clone(),
     }
 }

@@ -30,10 +30,11 @@ fn announce_meanwhile(
 
 /// The announcement is the next one that is heard of its job, byte for byte.
 async fn is_heard(signals: &mut Signals, announcement: &Announcement) {
+    let position = announcement.position.expect("the event is in a log");
     let heard = next_of(signals, &announcement.job_id).await;
     assert_eq!(
         heard,
-        (announcement.position, announcement.line.clone()),
+        (position, announcement.line.clone()),
         "other bytes were heard than announced"
     );
 }
@@ -79,7 +80,7 @@ pub async fn subscription_starts_with_gap(subject: &dyn Subject) {
     soon("what follows the flood", async {
         loop {
             match late.next().await {
-                Some(Signal::Message(Message { bytes }))
+                Some(Signal::Message(Message { bytes, .. }))
                     if position_in(&bytes, script.id()) == Some(end) =>
                 {
                     break;
@@ -98,7 +99,7 @@ async fn all_or_a_gap(signals: &mut Signals, job_id: &JobId, last: u64, count: u
     soon("the flood's end or a gap", async {
         while expected < last {
             match signals.next().await {
-                Some(Signal::Message(Message { bytes })) => {
+                Some(Signal::Message(Message { bytes, .. })) => {
                     let place = position_in(&bytes, job_id).expect("only one job speaks");
                     assert!(
                         place.sequence <= expected + 1,
@@ -165,7 +166,7 @@ pub(crate) async fn hear_in_order(
     soon("every announcement of each job", async {
         while heard.values().any(|places| (places.len() as u64) < events) {
             let signal = signals.next().await;
-            let Some(Signal::Message(Message { bytes })) = signal else {
+            let Some(Signal::Message(Message { bytes, .. })) = signal else {
                 panic!("{signal:?}: so few announcements fit a subscriber's queue");
             };
             for (id, places) in &mut heard {

@@ -66,7 +66,7 @@ pub(crate) async fn next_of(signals: &mut Signals, job_id: &JobId) -> (Position,
             match signals.next().await {
                 None => panic!("a subscription must not end"),
                 Some(Signal::Gap) => {}
-                Some(Signal::Message(Message { bytes: line })) => {
+                Some(Signal::Message(Message { bytes: line, .. })) => {
                     if let Some(position) = position_in(&line, job_id) {
                         return (position, line);
                     }

@@ -33,13 +33,13 @@ impl BusId {
     }
 }
 
-/// That an event is in its job's log.
+/// That an event is in its job's log, or the event itself where it is in none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// Whose log.
     pub job_id: JobId,
-    /// Where in the log.
-    pub position: Position,
+    /// Where in the log. None: the event is ephemeral, which means in no log.
+    pub position: Option<Position>,
     /// The event as it was appended.
     pub line: Bytes,
 }
@@ -47,13 +47,33 @@ pub struct Announcement {
 /// What a bus promises beyond the laws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carries {
+    /// Whether whole events arrive, up to `max_bytes`. If not, or of a longer one, what arrives is its short
+    /// form: its job, its type and its position.
+    pub lines: bool,
+    /// Whether ephemeral events arrive.
+    pub ephemeral: bool,
+    /// Whether external publishers can send their events here.
+    pub external: bool,
+    /// Longest message, in bytes. May change while the bus runs.
+    pub max_bytes: usize,
     /// Whether other processes hear what is announced here, and this one what is announced there.
     pub shared: bool,
+}
+
+/// Where a message was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Where anybody may send.
+    Public,
+    /// Where only our own programs may, as far as the operator sees to it.
+    Own,
 }
 
 /// What somebody sent. Nothing about it is to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// Where it was sent.
+    pub channel: Channel,
     /// What was sent.
     pub bytes: Bytes,
 }
@@ -62,6 +82,15 @@ impl Message {
     /// From a channel on which anybody may send.
     pub fn public(bytes: impl Into<Bytes>) -> Self {
         Self {
+            channel: Channel::Public,
+            bytes: bytes.into(),
+        }
+    }
+
+    /// From a channel on which only our own programs may send.
+    pub fn own(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            channel: Channel::Own,
             bytes: bytes.into(),
         }
     }

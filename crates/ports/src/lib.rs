@@ -21,7 +21,7 @@ pub use catalogue::{
 };
 pub use commit::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, NewEvent, QueueEffect};
 pub use error::{Error, ErrorKind, Result};
-pub use event_bus::{Announcement, BusId, Carries, EventBus, Message, Signal, Signals};
+pub use event_bus::{Announcement, BusId, Carries, Channel, EventBus, Message, Signal, Signals};
 pub use job_log::{Entry, Guarantees, JobLog, Log, MAX_POSITIONS};
 pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
 pub use queue_place::{EXACT_PLACES, MAX_PLACES_ASKED, QueuePlace, Rotation};

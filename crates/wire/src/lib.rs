@@ -3,6 +3,7 @@
 //! The only mapping layer there is. Never in here: IO, a clock, a decision about what an event means
 //! (that is the domain's).
 
+pub mod announcement;
 pub mod document;
 pub mod draft;
 pub mod event;

@@ -177,7 +177,7 @@ impl Behind {
                 for event in &commit.events {
                     let announcement = Announcement {
                         job_id: commit.job.id.clone(),
-                        position: commit.job.position,
+                        position: Some(commit.job.position),
                         line: event.line.clone(),
                     };
                     self.gate.announce(&announcement).await?;

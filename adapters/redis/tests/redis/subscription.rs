@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conch_conformance::build::event_of;
+use conch_conformance::build::{announcement, event_of};
 use conch_ports::{Message, Signal, Signals};
 use futures::StreamExt;
 use tokio::time::timeout;
@@ -110,15 +110,12 @@ async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
     settings.pool_size = 1;
     settings.connect_timeout = Duration::from_mins(1);
     settings.response_timeout = Duration::from_mins(1);
-    let bus = settings.build().unwrap().bus;
+    let stores = settings.build().unwrap();
     // The pool's only connection is the first of all.
-    bus.ping().await.unwrap();
+    stores.log.ping().await.unwrap();
     detour.hold_up_the_first();
-    let busy = {
-        let bus = bus.clone();
-        tokio::spawn(async move { bus.ping().await })
-    };
-    let mut signals = bus.subscribe();
+    let busy = tokio::spawn(async move { stores.log.ping().await });
+    let mut signals = stores.bus.subscribe();
     assert_eq!(next(&mut signals).await, Signal::Gap);
 
     let watching = redis::Client::open(server.url()).unwrap();
@@ -132,6 +129,26 @@ async fn a_busy_pool_neither_hinders_nor_interrupts_a_subscription() {
     }
     publishes(&server, &mut signals, "no gap comes before this").await;
     assert!(!busy.is_finished(), "the pool was busy all the time");
+}
+
+#[tokio::test]
+async fn announcing_fails_while_redis_is_down_and_works_again_after() {
+    let mut server = Server::start();
+    let bus = server.stores().bus;
+    let mut signals = bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Gap);
+    server.kill();
+    let announcement = announcement(&commit(&initial("j-1"), queued()));
+    let error = bus.announce(&announcement).await.expect_err("it is down");
+    assert!(error.is_retryable(), "{error}");
+    server.restart();
+    assert_eq!(next(&mut signals).await, Signal::Gap);
+    // It may learn a little later that Redis is back.
+    while bus.announce(&announcement).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let heard = Signal::Message(Message::public(announcement.line));
+    while next(&mut signals).await != heard {}
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! Never in here: an error. What can't be read is an event of an unknown type.
 
+use std::borrow::Cow;
+
 use conch_domain::Timestamp;
 
 use super::read::kind;
@@ -27,17 +29,21 @@ pub struct Glance {
 
 /// Looks at a line that came out of a log. What can't be read is an event of an unknown type.
 pub fn glance(line: &[u8]) -> Glance {
-    #[derive(serde::Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow)]
-        event_type: std::borrow::Cow<'a, str>,
-    }
-    let event_type = serde_json::from_slice::<Head<'_>>(line)
-        .map(|head| head.event_type)
-        .unwrap_or_default();
+    let event_type = event_type(line).unwrap_or_default();
     let kind = kind(&event_type, &Object::new(), Timestamp::from_micros(0));
     Glance {
         superseded_by_later: kind.is_superseded_by_later(),
         vital: kind.is_vital(),
     }
+}
+
+/// The type of an event, if it says one.
+pub(crate) fn event_type(line: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        event_type: Cow<'a, str>,
+    }
+    let head = serde_json::from_slice::<Head<'_>>(line).ok()?;
+    Some(head.event_type)
 }

@@ -19,6 +19,7 @@ impl EventBus for Broken {
     fn carries(&self) -> Carries {
         Carries {
             shared: self.is(Fault::ClaimsToBeShared),
+            ..self.bus.carries()
         }
     }
 
