@@ -21,6 +21,7 @@ use conch_services::mare::lookup;
 use conch_services::mare::reconcile::Reconcile;
 use conch_services::mare::submissions::SubmissionRate;
 use conch_services::mare::tickets::Tickets;
+use conch_services::places::Places;
 use conch_services::store_clock::StoreClock;
 use conch_services::subscription;
 use conch_services::triton::cancel::Cancel;
@@ -197,6 +198,7 @@ async fn add_worker(
                 Arc::clone(clock),
             ),
             records,
+            places: Places::new(Arc::clone(&stores.queue)),
             catalogue: Arc::clone(&stores.catalogue),
             bus: Arc::clone(&stores.bus),
             ops: builder.ops.clone(),
@@ -316,6 +318,7 @@ async fn add_mare(
         hub: hub.clone(),
         lookup,
         access: Access::new(Arc::clone(&gateway), rate),
+        places: Places::new(Arc::clone(&stores.queue)),
         tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&builder.clock)),
         clock: Arc::clone(&builder.clock),
         gateway,

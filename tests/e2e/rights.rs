@@ -71,6 +71,45 @@ async fn each_part_works_with_the_rights_that_are_documented() {
     }
 }
 
+/// An API with its documented rights shows where jobs wait; one without the right to look says so once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_shows_where_jobs_wait() {
+    let redis = Redis::start(Persistence::None);
+    make_users(&redis);
+    let worker = Plan::worker(&redis).env("REDIS_URL", url(&redis, "conch-worker"));
+    let worker = worker.env("WORKER_CONCURRENCY", "1").pace(600_000);
+    let worker = worker.start().await;
+    let api = Plan::api(&redis, &worker.triton_url());
+    let api = api.env("REDIS_URL", url(&redis, "conch-api")).start().await;
+    let mare = api.mare();
+    let busy = mare.new_client("Fabrikam Health").await;
+    let running = mare.submit(&busy).await;
+    mare.until_status(&running, "running").await;
+    let waiting = [mare.submit(&busy).await, mare.submit(&busy).await];
+    let other = mare.submit(&mare.new_client("Contoso Health").await).await;
+    for (job, place) in [(&waiting[0], 1), (&other, 2), (&waiting[1], 3)] {
+        assert_eq!(mare.job(job).await["queue_position"], place);
+    }
+    assert!(mare.job(&running).await.get("queue_position").is_none());
+    let page = mare.get("/jobs?status=pending").await.json(200);
+    let listed = page["jobs"].as_array().expect("a list");
+    let mut places: Vec<_> = listed
+        .iter()
+        .map(|job| job["queue_position"].as_u64())
+        .collect();
+    places.sort_unstable();
+    assert_eq!(places, [Some(1), Some(2), Some(3)], "{page}");
+
+    assert_eq!(redis.cli(&["ACL", "SETUSER", "conch-api", "-zrank"]), "OK");
+    for _ in 0..2 {
+        let job = mare.job(&other).await;
+        assert_eq!(job["status"], "pending");
+        assert!(job.get("queue_position").is_none(), "{job}");
+    }
+    let warnings = api.log().matches("queue positions can't be read").count();
+    assert_eq!(warnings, 1, "{}", api.log());
+}
+
 #[test]
 fn nobody_can_do_more() {
     let redis = Redis::start(Persistence::None);

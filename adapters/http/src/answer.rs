@@ -1,10 +1,14 @@
 //! Answers made of JSON that is text already: records as the store or the job service gave them are
 //! put side by side, never parsed and written again.
 
+use std::collections::HashMap;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
+use conch_domain::{Job, JobId};
 use conch_ports::Paging;
+use conch_wire::job;
 use http::{HeaderValue, StatusCode, header};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -64,6 +68,20 @@ pub(crate) fn with_field(object: &[u8], name: &str, value: &[u8]) -> Bytes {
     text.put_slice(value);
     text.put_u8(b'}');
     text.freeze()
+}
+
+/// The job object, with its place in the queue where that is known.
+pub(crate) fn placed(job: &Job, places: &HashMap<JobId, u64>) -> Bytes {
+    let object = job::encode(job);
+    match places.get(&job.id) {
+        Some(place) => at_place(&object, *place),
+        None => object,
+    }
+}
+
+/// The job object with its place in the queue, 1 = next.
+pub(crate) fn at_place(object: &[u8], place: u64) -> Bytes {
+    with_field(object, "queue_position", place.to_string().as_bytes())
 }
 
 /// 200 `{…, "<name>": […]}`: an object that is not empty, with one more field.

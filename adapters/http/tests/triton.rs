@@ -15,6 +15,7 @@ use conch_http::{ops, triton};
 use conch_memory::{Memory, Settings, When};
 use conch_ports::ErrorKind;
 use conch_services::Clock;
+use conch_services::places::Places;
 use conch_services::triton::cancel::Cancel;
 use conch_services::triton::records::Records;
 use conch_services::triton::submit::Submit;
@@ -40,6 +41,7 @@ fn service_with(settings: triton::Settings, ops: ops::Dependencies) -> Service {
         submit: Submit::new(memory.queue(), memory.catalogue(), clock.clone()),
         cancel: Cancel::new(memory.log(), memory.catalogue(), clock.clone()),
         records: Records::new(memory.catalogue(), clock),
+        places: Places::new(memory.queue()),
         catalogue: memory.catalogue(),
         bus: memory.bus(),
         ops,
@@ -175,7 +177,9 @@ async fn jobs() {
         Some(format!("/jobs/{id}").as_str())
     );
     for path in [format!("/jobs/{id}"), format!("/jobs/{id}/")] {
-        assert_eq!(get(&router, &path).await.text, made.text);
+        let mut found = get(&router, &path).await.json();
+        let place = found.as_object_mut().unwrap().remove("queue_position");
+        assert_eq!((place, found), (Some(1.into()), job.clone()));
     }
     let since = text(&job["updated_at"]);
     for (query, total) in [
@@ -227,6 +231,49 @@ async fn submissions_that_find_nothing() {
         .is_problem(404, "value-proposition-not-found");
 }
 
+/// By priority, and not before its time; the places say the same.
+#[tokio::test]
+async fn scheduled_jobs() {
+    let service = service();
+    let router = &service.router;
+    let (client_id, _) = client(router).await;
+    let scheduled = async |fields: &str| {
+        let body = format!(r#"{{"client_id":"{client_id}"{fields}}}"#);
+        let made = submit(router, None, body).await;
+        assert_eq!(made.status, 201, "{fields}: {}", made.text);
+        made.json()
+    };
+    let default = scheduled("").await;
+    assert!(default.get("priority").is_none() && default.get("run_at").is_none());
+    let urgent = scheduled(r#","priority":9"#).await;
+    assert_eq!(urgent["priority"], 9);
+    let modest = scheduled(r#","priority":0,"run_at":"2025-12-01T08:00:00""#).await;
+    assert_eq!(modest["run_at"], "2025-12-01T08:00:00.000000Z");
+    for (job, place) in [(&default, 2), (&urgent, 1), (&modest, 3)] {
+        let path = format!("/jobs/{}", text(&job["id"]));
+        assert_eq!(get(router, &path).await.json()["queue_position"], place);
+    }
+    let page = get(router, "/jobs/?status=pending").await.json();
+    let mut places: Vec<_> = page["jobs"].as_array().unwrap().iter().collect();
+    places.sort_by_key(|job| job["queue_position"].as_u64());
+    let ids: Vec<_> = places.iter().map(|job| &job["id"]).collect();
+    assert_eq!(ids, [&urgent["id"], &default["id"], &modest["id"]]);
+
+    for (fields, path) in [
+        (r#","priority":10"#, "priority"),
+        (r#","priority":-1"#, "priority"),
+        (r#","priority":5.5"#, "priority"),
+        (r#","priority":"9""#, "priority"),
+        (r#","run_at":"soon""#, "run_at"),
+        (r#","run_at":1764579349"#, "run_at"),
+        (r#","run_at":"2025-12-09T00:00:00Z""#, "run_at"),
+    ] {
+        let body = format!(r#"{{"client_id":"{client_id}"{fields}}}"#);
+        submit(router, None, body).await.names_field(path);
+    }
+    assert_eq!(get(router, "/jobs/").await.json()["total"], 3);
+}
+
 #[tokio::test]
 async fn idempotency() {
     let router = service().router;
@@ -248,10 +295,10 @@ async fn idempotency() {
         .is_problem(422, "idempotency-key-reused");
     for field in [
         "webhook_url",
-        "priority",
-        "run_at",
         "template_indexes",
         "stop_when_unwatched_seconds",
+        // It is a text.
+        "run_at",
     ] {
         let body = format!(r#"{{"client_id":"{client_id}","{field}":1}}"#);
         submit(&router, None, body).await.names_field(field);

@@ -2,6 +2,7 @@
 //! it, then the announcement. Nothing is changed before the last check has passed.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
@@ -191,7 +192,7 @@ impl Store {
         let lifetime = if log.ended {
             self.settings.ended_log_ttl
         } else {
-            self.settings.unfinished_ttl
+            self.settings.unfinished_ttl + wait_of(job)
         };
         let (ended, bytes) = (log.ended, log.bytes());
         logs.insert(job.id.clone(), log, now + lifetime);
@@ -217,9 +218,9 @@ impl Store {
         // Lists order by creation; a job that never told of its own comes last.
         let created_at = job.created_at.unwrap_or(Timestamp::from_micros(0));
         let bytes = record::encode_job(job);
-        self.data
-            .jobs
-            .put(job.id.clone(), created_at, row, bytes, now);
+        let from = now + wait_of(job);
+        let jobs = &mut self.data.jobs;
+        jobs.put(job.id.clone(), created_at, row, bytes, from);
     }
 
     pub(crate) fn apply_effect(&mut self, job_id: &JobId, effect: QueueEffect, now: Instant) {
@@ -312,6 +313,12 @@ impl JobLog {
     pub(crate) fn place_of(&self, event: &NewEvent) -> Option<Position> {
         self.places.get(&event.event_id).copied()
     }
+}
+
+/// How long after its latest event the job may run: by so much longer lives what is kept of it.
+fn wait_of(job: &Job) -> Duration {
+    let wait = job.updated_at.map(|at| job.schedule.wait_after(at));
+    Duration::from_millis(wait.unwrap_or(0))
 }
 
 /// What is done to a log before its next event.

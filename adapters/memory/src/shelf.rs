@@ -36,8 +36,15 @@ impl<K: Clone + Eq + Hash + Ord, R> Shelf<K, R> {
         }
     }
 
-    /// Puts a record in the place of the one with its id.
-    pub(crate) fn put(&mut self, id: K, created_at: Timestamp, row: R, bytes: Bytes, now: Instant) {
+    /// Puts a record in the place of the one with its id. Its retention begins at `from`.
+    pub(crate) fn put(
+        &mut self,
+        id: K,
+        created_at: Timestamp,
+        row: R,
+        bytes: Bytes,
+        from: Instant,
+    ) {
         if let Some(was) = self.records.remove(&id) {
             self.order.remove(&(was.created_at, id.clone()));
         }
@@ -47,7 +54,7 @@ impl<K: Clone + Eq + Hash + Ord, R> Shelf<K, R> {
             created_at,
             row,
         };
-        self.records.insert(id, record, until(now, self.retention));
+        self.records.insert(id, record, until(from, self.retention));
     }
 
     pub(crate) fn bytes(&self, id: &K, now: Instant) -> Option<&Bytes> {

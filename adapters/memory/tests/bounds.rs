@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conch_conformance::build::{self, Script, event_of};
+use conch_domain::Schedule;
 use conch_memory::{Memory, Settings, When};
 use conch_ports::{
     Appended, Commit, ErrorKind, EventBus, Fence, JobFilter, JobLog, JobQueue, Lease, Message,
-    Paging, QueueEffect, Result, ResultCache, Signal, Signals,
+    Paging, QueueEffect, QueuePlace, Result, ResultCache, Signal, Signals,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -110,6 +111,53 @@ async fn a_list_by_change_looks_at_the_newest_changes_alone() {
     append_all(&memory, [first.started()]).await;
     assert_eq!(list(&theirs).await, 1, "now it changed last");
     assert_eq!(list(&since).await, most as u64);
+}
+
+/// What is kept of a job that may run much later lives so much longer.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_to_run_later_outlives_its_wait() {
+    let hour = Duration::from_hours(1);
+    let settings = Settings {
+        unfinished_ttl: 24 * hour,
+        retention: Some(48 * hour),
+        ..Settings::default()
+    };
+    let memory = settings.build();
+    let mut script = Script::own().scheduled(Schedule {
+        run_at: Some(build::BEGINNING.plus_millis(5 * 24 * 3_600_000)),
+        ..Schedule::default()
+    });
+    memory.submit(script.submission()).await.unwrap();
+    tokio::time::advance(143 * hour).await;
+    assert!(memory.read(script.id(), 0, 1).await.unwrap().is_some());
+    tokio::time::advance(24 * hour).await;
+    assert!(memory.read(script.id(), 0, 1).await.unwrap().is_none());
+    let catalogue = memory.catalogue();
+    assert!(catalogue.job(script.id()).await.unwrap().is_some());
+    tokio::time::advance(hour).await;
+    assert!(catalogue.job(script.id()).await.unwrap().is_none());
+}
+
+/// Of more than a hundred clients the first jobs have exact places, all others are estimated.
+#[tokio::test(start_paused = true)]
+async fn places_beyond_a_hundred_clients_are_estimated() {
+    let memory = Settings::default().build();
+    let clients: Vec<_> = (0..150).map(|_| build::client_id()).collect();
+    let mut first = Vec::new();
+    let mut second = Vec::new();
+    for jobs in [&mut first, &mut second] {
+        for client in &clients {
+            let mut script = Script::of_client(client);
+            memory.submit(script.submission()).await.unwrap();
+            jobs.push(script.id().clone());
+        }
+    }
+    let places = memory.places(&first).await.unwrap();
+    let exact: Vec<_> = (1..=150).map(|n| Some(QueuePlace::Exact(n))).collect();
+    assert_eq!(places, exact);
+    let places = memory.places(&second).await.unwrap();
+    let about: Vec<_> = (151..=300).map(|n| Some(QueuePlace::About(n))).collect();
+    assert_eq!(places, about);
 }
 
 #[tokio::test(start_paused = true)]

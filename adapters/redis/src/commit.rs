@@ -25,6 +25,12 @@ fn slack(of: impl IntoIterator<Item = Duration>) -> Duration {
         .fold(Duration::from_hours(1), Duration::min)
 }
 
+/// How long after its latest event the job may run: by so much longer lives what is kept of it.
+pub(crate) fn wait_of(job: &Job) -> Duration {
+    let wait = job.updated_at.map(|at| job.schedule.wait_after(at));
+    Duration::from_millis(wait.unwrap_or(0))
+}
+
 impl Redis {
     /// The script that appends to the log of such a job.
     pub(crate) fn appending(&self, job: &Job) -> &Script {
@@ -55,7 +61,7 @@ impl Redis {
         let ttl = if ended {
             settings.finished_ttl()
         } else {
-            settings.unfinished_ttl + slack
+            settings.unfinished_ttl + slack + wait_of(job)
         };
         let (fence, token) = match &commit.fence {
             Fence::Open => ("open", ""),
@@ -108,7 +114,7 @@ impl Redis {
             .arg(run.append_only());
         if job.own {
             let longer = if ended { Duration::ZERO } else { slack };
-            let retention = settings.retention.map(|retention| retention + longer);
+            let retention = settings.retention.map(|kept| kept + longer + wait_of(job));
             records::list(job, keys, retention, &mut call);
         } else {
             self.weigh(&mut call, event, ended, slack);

@@ -13,6 +13,7 @@ use conch_ports::{
 use serde_json::json;
 
 use crate::cache::millis;
+use crate::commit::wait_of;
 use crate::log::{Redis, outcome, unexpected};
 use crate::records::{Record, micros};
 use crate::run::Run;
@@ -225,7 +226,8 @@ impl JobQueue for Redis {
             .arg(lease.attempt.saturating_sub(1))
             .arg(micros(duration))
             .arg(u8::from(job.own));
-        record.append_to(&mut call, self.settings.retention);
+        let retention = self.settings.retention.map(|kept| kept + wait_of(job));
+        record.append_to(&mut call, retention);
         self.connections
             .script_shared("job_queue.restore", &call)
             .await

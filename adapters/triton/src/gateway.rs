@@ -6,17 +6,16 @@ mod answer;
 mod complete;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, JobStatus, TemplateId, Timestamp};
+use conch_domain::{ClientId, Job, JobId, JobStatus, Priority, Schedule, TemplateId, Timestamp};
 use conch_ports::{
     Cancelled, ClientFilter, Document, Error, ErrorKind, JobFilter, NewJob, Page, Paging,
     Requested, Result, TemplateFilter, TritonGateway,
 };
+use conch_wire::request;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use serde_json::json;
 
-use crate::protocol::{self, Fields, Item};
+use crate::protocol::{self, Fields, Item, List};
 use crate::transport::{Answer, Call, Transport};
 
 /// What a submission names records by.
@@ -58,6 +57,25 @@ impl Gateway {
 
     async fn read(&self, call: &Call<'_>) -> Result<Answer<'_>> {
         self.transport.read(call, self.transport.deadline()).await
+    }
+
+    /// Which field of the schedule the job service would ignore. The Python service ignores what it doesn't
+    /// know; it is told from ours by its list of clients, which is bare.
+    async fn would_be_ignored(&self, schedule: Schedule) -> Result<Option<&'static str>> {
+        let field = if schedule.run_at.is_some() {
+            "run_at"
+        } else if schedule.priority != Priority::default() {
+            "priority"
+        } else {
+            return Ok(None);
+        };
+        let one = Paging {
+            page: 1,
+            page_size: 1,
+        };
+        let call = paged(Call::get("triton_gateway.submit", &["clients", ""]), one);
+        let list = self.read(&call).await?.list("clients")?;
+        Ok(matches!(list, List::Bare(_)).then_some(field))
     }
 }
 
@@ -132,11 +150,19 @@ impl TritonGateway for Gateway {
 
     async fn submit(&self, job: NewJob) -> Result<Requested> {
         const OPERATION: &str = "triton_gateway.submit";
-        let mut body = json!({ "client_id": job.client_id.as_str() });
-        if let Some(id) = &job.value_proposition_id {
-            body["value_proposition_id"] = json!(id.as_str());
+        if let Some(path) = self.would_be_ignored(job.schedule).await? {
+            return Ok(Requested::Invalid {
+                path: path.to_owned(),
+                detail: "is nothing that the job service behind this edge knows: leave it out"
+                    .to_owned(),
+            });
         }
-        let mut call = Call::post(OPERATION, &["jobs", ""], Bytes::from(body.to_string()));
+        let body = request::NewJob {
+            client_id: job.client_id.clone(),
+            value_proposition_id: job.value_proposition_id,
+            schedule: job.schedule,
+        };
+        let mut call = Call::post(OPERATION, &["jobs", ""], body.encode());
         if let Some(key) = &job.idempotency_key {
             let key = HeaderValue::from_str(key).map_err(|e| {
                 let what = "the Idempotency-Key can't be sent on: use visible ASCII";
@@ -173,6 +199,9 @@ impl TritonGateway for Gateway {
             code if protocol::refuses_id(code, &answer.body, "body", &SUBMITTED_IDS) => {
                 let what = "no such client, or no such value proposition";
                 Ok(Requested::NotFound(what.to_owned()))
+            }
+            422 if let Some((path, detail)) = protocol::refused_schedule(&answer.body) => {
+                Ok(Requested::Invalid { path, detail })
             }
             422 if protocol::problem_code(&answer.body).as_deref()
                 == Some("idempotency-key-reused") =>

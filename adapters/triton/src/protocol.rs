@@ -210,6 +210,16 @@ pub(crate) fn problem_code(body: &[u8]) -> Option<String> {
     Some(object.get("code")?.as_str()?.to_owned())
 }
 
+/// Which field of a job's schedule a service of ours refuses, and what is wrong with it.
+pub(crate) fn refused_schedule(body: &[u8]) -> Option<(String, String)> {
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let error = object.get("errors")?.get(0)?;
+    let path = error.get("path")?.as_str()?;
+    let is_ours = matches!(path, "priority" | "run_at");
+    let detail = error.get("detail")?.as_str()?;
+    is_ours.then(|| (path.to_owned(), quoted(detail)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -512,7 +512,7 @@ pub const SETTINGS: &[Setting] = &[
         "JOB_DEADLINE_SECONDS",
         "86400",
         WORKER,
-        "time after its submission at which a job is ended with the templates made so far",
+        "time after its submission, or its `run_at`, at which a job is ended with the templates made so far",
     ),
     setting(
         "GENERATOR",

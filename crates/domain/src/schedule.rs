@@ -60,9 +60,33 @@ pub struct Schedule {
     pub run_at: Option<Timestamp>,
 }
 
+impl Schedule {
+    /// How far ahead a job may be put: seven days.
+    pub const FARTHEST_MS: i64 = 7 * 24 * 3600 * 1000;
+
+    /// How long after `moment` the job may run, in milliseconds: by so much longer lives what the store keeps
+    /// of it. 0: it may run by then.
+    pub fn wait_after(self, moment: Timestamp) -> u64 {
+        self.run_at.map_or(0, |run_at| run_at.millis_since(moment))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_waits_until_its_time() {
+        let at = Timestamp::from_micros;
+        let schedule = Schedule {
+            run_at: Some(at(5_000_000)),
+            ..Schedule::default()
+        };
+        assert_eq!(schedule.wait_after(at(3_000_000)), 2_000);
+        assert_eq!(schedule.wait_after(at(5_000_000)), 0);
+        assert_eq!(schedule.wait_after(at(9_000_000)), 0);
+        assert_eq!(Schedule::default().wait_after(at(0)), 0);
+    }
 
     #[test]
     fn there_are_ten_priorities_and_five_is_the_default() {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{ClientId, Job, JobId, TemplateId, ValuePropositionId};
+use conch_domain::{ClientId, Job, JobId, Schedule, TemplateId, ValuePropositionId};
 
 use crate::{ClientFilter, JobFilter, Page, Paging, Result, TemplateFilter};
 
@@ -29,6 +29,8 @@ pub struct NewJob {
     pub client_id: ClientId,
     /// From which value proposition; none: the latest active one.
     pub value_proposition_id: Option<ValuePropositionId>,
+    /// When it may run, and how urgently.
+    pub schedule: Schedule,
     /// The caller's idempotency key, passed on as it came.
     pub idempotency_key: Option<String>,
 }
@@ -44,6 +46,13 @@ pub enum Requested {
     NotFound(String),
     /// The idempotency key came before with something else.
     KeyReused,
+    /// A field asks for what can't be had: nothing was submitted.
+    Invalid {
+        /// The field's path.
+        path: String,
+        /// What is wrong with it, in words.
+        detail: String,
+    },
 }
 
 /// What became of a request to cancel.
@@ -65,6 +74,8 @@ pub enum Cancelled {
 /// - **ends_in_time**: every call MUST end within the adapter's time limit.
 /// - **fails_fast_when_down**: after repeated failures calls MUST fail at once for a while, and then
 ///   be let through one by one.
+/// - **nothing_is_ignored**: a submission whose schedule the job service would ignore MUST be refused as
+///   `Invalid`, and not submitted.
 /// - **speaks_both_dialects**: bare arrays and pages, `id` with and without `job_id`, naive times and
 ///   a refused late cancel MUST all be understood.
 /// - **garbage_is_bad_response**: an answer that is not what was asked for (not JSON, cut off,

@@ -2,8 +2,8 @@
 //! cancelling, records) and [`worker`] (claims jobs, runs them, and takes back those whose worker fell
 //! silent).
 //!
-//! What the houses share: [`store_clock`], the one clock of all processes on one store;
-//! [`subscription`], what a process hears of the bus; [`entropy`], the one source of randomness.
+//! What the houses share: [`store_clock`], the one clock of all processes on one store; [`places`], where
+//! waiting jobs stand; [`subscription`], what a process hears of the bus; [`entropy`], the one source of randomness.
 //!
 //! Never in here: the name of a technology, a socket, a header.
 
@@ -18,6 +18,7 @@ mod append;
 pub mod entropy;
 mod limits;
 pub mod mare;
+pub mod places;
 pub mod store_clock;
 pub mod subscription;
 pub mod triton;

@@ -49,6 +49,16 @@ pub(crate) fn object(job: &JobRecord) -> Object {
     object
 }
 
+/// Whether a job object says that its job waits. A cheap look, without a copy.
+pub fn is_pending(object: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        status: &'a str,
+    }
+    serde_json::from_slice::<Head<'_>>(object)
+        .is_ok_and(|head| head.status == JobStatus::Pending.as_str())
+}
+
 /// Reads a job object that any program wrote, if it is about that job. What it lacks is absent in the
 /// answer; its position says nothing. One with both `id` and `job_id` is our own Triton's: the Python
 /// service's has only the first.
@@ -233,6 +243,17 @@ mod tests {
         assert!(!own(
             r#"{"job_id":"j","status":"completed","template_ids":[]}"#
         ));
+    }
+
+    #[test]
+    fn which_objects_say_that_their_job_waits() {
+        let pending = |text: &str| is_pending(text.as_bytes());
+        assert!(pending(r#"{"id":"j","status":"pending"}"#));
+        assert!(!pending(
+            r#"{"id":"j","status":"running","x":{"status":"pending"}}"#
+        ));
+        assert!(!pending(r#"{"id":"j","status":1}"#) && !pending(r#"{"id":"j"}"#));
+        assert!(!pending(r#"{"status":"pending""#));
     }
 
     /// What an object of an earlier build may lack.

@@ -2,11 +2,14 @@
 //! by its path.
 
 use bytes::Bytes;
-use conch_domain::{Client, ClientId, InvalidText, Metadata, ValueProposition, ValuePropositionId};
+use conch_domain::{
+    Client, ClientId, InvalidText, Metadata, Priority, Schedule, ValueProposition,
+    ValuePropositionId,
+};
 use serde_json::{Value, json};
 
-use crate::fields::{Object, metadata, metadata_value};
-use crate::{strict, to_bytes};
+use crate::fields::{Object, metadata, metadata_value, put_schedule};
+use crate::{strict, time, to_bytes};
 
 /// A body that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +166,8 @@ impl NewValueProposition {
 pub struct GenerateTemplates {
     /// From which value proposition; none: the latest active one.
     pub value_proposition_id: Option<ValuePropositionId>,
+    /// When it may run, and how urgently.
+    pub schedule: Schedule,
 }
 
 impl GenerateTemplates {
@@ -178,15 +183,14 @@ impl GenerateTemplates {
         nothing_unsupported(&o)?;
         Ok(Self {
             value_proposition_id: value_proposition_id(&o)?,
+            schedule: schedule(&o)?,
         })
     }
 }
 
 /// Fields of a submission that the contract knows and this version can't honour.
-const UNSUPPORTED: [&str; 5] = [
+const UNSUPPORTED: [&str; 3] = [
     "webhook_url",
-    "priority",
-    "run_at",
     "template_indexes",
     "stop_when_unwatched_seconds",
 ];
@@ -201,6 +205,29 @@ fn nothing_unsupported(o: &Object) -> Result<(), Invalid> {
         )),
         None => Ok(()),
     }
+}
+
+fn schedule(o: &Object) -> Result<Schedule, Invalid> {
+    let priority = match o.get("priority") {
+        None | Some(Value::Null) => Priority::default(),
+        Some(value) => value
+            .as_u64()
+            .and_then(|number| Priority::new(number).ok())
+            .ok_or_else(|| field("priority", "must be a whole number from 0 to 9"))?,
+    };
+    let run_at = optional(o, "run_at")?.map(|text| {
+        time::parse(text).ok_or_else(|| {
+            let example = "2026-01-01T06:00:00Z";
+            field(
+                "run_at",
+                format!("must be a time as in {example} (RFC 3339)"),
+            )
+        })
+    });
+    Ok(Schedule {
+        priority,
+        run_at: run_at.transpose()?,
+    })
 }
 
 fn value_proposition_id(o: &Object) -> Result<Option<ValuePropositionId>, Invalid> {
@@ -219,6 +246,8 @@ pub struct NewJob {
     pub client_id: ClientId,
     /// From which value proposition; none: the latest active one.
     pub value_proposition_id: Option<ValuePropositionId>,
+    /// When it may run, and how urgently.
+    pub schedule: Schedule,
 }
 
 impl NewJob {
@@ -234,6 +263,7 @@ impl NewJob {
             client_id: ClientId::parse(client_id)
                 .map_err(|e| field("client_id", format!("is not one: {e}")))?,
             value_proposition_id: value_proposition_id(&o)?,
+            schedule: schedule(&o)?,
         })
     }
 
@@ -244,6 +274,7 @@ impl NewJob {
         if let Some(id) = &self.value_proposition_id {
             o.insert("value_proposition_id".to_owned(), json!(id.as_str()));
         }
+        put_schedule(&mut o, self.schedule);
         to_bytes(&o)
     }
 }

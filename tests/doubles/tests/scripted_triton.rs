@@ -18,6 +18,7 @@ async fn a_scripted_triton_answers_fails_and_hangs() {
     let new = NewJob {
         client_id: build::client_id(),
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
         idempotency_key: None,
     };
     let unknown = triton.submit(new.clone()).await.unwrap();

@@ -32,6 +32,7 @@ pub(super) async fn generate_templates(
     let new = NewJob {
         client_id: client_id.clone(),
         value_proposition_id: body.value_proposition_id,
+        schedule: body.schedule,
         idempotency_key,
     };
     match edge.access.submit(&caller, new).await.map_err(failed)? {
@@ -42,6 +43,7 @@ pub(super) async fn generate_templates(
             Err(failure::nothing_to_generate_from(true, detail))
         }
         Submitted::KeyReused => Err(failure::key_reused()),
+        Submitted::Invalid { path, detail } => Err(Problem::invalid_field(path, detail)),
         Submitted::TooOften { retry_after } => {
             let words = "too many jobs were submitted within a minute (SUBMISSIONS_PER_MINUTE)";
             let problem = Problem::new(Code::TooManyRequests, words);
@@ -68,7 +70,13 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let job = edge.lookup.job_seen_by(caller.clients(), &id).await;
     let job = job.map_err(failed)?;
-    job.map(answer::json).ok_or_else(|| failure::no_job(&id))
+    let mut job = job.ok_or_else(|| failure::no_job(&id))?;
+    if job::is_pending(&job)
+        && let Some(place) = edge.places.of_one(&id).await
+    {
+        job = answer::at_place(&job, place);
+    }
+    Ok(answer::json(job))
 }
 
 pub(super) async fn list(
@@ -80,7 +88,12 @@ pub(super) async fn list(
     let filter = query.job_filter()?;
     let page = edge.access.jobs(&caller, &filter, paging).await;
     let page = page.map_err(paged)?;
-    let jobs: Vec<Bytes> = page.items.iter().map(job::encode).collect();
+    let places = edge.places.of(&page.items).await;
+    let jobs: Vec<Bytes> = page
+        .items
+        .iter()
+        .map(|job| answer::placed(job, &places))
+        .collect();
     Ok(answer::page("jobs", page.total, paging, &jobs))
 }
 

@@ -25,6 +25,7 @@ use conch_services::mare::edge_cancel::EdgeCancel;
 use conch_services::mare::hub::Hub;
 use conch_services::mare::lookup::Lookup;
 use conch_services::mare::tickets::Tickets;
+use conch_services::places::Places;
 
 pub use cors::{InvalidOrigin, Origins};
 
@@ -62,6 +63,8 @@ pub struct Dependencies {
     pub edge_cancel: EdgeCancel,
     /// Everything that Triton owns, as a caller may see it.
     pub access: Access,
+    /// Where waiting jobs stand.
+    pub places: Places,
     /// For streams of who can send no header.
     pub tickets: Tickets,
     /// What credentials' times are measured by.

@@ -29,6 +29,7 @@ pub(super) async fn submit(
     let requested = NewJob {
         client_id: new.client_id,
         value_proposition_id: new.value_proposition_id,
+        schedule: new.schedule,
         idempotency_key,
     };
     match service
@@ -44,6 +45,7 @@ pub(super) async fn submit(
             Err(failure::nothing_to_generate_from(client.is_some(), detail))
         }
         Requested::KeyReused => Err(failure::key_reused()),
+        Requested::Invalid { path, detail } => Err(Problem::invalid_field(path, detail)),
     }
 }
 
@@ -62,7 +64,8 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let job = service.catalogue.job(&id).await.map_err(failed)?;
     let job = job.ok_or_else(|| failure::no_job(&id))?;
-    Ok(answer::json(job::encode(&job)))
+    let places = service.places.of([&job]).await;
+    Ok(answer::json(answer::placed(&job, &places)))
 }
 
 pub(super) async fn list(
@@ -76,7 +79,12 @@ pub(super) async fn list(
         .jobs(&filter, paging)
         .await
         .map_err(failed)?;
-    let jobs: Vec<Bytes> = page.items.iter().map(job::encode).collect();
+    let places = service.places.of(&page.items).await;
+    let jobs: Vec<Bytes> = page
+        .items
+        .iter()
+        .map(|job| answer::placed(job, &places))
+        .collect();
     Ok(answer::page("jobs", page.total, paging, &jobs))
 }
 

@@ -15,6 +15,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use conch_ports::{Catalogue, EventBus};
+use conch_services::places::Places;
 use conch_services::triton::cancel::Cancel;
 use conch_services::triton::records::Records;
 use conch_services::triton::submit::Submit;
@@ -58,6 +59,8 @@ pub struct Dependencies {
     pub records: Records,
     /// Everything that is read.
     pub catalogue: Arc<dyn Catalogue>,
+    /// Where waiting jobs stand.
+    pub places: Places,
     /// For the health check.
     pub bus: Arc<dyn EventBus>,
     /// For operators.

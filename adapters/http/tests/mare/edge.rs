@@ -20,6 +20,7 @@ use conch_services::mare::lookup;
 use conch_services::mare::reconcile::Reconcile;
 use conch_services::mare::submissions::SubmissionRate;
 use conch_services::mare::tickets::Tickets;
+use conch_services::places::Places;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +98,7 @@ pub(crate) fn edge_within(
         lookup: lookup.clone(),
         edge_cancel: EdgeCancel::new(gateway.clone(), lookup, reconcile, hub),
         access: Access::new(gateway.clone(), rate),
+        places: Places::new(memory.queue()),
         tickets: Tickets::new(memory.tickets(), passing),
         clock,
         gateway,

@@ -14,6 +14,7 @@ mod support;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use conch_conformance::build::Script;
 use conch_domain::{JobStatus, TemplateId};
 use conch_http::mare;
 use conch_memory::When;
@@ -160,6 +161,64 @@ async fn submissions() {
         .await
         .is_problem(404, "value-proposition-not-found");
     assert_eq!(problem["detail"], "it has none");
+}
+
+/// What was asked for reaches Triton, and what Triton can't have is refused.
+#[tokio::test]
+async fn scheduled_jobs() {
+    let edge = edge();
+    let path = "/v1/triton/clients/acme/generate-templates";
+    let body = r#"{"priority":9,"run_at":"2026-01-01T06:00:00Z"}"#;
+    assert_eq!(post(&edge.router, path, body).await.status, 202);
+    let asked = edge.triton.submitted();
+    let schedule = asked.last().unwrap().schedule;
+    assert_eq!(schedule.priority.get(), 9);
+    let run_at = conch_wire::time::parse("2026-01-01T06:00:00Z");
+    assert_eq!(schedule.run_at, run_at);
+    edge.triton.answer_next_submission(Requested::Invalid {
+        path: "run_at".to_owned(),
+        detail: "must be at most 7 days ahead".to_owned(),
+    });
+    post(&edge.router, path, body).await.names_field("run_at");
+}
+
+/// Own jobs that wait are shown with their places, in lookups and lists; others without.
+#[tokio::test]
+async fn queue_positions() {
+    let edge = edge();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let mut script = Script::own();
+        let submitted = edge.memory.queue().submit(script.submission()).await;
+        submitted.unwrap();
+        edge.triton.set_job(script.job().clone());
+        if n == 2 {
+            let started = script.started();
+            edge.memory.log().append(started).await.unwrap();
+            edge.triton.set_job(script.job().clone());
+        }
+        ids.push(script.id().to_string());
+    }
+    let places = [Some(1), Some(2), None];
+    for (id, place) in ids.iter().zip(places) {
+        let job = get(&edge.router, &format!("/v1/triton/jobs/{id}"))
+            .await
+            .json();
+        let found = job
+            .get("queue_position")
+            .and_then(serde_json::Value::as_u64);
+        assert_eq!(found, place, "{job}");
+    }
+    let page = get(&edge.router, "/v1/triton/jobs").await.json();
+    for (id, place) in ids.iter().zip(places) {
+        let listed = page["jobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|job| job["id"] == **id);
+        let found = listed.unwrap().get("queue_position");
+        assert_eq!(found.and_then(serde_json::Value::as_u64), place, "{page}");
+    }
 }
 
 #[tokio::test]

@@ -159,8 +159,8 @@ async fn what_a_submission_asks_for_and_cannot_have_is_refused() {
     let path = "/v1/triton/clients/acme/generate-templates";
     for (field, value) in [
         ("webhook_url", r#""https://a.example""#),
-        ("priority", "9"),
-        ("run_at", r#""2030-01-01T00:00:00Z""#),
+        ("priority", "10"),
+        ("run_at", r#""tomorrow""#),
         ("template_indexes", "[1]"),
         ("stop_when_unwatched_seconds", "60"),
     ] {

@@ -57,8 +57,9 @@ local function put_record(r, at)
     'indexes', table.concat(r.indexes, ' '))
   if r.retention > 0 then
     on('zset', 'ZADD', r.expiry, at + r.retention, r.key)
+    -- Never shortened: a job that may run much later may need them.
     for _, key in ipairs(r.touches) do
-      redis.call('ZADD', r.expiry, 'XX', at + r.retention, key)
+      redis.call('ZADD', r.expiry, 'XX', 'GT', at + r.retention, key)
     end
     purge(r.expiry, at)
   end

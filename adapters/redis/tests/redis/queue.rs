@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use conch_domain::{Job, LeaseToken};
+use conch_domain::{EventKind, Job, LeaseToken, Schedule};
 use conch_ports::{
     Appended, Commit, Fence, Idempotency, JobQueue, Lease, QueueEffect, Submission, Submitted,
     Sweep,
 };
 use tokio::time::timeout;
 
-use crate::jobs::{commit, completed, held, job_id, progress, submission};
+use crate::jobs::{at, client, commit, completed, held, initial, job_id, progress, submission};
 use crate::server::Server;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -317,6 +317,55 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
         assert_eq!(appended, Appended::Appended);
     }
     assert_eq!(queue_keys(&server), []);
+}
+
+/// What is kept of a job that may run much later lives so much longer, and so does what it is made from.
+#[tokio::test]
+async fn a_job_that_is_to_run_later_outlives_its_wait() {
+    const DAY: u64 = 24 * 3600;
+    const MS: u64 = 1000;
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.retention = Some(Duration::from_secs(DAY));
+    let stores = settings.build().expect("good settings");
+    let client = client("c-1", None, 0);
+    stores.catalogue.create_client(&client).await.unwrap();
+    // By the jobs' own clock, which begins at second 1.
+    let schedule = Schedule {
+        run_at: Some(at(1 + 7 * DAY as i64)),
+        ..Schedule::default()
+    };
+    let queued = EventKind::Queued {
+        queued_at: at(0),
+        value_proposition_id: None,
+        schedule,
+    };
+    let later = Submission {
+        commit: commit(&initial("j-1"), queued),
+        idempotency: None,
+    };
+    stores.queue.submit(later).await.unwrap();
+    stores.queue.submit(submission("j-2")).await.unwrap();
+    let within = |what: &str, found: u64, days: u64| {
+        let expected = days * DAY * MS;
+        assert!(
+            (expected - 60 * MS..=expected + 3600 * MS).contains(&found),
+            "{what}: {found}"
+        );
+    };
+    for (id, days) in [("j-1", 2 + 7), ("j-2", 2)] {
+        for key in ["log", "state", "seen"] {
+            let key = format!("triton:{key}:{id}");
+            within(&key, server.run(&["PTTL", &key]), days);
+        }
+    }
+    let time: Vec<u64> = server.run(&["TIME"]);
+    let now = time[0] * MS + time[1] / 1000;
+    for (record, days) in [("job:j-1", 1 + 7), ("job:j-2", 1), ("client:c-1", 1 + 7)] {
+        let key = format!("triton:catalogue:{record}");
+        let ends: f64 = server.run(&["ZSCORE", "triton:catalogue:retention", &key]);
+        within(&key, ends as u64 / 1000 - now, days);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What Triton's answers mean, in both dialects, and which of them are nonsense.
 
+use conch_domain::{Priority, Schedule};
+
 use super::*;
 
 #[tokio::test]
@@ -255,6 +257,48 @@ async fn submissions_are_understood() {
         assert_eq!((asked.len(), asked[0].0.as_str()), (1, "POST /jobs/"));
         assert_eq!(asked[0].1["idempotency-key"], "key-1");
         assert_eq!(asked[0].1["authorization"], "Bearer s3cret");
+    }
+}
+
+/// The Python service would ignore a schedule, and run the job at once: it isn't asked to.
+#[tokio::test]
+async fn a_schedule_that_would_be_ignored_is_refused() {
+    let ours = r#"{"total":0,"page":1,"page_size":1,"clients":[]}"#;
+    let at = "2026-01-01T06:00:00Z";
+    let run_at = conch_wire::time::parse(at);
+    let urgent = Schedule {
+        priority: Priority::HIGHEST,
+        run_at: None,
+    };
+    let later = Schedule { run_at, ..urgent };
+    let too_far = r#"{"code":"invalid-field","errors":[{"path":"run_at","detail":"too\nfar"}]}"#;
+    let created = r#"{"id":"j1","job_id":"j1","status":"pending","client_id":"c1"}"#;
+    for (schedule, clients, answer, expected, lines) in [
+        (urgent, "[]", (201, created), "priority", 1),
+        (later, "[]", (201, created), "run_at", 1),
+        (Schedule::default(), "[]", (201, created), "accepted", 1),
+        (later, ours, (201, created), "accepted", 2),
+        (later, ours, (422, too_far), "run_at too far", 2),
+        (urgent, "nonsense", (201, created), "BadResponse", 1),
+    ] {
+        let stub = Stub::start(move |line| match line {
+            "GET /clients/?page=1&page_size=1" => json(200, clients),
+            "POST /jobs/" => json(answer.0, answer.1),
+            _ => json(404, "{}"),
+        })
+        .await;
+        let new = NewJob {
+            schedule,
+            ..new_job()
+        };
+        let shown = match stub.gateway().submit(new).await {
+            Ok(Requested::Accepted(_)) => "accepted".to_owned(),
+            Ok(Requested::Invalid { path, detail }) => format!("{path} {detail}"),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => format!("{:?}", error.kind()),
+        };
+        assert!(shown.starts_with(expected), "{clients}: {shown}");
+        assert_eq!(stub.lines().len(), lines, "{clients}: {:?}", stub.lines());
     }
 }
 

@@ -115,6 +115,7 @@ fn new_job() -> NewJob {
     NewJob {
         client_id: "c1".parse().unwrap(),
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
         idempotency_key: Some("key-1".to_owned()),
     }
 }

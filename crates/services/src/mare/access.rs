@@ -151,6 +151,7 @@ impl Access {
             Requested::Accepted(job) => Submitted::Accepted(job),
             Requested::Repeated(job) => Submitted::Repeated(job),
             Requested::KeyReused => Submitted::KeyReused,
+            Requested::Invalid { path, detail } => Submitted::Invalid { path, detail },
             Requested::NotFound(detail) => match self.gateway.client(&client_id).await? {
                 Some(_) => Submitted::NothingToGenerateFrom(detail),
                 None => Submitted::NoClient,
@@ -235,6 +236,13 @@ pub enum Submitted {
     NothingToGenerateFrom(String),
     /// The caller's idempotency key came before with something else.
     KeyReused,
+    /// A field asks for what can't be had; nothing was submitted.
+    Invalid {
+        /// The field's path.
+        path: String,
+        /// What is wrong with it, in words.
+        detail: String,
+    },
     /// The caller submits too often; nothing was asked of anybody.
     TooOften {
         /// After this there is room for another.

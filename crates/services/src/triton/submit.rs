@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use backon::Retryable;
 use conch_domain::{
-    ClientId, Event, EventId, EventKind, Job, JobId, Schedule, ValueProposition, ValuePropositionId,
+    Event, EventId, EventKind, Job, JobId, Schedule, Timestamp, ValueProposition,
+    ValuePropositionId,
 };
 use conch_ports::{
     Catalogue, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, NewEvent, NewJob,
@@ -48,6 +49,13 @@ impl Submit {
     /// When the store is out of reach or has no room, or a quota is used up. The job may have been
     /// accepted nevertheless: only an idempotency key makes asking again safe.
     pub async fn submit(&self, new: NewJob, caller: &str) -> Result<Requested> {
+        let farthest = (self.clock)().plus_millis(Schedule::FARTHEST_MS);
+        if new.schedule.run_at.is_some_and(|run_at| run_at > farthest) {
+            return Ok(Requested::Invalid {
+                path: "run_at".to_owned(),
+                detail: "must be at most 7 days ahead".to_owned(),
+            });
+        }
         let idempotency = new.idempotency_key.as_ref().map(|key| Idempotency {
             key: format!("{caller}:{key}"),
             digest: digest(&new),
@@ -74,7 +82,7 @@ impl Submit {
             Ok(value_proposition) => value_proposition,
             Err(missing) => return Ok(Requested::NotFound(missing)),
         };
-        let event = self.queued(&new.client_id, value_proposition.id);
+        let event = self.queued(&new, value_proposition.id);
         // The same ids each time: a try that succeeded without our hearing of it is answered `New`. But
         // each in an epoch of its own: should the store forget the first try, and all that followed
         // it, the next must not give out its numbers again.
@@ -129,11 +137,11 @@ impl Submit {
     }
 
     /// The first event of a job.
-    fn queued(&self, client_id: &ClientId, from: ValuePropositionId) -> Event {
+    fn queued(&self, new: &NewJob, from: ValuePropositionId) -> Event {
         let now = (self.clock)();
         Event {
             job_id: JobId::from_uuid(entropy::uuid(now)),
-            client_id: Some(client_id.clone()),
+            client_id: Some(new.client_id.clone()),
             timestamp: now,
             attempt: None,
             event_id: EventId::from_uuid(entropy::uuid(now)),
@@ -142,7 +150,7 @@ impl Submit {
             kind: EventKind::Queued {
                 queued_at: now,
                 value_proposition_id: Some(from),
-                schedule: Schedule::default(),
+                schedule: new.schedule,
             },
         }
     }
@@ -189,6 +197,12 @@ fn digest(new: &NewJob) -> String {
     hash.update("\n");
     if let Some(id) = &new.value_proposition_id {
         hash.update(id.as_str());
+    }
+    // As before where none is asked for: keys outlive an update of the program.
+    if new.schedule != Schedule::default() {
+        let Schedule { priority, run_at } = new.schedule;
+        let run_at = run_at.map(Timestamp::as_micros);
+        hash.update(format!("\n{priority} {run_at:?}"));
     }
     format!("{:x}", hash.finalize())
 }

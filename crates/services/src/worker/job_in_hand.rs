@@ -122,9 +122,9 @@ impl RunningJob {
         };
         // An entry that was lost and put back doesn't know how many there were.
         lease.attempt = lease.attempt.max(job.least_attempt);
-        let age = job
-            .created_at
-            .map_or(0, |at| context.now(&job).millis_since(at));
+        // Of one that was to wait, from when it might run.
+        let since_when = job.created_at.max(job.schedule.run_at);
+        let age = since_when.map_or(0, |at| context.now(&job).millis_since(at));
         let left = context.settings.deadline;
         let left = left.saturating_sub(Duration::from_millis(age));
         let (hold, keeper) = Hold::keep(&context.deps, lease, duration, since, job.clone(), look);

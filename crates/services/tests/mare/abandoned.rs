@@ -32,6 +32,7 @@ async fn submitted(world: &World) -> JobId {
     let new = NewJob {
         client_id: client.id,
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
         idempotency_key: None,
     };
     match submit

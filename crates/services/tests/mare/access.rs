@@ -210,6 +210,7 @@ async fn clients_are_those_of_the_caller() {
         let new = NewJob {
             client_id: id,
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
             idempotency_key: None,
         };
         let submitted = access.submit(&only_a, new).await;
@@ -261,6 +262,7 @@ async fn an_idempotency_key_counts_for_its_caller() {
         let new = NewJob {
             client_id: client_id("a"),
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
             idempotency_key: Some("key".to_owned()),
         };
         let submitted = access.submit(caller, new).await.expect("an answer");

@@ -289,6 +289,7 @@ fn new_job(client: &str, key: Option<&str>) -> NewJob {
     NewJob {
         client_id: client_id(client),
         value_proposition_id: None,
+        schedule: conch_domain::Schedule::default(),
         idempotency_key: key.map(str::to_owned),
     }
 }

@@ -1,13 +1,15 @@
 //! Taking jobs in: from which value proposition, and once per idempotency key.
 
+use std::time::Duration;
+
 use conch_conformance::build;
-use conch_domain::{ClientId, JobStatus};
+use conch_domain::{ClientId, JobStatus, Priority, Schedule};
 use conch_memory::When;
 use conch_ports::{ErrorKind, JobFilter, NewJob, Paging, Requested, Signal};
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::system::{System, story};
+use crate::system::{Generator, System, settings, story};
 
 async fn jobs(system: &System) -> u64 {
     let paging = Paging {
@@ -106,6 +108,7 @@ async fn what_is_missing_is_said_in_words() {
         let new = NewJob {
             client_id: client_id.clone(),
             value_proposition_id,
+            schedule: conch_domain::Schedule::default(),
             idempotency_key: None,
         };
         match system.submit().submit(new, "a").await.unwrap() {
@@ -266,4 +269,77 @@ async fn a_store_out_of_reach_is_an_error_in_bounded_time() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "not tried again");
+}
+
+/// What was asked for is in the first event, the record and the key's digest; a time too far ahead is refused.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_scheduled_as_its_submission_asked() {
+    let system = System::new().await;
+    let submit = system.submit();
+    let now = (system.clock)();
+    let asked = |priority, days: i64| NewJob {
+        schedule: Schedule {
+            priority: Priority::new(priority).unwrap(),
+            run_at: Some(now.plus_millis(days * 24 * 3600 * 1000)),
+        },
+        idempotency_key: Some("k".to_owned()),
+        ..system.new_job()
+    };
+    let new = asked(8, 7);
+    let job = accepted(submit.submit(new.clone(), "a").await.unwrap());
+    assert_eq!(job.schedule, new.schedule);
+    let log = system.memory.log().read(&job.id, 0, 9).await.unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&log.unwrap().entries[0].line).unwrap();
+    assert_eq!(line["priority"], 8);
+    let run_at = conch_wire::time::parse(line["run_at"].as_str().unwrap());
+    assert_eq!(run_at, new.schedule.run_at);
+    let again = accepted(submit.submit(new, "a").await.unwrap());
+    assert_eq!(again.id, job.id);
+    for other in [
+        asked(7, 7),
+        asked(8, 6),
+        NewJob {
+            schedule: Schedule::default(),
+            ..asked(8, 7)
+        },
+    ] {
+        let answer = submit.submit(other, "a").await.unwrap();
+        assert_eq!(answer, Requested::KeyReused);
+    }
+    let mut far = asked(5, 7);
+    far.schedule.run_at = Some(now.plus_millis(7 * 24 * 3600 * 1000 + 1));
+    match submit.submit(far, "a").await.unwrap() {
+        Requested::Invalid { path, detail } => {
+            assert_eq!(
+                (path.as_str(), detail.as_str()),
+                ("run_at", "must be at most 7 days ahead")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(jobs(&system).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_s_deadline_counts_from_when_it_may_run() {
+    for (hours, status) in [(0, JobStatus::Failed), (20, JobStatus::Completed)] {
+        let system = System::new().await;
+        let now = (system.clock)();
+        let new = NewJob {
+            schedule: Schedule {
+                run_at: Some(now.plus_millis(hours * 3600 * 1000)),
+                ..Schedule::default()
+            },
+            ..system.new_job()
+        };
+        let job = accepted(system.submit().submit(new, "a").await.unwrap());
+        tokio::time::advance(Duration::from_hours(24)).await;
+        let settings = conch_services::worker::Settings {
+            deadline: Duration::from_hours(12),
+            ..settings("late")
+        };
+        let _worker = system.worker(settings, &Generator::reliable());
+        let log = system.ended(&job.id).await;
+        assert_eq!(log.job.status, status, "{hours} hours ahead");
+    }
 }

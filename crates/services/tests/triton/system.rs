@@ -255,6 +255,7 @@ impl System {
         NewJob {
             client_id: self.client.id.clone(),
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
             idempotency_key: None,
         }
     }

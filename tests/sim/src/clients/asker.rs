@@ -30,6 +30,7 @@ impl Client {
         let new = NewJob {
             client_id: self.crowd.world.client.id.clone(),
             value_proposition_id: None,
+            schedule: conch_domain::Schedule::default(),
             idempotency_key: Some(key.to_owned()),
         };
         let key = key.to_owned();
