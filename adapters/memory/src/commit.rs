@@ -1,4 +1,4 @@
-//! The one step that appends an event: every check first, then the append and all that belongs to
+//! The one step that appends a commit's events: every check first, then the append and all that belongs to
 //! it, then the announcement. Nothing is changed before the last check has passed.
 
 use std::collections::{HashMap, VecDeque};
@@ -23,13 +23,12 @@ impl Store {
         now: Instant,
     ) -> Result<Appended> {
         self.sweep(now);
-        let event = commit.event(operation)?;
-        if let Some(refusal) = self.refuses(commit, event, operation, now)? {
+        let events = commit.events(operation)?;
+        if let Some(refusal) = self.refuses(commit, events, operation, now)? {
             return Ok(refusal);
         }
         let job_id = commit.job.id.clone();
-        let position = commit.job.position;
-        self.append(commit, event, now);
+        self.append(commit, events, now);
         if commit.job.own {
             self.put_job_record(&commit.job, now);
         }
@@ -38,8 +37,9 @@ impl Store {
             self.cache_result(&job_id, job::encode(&commit.job), now);
         }
         if commit.announce {
-            let line = event.line.clone();
-            self.feed.announce(&job_id, position.sequence, line);
+            for (sequence, event) in (commit.first().sequence..).zip(events) {
+                self.feed.announce(&job_id, sequence, event.line.clone());
+            }
         }
         Ok(Appended::Appended)
     }
@@ -47,13 +47,15 @@ impl Store {
     fn refuses(
         &self,
         commit: &Commit,
-        event: &NewEvent,
+        events: &[NewEvent],
         operation: &'static str,
         now: Instant,
     ) -> Result<Option<Appended>> {
         let job_id = &commit.job.id;
         let log = self.data.logs.get(job_id, now);
-        if let Some(place) = log.and_then(|log| log.place_of(event)) {
+        if let Some(log) = log
+            && let Some(place) = log.known(events, operation)?
+        {
             return Ok(Some(Appended::Duplicate(place)));
         }
         if log.is_some_and(|log| log.ended) && !commit.reopens() {
@@ -78,7 +80,7 @@ impl Store {
         {
             return Ok(Some(Appended::Doubtful(log.end)));
         }
-        let place = commit.job.position;
+        let place = commit.first();
         let fits = match (log, commit.replaces) {
             (None, None) => place.sequence == 1,
             (None, Some(_)) => false,
@@ -96,7 +98,7 @@ impl Store {
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
         if !commit.job.own && !self.data.jobs.contains(job_id, now) {
             let goes_on = log.filter(|_| commit.replaces.is_none());
-            self.weigh(commit, event, log.is_none(), goes_on)
+            self.weigh(commit, events, log.is_none(), goes_on)
                 .map_err(|full| quotas.refusal(full, operation))?;
         }
         let goes_on = commit.reopens() && !commit.job.status.is_terminal();
@@ -118,20 +120,19 @@ impl Store {
         Ok(None)
     }
 
-    /// Whether there is room for the bytes of one more event of a job that isn't our own, in the log that
+    /// Whether there is room for the bytes of more events of a job that isn't our own, in the log that
     /// it goes on if there is one.
     fn weigh(
         &self,
         commit: &Commit,
-        event: &NewEvent,
+        events: &[NewEvent],
         begins: bool,
         log: Option<&JobLog>,
     ) -> Result<(), Quota> {
         let quotas = self.settings.quotas;
-        let glance = event::glance(&event.line);
         let weighed = Weighed {
-            bytes: cost(&event.line),
-            vital: glance.vital,
+            bytes: cost_of(events),
+            vital: events.iter().any(|event| event::glance(&event.line).vital),
             ends: commit.job.status.is_terminal(),
             begins,
         };
@@ -150,16 +151,16 @@ impl Store {
         Err(full)
     }
 
-    fn append(&mut self, commit: &Commit, event: &NewEvent, now: Instant) {
+    fn append(&mut self, commit: &Commit, events: &[NewEvent], now: Instant) {
         let job = &commit.job;
         let history_limit = self.settings.history_limit;
         let bytes_per_job = self.settings.quotas.bytes_per_job();
         let is_bounded = !job.own && !self.data.jobs.contains(&job.id, now);
         let logs = &mut self.data.logs;
         let mut log = match logs.remove(&job.id) {
-            Some(mut log) if commit.replaces.is_none() && job.position == log.end.next() => {
+            Some(mut log) if commit.replaces.is_none() && commit.first() == log.end.next() => {
                 if is_bounded {
-                    log.make_room_for(cost(&event.line), bytes_per_job);
+                    log.make_room_for(cost_of(events), bytes_per_job);
                 }
                 log
             }
@@ -177,13 +178,19 @@ impl Store {
         log.state = record::encode_job(job);
         log.end = job.position;
         log.ended = job.status.is_terminal();
-        log.entries.push_back(Entry {
-            sequence: job.position.sequence,
-            line: event.line.clone(),
-        });
+        for (sequence, event) in (commit.first().sequence..).zip(events) {
+            log.entries.push_back(Entry {
+                sequence,
+                line: event.line.clone(),
+            });
+            let place = Position {
+                sequence,
+                ..job.position
+            };
+            log.event_ids.push_back(event.event_id.clone());
+            log.places.insert(event.event_id.clone(), place);
+        }
         log.trim(history_limit as u64);
-        log.event_ids.push_back(event.event_id.clone());
-        log.places.insert(event.event_id.clone(), job.position);
         while log.event_ids.len() > EVENT_IDS_REMEMBERED + 1 {
             if let Some(oldest) = log.event_ids.pop_front() {
                 log.places.remove(&oldest);
@@ -309,9 +316,25 @@ impl JobLog {
         self.entries.iter().map(|entry| cost(&entry.line)).sum()
     }
 
-    /// Where the event is, if it was appended before.
-    pub(crate) fn place_of(&self, event: &NewEvent) -> Option<Position> {
-        self.places.get(&event.event_id).copied()
+    /// Where the first event is, if all were appended before.
+    ///
+    /// # Errors
+    /// When only some were.
+    pub(crate) fn known(
+        &self,
+        events: &[NewEvent],
+        operation: &'static str,
+    ) -> Result<Option<Position>> {
+        let places = events.iter().map(|event| self.places.get(&event.event_id));
+        let known: Vec<_> = places.flatten().collect();
+        if known.is_empty() || known.len() == events.len() {
+            return Ok(known.first().map(|place| **place));
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            operation,
+            "some events of the commit are in the log already, and others are not",
+        ))
     }
 }
 
@@ -332,4 +355,9 @@ struct Room {
 /// What an event costs while it is kept.
 fn cost(line: &bytes::Bytes) -> usize {
     line.len() + EVENT_OVERHEAD
+}
+
+/// What events cost together.
+fn cost_of(events: &[NewEvent]) -> usize {
+    events.iter().map(|event| cost(&event.line)).sum()
 }

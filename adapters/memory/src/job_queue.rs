@@ -68,7 +68,7 @@ impl Store {
             return Ok(if again { Submitted::New } else { known });
         }
         if let Some(log) = self.data.logs.get(&job_id, now)
-            && log.place_of(commit.event(OPERATION)?).is_some()
+            && log.known(commit.events(OPERATION)?, OPERATION)?.is_some()
         {
             return Ok(Submitted::New);
         }

@@ -47,7 +47,7 @@ impl Redis {
         &self,
         script: &'a Script,
         commit: &Commit,
-        event: &NewEvent,
+        events: &[NewEvent],
         more: &[Value],
         run: &Run,
     ) -> ScriptInvocation<'a> {
@@ -89,11 +89,10 @@ impl Redis {
             .key(keys.seen(&job.id))
             .key(keys.result(&job.id));
         call.arg(job.id.as_str())
-            .arg(event.event_id.as_str())
+            .arg(events.len())
             .arg(job.position.epoch.to_string())
             // As text: a script's numbers are doubles, and its texts of them are rounded.
             .arg(job.position.sequence.to_string())
-            .arg(&event.line[..])
             .arg(&record::encode_job(job)[..])
             .arg(&cached[..])
             .arg(&base.unwrap_or_default()[..])
@@ -112,12 +111,18 @@ impl Redis {
             .arg(self.seldom(commit, more))
             .arg(run.id())
             .arg(run.append_only());
+        for event in events {
+            call.arg(event.event_id.as_str());
+        }
+        for event in events {
+            call.arg(&event.line[..]);
+        }
         if job.own {
             let longer = if ended { Duration::ZERO } else { slack };
             let retention = settings.retention.map(|kept| kept + longer + wait_of(job));
             records::list(job, keys, retention, &mut call);
         } else {
-            self.weigh(&mut call, event, ended, slack);
+            self.weigh(&mut call, events, ended, slack);
         }
         call
     }
@@ -175,11 +180,11 @@ impl Redis {
         })
     }
 
-    /// What an external event weighs, and what there may be.
+    /// What external events weigh, and what there may be.
     fn weigh(
         &self,
         call: &mut ScriptInvocation<'_>,
-        event: &NewEvent,
+        events: &[NewEvent],
         ends: bool,
         slack: Duration,
     ) {
@@ -188,8 +193,9 @@ impl Redis {
         call.key(keys.unfinished_foreign())
             .key(keys.ended_foreign())
             .key(keys.foreign_bytes());
-        let bytes = event.line.len() + EVENT_OVERHEAD;
-        let vital = event::glance(&event.line).vital;
+        let weights = events.iter().map(|event| event.line.len() + EVENT_OVERHEAD);
+        let bytes = weights.sum();
+        let vital = events.iter().any(|event| event::glance(&event.line).vital);
         call.arg(bytes);
         // Whether it begins a log is known in the step alone.
         for begins in [false, true] {

@@ -6,7 +6,8 @@
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Appended, BusId, Commit, Entry, Error, ErrorKind, Guarantees, JobLog, Log, Quota, Result,
+    Appended, BusId, Commit, Entry, Error, ErrorKind, Guarantees, JobLog, Log, MAX_COMMIT_EVENTS,
+    Quota, Result,
 };
 use conch_wire::{event, record};
 use redis::{Script, Value};
@@ -125,9 +126,9 @@ impl JobLog for Redis {
 
     async fn append(&self, commit: Commit) -> Result<Appended> {
         const OPERATION: &str = "job_log.append";
-        let event = commit.event(OPERATION)?;
+        let events = commit.events(OPERATION)?;
         let script = self.appending(&commit.job);
-        let call = |run: &Run| self.commit(script, &commit, event, &[], run);
+        let call = |run: &Run| self.commit(script, &commit, events, &[], run);
         // Once more does no harm: it is a duplicate.
         let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         if let [full, of] = &answer[..]
@@ -145,7 +146,7 @@ impl JobLog for Redis {
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         const OPERATION: &str = "job_log.read";
-        let limit = limit.min(2 * self.settings.history_limit);
+        let limit = limit.min(2 * self.settings.history_limit + MAX_COMMIT_EVENTS);
         let mut call = self.scripts.read.prepare_invoke();
         call.key(self.keys.log(job_id))
             .key(self.keys.state(job_id))
@@ -208,6 +209,13 @@ pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Appe
         ["conflict"] => Appended::Conflict(None),
         ["conflict", epoch, sequence] => Appended::Conflict(Some(position(epoch, sequence)?)),
         ["doubtful", epoch, sequence] => Appended::Doubtful(position(epoch, sequence)?),
+        ["torn"] => {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                operation,
+                "some events of the commit are in the log already, and others are not",
+            ));
+        }
         ["ended"] => Appended::Ended,
         ["fenced"] => Appended::Fenced,
         _ => return Err(unexpected(operation)),

@@ -39,8 +39,8 @@ impl JobQueue for Redis {
             "run_at": run_at.map_or(0, Timestamp::as_micros),
         });
         let more = [submitted, self.place_in_queue(&commit.job)];
-        let event = commit.event(OPERATION)?;
-        let call = |run: &Run| self.commit(&self.scripts.submit, &commit, event, &more, run);
+        let events = commit.events(OPERATION)?;
+        let call = |run: &Run| self.commit(&self.scripts.submit, &commit, events, &more, run);
         // Once more does no harm: it is the same job.
         let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();

@@ -165,7 +165,20 @@ pub fn announcement(commit: &Commit) -> Announcement {
     }
 }
 
-/// The event of a commit, which has one.
+/// All of a story's commits in one: what the last one says goes, and where the first one begins.
+///
+/// # Panics
+/// When there is none.
+pub fn together(commits: impl IntoIterator<Item = Commit>) -> Commit {
+    let joined = commits.into_iter().reduce(|before, mut last| {
+        last.events.splice(..0, before.events);
+        (last.replaces, last.base) = (before.replaces, before.base);
+        last
+    });
+    joined.expect("there is a commit")
+}
+
+/// The first event of a commit.
 ///
 /// # Panics
 /// When it has none.

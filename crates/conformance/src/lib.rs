@@ -68,6 +68,7 @@ macro_rules! with_laws {
             [$($context)*]
             job_log [
                 append_is_compare_and_set
+                a_commit_is_one_step
                 sequences_have_no_gaps
                 event_id_is_appended_once
                 nothing_follows_the_end

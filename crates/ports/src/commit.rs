@@ -12,10 +12,12 @@ use crate::{Error, ErrorKind, Result};
 /// What happened to a job, on its way into the job's log, with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// The fold *after* the event. `job.position` is the event's place: the log must stand right
-    /// before it. At sequence 1 the log must not exist, but see `replaces`.
+    /// The fold *after* the last event. `job.position` is that event's place: the log must stand right
+    /// before the [first one's](Commit::first). Where that is at sequence 1, the log must not exist, but see
+    /// `replaces`.
     pub job: Job,
-    /// The events. Exactly one for now: a log refuses any other number ([`Commit::event`]).
+    /// The events, in the order of their places, at least one and at most [`MAX_COMMIT_EVENTS`]. Only the
+    /// last may end the job, and each must be legal after the one before it, which no store can check.
     pub events: Vec<NewEvent>,
     /// Who may do this.
     pub fence: Fence,
@@ -42,25 +44,35 @@ pub struct NewEvent {
 }
 
 impl Commit {
-    /// The one event.
+    /// The events.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is none, or more than one: no log appends several in one step.
-    pub fn event(&self, operation: &'static str) -> Result<&NewEvent> {
-        match &self.events[..] {
-            [event] => Ok(event),
-            events => Err(Error::new(
-                ErrorKind::Refused,
-                operation,
-                format!(
-                    "a commit has exactly one event, this one has {}",
-                    events.len()
-                ),
-            )),
+    /// [`ErrorKind::Refused`] when there is none, or more than a commit may have or its place has room for.
+    pub fn events(&self, operation: &'static str) -> Result<&[NewEvent]> {
+        let count = self.events.len() as u64;
+        if (1..=MAX_COMMIT_EVENTS as u64).contains(&count) && count <= self.job.position.sequence {
+            return Ok(&self.events);
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            operation,
+            format!(
+                "a commit has 1 to {MAX_COMMIT_EVENTS} events, up to its place, this one has {count} up to {}",
+                self.job.position
+            ),
+        ))
+    }
+
+    /// The place of the first event.
+    pub fn first(&self) -> Position {
+        let before = self.events.len().saturating_sub(1) as u64;
+        Position {
+            sequence: self.job.position.sequence.saturating_sub(before),
+            ..self.job.position
         }
     }
 
-    /// Whether this is the event with which an external job goes on after its end: it replaces an epoch
+    /// Whether it begins with the event with which an external job goes on after its end: it replaces an epoch
     /// that its job has gone on from.
     pub fn reopens(&self) -> bool {
         let replaces_an_end =
@@ -68,6 +80,9 @@ impl Commit {
         self.fence == Fence::Foreign && replaces_an_end
     }
 }
+
+/// Events that a commit may have.
+pub const MAX_COMMIT_EVENTS: usize = 8;
 
 /// Event ids that a log remembers at least: more than a job can have events that aren't of its
 /// life's course, so that one that comes late is answered `Duplicate`.
@@ -108,9 +123,9 @@ pub enum QueueEffect {
 /// What became of a [`Commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// It is in the log, at `commit.job.position`.
+    /// All of it is in the log, up to `commit.job.position`.
     Appended,
-    /// An event with that id was there already, at this place. Nothing changed.
+    /// Its events were there already, the first one at this place. Nothing changed.
     Duplicate(Position),
     /// The log stands elsewhere (none: there is no log). Nothing changed: read, fold, try again.
     Conflict(Option<Position>),

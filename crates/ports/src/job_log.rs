@@ -57,13 +57,17 @@ pub struct Guarantees {
 /// Logs of jobs.
 ///
 /// # Laws
-/// - **append_is_compare_and_set**: `append` MUST append only where `commit.job.position` is the
+/// - **append_is_compare_and_set**: `append` MUST append only where [`commit.first`](Commit::first) is the
 ///   place right after the log's end, in the log's epoch; else it MUST answer `Conflict` with the
 ///   log's end and change nothing. Of concurrent commits for one place exactly one is `Appended`.
+/// - **a_commit_is_one_step**: all events of a commit MUST be in the log after it, or none: whatever refuses
+///   it, a reader MUST NOT find a part of them, and each that is to be announced MUST be, in their order. One
+///   whose events are all known MUST be answered `Duplicate` with the first one's place; one of which some
+///   are known, and one without an event or with too many, MUST be refused and change nothing.
 /// - **sequences_have_no_gaps**: the events of an epoch MUST be 1..n in the order of their appends,
 ///   and never change.
-/// - **event_id_is_appended_once**: a commit whose `event_id` is in the log MUST be answered with
-///   `Duplicate` and the first one's place, whatever its other fields say, at least until
+/// - **event_id_is_appended_once**: a commit whose event's id is in the log MUST be answered with
+///   `Duplicate` and the place where it is, whatever its other fields say, at least until
 ///   [`EVENT_IDS_REMEMBERED`] later events. This is checked before all else, for a time-out may hide a
 ///   success.
 /// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`, but
@@ -82,8 +86,8 @@ pub struct Guarantees {
 ///   appends.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
-///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many; trimming MUST NOT
-///   change the state.
+///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many and one commit's: a log is
+///   cut off only where a commit ended. Trimming MUST NOT change the state.
 /// - **the_base_joins_on**: the base of a trimmed log, or of one that began in mid-life, MUST be the
 ///   fold at the sequence right before the oldest kept event.
 /// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
@@ -116,7 +120,7 @@ pub struct Guarantees {
 ///   result.
 ///
 /// All methods are cancel-safe in the sense that a dropped call was either carried out wholly or
-/// not at all; the caller learns which by calling again with the same `event_id`.
+/// not at all; the caller learns which by calling again with the same commit.
 #[async_trait]
 pub trait JobLog: Send + Sync {
     /// What this log promises beyond the laws.
@@ -126,11 +130,12 @@ pub trait JobLog: Send + Sync {
     /// announce it.
     fn announces(&self) -> Option<BusId>;
 
-    /// Appends one event, does what belongs to it, announces it.
+    /// Appends a commit's events, does what belongs to them, announces them.
     ///
     /// # Errors
-    /// When nothing is known of the outcome (retry with the same `event_id`), there is no room, or a
-    /// quota is used up. [`ErrorKind::Refused`](crate::ErrorKind) when the commit hasn't exactly one event.
+    /// When nothing is known of the outcome (retry the very same commit), there is no room, or a quota is used
+    /// up. [`ErrorKind::Refused`](crate::ErrorKind) when the commit hasn't as many events as it may have, or
+    /// some of them are known and others not.
     async fn append(&self, commit: Commit) -> Result<Appended>;
 
     /// The job's state and its kept events after sequence `after`, at most `limit` of them.

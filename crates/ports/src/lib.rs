@@ -19,7 +19,9 @@ mod triton_gateway;
 pub use catalogue::{
     Catalogue, ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter,
 };
-pub use commit::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, NewEvent, QueueEffect};
+pub use commit::{
+    Appended, Commit, EVENT_IDS_REMEMBERED, Fence, MAX_COMMIT_EVENTS, NewEvent, QueueEffect,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use event_bus::{Announcement, BusId, Carries, Channel, EventBus, Message, Signal, Signals};
 pub use job_log::{Entry, Guarantees, JobLog, Log, MAX_POSITIONS};

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, Position};
 use conch_memory::Memory;
 use conch_ports::{
-    Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache, TicketHash,
-    TicketStore,
+    Appended, Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache,
+    TicketHash, TicketStore,
 };
 
 use crate::Fault;
@@ -93,6 +93,21 @@ impl Broken {
     }
 
     /// Puts the commit where the log ends, wherever it says it belongs.
+    /// Appends a commit's events one after the other, as long as each is taken.
+    async fn append_one_by_one(&self, commit: Commit) -> Result<Appended> {
+        let mut answers = Vec::new();
+        let first = commit.first();
+        for (event, sequence) in commit.events.iter().zip(first.sequence..) {
+            let one = Commit {
+                job: at(&commit.job, Position { sequence, ..first }),
+                events: vec![event.clone()],
+                ..commit.clone()
+            };
+            answers.push(self.log.append(one).await?);
+        }
+        Ok(answers[0])
+    }
+
     async fn moved_to_the_end(&self, mut commit: Commit) -> Result<Commit> {
         if let Some(log) = self.log.read(&commit.job.id, 0, 0).await? {
             commit.job = at(&commit.job, log.job.position.next());

@@ -34,6 +34,11 @@ enum Fault {
     AppendDuplicates,
     FenceBeforeEventId,
     AppendAfterTheEnd,
+    /// The middle one of a commit's events isn't appended.
+    AppendAllButOne,
+    /// Each event is a step of its own.
+    AppendOneByOne,
+    AnnounceOnlyTheLast,
     KeepTheOldResult,
     RenumberOnRead,
     TrimTheState,
@@ -210,6 +215,21 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::KeepTheOldResult,
         "job_log::an_external_job_goes_on",
         "the result of the old end",
+    ),
+    (
+        Fault::AppendAllButOne,
+        "job_log::a_commit_is_one_step",
+        "an event of a commit is missing",
+    ),
+    (
+        Fault::AppendOneByOne,
+        "job_log::a_commit_is_one_step",
+        "its first place is taken",
+    ),
+    (
+        Fault::AnnounceOnlyTheLast,
+        "job_log::a_commit_is_one_step",
+        "each event is announced",
     ),
     (
         Fault::RenumberOnRead,

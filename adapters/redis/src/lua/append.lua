@@ -6,25 +6,32 @@
 -- those that change something of it, and by one in a while, which also renews the lifetimes: so that nothing
 -- runs out too early and what was lost is there again.
 
--- What a commit always has is in its place. What few have is in a JSON object, where there is any: what it
--- replaces, whether it reopens, what its job has been through, whether it ends, what becomes of the queue.
+-- What a commit always has is in its place, its events at last: their ids, then their lines. What few have is
+-- in a JSON object, where there is any: what it replaces, whether it reopens, what its job has been through,
+-- whether it ends, what becomes of the queue.
 -- The queue and the job's record go by name, for a user that only appends external events needs no right to
--- write there. After these come the arguments of its kind, from `KIND` on.
-local KIND = 24
+-- write there.
+local EVENTS = 23
+local count = tonumber(ARGV[2])
+-- Where the arguments of the kind begin.
+local KIND = EVENTS + 2 * count
 local function read_commit()
   local c = {
     log = KEYS[1], state = KEYS[2], seen = KEYS[3], result = KEYS[4],
-    job_id = ARGV[1], event_id = ARGV[2], epoch = ARGV[3], sequence = ARGV[4], place = tonumber(ARGV[4]),
-    line = ARGV[5], fold = ARGV[6], cached = ARGV[7], base = ARGV[8],
-    fence = ARGV[9], token = ARGV[10], entry = ARGV[11], leases = ARGV[12],
-    job = ARGV[13], listed = ARGV[14], every_job = ARGV[15], one_job = ARGV[16],
-    history = tonumber(ARGV[17]), remembered = tonumber(ARGV[18]), ttl = ARGV[19], slack = tonumber(ARGV[20]),
+    job_id = ARGV[1], epoch = ARGV[3], sequence = ARGV[4], place = tonumber(ARGV[4]),
+    fold = ARGV[5], cached = ARGV[6], base = ARGV[7],
+    fence = ARGV[8], token = ARGV[9], entry = ARGV[10], leases = ARGV[11],
+    job = ARGV[12], listed = ARGV[13], every_job = ARGV[14], one_job = ARGV[15],
+    history = tonumber(ARGV[16]), remembered = tonumber(ARGV[17]), ttl = ARGV[18], slack = tonumber(ARGV[19]),
     -- Which run of Redis this is, as far as the connection knows.
-    run = ARGV[22], aof = ARGV[23],
+    run = ARGV[21], aof = ARGV[22],
+    latest = ARGV[EVENTS + count - 1],
     reopens = false,
   }
-  if ARGV[21] ~= '' then
-    for name, value in pairs(cjson.decode(ARGV[21])) do
+  -- `place` and `sequence` are those of the last event.
+  c.first = c.place - count + 1
+  if ARGV[20] ~= '' then
+    for name, value in pairs(cjson.decode(ARGV[20])) do
       c[name] = value
     end
   end
@@ -44,8 +51,8 @@ end
 -- An event's score: which of its job's epochs it is in, counted from 0, and its place there.
 local EPOCH = 2 ^ 40
 
--- The answer for an event that was appended before with that score, in this epoch or one that its job went
--- on from.
+-- The answer for events that were appended before, the first one with that score, in this epoch or one that
+-- their job went on from.
 local function duplicate(score, epoch, past)
   local number = math.floor(tonumber(score) / EPOCH)
   for ended in string.gmatch(past or '', '(%x+)%-%d+') do
@@ -95,11 +102,17 @@ local function refusal(c, kind, at)
   -- Whether the log's latest event is the one that a build that noted all this appended.
   local goes_on = false
   if epoch then
-    local scores = redis.call('ZMSCORE', c.seen, c.event_id, state[8] or '')
-    if scores[1] then
-      return duplicate(scores[1], epoch, state[6])
+    local scores = redis.call('ZMSCORE', c.seen, state[8] or '', unpack(ARGV, EVENTS, EVENTS + count - 1))
+    local known = 0
+    for i = 2, count + 1 do
+      known = known + (scores[i] and 1 or 0)
     end
-    goes_on = scores[2] and tonumber(scores[2]) % EPOCH == tonumber(sequence)
+    if known == count then
+      return duplicate(scores[2], epoch, state[6])
+    elseif known > 0 then
+      return { 'torn' }
+    end
+    goes_on = scores[1] and tonumber(scores[1]) % EPOCH == tonumber(sequence)
     if ended and not c.reopens then
       return { 'ended' }
     end
@@ -112,14 +125,14 @@ local function refusal(c, kind, at)
     return { 'full', lacks }
   end
   if not epoch then
-    if c.place ~= 1 or c.replaces then
+    if c.first ~= 1 or c.replaces then
       return { 'conflict' }
     end
     c.begins = true
     if kind.begins and not kind.begins(c, at) then
       return { 'full', 'foreign' }
     end
-  elseif c.place == 1 and c.epoch ~= epoch and c.replaces and c.replaces.epoch == epoch
+  elseif c.first == 1 and c.epoch ~= epoch and c.replaces and c.replaces.epoch == epoch
     and c.replaces.sequence == sequence and c.reopens == ended then
     -- Another epoch, or the old log's cursors would fit the new one.
     if c.reopens and not c.ended and not kind.goes_on(c, at) then
@@ -130,7 +143,7 @@ local function refusal(c, kind, at)
     if not c.replaces and is_doubtful(c, state[4], state[5]) then
       return { 'doubtful', epoch, sequence }
     end
-    if c.epoch ~= epoch or c.place ~= tonumber(sequence) + 1 then
+    if c.epoch ~= epoch or c.first ~= tonumber(sequence) + 1 then
       return { 'conflict', epoch, sequence }
     end
   end
@@ -181,21 +194,26 @@ local function begin(c)
   end
 end
 
--- The event itself. For most appends this is the first write: Redis refuses it when it is out of memory, and
--- where the log's key holds something else.
+-- The events themselves. For most appends this is the first write: Redis refuses it when it is out of memory,
+-- and where the log's key holds something else.
 local function add(c, kind)
-  local id = c.sequence .. '-0'
+  local from = 1
   if not c.whole then
-    -- No log where there is a state: it was evicted, or deleted.
-    if redis.call('XADD', c.log, 'NOMKSTREAM', id, 'line', c.line, 'event_id', c.event_id) then
-      return
-    end
-    c.whole, c.renews = true, true
-    if kind.prepare then
-      kind.prepare(c)
+    local id = string.format('%.0f-0', c.first)
+    if redis.call('XADD', c.log, 'NOMKSTREAM', id, 'line', ARGV[EVENTS + count], 'event_id', ARGV[EVENTS]) then
+      from = 2
+    else
+      -- No log where there is a state: it was evicted, or deleted.
+      c.whole, c.renews = true, true
+      if kind.prepare then
+        kind.prepare(c)
+      end
     end
   end
-  redis.call('XADD', c.log, id, 'line', c.line, 'event_id', c.event_id)
+  for i = from, count do
+    redis.call('XADD', c.log, string.format('%.0f-0', c.first + i - 1),
+      'line', ARGV[EVENTS + count + i - 1], 'event_id', ARGV[EVENTS + i - 1])
+  end
 end
 
 -- Notes where the log stands, with what its kind adds.
@@ -208,29 +226,38 @@ local function note(c, kind, at, ...)
       c.run, c.aof = this_run()
     end
     redis.call('HSET', c.state, 'epoch', c.epoch, 'sequence', c.sequence, 'fold', c.fold,
-      'latest', c.event_id, 'ended', c.ended and '1' or '0', 'listed', c.listed, 'run', c.run,
+      'latest', c.latest, 'ended', c.ended and '1' or '0', 'listed', c.listed, 'run', c.run,
       'aof', c.aof, 'renewed', string.format('%.0f', c.renewed), 'own', kind.own, ...)
     if c.base ~= '' then
       redis.call('HSET', c.state, 'base', c.base)
     end
     return
   end
-  redis.call('HSET', c.state, 'sequence', c.sequence, 'fold', c.fold, 'latest', c.event_id, ...)
+  redis.call('HSET', c.state, 'sequence', c.sequence, 'fold', c.fold, 'latest', c.latest, ...)
   if c.run ~= c.noted_run or c.aof ~= c.noted_aof then
     redis.call('HSET', c.state, 'run', c.run, 'aof', c.aof)
   end
 end
 
--- Writes the event, and where the log stands with it.
+-- Notes which events were seen.
+local function remember(c)
+  local before = (c.past_epochs or 0) * EPOCH + c.first - 1
+  local seen = {}
+  for i = 1, count do
+    seen[2 * i - 1], seen[2 * i] = string.format('%.0f', before + i), ARGV[EVENTS + i - 1]
+  end
+  redis.call('ZADD', c.seen, unpack(seen))
+  if c.past_epochs or c.place > c.remembered then
+    redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
+  end
+end
+
+-- Writes the events, and where the log stands with them.
 local function append(c, kind, at, ...)
   add(c, kind)
   note(c, kind, at, ...)
   trim(c)
-  local past_epochs = c.past_epochs or 0
-  redis.call('ZADD', c.seen, string.format('%.0f', past_epochs * EPOCH + c.place), c.event_id)
-  if past_epochs > 0 or c.place > c.remembered then
-    redis.call('ZREMRANGEBYRANK', c.seen, 0, -(c.remembered + 2))
-  end
+  remember(c)
   if c.renews then
     redis.call('PEXPIRE', c.log, c.ttl)
     redis.call('PEXPIRE', c.state, c.ttl)
@@ -242,8 +269,11 @@ local function append(c, kind, at, ...)
 end
 
 local function announce(c)
-  if c.every_job ~= '' then
-    redis.call('PUBLISH', c.every_job, c.line)
-    redis.call('PUBLISH', c.one_job, c.line)
+  if c.every_job == '' then
+    return
+  end
+  for i = EVENTS + count, EVENTS + 2 * count - 1 do
+    redis.call('PUBLISH', c.every_job, ARGV[i])
+    redis.call('PUBLISH', c.one_job, ARGV[i])
   end
 end

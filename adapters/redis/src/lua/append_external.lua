@@ -1,8 +1,8 @@
--- One event into the log of a job that isn't ours. Any publisher can begin one by making an id up, so their
+-- Events into the log of a job that isn't ours. Any publisher can begin one by making an id up, so their
 -- number is bounded: two sorted sets hold their jobs by the moment at which each log runs out. What is kept
 -- of them is bounded in bytes, too: a hash has those of each log, and under `all` of all.
 -- KEYS: those of a commit, the sets of unfinished and of ended jobs, the hash.
--- ARGV: those of a commit, then the bytes of this event; how many its job and all jobs may have with it, if
+-- ARGV: those of a commit, then the bytes of these events; how many its job and all jobs may have with it, if
 -- it goes on with a log and if it begins one; how many bytes of a log are kept; how many unfinished and
 -- ended logs there may be; and how long the longest lives.
 -- Answers the outcome's name, for a duplicate or a conflict the epoch and sequence, and of what it is full.
@@ -134,7 +134,7 @@ elseif (commit.closes or 0) > 0 then
   -- As the first write of `begin`: refused when Redis is out of memory.
   redis.call('HSET', commit.state, 'epoch', commit.epoch)
   for _ = 1, commit.closes do
-    local place = string.format('%.0f', commit.place - 1)
+    local place = string.format('%.0f', commit.first - 1)
     close(commit, place, redis.call('HGET', commit.state, 'fold'))
   end
 end

@@ -1,4 +1,4 @@
--- One event into the log of a job of ours, with all that belongs to it.
+-- Events into the log of a job of ours, with all that belongs to it.
 -- Answers the outcome's name, and for a duplicate or a conflict the epoch and sequence.
 
 local commit = read_commit()

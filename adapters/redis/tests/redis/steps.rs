@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use conch_conformance::build::together;
 use conch_domain::{Category, Epoch, Job};
 use conch_ports::{Appended, Commit, Fence, Lease, PutTemplate, QueueEffect, Submitted, Sweep};
 use conch_redis::Stores;
@@ -171,6 +172,15 @@ async fn of_a_job_that_a_worker_runs() {
     bench.cost("three events");
     let job = bench.own(&job, &lease).await;
     bench.cost("an event at which the log is cut off");
+    let steps = [1, 2, 3].map(|step| progress(50 + step));
+    let mut then = job.clone();
+    let commits = steps.map(|kind| {
+        let next = held(commit(&then, kind), &lease.token);
+        then = next.job.clone();
+        next
+    });
+    let job = bench.append(together(commits)).await;
+    bench.cost("three events in one commit");
     bench.end(&job, &lease).await;
     bench.cost("the end");
     bench.costs(&[
@@ -183,7 +193,8 @@ async fn of_a_job_that_a_worker_runs() {
         "an event whose fold is the first mark, 13: evalsha 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "three events, 33: evalsha 3, hmget 6, hset 6, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
         "an event at which the log is cut off, 15: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
-        "the end, 25: del 1, evalsha 1, hget 1, hmget 2, hset 2, pexpire 3, publish 2, set 1, time 1, xadd 1, zadd 6, zmscore 1, zrem 4",
+        "three events in one commit, 17: evalsha 1, hmget 2, hset 2, publish 6, time 1, xadd 3, zadd 2, zmscore 1",
+        "the end, 29: del 1, evalsha 1, hget 1, hmget 3, hset 4, pexpire 3, publish 2, set 1, time 1, xadd 1, xtrim 1, zadd 6, zmscore 1, zrem 4",
     ]);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use conch_domain::{EventKind, Job, Position, RetryReason};
-use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, ErrorKind, Fence, JobLog};
+use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, JobLog};
 
 use crate::build::{self, Script, event_of, with_event_id};
 use crate::observe::{append_all, fold, log_of, parts, position_in};
@@ -57,16 +57,6 @@ pub async fn append_is_compare_and_set(subject: &dyn Subject) {
             Appended::Conflict(end),
             "{what}"
         );
-    }
-    let next = script.clone().progress(1);
-    let one = next.events.clone();
-    for events in [vec![], [one.clone(), one].concat()] {
-        let several = Commit {
-            events,
-            ..next.clone()
-        };
-        let error = logs.append(several).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "it has not one event");
     }
     assert_eq!(
         parts(log_of(&*logs, script.id()).await),

@@ -109,6 +109,24 @@ impl JobLog for Broken {
                     other => other,
                 });
             }
+            Fault::AppendAllButOne if commit.events.len() > 2 => {
+                commit.events.remove(1);
+                let mut place = commit.job.position;
+                place.sequence -= 1;
+                commit.job = self::at(&commit.job, place);
+            }
+            Fault::AppendOneByOne if commit.events.len() > 1 => {
+                return self.append_one_by_one(commit).await;
+            }
+            Fault::AnnounceOnlyTheLast if commit.events.len() > 1 => {
+                commit.announce = false;
+                let last = commit.events.last().map(|event| event.line.clone());
+                let answer = self.log.append(commit).await?;
+                if answer == Appended::Appended {
+                    self.announce_line(last.unwrap_or_default());
+                }
+                return Ok(answer);
+            }
             Fault::KeepTheOldResult if commit.reopens() => {
                 let old = self.cache.get(&job_id).await?;
                 let answer = self.log.append(commit).await?;
