@@ -91,11 +91,12 @@ async fn a_trimmed_log_begins_with_the_state_before_its_kept_events() {
 }
 
 /// What the hub keeps of a job after two small events and `count` large ones that a stream is told, each as
-/// it comes.
-async fn told_of_large_events(world: &World, job: &mut Writer, count: u8) -> Eyes {
+/// it comes. Another one is there, for whom they are kept.
+async fn told_of_large_events(world: &World, job: &mut Writer, count: u8) -> [Eyes; 2] {
     job.start().await;
     let id = job.job.id.clone();
     let mut eyes = world.watch(id.as_str(), None).await;
+    let other = world.watch(id.as_str(), None).await;
     eyes.events(2).await;
     for progress in 1..=count {
         job.append(EventKind::Progress {
@@ -109,7 +110,7 @@ async fn told_of_large_events(world: &World, job: &mut Writer, count: u8) -> Eye
         assert_eq!(ids(&told), [format!("0000abcd-{}", progress + 2)]);
         assert_eq!(data(&told[0])["event_type"], "job:progress");
     }
-    eyes
+    [eyes, other]
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +121,7 @@ async fn every_stream_joins_on_where_an_external_jobs_events_were_let_go_of_by_t
     };
     let world = World::with(conch_memory::Settings::default(), settings);
     let mut job = world.external_job("f");
-    let mut eyes = told_of_large_events(&world, &mut job, 30).await;
+    let [mut eyes, _other] = told_of_large_events(&world, &mut job, 30).await;
     // The log itself has all of them: what is missing was let go of here.
     for cursor in [None, Some("0000abcd-3")] {
         let mut seen = world.watch("f", cursor).await.until_idle().await;
@@ -140,7 +141,7 @@ async fn every_stream_joins_on_where_an_external_jobs_events_were_let_go_of_by_t
     assert_eq!(ids(&eyes.rest().await), ["0000abcd-33", CLOSING]);
     // One of ours is kept by the number of its events.
     let mut job = world.job("j");
-    told_of_large_events(&world, &mut job, 30).await;
+    let _eyes = told_of_large_events(&world, &mut job, 30).await;
     let seen = world
         .watch("j", Some("0000abcd-3"))
         .await
@@ -183,6 +184,7 @@ async fn a_watcher_that_lags_behind_the_kept_events_is_reset() {
     let mut job = world.job("j");
     job.start().await;
     let mut eyes = world.watch("j", None).await;
+    let _other = world.watch("j", None).await;
     eyes.events(2).await;
     for progress in 0..60 {
         job.progress(progress).await;

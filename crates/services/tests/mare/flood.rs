@@ -39,6 +39,8 @@ async fn a_forged_announcement_of_an_unwatched_job_costs_no_question() {
     world.job("j").start().await;
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
+    // Until its next turn in the position check is far away.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let before = questions(&world);
     flood(&world).await;
     assert_eq!(questions(&world), before);

@@ -30,6 +30,7 @@ mod publishers;
 mod records;
 mod reopened;
 mod scripted;
+mod silent;
 mod slow_triton;
 mod store_clock;
 mod tenants;

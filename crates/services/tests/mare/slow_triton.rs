@@ -27,7 +27,8 @@ async fn being_asked(world: &World) -> (Writer, Eyes) {
     world.triton.hang();
     let mut eyes = world.watch("j", None).await;
     eyes.events(2).await;
-    tokio::time::sleep(POSITION_CHECK * 2).await;
+    // Until between two turns in the position check.
+    tokio::time::sleep(POSITION_CHECK * 2 + Duration::from_secs(1)).await;
     assert_eq!(world.triton.calls("job"), 1, "Triton is being asked");
     (job, eyes)
 }

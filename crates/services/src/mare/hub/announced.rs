@@ -16,15 +16,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::asking::positions;
+use super::asking::positions_in_the_end;
 
 /// Jobs that wait to be asked about, of those that streams were told of and of the others; the announcement
 /// of one more is dropped. Triton's list makes up for it, as for any that is lost.
 const MOST: usize = 10_000;
 /// Between two questions: so many a second at most, however much is announced.
 const PAUSE: Duration = Duration::from_millis(10);
-/// First wait after a failed question; doubles up to the position check.
-const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Announced jobs that wait.
 #[derive(Default)]
@@ -133,27 +131,12 @@ async fn keep_following_up(shared: &Arc<Shared>) {
             let (job_ids, numbers): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
             // Who named no jobs may have gone meanwhile.
             if shared.feed.is_open_ended() {
-                let positions = ask(shared, &job_ids).await;
+                let positions = positions_in_the_end(shared, &job_ids).await;
                 for ((job_id, number), position) in job_ids.iter().zip(numbers).zip(positions) {
                     introduce(shared, job_id, number, position);
                 }
             }
             tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-/// Asks until the store answers.
-async fn ask(shared: &Shared, job_ids: &[JobId]) -> Vec<Option<Position>> {
-    let mut backoff = BACKOFF;
-    loop {
-        match positions(shared, job_ids).await {
-            Ok(positions) => return positions,
-            Err(error) => {
-                tracing::debug!(%error, "announced jobs wait for the store");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(shared.settings.position_check);
-            }
         }
     }
 }

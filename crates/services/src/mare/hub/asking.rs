@@ -3,6 +3,8 @@
 //!
 //! Never in here: what becomes of the answers.
 
+use std::time::Duration;
+
 use conch_domain::{Job, JobId, Origin, Position};
 use conch_ports::{Error, ErrorKind, Log};
 
@@ -13,6 +15,8 @@ use crate::mare::results::RESULT_WAITS;
 
 /// Events read at a time.
 const PAGE: usize = 500;
+/// First wait after a failed question for positions; doubles up to the position check.
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// What was learned of a job's end beyond its log.
 pub(super) enum Learned {
@@ -83,6 +87,24 @@ pub(super) async fn positions(
     let permit = shared.reads.acquire().await;
     let _permit = permit.expect("it is never closed");
     shared.log.positions(job_ids).await
+}
+
+/// As [`positions`]; asks until the store answers. Cancel-safe.
+pub(super) async fn positions_in_the_end(
+    shared: &Shared,
+    job_ids: &[JobId],
+) -> Vec<Option<Position>> {
+    let mut backoff = BACKOFF;
+    loop {
+        match positions(shared, job_ids).await {
+            Ok(positions) => return positions,
+            Err(error) => {
+                tracing::debug!(%error, "the store can't be asked where logs end: trying again");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(shared.settings.position_check);
+            }
+        }
+    }
 }
 
 /// Times that a log may be replaced or trimmed under a reader before it gives up.

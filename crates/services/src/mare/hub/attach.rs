@@ -167,7 +167,7 @@ enum Word {
 }
 
 /// What is known of a job by now; none: not enough to answer.
-fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Option<Word> {
+fn word_of(topic: &Arc<Topic>, cursor: &Cursor, clients: &Clients) -> Option<Word> {
     let state = topic.state();
     if state.is_hidden_from(clients) {
         return Some(Word::Hidden);
@@ -180,6 +180,11 @@ fn word_of(topic: &Topic, cursor: &Cursor, clients: &Clients) -> Option<Word> {
         // It was told of the end, however little is left of it.
         (Phase::Ended(_) | Phase::EndedWithoutLog(_) | Phase::Lost, Cursor::Ended) => {
             Some(Word::AtTheEnd)
+        }
+        (Phase::Live | Phase::Ended(_), cursor) if cursor.is_shelved(&state) => {
+            drop(state);
+            topic.unshelve();
+            None
         }
         (Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_), _) => Some(Word::Known),
         // Well-formed, so the job did exist: wait for it on the stream.

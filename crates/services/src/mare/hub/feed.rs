@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::calls::Reason;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
 use super::selection::{VisibleSelection, selected};
@@ -233,7 +234,7 @@ impl Shared {
             if open_ended {
                 topic.announce(sequence);
             }
-            topic.hint.notify_one();
+            topic.call(Reason::Hint);
             return;
         }
         if !open_ended {
@@ -259,7 +260,7 @@ impl Shared {
         };
         let topic = interest.topic();
         topic.announce(sequence);
-        topic.hint.notify_one();
+        topic.call(Reason::Hint);
         // Whether or not there is room to hold it its log is read, and what was announced is told.
         // Whose job it is turns out then: one of our own finds room among its own.
         self.feed.hold(topic);

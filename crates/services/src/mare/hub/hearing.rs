@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
+use super::calls::Reason;
 use super::state::Phase;
 use super::topic::Topic;
 use crate::entropy;
@@ -17,16 +18,19 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Over which time the re-reads after an interruption are spread.
 const SPREAD_MS: u64 = 250;
 
-/// Why a pump that waited goes on.
+/// Why a pump that waited goes on, or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
     /// Nobody is interested any more, and the topic is off the map.
     Gone,
     /// Somebody came back before it was.
     Returned,
-    Hint,
-    Outdone,
-    Silence,
+    /// It was called for that.
+    Called(Reason),
+    /// It has waited for long enough.
+    Waited,
+    /// There is nothing to do: the next call starts another pump.
+    AtRest,
 }
 
 /// Waits for a reason to look at the log again, `most` at most and half of it at least. Cancel-safe.
@@ -35,10 +39,36 @@ pub(super) async fn listen(shared: &Shared, topic: &Arc<Topic>, most: Duration) 
     tokio::select! {
         // First: a job that is never silent must not keep a topic that nobody watches.
         biased;
-        gone = left(shared, topic) => if gone { Heard::Gone } else { Heard::Returned },
-        () = topic.hint.notified() => Heard::Hint,
-        () = topic.outdone.notified() => Heard::Outdone,
-        () = tokio::time::sleep(wait) => Heard::Silence,
+        heard = left(shared, topic) => heard,
+        reason = topic.calls.next(&[Reason::Hint, Reason::Outdone]) => Heard::Called(reason),
+        () = tokio::time::sleep(wait) => Heard::Waited,
+    }
+}
+
+/// What a pump that has nothing to do was called for. Waits only while nobody is interested. Cancel-safe.
+pub(super) async fn rest(shared: &Shared, topic: &Arc<Topic>) -> Heard {
+    let any = [
+        Reason::Hint,
+        Reason::Outdone,
+        Reason::Revived,
+        Reason::Silence,
+    ];
+    loop {
+        // Before the look at who is interested: whoever is the last to go after that calls again.
+        topic.calls.take(Reason::Idle);
+        if topic.interest.load(Ordering::Acquire) == 0 {
+            return tokio::select! {
+                biased;
+                heard = left(shared, topic) => heard,
+                reason = topic.calls.next(&any) => Heard::Called(reason),
+            };
+        }
+        if let Some(reason) = topic.calls.take_first(&any) {
+            return Heard::Called(reason);
+        }
+        if topic.calls.rest() {
+            return Heard::AtRest;
+        }
     }
 }
 
@@ -50,11 +80,11 @@ pub(super) async fn spread_out(topic: &Topic) {
     }
 }
 
-/// Waits until the last one who is interested has gone and stayed away for the linger time; true if
-/// the topic was taken off the map for it. Cancel-safe.
-pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
+/// Waits until the last one who is interested has gone and stayed away for the linger time:
+/// [`Heard::Gone`], and the topic is off the map, or [`Heard::Returned`]. Cancel-safe.
+pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> Heard {
     if topic.interest.load(Ordering::Acquire) > 0 {
-        topic.idle.notified().await;
+        topic.calls.next(&[Reason::Idle]).await;
     }
     // What was never found is not worth keeping: anybody can ask for any id.
     let linger = match topic.state().phase {
@@ -69,9 +99,9 @@ pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> bool {
         tokio::time::sleep(GRACE).await;
     }
     let mut topics = shared.topics.lock();
-    let gone = topic.interest.load(Ordering::Acquire) == 0;
-    if gone {
-        topics.remove(&topic.job_id);
+    if topic.interest.load(Ordering::Acquire) > 0 {
+        return Heard::Returned;
     }
-    gone
+    topics.remove(&topic.job_id);
+    Heard::Gone
 }

@@ -2,11 +2,13 @@
 //!
 //! Never in here: what it is asked, or what becomes of its answer.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::calls::Reason;
 use super::state::Phase;
 use super::topic::Topic;
 
@@ -18,7 +20,7 @@ impl Topic {
 
     /// Has Triton asked, if it may know more than the log. What it said earlier of whose the job is counts
     /// no more.
-    pub(super) fn inquire(&self) {
+    pub(super) fn inquire(self: &Arc<Self>) {
         *self.inquiry.lock() = Some(Instant::now());
         let mut state = self.state();
         state.is_owner_open |= state.lacks_owner();
@@ -28,8 +30,9 @@ impl Topic {
             Phase::Ended(_) => state.is_owner_open,
             Phase::Loading | Phase::EndedWithoutLog(_) | Phase::Lost => false,
         };
+        drop(state);
         if has_read {
-            self.hint.notify_one();
+            self.call(Reason::Hint);
         }
     }
 

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 
 use conch_domain::JobId;
 
+use super::calls::Reason;
 use super::looks::Request;
 use super::questions::Questions;
 use super::topic::Topic;
 use super::wake::Slots;
-use super::{Shared, owner, pump};
+use super::{Shared, owner};
 use crate::entropy;
 
 /// Keeps a topic alive, and has its caller pay for what is asked about the job.
@@ -48,7 +49,7 @@ impl Drop for Interest {
         topic.payers.remove(self.payer.as_ref());
         if topic.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
             *topic.idle_since.lock() = tokio::time::Instant::now();
-            topic.idle.notify_one();
+            topic.call(Reason::Idle);
         }
     }
 }
@@ -129,10 +130,10 @@ impl Shared {
             if topics.len() >= most {
                 return None;
             }
-            let topic = Arc::new(make(job_id.clone()));
+            let topic = Arc::new(make(job_id.clone()).of(self));
             topics.insert(job_id.clone(), Arc::clone(&topic));
-            let pump = pump::run(Arc::clone(self), Arc::clone(&topic));
-            self.tasks.spawn_on(pump, &self.runtime);
+            self.checks.add(&topic);
+            topic.call(Reason::Beginning);
             topic
         };
         if claimed {

@@ -13,6 +13,7 @@ mod asking;
 mod attach;
 mod batched_check;
 mod callers;
+mod calls;
 mod expiry;
 mod feed;
 mod floors;
@@ -31,10 +32,12 @@ mod reading;
 mod ring;
 mod selection;
 mod settings;
+mod shelf;
 mod standing;
 mod state;
 mod stream;
 mod topic;
+mod unfinished;
 mod waiting;
 mod wake;
 mod watcher;
@@ -58,7 +61,9 @@ use crate::mare::reconcile::Reconcile;
 use crate::mare::results::Results;
 use crate::{Clock, entropy, limits};
 use announced::Announcements;
+use batched_check::Checks;
 use callers::{Callers, Place, TooMany};
+use calls::Reason;
 use expiry::{Due, Expiries};
 use feed::Feed;
 use interest::Interest;
@@ -89,6 +94,7 @@ struct Shared {
     feed: Arc<Feed>,
     announcements: Announcements,
     looks: Looks,
+    checks: Checks,
     /// Held by every watcher, so that its count is theirs.
     watchers: Arc<()>,
     callers: Arc<Callers>,
@@ -121,7 +127,7 @@ impl Hub {
         topics.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
         for topic in topics {
             topic.lapsed.store(true, Ordering::Release);
-            topic.hint.notify_one();
+            topic.call(Reason::Hint);
         }
         self.0.feed.lapsed.notify_one();
     }

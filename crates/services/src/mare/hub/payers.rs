@@ -115,6 +115,10 @@ impl Paying {
                 self.payers.remove(place);
             }
         }
+        // Most jobs have one caller.
+        if self.payers.capacity() == 0 {
+            self.payers.reserve_exact(1);
+        }
         self.payers.push((Arc::clone(payer), 1));
         true
     }

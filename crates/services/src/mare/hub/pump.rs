@@ -1,8 +1,8 @@
-//! A topic's own task: reads the log when there is a reason to, and only then. Ends with the last
-//! watcher.
+//! A topic's own task: reads the log when there is a reason to, and only then. It lasts while something is to
+//! be waited for: Triton's answer, a store that is out of reach, a log that isn't there, the time after
+//! which a topic that nobody watches goes. Between its tasks a topic rests, and costs memory alone.
 //!
-//! Nobody's silence is taken for health (law 5): a job that says nothing for the position check is
-//! read again, then asked of Triton, once for all who watch it.
+//! Never in here: what notices that a job is silent (`batched_check`, `unfinished`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use conch_domain::Job;
 use conch_ports::Error;
-use futures::FutureExt;
 
 use super::asking::{Learned, ask};
-use super::hearing::{Heard, left, listen, spread_out};
+use super::calls::Reason;
+use super::hearing::{Heard, left, listen, rest, spread_out};
 use super::reading::{Round, catch_up, look_again};
 use super::state::Phase;
 use super::topic::Topic;
@@ -23,25 +23,40 @@ use crate::mare::reconcile::Asked;
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
-    let pump = Pump { shared, topic };
+/// Starts the pump of a topic that was called and whose pump rests.
+pub(super) fn start(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    let pump = run(Arc::clone(shared), Arc::clone(topic));
+    shared.tasks.spawn_on(pump, &shared.runtime);
+}
+
+async fn run(shared: Arc<Shared>, topic: Arc<Topic>) {
+    let mut pump = Pump {
+        shared,
+        topic,
+        is_at_rest: false,
+    };
     tokio::select! {
         biased;
         () = pump.shared.shutdown.cancelled() => {}
-        () = keep_up(&pump.shared, &pump.topic) => {}
+        end = keep_up(&pump.shared, &pump.topic) => pump.is_at_rest = end == End::AtRest,
     }
 }
 
-/// Takes the topic off the map however its task ends. If by a panic, its watchers are told to come
-/// back: heartbeats for ever would hide from them that nothing follows their job any more.
+/// Takes the topic off the map however its task ends, unless the topic is at rest. If by a panic, its
+/// watchers are told to come back: heartbeats for ever would hide from them that nothing follows their job
+/// any more.
 struct Pump {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
+    is_at_rest: bool,
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        let Self { shared, topic } = self;
+        if self.is_at_rest {
+            return;
+        }
+        let Self { shared, topic, .. } = self;
         let mut topics = shared.topics.lock();
         if topics
             .get(&topic.job_id)
@@ -62,42 +77,87 @@ impl Drop for Pump {
     }
 }
 
-/// Reads, waits for a reason to read again, and so on, until nobody is interested any more.
-async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+/// Why a pump ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nobody is interested any more, and the topic is off the map.
+    Gone,
+    /// There is nothing to do until the topic is called.
+    AtRest,
+}
+
+/// What a pump does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Looks at the log.
+    Look,
+    /// Looks at the log when it is called, and rests till then.
+    Rest,
+    /// The same, or when it has waited for so long.
+    Wait(Duration),
+}
+
+/// Reads, waits for a reason to read again, and so on, until there is nothing to do or nobody is interested
+/// any more.
+async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
     let mut failures = 0_u32;
-    let mut silent = false;
     // Whether even a topic that has ended has to be read again.
     let mut outdone = false;
+    let mut next = if topic.calls.take(Reason::Beginning) {
+        Next::Look
+    } else {
+        Next::Rest
+    };
     loop {
         if topic.is_over() && !outdone {
             shared.feed.release(&topic.job_id);
             // Nothing more can come; serve those who still attach. One of them may find that the
             // store lost the end, and that the job goes on.
-            tokio::select! {
-                biased;
-                gone = left(shared, topic) => if gone { return },
-                () = topic.revived.notified() => {}
-                () = topic.outdone.notified() => outdone = true,
+            match rest(shared, topic).await {
+                Heard::Gone => return End::Gone,
+                Heard::AtRest => return End::AtRest,
+                Heard::Called(Reason::Outdone) => {
+                    outdone = true;
+                    next = Next::Look;
+                }
+                Heard::Called(Reason::Revived) => next = Next::Look,
                 // Streams that name no jobs may not have heard how this one ended; and what nobody of
                 // ours ended may have been forged, while the store had forgotten whose job it was.
-                () = topic.hint.notified() => if topic.is_announced() || topic.may_go_on() {
-                    look_again(shared, topic).await;
-                },
+                Heard::Called(Reason::Hint) => {
+                    if topic.is_announced() || topic.may_go_on() {
+                        look_again(shared, topic).await;
+                    }
+                }
+                Heard::Called(_) | Heard::Returned | Heard::Waited => {}
             }
             continue;
         }
+        let heard = match next {
+            Next::Look => None,
+            Next::Rest => Some(rest(shared, topic).await),
+            Next::Wait(most) => Some(listen(shared, topic, most).await),
+        };
+        let mut silent = false;
+        match heard {
+            None | Some(Heard::Returned) => {}
+            Some(Heard::Gone) => return End::Gone,
+            Some(Heard::AtRest) => return End::AtRest,
+            Some(Heard::Called(Reason::Outdone)) => outdone = true,
+            Some(Heard::Called(Reason::Silence) | Heard::Waited) => silent = failures == 0,
+            Some(Heard::Called(_)) => spread_out(topic).await,
+        }
         let Some(mut is_known_absent) = look_together(shared, topic).await else {
-            return;
+            return End::Gone;
         };
         // No log has been heard of: all such jobs are looked for with one question.
         is_known_absent |= silent && topic.is_to_come();
         // What was announced up to here is in what is read now.
-        if topic.hint.notified().now_or_never().is_some() {
+        if topic.calls.take(Reason::Hint) {
             topic.lapsed.store(false, Ordering::Release);
             // The log may have begun since it was looked for.
             is_known_absent = false;
         }
-        let reason_to_wait = match round(shared, topic, silent, is_known_absent).await {
+        next = match round(shared, topic, silent, is_known_absent).await {
             Ok(round) => {
                 if failures > 0 {
                     tracing::debug!(job.id = %topic.job_id, "log reachable again");
@@ -105,9 +165,10 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                 failures = 0;
                 outdone = false;
                 match round {
-                    Round::Gone => return,
-                    Round::News | Round::Nothing => shared.settings.position_check,
-                    Round::Absent => recheck(shared),
+                    Round::Gone => return End::Gone,
+                    Round::News | Round::Nothing if topic.is_at_rest() => Next::Rest,
+                    Round::News | Round::Nothing => Next::Wait(shared.settings.position_check),
+                    Round::Absent => Next::Wait(recheck(shared)),
                 }
             }
             Err(error) => {
@@ -115,20 +176,11 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) {
                     tracing::debug!(job.id = %topic.job_id, %error, "log out of reach, trying again");
                 }
                 failures += 1;
-                (BACKOFF * 2_u32.pow(failures.min(8))).min(shared.settings.position_check)
+                let backoff = BACKOFF * 2_u32.pow(failures.min(8));
+                Next::Wait(backoff.min(shared.settings.position_check))
             }
         };
-        if topic.is_over() && !outdone {
-            continue;
-        }
-        let heard = listen(shared, topic, reason_to_wait).await;
-        silent = heard == Heard::Silence && failures == 0;
-        match heard {
-            Heard::Gone => return,
-            Heard::Hint => spread_out(topic).await,
-            Heard::Outdone => outdone = true,
-            Heard::Returned | Heard::Silence => {}
-        }
+        topic.was_looked_at(shared.settings.position_check);
     }
 }
 
@@ -142,8 +194,8 @@ async fn look_together(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
     loop {
         tokio::select! {
             biased;
-            gone = left(shared, topic) => if gone { return None },
-            () = topic.hint.notified() => return Some(false),
+            heard = left(shared, topic) => if heard == Heard::Gone { return None },
+            _ = topic.calls.next(&[Reason::Hint]) => return Some(false),
             absent = &mut look => {
                 let is_absent = absent.unwrap_or(false);
                 if is_absent {
@@ -190,14 +242,14 @@ async fn round(
     if topic.is_over() || !(is_absent || topic.may_know_less_than_triton()) {
         return Ok(caught_up);
     }
-    let answer = ask(shared, topic, is_absent, |result| {
+    // Boxed: it is large, and most rounds have no question.
+    let mut answer = Box::pin(ask(shared, topic, is_absent, |result| {
         let was_told_of = topic.state().job.is_some();
         if topic.end_without_owner(result) && was_told_of {
             let now = (shared.clock)();
             shared.feed.offer_end_without_log(result, now);
         }
-    });
-    tokio::pin!(answer);
+    }));
     let answer = loop {
         let check = if topic.state().absent.is_some() {
             recheck(shared)
@@ -212,15 +264,15 @@ async fn round(
         };
         match heard {
             Heard::Gone => return Ok(Round::Gone),
-            Heard::Hint => spread_out(topic).await,
             // All such jobs are looked for with one question.
-            Heard::Silence if topic.is_to_come() => continue,
-            Heard::Returned | Heard::Outdone | Heard::Silence => {}
+            Heard::Waited if topic.is_to_come() => continue,
+            Heard::Called(Reason::Hint) => spread_out(topic).await,
+            Heard::Returned | Heard::Called(_) | Heard::Waited | Heard::AtRest => {}
         }
         let round = catch_up(shared, topic).await;
-        if heard == Heard::Outdone && round.is_err() {
+        if heard == Heard::Called(Reason::Outdone) && round.is_err() {
             // It waits still.
-            topic.outdone.notify_one();
+            topic.call(Reason::Outdone);
         }
         let round = round?;
         // What was heard may be the first of what is being derived: the answer is dropped only where
@@ -231,6 +283,10 @@ async fn round(
         }
     };
     owner::heard(shared, topic, &answer);
+    if let Ok(Learned::Asked(asked, _)) = &answer {
+        let is_unknown = *asked == Asked::Unknown;
+        topic.was_asked_about(is_unknown, shared.settings.position_check);
+    }
     match answer {
         // A log that is there speaks for itself: the job may have gone on since that result.
         Ok(Learned::Ended(_)) if topic.state().absent.is_none() => Ok(Round::Nothing),

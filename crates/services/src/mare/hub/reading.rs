@@ -8,6 +8,7 @@ use conch_domain::Position;
 use conch_ports::Error;
 
 use super::asking::read_to_end;
+use super::calls::Reason;
 use super::state::{Frame, History, State};
 use super::topic::{Absorbed, Topic};
 use super::{Shared, owner};
@@ -35,8 +36,10 @@ pub(super) async fn catch_up(shared: &Shared, topic: &Arc<Topic>) -> Result<Roun
 }
 
 async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, Error> {
-    let before = topic.state().head();
-    let mut after = before.map_or(0, |head| head.sequence);
+    let (before, mut after) = {
+        let state = topic.state();
+        (state.head(), state.read_from())
+    };
     loop {
         let Some(mut log) = read_to_end(shared, &topic.job_id, after).await? else {
             topic.has_no_log();
@@ -52,7 +55,11 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
         }
         let check = shared.settings.position_check;
         let is_triton_due = after == 0 && shared.reconcile.is_due(&topic.job_id, check);
-        let first = log.entries.first().map(|entry| entry.sequence);
+        let first = if topic.state().is_unshelved_by(&log) {
+            before.map(|before| before.sequence + 1)
+        } else {
+            log.entries.first().map(|entry| entry.sequence)
+        };
         let keep = History {
             events: shared.settings.history_limit,
             bytes: shared.settings.external_history_bytes,
@@ -78,7 +85,7 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
 }
 
 /// Tells the watchers of many jobs what is new of one whose topic stood at `before` and has taken in what
-/// was read since, from the event `first` on. What a topic reads first is no news: who begins with the job
+/// was read since, of which the event `first` is the first one. What a topic reads first is no news: who begins with the job
 /// is given its state.
 fn tell_feed(shared: &Shared, topic: &Topic, before: Option<Position>, first: Option<u64>) {
     let Some(before) = before else {
@@ -132,7 +139,7 @@ pub(super) async fn look_again(shared: &Shared, topic: &Arc<Topic>) {
 pub(super) async fn refresh(shared: &Shared, topic: &Arc<Topic>) -> bool {
     match catch_up(shared, topic).await {
         Ok(_) => {
-            topic.revived.notify_one();
+            topic.call(Reason::Revived);
             true
         }
         Err(error) => {

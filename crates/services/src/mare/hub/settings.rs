@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::announced::Announcements;
+use super::batched_check::Checks;
 use super::callers::{Callers, Most};
 use super::expiry::Expiries;
 use super::feed::Feed;
@@ -129,6 +130,7 @@ impl Settings {
                 callers: self.max_watchers,
             })),
             looks: Looks::default(),
+            checks: Checks::default(),
             feed: Arc::new(Feed::new(self.max_held)),
             announcements: Announcements::default(),
             settings: self,

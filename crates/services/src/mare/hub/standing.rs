@@ -10,6 +10,7 @@ use super::batched_check;
 use super::expiry;
 use super::feed;
 use super::looks;
+use super::unfinished;
 use super::wake::SHARDS;
 
 pub(super) fn spawn_all(shared: &Arc<Shared>) {
@@ -18,6 +19,7 @@ pub(super) fn spawn_all(shared: &Arc<Shared>) {
     spawn(shared, expiry::keep(Arc::clone(shared)));
     spawn(shared, feed::watch_over(Arc::clone(shared)));
     spawn(shared, batched_check::keep_checking(Arc::clone(shared)));
+    spawn(shared, unfinished::keep_comparing(Arc::clone(shared)));
     spawn(shared, announced::follow_up(Arc::clone(shared)));
     spawn(shared, looks::answer(Arc::clone(shared)));
 }

@@ -10,6 +10,8 @@ use conch_ports::{Entry, Log};
 use conch_wire::{event, sse};
 use tokio::time::Instant;
 
+use super::shelf::Shelf;
+
 /// An event as every watcher of its job gets it.
 #[derive(Clone)]
 pub(super) struct Frame {
@@ -68,21 +70,28 @@ pub(super) struct State {
     /// The fold of the log at the newest frame.
     pub(super) job: Option<Job>,
     /// The job as its result tells it, where no log does.
-    pub(super) result: Option<Job>,
+    pub(super) result: Option<Box<Job>>,
     /// Neither that result nor the log says whose the job is, and Triton may still do so.
     pub(super) is_owner_open: bool,
     /// The newest events, without gaps; the last one is at the job's position.
     pub(super) frames: VecDeque<Frame>,
-    /// The fold right before the first frame, where that isn't the job's first event.
-    pub(super) base: Option<Job>,
+    /// The fold right before the first frame, where that isn't the job's first event and none was shelved.
+    pub(super) base: Option<Box<Job>>,
     /// The fold at which the frames may be cut off next.
-    mark: Option<Job>,
+    pub(super) mark: Option<Box<Job>>,
+    pub(super) shelf: Shelf,
     /// Since when the log is absent, and whether Triton has said that it knows of no such job.
     pub(super) absent: Option<Absence>,
     /// Reads of the log that were begun.
-    reads: u64,
+    pub(super) reads: u64,
+    /// How many there were at the last position check.
+    pub(super) reads_at_check: u64,
     /// Another source knows more than this state: only a read after that many may be believed.
     doubted: Option<u64>,
+    /// From when on the job counts as silent, and Triton is asked what it knows beyond the log.
+    pub(super) silent_from: Instant,
+    /// Triton's last answer was that it knows of no such job.
+    pub(super) is_unknown_to_triton: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,9 +114,13 @@ impl State {
             frames: VecDeque::new(),
             base: None,
             mark: None,
+            shelf: Shelf::default(),
             absent: None,
             reads: 0,
+            reads_at_check: 0,
             doubted: None,
+            silent_from: Instant::now(),
+            is_unknown_to_triton: false,
         }
     }
 
@@ -132,6 +145,27 @@ impl State {
         self.doubted = None;
     }
 
+    /// Whether the job, as far as is known, doesn't exist yet. `is_claimed`: a watcher holds a cursor of it.
+    pub(super) fn is_to_come(&self, is_claimed: bool) -> bool {
+        match self.phase {
+            Phase::Lost => true,
+            Phase::Loading => self.absent.is_some() && self.job.is_none() && !is_claimed,
+            Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => false,
+        }
+    }
+
+    /// Whether it failed, and isn't our own Triton's: its publisher may have gone on with it, and a topic
+    /// that has ended doesn't look at its log any more.
+    pub(super) fn may_have_gone_on(&self) -> bool {
+        let can = self.job.as_ref().is_some_and(Job::may_go_on);
+        can && self.phase == Phase::Ended(JobStatus::Failed)
+    }
+
+    /// Whether its log is here and goes on, as far as is known.
+    pub(super) fn is_followed(&self) -> bool {
+        self.phase == Phase::Live && self.absent.is_none()
+    }
+
     /// Takes in what was read after sequence `after`, which follows what is here or begins anew. Keeps the
     /// newest events as `keep` says, beside those that were just read. `is_triton_due`: the log begins, and if
     /// it names no owner, Triton may do so.
@@ -140,20 +174,22 @@ impl State {
             .entries
             .first()
             .map_or(log.job.position.sequence, |e| e.sequence);
-        let fresh_start = after == 0;
-        if fresh_start && self.job.is_some() {
+        let is_whole = after == 0;
+        let goes_on = !is_whole || self.is_unshelved_by(&log);
+        if !goes_on && self.job.is_some() {
             self.generation += 1;
         }
-        if !fresh_start && let Some(known) = &self.job {
+        if goes_on && let Some(known) = &self.job {
             log.job.learn(&Origin::of(known));
         }
         // A gap means that the log was trimmed past us: a watcher behind it gets a snapshot.
         let follows =
             !log.entries.is_empty() && self.head().is_some_and(|head| head.sequence + 1 == first);
-        if fresh_start || !follows {
+        if is_whole || !follows {
             self.frames.clear();
             self.mark = None;
-            self.base = log.base;
+            self.base = log.base.map(Box::new);
+            self.shelf = Shelf::default();
         }
         let epoch = log.job.position.epoch;
         for Entry { sequence, line } in &log.entries {
@@ -169,7 +205,7 @@ impl State {
         }
         self.phase = Phase::of(log.job.status);
         self.absent = None;
-        self.is_owner_open |= is_triton_due;
+        self.is_owner_open |= is_triton_due && !goes_on;
         self.job = Some(log.job);
         self.drop_result();
         self.trim(keep);
@@ -192,7 +228,7 @@ impl State {
         if !is_long && !is_heavy() {
             return;
         }
-        let before = self.mark.replace(job.clone());
+        let before = self.mark.replace(Box::new(job.clone()));
         if let Some(at) = mark {
             self.frames.drain(..(at + 1 - front) as usize);
             self.base = before;
@@ -256,7 +292,7 @@ impl State {
 
     /// The job as far as it is known, by its log or else by its result.
     pub(super) fn known(&self) -> Option<&Job> {
-        self.result.as_ref().or(self.job.as_ref())
+        self.result.as_deref().or(self.job.as_ref())
     }
 
     /// Whether the job is hidden from a caller who sees these clients.

@@ -5,18 +5,21 @@
 //! and only then reads its log; every hint makes it read again from where it stands.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use conch_domain::{Job, JobId, JobStatus, Position};
+use conch_domain::{Job, JobId, Position};
 use conch_ports::Log;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::calls::{Calls, Reason};
 use super::looks::Look;
 use super::payers::Payers;
 use super::state::{Absence, History, Phase, State};
 use super::wake::Slots;
+use super::{Shared, pump};
 
 pub(super) struct Topic {
     pub(super) job_id: JobId,
@@ -30,8 +33,10 @@ pub(super) struct Topic {
     state: Mutex<State>,
     /// What was announced of the job since streams that name none were last told of it.
     announced: AtomicU64,
-    /// Tells the pump to read the log again.
-    pub(super) hint: Notify,
+    /// Where its pump runs.
+    hub: Weak<Shared>,
+    /// Why the pump is to look at the job.
+    pub(super) calls: Calls,
     /// The subscription was interrupted: read again, but not all topics at once.
     pub(super) lapsed: AtomicBool,
     /// The pump is gone before its time: nothing comes here any more.
@@ -52,14 +57,8 @@ pub(super) struct Topic {
     pub(super) interest: AtomicUsize,
     /// When the last of them went.
     pub(super) idle_since: Mutex<Instant>,
-    /// Tells the pump that somebody knows of more than the topic, even one that has ended.
-    pub(super) outdone: Notify,
-    /// Tells the pump that the last one has gone.
-    pub(super) idle: Notify,
     /// Tells those who are attaching that something is known now.
     pub(super) settled: Notify,
-    /// Tells a pump that has ended its reading that somebody else has read the log.
-    pub(super) revived: Notify,
 }
 
 /// That a job was announced, perhaps with a number, perhaps by a forger.
@@ -97,7 +96,8 @@ impl Topic {
             version: AtomicU64::new(0),
             state: Mutex::new(State::new()),
             announced: AtomicU64::new(NOT_ANNOUNCED),
-            hint: Notify::new(),
+            hub: Weak::new(),
+            calls: Calls::new(),
             lapsed: AtomicBool::new(false),
             broken_off: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
@@ -108,10 +108,7 @@ impl Topic {
             reading: tokio::sync::Mutex::new(()),
             interest: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
-            outdone: Notify::new(),
-            idle: Notify::new(),
             settled: Notify::new(),
-            revived: Notify::new(),
         }
     }
 
@@ -120,6 +117,23 @@ impl Topic {
         Self {
             instead_of: Some(instead_of),
             ..Self::new(job_id)
+        }
+    }
+
+    /// A topic whose pump runs there once it is called.
+    pub(super) fn of(self, hub: &Arc<Shared>) -> Self {
+        Self {
+            hub: Arc::downgrade(hub),
+            ..self
+        }
+    }
+
+    /// Has the pump look at the job, and starts it if it rests.
+    pub(super) fn call(self: &Arc<Self>, reason: Reason) {
+        if self.calls.call(reason)
+            && let Some(hub) = self.hub.upgrade()
+        {
+            pump::start(&hub, self);
         }
     }
 
@@ -145,6 +159,7 @@ impl Topic {
                 looked_at: now,
                 unknown_to_triton: false,
             });
+            state.lose_shelved();
         });
     }
 
@@ -201,21 +216,17 @@ impl Topic {
 
     /// Whether the job, as far as is known, doesn't exist yet: such jobs are looked for together.
     pub(super) fn is_to_come(&self) -> bool {
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Lost => true,
-            Phase::Loading => {
-                let is_known = state.job.is_some() || self.claimed.load(Ordering::Acquire);
-                state.absent.is_some() && !is_known
-            }
-            Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => false,
-        }
+        let is_claimed = self.claimed.load(Ordering::Acquire);
+        self.state.lock().is_to_come(is_claimed)
     }
 
-    /// Whether its silence is no reason for its topic to read the log: many such logs are checked with one
-    /// question.
-    pub(super) fn is_checked_with_others(&self) -> bool {
-        self.is_to_come() || self.may_have_gone_on()
+    /// Whether its log was read, is there, and nothing more is to be done until the pump is called.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Live | Phase::Ended(_) => state.absent.is_none(),
+            Phase::Loading | Phase::EndedWithoutLog(_) | Phase::Lost => false,
+        }
     }
 
     /// Whether nothing more can come, as far as is known.
@@ -242,7 +253,7 @@ impl Topic {
     }
 
     /// Has the job looked for again, if it was given up: somebody new asks for it.
-    pub(super) fn look_anew(&self, look: impl FnOnce() -> Option<Look>) {
+    pub(super) fn look_anew(self: &Arc<Self>, look: impl FnOnce() -> Option<Look>) {
         if self.state.lock().phase != Phase::Lost {
             return;
         }
@@ -251,7 +262,7 @@ impl Topic {
             state.phase = Phase::Loading;
             state.absent = None;
         });
-        self.outdone.notify_one();
+        self.call(Reason::Outdone);
     }
 
     /// Whether the job has ended, and no log says so.
@@ -266,7 +277,7 @@ impl Topic {
                 state.phase = Phase::EndedWithoutLog(result.status);
                 // Whoever was cleared for the log's job has to be for this.
                 state.generation += 1;
-                state.result = Some(result);
+                state.result = Some(Box::new(result));
                 state.is_owner_open = false;
             }
         });
@@ -278,7 +289,7 @@ impl Topic {
             let is_news = state.absent.is_some() && state.result.is_none();
             if is_news {
                 state.phase = Phase::EndedWithoutLog(result.status);
-                state.result = Some(result.clone());
+                state.result = Some(Box::new(result.clone()));
                 state.is_owner_open = true;
             }
             is_news
@@ -289,7 +300,7 @@ impl Topic {
     pub(super) fn result_without_owner(&self) -> Option<Job> {
         let state = self.state.lock();
         let is_it = state.has_result_without_owner();
-        state.result.clone().filter(|_| is_it)
+        state.result.as_deref().filter(|_| is_it).cloned()
     }
 
     /// Whether our own Triton created the job, as far as is known.
@@ -308,12 +319,9 @@ impl Topic {
         }
     }
 
-    /// Whether it failed, and isn't our own Triton's: its publisher may have gone on with it, and a topic
-    /// that has ended doesn't look at its log any more.
+    /// See [`State::may_have_gone_on`].
     pub(super) fn may_have_gone_on(&self) -> bool {
-        let state = self.state.lock();
-        let can = state.job.as_ref().is_some_and(Job::may_go_on);
-        can && state.phase == Phase::Ended(JobStatus::Failed)
+        self.state.lock().may_have_gone_on()
     }
 
     /// Whether nothing comes here any more, though the job may go on: whoever watches has to begin
@@ -335,7 +343,10 @@ impl Topic {
 
     /// Waits until `look` finds an answer; it looks at once, and whenever the topic has settled. No
     /// change between a look and the wait is missed. Cancel-safe.
-    pub(super) async fn wait_for<T>(&self, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(super) async fn wait_for<T>(
+        self: &Arc<Self>,
+        mut look: impl FnMut(&Arc<Self>) -> Option<T>,
+    ) -> T {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -348,9 +359,9 @@ impl Topic {
     }
 
     /// Somebody has a cursor that this topic can't honour, and the log couldn't be read to see why.
-    pub(super) fn doubt(&self) {
+    pub(super) fn doubt(self: &Arc<Self>) {
         self.state.lock().doubt();
-        self.outdone.notify_one();
+        self.call(Reason::Outdone);
     }
 
     /// A read of the log begins; the answer is its number.
@@ -384,7 +395,7 @@ impl Topic {
         keep: History,
         is_triton_due: bool,
     ) -> Absorbed {
-        {
+        let is_known = {
             let mut state = self.state.lock();
             match state.head() {
                 Some(head) if after > 0 => {
@@ -409,8 +420,13 @@ impl Topic {
                 }
                 _ => {}
             }
-        }
+            state.is_unshelved_by(&log) && state.head() == Some(log.job.position)
+        };
         self.update(|state| state.take_in(log, after, keep, is_triton_due));
-        Absorbed::News
+        if is_known {
+            Absorbed::Nothing
+        } else {
+            Absorbed::News
+        }
     }
 }

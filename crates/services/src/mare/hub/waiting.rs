@@ -130,7 +130,7 @@ pub(super) enum Word {
 /// Waits until the job was found, or proved unknown to log and Triton where that is enough, or nothing
 /// follows it any more.
 async fn settle(place: usize, mut interest: Interest, decoys: Decoys, until: Until) -> Settled {
-    let look = |topic: &Topic| {
+    let look = |topic: &Arc<Topic>| {
         word_of(topic, decoys.clients())
             .filter(|word| until == Until::Known || *word != Word::Unknown)
     };

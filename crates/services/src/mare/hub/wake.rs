@@ -62,7 +62,12 @@ pub(super) struct Slots(Mutex<Slab<Arc<Slot>>>);
 
 impl Slots {
     pub(super) fn insert(&self, slot: Arc<Slot>) -> usize {
-        self.0.lock().insert(slot)
+        let mut slots = self.0.lock();
+        // Most topics have one watcher.
+        if slots.capacity() == 0 {
+            slots.reserve_exact(1);
+        }
+        slots.insert(slot)
     }
 
     pub(super) fn remove(&self, key: usize) {

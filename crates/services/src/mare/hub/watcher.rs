@@ -162,7 +162,7 @@ impl JobWatcher {
     /// Pushes what the topic has for this watcher.
     fn advance(&mut self, out: &mut Vec<Bytes>) -> Advance {
         let topic = Arc::clone(self.registration.home().topic());
-        let state = topic.state();
+        let mut state = topic.state();
         if !self.may_know(&state) {
             return Advance::Hidden;
         }
@@ -189,6 +189,11 @@ impl JobWatcher {
         let (Some(job), Some(head)) = (&state.job, state.head()) else {
             return Advance::Whole;
         };
+        if self.cursor.is_shelved(&state) {
+            drop(state);
+            topic.unshelve();
+            return Advance::Whole;
+        }
         let start = self.settle_cursor(&state, job, head, out);
         let Some(frames) = state.frames_from(start) else {
             // It lagged behind what is kept.
@@ -231,6 +236,10 @@ impl JobWatcher {
             return Advance::Part;
         }
         self.close_at_end(&state, last, out);
+        // Nobody else has a use for what it was given.
+        if !self.shared.feed.is_watched() && topic.has_one_watcher() {
+            state.shelve();
+        }
         Advance::Whole
     }
 
@@ -256,7 +265,7 @@ impl JobWatcher {
             Cursor::Beginning if state.base.is_none() && front <= 1 => None,
             Cursor::Beginning => {
                 // The head's own state where the base was trimmed away while the log was read.
-                let from = state.base.as_ref().unwrap_or(job);
+                let from = state.base.as_deref().unwrap_or(job);
                 self.push_snapshot(state, from, snapshot::Reason::Beginning, out);
                 self.history_end = head.sequence;
                 return from.position.sequence + 1;
