@@ -194,6 +194,15 @@ async fn what_is_owed_is_sent_as_soon_as_messages_flow_again() {
     assert_eq!(next(&mut signals).await, Signal::Gap);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(fake.taken(), [short("j-1", 1)]);
+
+    // After a success the pauses begin anew, also without a subscription.
+    drop(signals);
+    fake.announcing(Sending::Fails);
+    fails(&bus, &event("j-2", 1, 50)).await;
+    sleep(Duration::from_millis(1)).await;
+    fake.announcing(Sending::Works);
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(fake.taken()[1..], [short("j-2", 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -222,12 +222,6 @@ impl Transport for Fake {
         Ok(())
     }
 
-    async fn ping(&self) -> Result<()> {
-        let mut switch = self.probes.subscribe();
-        let up = switch.wait_for(|how| *how != Sending::Hangs).await;
-        up.map(|_| ()).map_err(|_| failure(ErrorKind::Internal))
-    }
-
     fn complaint(&self) -> Option<String> {
         self.state.lock().complaint.clone()
     }
