@@ -95,7 +95,7 @@ pub enum Submitted {
 /// - **not_before_it_is_due**: a job MUST NOT be claimable before its `run_at`, by the store's clock, and
 ///   MUST be from then on.
 /// - **requeued_keeps_its_priority**: a requeued job, and one whose place was lost and found, MUST wait for
-///   its client's turn with its priority, and not before its `run_at`.
+///   its client's turn with its priority; the latter MUST NOT be claimable before its `run_at`.
 /// - **places_are_those_of_claims**: as long as nothing else changes, a job at place n of `places` MUST be
 ///   given by the nth claim; up to the hundredth place it MUST be exact. A job that isn't due, is held, has
 ///   ended or isn't known has none.

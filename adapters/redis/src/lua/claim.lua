@@ -14,7 +14,6 @@ local function answer(id, attempt)
   return told
 end
 local function claimed(id, entry)
-  set_aside_unless(leases, 'zset')
   local attempts = tonumber(on('hash', 'HGET', entry, 'attempts')) or 0
   lend(entry, leases, id, at + tonumber(ARGV[6]), 'token', token, 'worker', ARGV[5])
   redis.call('SET', ARGV[7], id, 'PX', math.ceil(tonumber(ARGV[6]) / 1000))

@@ -10,8 +10,8 @@
 -- The scores of one priority, in steps of 8 µs since 1970: those of all ten fit into a double, exactly.
 local OF_A_PRIORITY = 2 ^ 49
 
--- How many jobs a claim lets wait for their clients' turns, at most.
-local MOST_PROMOTED, MOST_ADOPTED = 1000, 100
+-- How many jobs a claim lets wait for their clients' turns, at most: two hundred take it two milliseconds.
+local MOST_PROMOTED, MOST_ADOPTED = 200, 100
 
 -- The names of the sets of a queue.
 local function order_of(ready)

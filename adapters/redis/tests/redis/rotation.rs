@@ -171,3 +171,32 @@ async fn places_are_told_to_a_user_that_may_only_read_the_queue() {
     let error = refused.expect_err("a right is missing");
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
 }
+
+/// However many jobs become due at once, a claim lets a few of them in, and the next claims the others.
+#[tokio::test]
+async fn a_claim_lets_in_a_bounded_number_of_jobs_whose_time_has_come() {
+    const LATER: &str = "triton:queue:later";
+    let server = Server::start();
+    let stores = server.stores();
+    let mut all = Vec::new();
+    for n in 0..450 {
+        let client = format!("c-{}", n % 3);
+        all.push(submitted(&stores, &client, 5).await);
+    }
+    for client in ["c-0", "c-1", "c-2"] {
+        assert_eq!(server.run::<u64>(&["DEL", &due_of(client)]), 1);
+    }
+    let _: u64 = server.run(&["DEL", CLIENTS]);
+    let _: u64 = server.run(&["ZUNIONSTORE", LATER, "1", READY]);
+    let mut claims = Vec::new();
+    for left in [250, 50, 0] {
+        claims.push(claimed(&stores).await.expect("they wait"));
+        assert_eq!(server.run::<u64>(&["ZCARD", LATER]), left);
+    }
+    while let Some(id) = claimed(&stores).await {
+        claims.push(id);
+    }
+    claims.sort();
+    all.sort();
+    assert_eq!(claims, all);
+}

@@ -185,7 +185,7 @@ async fn of_a_job_that_a_worker_runs() {
     bench.cost("the end");
     bench.costs(&[
         "submit, 31: del 2, evalsha 1, hget 1, hmget 1, hset 4, persist 1, pexpire 3, publish 2, time 1, type 2, xadd 1, zadd 9, zcard 3, zrange 1",
-        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, type 1, zadd 1, zrange 4, zrem 3, zscore 1",
+        "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "the first event of a running job, 18: evalsha 1, hget 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 6, zmscore 1, zrem 2",
         "a template, 14: evalsha 1, hget 2, hmget 1, hset 2, time 1, zadd 8",
         "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
@@ -228,7 +228,7 @@ async fn of_a_job_that_is_given_back() {
     bench.cost("a sweep over one held job");
     bench.costs(&[
         "requeue, 21: evalsha 1, hdel 1, hget 1, hmget 2, hset 3, persist 2, publish 2, time 1, xadd 1, zadd 5, zmscore 1, zrange 1, zrem 1",
-        "claim, 18: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, type 1, zadd 1, zrange 4, zrem 3, zscore 1",
+        "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "a claim when nothing is due, 6: evalsha 1, get 1, time 1, zrange 4",
         "when the next is due, 2: evalsha 1, type 1, zrange 1",
         "leases that have run out, 3: evalsha 1, ping 1, time 1, type 1, unwatch 1, zrangebyscore 1",
