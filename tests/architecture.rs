@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use serde_json::{Value, json};
 
 /// Every crate of ours with the crates of ours that it may import. A crate that is not here is a
 /// violation, so a new one has to find its place first.
@@ -84,7 +85,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
         ],
     ),
     // Tests alone depend on it, so nothing else has it among what it may import.
-    ("conch-doubles", INSIDE),
+    (
+        "conch-doubles",
+        &["conch-domain", "conch-wire", "conch-ports", "conch-memory"],
+    ),
 ];
 
 /// What a driven adapter may import: no other adapter, and no use case.
@@ -116,6 +120,10 @@ const TECHNOLOGIES: [(&[&str], &[&str]); 8] = [
     (&["tonic", "rdkafka", "lapin"], &[]),
 ];
 
+/// What makes a crate misbehave, and which crates may have it built in. The programs' dependencies are not
+/// among them, and neither may any of them enable it by default.
+const FAULTS: (&str, &[&str]) = ("faults", &["conch-doubles", "conch-sim"]);
+
 /// All that the domain may depend on: no IO, no async, no serde.
 const DOMAIN: &[&str] = &["thiserror", "uuid", "rand"];
 
@@ -132,11 +140,20 @@ fn violations(metadata: &Metadata) -> Vec<String> {
             found.push(format!("{name} has no place among the arrows: give it one"));
             continue;
         };
+        let (faults, may_have_faults) = FAULTS;
+        let default = package.features.get("default");
+        if default.is_some_and(|default| default.iter().any(|feature| feature == faults)) {
+            found.push(format!("{name} must not have {faults} by default"));
+        }
         for dependency in &package.dependencies {
             if dependency.kind == DependencyKind::Development {
                 continue;
             }
             let imported = dependency.name.as_str();
+            let enables_faults = dependency.features.iter().any(|feature| feature == faults);
+            if enables_faults && !may_have_faults.contains(&name) {
+                found.push(format!("{name} must not enable {faults} of {imported}"));
+            }
             if arrows.contains_key(imported) && !may_import.contains(&imported) {
                 found.push(format!("{name} must not import {imported}"));
             }
@@ -164,22 +181,25 @@ fn metadata() -> Metadata {
         .expect("cargo describes the workspace")
 }
 
-/// The workspace, with one more dependency than it has.
-fn planted(package: &str, dependency: &str, kind: &str) -> Metadata {
+/// The workspace, with a change to one of its packages.
+fn changed(package: &str, change: impl FnOnce(&mut Value)) -> Metadata {
     let mut value = serde_json::to_value(metadata()).expect("cargo says so");
     let packages = value["packages"].as_array_mut().expect("cargo says so");
-    let package = packages
-        .iter_mut()
-        .find(|p| p["name"] == package)
-        .expect("cargo says so");
-    let dependencies = package["dependencies"]
-        .as_array_mut()
-        .expect("cargo says so");
-    let mut plant = dependencies.first().expect("cargo says so").clone();
-    plant["name"] = dependency.into();
-    plant["kind"] = kind.into();
-    dependencies.push(plant);
+    let package = packages.iter_mut().find(|p| p["name"] == package);
+    change(package.expect("cargo says so"));
     serde_json::from_value(value).expect("cargo says so")
+}
+
+/// The workspace, with one more dependency than it has.
+fn planted(package: &str, dependency: &str, kind: &str) -> Metadata {
+    changed(package, |package| {
+        let dependencies = package["dependencies"].as_array_mut();
+        let dependencies = dependencies.expect("cargo says so");
+        let mut plant = dependencies.first().expect("cargo says so").clone();
+        plant["name"] = dependency.into();
+        plant["kind"] = kind.into();
+        dependencies.push(plant);
+    })
 }
 
 #[test]
@@ -230,6 +250,32 @@ fn a_planted_import_against_the_arrows_is_found() {
             "{package} -> {dependency} gave {found:?}"
         );
     }
+}
+
+#[test]
+fn planted_faults_in_a_program_are_found() {
+    let enabled = |package: &str, kind: &str| {
+        let metadata = changed(package, |package| {
+            let dependencies = package["dependencies"].as_array_mut();
+            let memory = dependencies
+                .into_iter()
+                .flatten()
+                .find(|dependency| dependency["name"] == "conch-memory");
+            let memory = memory.expect("it depends on the store");
+            memory["features"] = json!(["faults"]);
+            memory["kind"] = kind.into();
+        });
+        violations(&metadata)
+    };
+    let found = enabled("conch", "normal");
+    let said = "conch must not enable faults of conch-memory";
+    assert_eq!(found, [said], "{found:?}");
+    assert_eq!(enabled("conch", "dev"), [""; 0]);
+    let by_default = changed("conch-memory", |package| {
+        package["features"]["default"] = json!(["faults"]);
+    });
+    let found = violations(&by_default);
+    assert_eq!(found, ["conch-memory must not have faults by default"]);
 }
 
 #[test]

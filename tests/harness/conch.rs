@@ -402,7 +402,7 @@ pub fn in_shell(script: &str, command: &Command) -> Command {
     shell
 }
 
-/// A program of the workspace, as `cargo build --workspace --bins` leaves it beside this test's own.
+/// A program of the workspace, as `cargo build --bins -p conch` leaves it beside this test's own.
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a process knows its program");
     let beside = own.parent().expect("a program lies somewhere");
@@ -415,7 +415,7 @@ fn binary(name: &str) -> PathBuf {
     let path = directory.join(name);
     assert!(
         path.exists(),
-        "{} is missing: `make test` builds it, or `cargo build --workspace --bins`",
+        "{} is missing: `make test` builds it, or `cargo build --bins -p conch -p conch-sabotage`",
         path.display()
     );
     path

@@ -11,8 +11,9 @@ use axum::body::Body;
 use axum::http::Request;
 use conch_conformance::build;
 use conch_domain::{Audience, Category, TemplateId, Timestamp};
+use conch_doubles::{FaultyMemory, When};
 use conch_http::{ops, triton};
-use conch_memory::{Memory, Settings, When};
+use conch_memory::Settings;
 use conch_ports::ErrorKind;
 use conch_services::Clock;
 use conch_services::places::Places;
@@ -25,7 +26,7 @@ use support::{Answer, NO_IDS, call, check_ops, endless, get, malformed_bodies, p
 
 struct Service {
     router: Router,
-    memory: Memory,
+    memory: FaultyMemory,
 }
 
 fn service() -> Service {
@@ -33,7 +34,7 @@ fn service() -> Service {
 }
 
 fn service_with(settings: triton::Settings, ops: ops::Dependencies) -> Service {
-    let memory = Settings::default().build();
+    let memory = FaultyMemory::new(Settings::default());
     let ticks = AtomicI64::new(1_764_579_349_123_456);
     let clock: Clock =
         Arc::new(move || Timestamp::from_micros(ticks.fetch_add(1000, Ordering::Relaxed)));

@@ -22,14 +22,8 @@ impl EventBus for Memory {
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
-        self.step("event_bus.announce", |store, _| {
-            store.feed.announce(
-                &announcement.job_id,
-                announcement
-                    .position
-                    .map_or(0, |position| position.sequence),
-                announcement.line.clone(),
-            );
+        self.step(|store, _| {
+            store.feed.announce(announcement);
             Ok(())
         })
     }
@@ -39,6 +33,6 @@ impl EventBus for Memory {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.step("event_bus.ping", |_, _| Ok(()))
+        self.step(|_, _| Ok(()))
     }
 }

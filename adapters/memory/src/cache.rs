@@ -23,13 +23,11 @@ impl Store {
 #[async_trait]
 impl ResultCache for Memory {
     async fn get(&self, job_id: &JobId) -> Result<Option<Bytes>> {
-        self.step("result_cache.get", |store, now| {
-            Ok(store.data.results.get(job_id, now).cloned())
-        })
+        self.step(|store, now| Ok(store.data.results.get(job_id, now).cloned()))
     }
 
     async fn put(&self, job_id: &JobId, result: Bytes) -> Result<()> {
-        self.step("result_cache.put", |store, now| {
+        self.step(|store, now| {
             store.sweep(now);
             store.cache_result(job_id, result, now);
             Ok(())
@@ -37,13 +35,13 @@ impl ResultCache for Memory {
     }
 
     async fn remove(&self, job_id: &JobId) -> Result<()> {
-        self.step("result_cache.remove", |store, _| {
+        self.step(|store, _| {
             store.data.results.remove(job_id);
             Ok(())
         })
     }
 
     async fn ping(&self) -> Result<()> {
-        self.step("result_cache.ping", |_, _| Ok(()))
+        self.step(|_, _| Ok(()))
     }
 }

@@ -87,7 +87,7 @@ impl Store {
 impl Catalogue for Memory {
     async fn create_client(&self, client: &Client) -> Result<()> {
         const OPERATION: &str = "catalogue.create_client";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             store.sweep(now);
             let clients = &mut store.data.clients;
             let quotas = store.settings.quotas;
@@ -103,7 +103,7 @@ impl Catalogue for Memory {
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>> {
         const OPERATION: &str = "catalogue.client";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let bytes = store.data.clients.bytes(id, now);
             let client = bytes.map(|bytes| record::decode_client(bytes));
             client.transpose().map_err(corrupt(OPERATION))
@@ -112,7 +112,7 @@ impl Catalogue for Memory {
 
     async fn clients(&self, filter: &ClientFilter, paging: Paging) -> Result<Page<Client>> {
         const OPERATION: &str = "catalogue.clients";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             store.data.clients.page(
                 now,
                 paging,
@@ -124,7 +124,7 @@ impl Catalogue for Memory {
 
     async fn add_value_proposition(&self, value_proposition: &ValueProposition) -> Result<bool> {
         const OPERATION: &str = "catalogue.add_value_proposition";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             store.sweep(now);
             let client_id = &value_proposition.client_id;
             let data = &store.data;
@@ -144,7 +144,7 @@ impl Catalogue for Memory {
 
     async fn value_proposition(&self, id: &ValuePropositionId) -> Result<Option<ValueProposition>> {
         const OPERATION: &str = "catalogue.value_proposition";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let bytes = store.data.value_propositions.bytes(id, now);
             let found = bytes.map(|bytes| record::decode_value_proposition(bytes));
             found.transpose().map_err(corrupt(OPERATION))
@@ -156,7 +156,7 @@ impl Catalogue for Memory {
         client_id: &ClientId,
     ) -> Result<Option<Vec<ValueProposition>>> {
         const OPERATION: &str = "catalogue.value_propositions";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             if !store.data.clients.contains(client_id, now) {
                 return Ok(None);
             }
@@ -179,7 +179,7 @@ impl Catalogue for Memory {
         updated_at: Timestamp,
     ) -> Result<Option<ValueProposition>> {
         const OPERATION: &str = "catalogue.set_value_proposition_active";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             store.sweep(now);
             let Some(bytes) = store.data.value_propositions.bytes(id, now) else {
                 return Ok(None);
@@ -197,7 +197,7 @@ impl Catalogue for Memory {
 
     async fn job(&self, id: &JobId) -> Result<Option<Job>> {
         const OPERATION: &str = "catalogue.job";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let bytes = store.data.jobs.bytes(id, now);
             let job = bytes.map(|bytes| record::decode_job(bytes));
             job.transpose().map_err(corrupt(OPERATION))
@@ -206,7 +206,7 @@ impl Catalogue for Memory {
 
     async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
         const OPERATION: &str = "catalogue.jobs";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let jobs = &store.data.jobs;
             let changed = filter
                 .updated_since
@@ -225,14 +225,12 @@ impl Catalogue for Memory {
     }
 
     async fn put_template(&self, template: &Template, lease: &Lease) -> Result<PutTemplate> {
-        self.step("catalogue.put_template", |store, now| {
-            store.put_template(template, lease, now)
-        })
+        self.step(|store, now| store.put_template(template, lease, now))
     }
 
     async fn template(&self, id: &TemplateId) -> Result<Option<Template>> {
         const OPERATION: &str = "catalogue.template";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let bytes = store.data.templates.bytes(id, now);
             let template = bytes.map(|bytes| record::decode_template(bytes));
             template.transpose().map_err(corrupt(OPERATION))
@@ -241,7 +239,7 @@ impl Catalogue for Memory {
 
     async fn templates_of(&self, job_id: &JobId) -> Result<Vec<Template>> {
         const OPERATION: &str = "catalogue.templates_of";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let data = &store.data;
             let ids = data
                 .places
@@ -257,7 +255,7 @@ impl Catalogue for Memory {
 
     async fn templates(&self, filter: &TemplateFilter, paging: Paging) -> Result<Page<Template>> {
         const OPERATION: &str = "catalogue.templates";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             store.data.templates.page(
                 now,
                 paging,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
-    Appended, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind, Fence,
-    NewEvent, QueueEffect, Quota, Result, Weighed,
+    Announcement, Appended, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind,
+    Fence, NewEvent, QueueEffect, Quota, Result, Weighed,
 };
 use conch_wire::{event, job, record};
 use tokio::time::Instant;
@@ -38,7 +38,14 @@ impl Store {
         }
         if commit.announce {
             for (sequence, event) in (commit.first().sequence..).zip(events) {
-                self.feed.announce(&job_id, sequence, event.line.clone());
+                self.feed.announce(&Announcement {
+                    job_id: job_id.clone(),
+                    position: Some(Position {
+                        sequence,
+                        ..commit.job.position
+                    }),
+                    line: event.line.clone(),
+                });
             }
         }
         Ok(Appended::Appended)

@@ -50,6 +50,7 @@ impl<K: Clone + Eq + Hash + Ord, V> Expiring<K, V> {
     }
 
     /// Everything that is held, what has run out included.
+    #[cfg(feature = "faults")]
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.values_mut().map(|(value, _)| value)
     }

@@ -1,53 +1,21 @@
-//! Faults on demand: what a network, a publisher or a restart does to a store, when a test says so.
+//! Faults on demand: what a network, a publisher or a restart does to a store, when a test says so. Only with
+//! the feature `faults`, which no program has.
 //!
 //! Nothing here happens by itself, and nothing here breaks a law of a port, but what says so:
-//! announcements may be lost and repeated, a call may fail after it took effect, a store without
-//! persistence may forget.
+//! announcements may be lost and repeated, a store without persistence may forget. That calls fail is no
+//! fault of a store: `conch-doubles` has a plan for any port.
 
-use std::collections::{HashMap, VecDeque};
+mod feed;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{Error, ErrorKind, QueueEffect};
+use conch_ports::QueueEffect;
 use conch_wire::{event, record};
 
 use crate::Memory;
-use crate::queue::Loss;
 use crate::store::{Data, JobLog};
 
-/// When a planned failure strikes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// Nothing was done.
-    Before,
-    /// Everything was done; only the answer is lost.
-    After,
-}
-
-/// Failures to come, and how often each operation was called.
-#[derive(Default)]
-pub(crate) struct Plan {
-    failures: HashMap<&'static str, VecDeque<(When, ErrorKind)>>,
-    /// Calls that panic, before any that fail.
-    panics: HashMap<&'static str, usize>,
-    calls: HashMap<&'static str, u64>,
-}
-
-impl Plan {
-    /// Counts a call and says whether it fails.
-    pub(crate) fn take(&mut self, operation: &'static str) -> Option<(When, ErrorKind)> {
-        *self.calls.entry(operation).or_default() += 1;
-        if let Some(panics) = self.panics.get_mut(operation).filter(|calls| **calls > 0) {
-            *panics -= 1;
-            panic!("the store in memory was told to panic in {operation}");
-        }
-        self.failures.get_mut(operation)?.pop_front()
-    }
-}
-
-pub(crate) fn planned(kind: ErrorKind, operation: &'static str) -> Error {
-    Error::new(kind, operation, "the store in memory was told to fail")
-}
+pub(crate) use feed::Disturbed;
 
 /// What a store held at some moment.
 pub struct Backup(Data);
@@ -58,8 +26,16 @@ impl std::fmt::Debug for Backup {
     }
 }
 
-/// Makes one [`Memory`] misbehave. Operations are named `port.method`: `job_log.append`,
-/// `job_queue.claim`, `catalogue.put_template`, as in [`Error::operation`].
+/// What a test takes from a job's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// What is known of its attempts and its lease.
+    Entry,
+    /// Its place among those that wait or are held.
+    Place,
+}
+
+/// Makes one [`Memory`] misbehave.
 #[derive(Debug, Clone)]
 pub struct Faults {
     memory: Memory,
@@ -99,32 +75,6 @@ impl Faults {
     /// Publishes bytes as an external publisher would: straight to the subscribers, past every log.
     pub fn announce_raw(&self, bytes: impl Into<Bytes>) {
         self.memory.lock().feed.announce_raw(bytes.into());
-    }
-
-    /// Makes the next `calls` calls of an operation fail, after failures that are planned already.
-    pub fn fail_next(&self, operation: &'static str, calls: usize, kind: ErrorKind, when: When) {
-        let mut store = self.memory.lock();
-        let planned = store.plan.failures.entry(operation).or_default();
-        planned.extend(std::iter::repeat_n((when, kind), calls));
-    }
-
-    /// Makes the next `calls` calls of an operation panic, as a defect does. Nothing was done then.
-    pub fn panic_next(&self, operation: &'static str, calls: usize) {
-        let mut store = self.memory.lock();
-        *store.plan.panics.entry(operation).or_default() += calls;
-    }
-
-    /// Forgets every planned failure and panic.
-    pub fn fail_no_more(&self) {
-        let mut store = self.memory.lock();
-        store.plan.failures.clear();
-        store.plan.panics.clear();
-    }
-
-    /// How often the operation was called, failures included.
-    pub fn calls(&self, operation: &str) -> u64 {
-        let store = self.memory.lock();
-        store.plan.calls.get(operation).copied().unwrap_or(0)
     }
 
     /// Cuts all subscribers off: what is announced from now on doesn't reach them.
@@ -184,7 +134,11 @@ impl Faults {
 
     /// Takes a part of a job's place in the queue away.
     pub fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
-        self.memory.lock().data.queue.lose(job_id, loss);
+        let queue = &mut self.memory.lock().data.queue;
+        match loss {
+            Loss::Entry => drop(queue.take_entry(job_id)),
+            Loss::Place => queue.take_place(job_id),
+        }
     }
 
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that

@@ -153,15 +153,11 @@ fn begins_a_job(commit: &Commit) -> bool {
 #[async_trait]
 impl JobQueue for Memory {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
-        self.step("job_queue.submit", |store, now| {
-            store.submit(submission, now)
-        })
+        self.step(|store, now| store.submit(submission, now))
     }
 
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
-        self.step("job_queue.recall", |store, now| {
-            Ok(store.recall(idempotency, now))
-        })
+        self.step(|store, now| Ok(store.recall(idempotency, now)))
     }
 
     async fn claim(
@@ -170,43 +166,33 @@ impl JobQueue for Memory {
         token: &LeaseToken,
         duration: Duration,
     ) -> Result<Option<Lease>> {
-        self.step("job_queue.claim", |store, now| {
+        self.step(|store, now| {
             store.sweep(now);
             Ok(store.data.queue.claim(token, duration, now))
         })
     }
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
-        self.step("job_queue.sweep", |store, now| store.find_lost(sweep, now))
+        self.step(|store, now| store.find_lost(sweep, now))
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
-        self.step("job_queue.renew", |store, now| {
-            Ok(store.data.queue.renew(lease, duration, now))
-        })
+        self.step(|store, now| Ok(store.data.queue.renew(lease, duration, now)))
     }
 
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
-        self.step("job_queue.expired", |store, now| {
-            Ok(store.data.queue.expired(limit, now))
-        })
+        self.step(|store, now| Ok(store.data.queue.expired(limit, now)))
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
-        self.step("job_queue.next_due", |store, now| {
-            Ok(store.data.queue.next_due(now))
-        })
+        self.step(|store, now| Ok(store.data.queue.next_due(now)))
     }
 
     async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
-        self.step("job_queue.places", |store, now| {
-            Ok(store.data.queue.places(job_ids, now))
-        })
+        self.step(|store, now| Ok(store.data.queue.places(job_ids, now)))
     }
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
-        self.step("job_queue.restore", |store, now| {
-            Ok(store.restore(lease, job, duration, now))
-        })
+        self.step(|store, now| Ok(store.restore(lease, job, duration, now)))
     }
 }

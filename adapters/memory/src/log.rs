@@ -25,14 +25,12 @@ impl JobLog for Memory {
 
     async fn append(&self, commit: Commit) -> Result<Appended> {
         const OPERATION: &str = "job_log.append";
-        self.step(OPERATION, |store, now| {
-            store.commit(&commit, OPERATION, now)
-        })
+        self.step(|store, now| store.commit(&commit, OPERATION, now))
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         const OPERATION: &str = "job_log.read";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let Some(log) = store.data.logs.get(job_id, now) else {
                 return Ok(None);
             };
@@ -60,7 +58,7 @@ impl JobLog for Memory {
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        self.step("job_log.positions", |store, now| {
+        self.step(|store, now| {
             let logs = &store.data.logs;
             let end = |id| logs.get(id, now).map(|log| log.end);
             Ok(job_ids.iter().map(end).collect())
@@ -68,11 +66,11 @@ impl JobLog for Memory {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        self.step("job_log.now", |_, _| Ok(system_time()))
+        self.step(|_, _| Ok(system_time()))
     }
 
     async fn ping(&self) -> Result<()> {
-        self.step("job_log.ping", |_, _| Ok(()))
+        self.step(|_, _| Ok(()))
     }
 }
 

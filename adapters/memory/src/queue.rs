@@ -23,7 +23,7 @@ pub(crate) struct Queue {
 }
 
 #[derive(Clone)]
-struct Entry {
+pub(crate) struct Entry {
     /// Attempts that ended and counted.
     counted: u32,
     claimant: Claimant,
@@ -214,17 +214,6 @@ impl Queue {
             .then(|| (claimed.clone(), entry.claimant.clone()))
     }
 
-    /// Loses a part of a job's place; for tests.
-    pub(crate) fn lose(&mut self, job_id: &JobId, loss: Loss) {
-        match loss {
-            Loss::Entry => drop(self.take_entry(job_id)),
-            Loss::Place => {
-                self.waiting.remove(job_id);
-                self.leased.retain(|(_, id)| id != job_id);
-            }
-        }
-    }
-
     /// Whether the job is where its entry says.
     pub(crate) fn is_in_place(&self, job_id: &JobId) -> bool {
         self.entry(job_id).is_some_and(|entry| match &entry.place {
@@ -238,7 +227,7 @@ impl Queue {
         let job_id = lost.job_id;
         let entry = self.take_entry(job_id);
         let due = self.waiting.due(job_id).unwrap_or(now + lost.wait);
-        self.lose(job_id, Loss::Place);
+        self.take_place(job_id);
         let claimant = lost.claimant.clone();
         match entry {
             Some(Entry {
@@ -258,8 +247,14 @@ impl Queue {
         }
     }
 
+    /// Takes a job out of those that wait or are held, and leaves its entry as it is.
+    pub(crate) fn take_place(&mut self, job_id: &JobId) {
+        self.waiting.remove(job_id);
+        self.leased.retain(|(_, id)| id != job_id);
+    }
+
     /// Takes a job's entry out, and leaves its place as it is.
-    fn take_entry(&mut self, job_id: &JobId) -> Option<Entry> {
+    pub(crate) fn take_entry(&mut self, job_id: &JobId) -> Option<Entry> {
         let entry = self.entries.remove(job_id)?;
         if let Place::Leased { token, .. } = &entry.place
             && self.claimed.get(token) == Some(job_id)
@@ -271,7 +266,7 @@ impl Queue {
 
     fn take(&mut self, job_id: &JobId) -> Option<Entry> {
         let Some(entry) = self.take_entry(job_id) else {
-            self.lose(job_id, Loss::Place);
+            self.take_place(job_id);
             return None;
         };
         match entry.place {
@@ -292,13 +287,4 @@ pub(crate) struct Lost<'a> {
     pub(crate) claimant: Claimant,
     /// How long until it may run.
     pub(crate) wait: Duration,
-}
-
-/// What a test takes from a job's place in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// What is known of its attempts and its lease.
-    Entry,
-    /// Its place among those that wait or are held.
-    Place,
 }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::Settings;
 use crate::expiring::Expiring;
-use crate::faults::Plan;
+#[cfg(feature = "faults")]
+use crate::faults::Disturbed as Feed;
+#[cfg(not(feature = "faults"))]
 use crate::feed::Feed;
 use crate::queue::Queue;
 use crate::shelf::Shelf;
@@ -21,7 +23,6 @@ use crate::tickets::Tickets;
 
 pub(crate) struct Store {
     pub(crate) settings: Settings,
-    pub(crate) plan: Plan,
     pub(crate) feed: Feed,
     pub(crate) data: Data,
 }
@@ -98,7 +99,6 @@ pub(crate) struct TemplateRow {
 impl Store {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            plan: Plan::default(),
             feed: Feed::new(settings.subscriber_queue),
             data: Data::new(&settings),
             settings,

@@ -97,7 +97,7 @@ impl TicketStore for Memory {
             let what = "a caller without an identity needs no ticket";
             return Err(Error::new(ErrorKind::Refused, OPERATION, what));
         };
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let (max, max_per_caller) = (
                 store.settings.max_tickets,
                 store.settings.max_tickets_per_caller,
@@ -123,11 +123,10 @@ impl TicketStore for Memory {
     }
 
     async fn bind(&self, hash: TicketHash, grant: &Grant, lifetime: Duration) -> Result<bool> {
-        const OPERATION: &str = "ticket_store.bind";
         let (Some(text), Some(caller)) = (grant::encode(grant), grant.caller.identity()) else {
             return Ok(false);
         };
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let (max, max_per_caller) = (
                 store.settings.max_tickets,
                 store.settings.max_tickets_per_caller,
@@ -152,8 +151,7 @@ impl TicketStore for Memory {
     }
 
     async fn shorten(&self, hash: TicketHash, _: &Grant, within: Duration) -> Result<()> {
-        const OPERATION: &str = "ticket_store.shorten";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let bound = &mut store.data.tickets.bound;
             bound.sweep(now);
             if bound
@@ -170,7 +168,7 @@ impl TicketStore for Memory {
 
     async fn get(&self, hash: TicketHash) -> Result<Option<Grant>> {
         const OPERATION: &str = "ticket_store.get";
-        self.step(OPERATION, |store, now| {
+        self.step(|store, now| {
             let Tickets { fresh, bound } = &store.data.tickets;
             let ticket = fresh
                 .kept

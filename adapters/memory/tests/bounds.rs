@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conch_conformance::build::{self, Script, event_of};
 use conch_domain::Schedule;
-use conch_memory::{Memory, Settings, When};
+use conch_memory::{Memory, Settings};
 use conch_ports::{
     Appended, Commit, ErrorKind, EventBus, Fence, JobFilter, JobLog, JobQueue, Lease, Message,
     Paging, QueueEffect, QueuePlace, Result, ResultCache, Signal, Signals,
@@ -261,37 +261,6 @@ async fn announcements_are_lost_held_and_repeated() {
         .unwrap()
         .expect("it has a log");
     assert_eq!(log.entries.len(), 4, "the log has them all");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_fails_before_or_after_its_effect() {
-    let memory = subject::memory();
-    let faults = memory.faults();
-    let mut script = Script::foreign();
-    let commit = script.queued();
-    faults.fail_next("job_log.append", 1, ErrorKind::Unavailable, When::Before);
-    faults.fail_next("job_log.append", 1, ErrorKind::Timeout, When::After);
-    assert_eq!(
-        kind(memory.append(commit.clone()).await),
-        ErrorKind::Unavailable
-    );
-    assert!(
-        memory.read(script.id(), 0, 1).await.unwrap().is_none(),
-        "nothing was done"
-    );
-    assert_eq!(
-        kind(memory.append(commit.clone()).await),
-        ErrorKind::Timeout
-    );
-    let place = commit.job.position;
-    let answer = memory.append(commit).await.unwrap();
-    assert_eq!(
-        answer,
-        Appended::Duplicate(place),
-        "the time-out hid a success"
-    );
-    assert_eq!(faults.calls("job_log.append"), 3);
-    assert_eq!(faults.calls("job_queue.claim"), 0);
 }
 
 #[tokio::test(start_paused = true)]

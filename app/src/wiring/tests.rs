@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
 
-use conch_memory::Faults;
+use conch_doubles::{Faults, FaultyMemory};
 
 use super::*;
 use crate::config::{Program, Source};
@@ -24,7 +24,7 @@ impl Victim {
             // Only the part that is to fail reads the time.
             worker.demo_client = false;
         }
-        let memory = conch_memory::Settings::default().build();
+        let memory = FaultyMemory::new(conch_memory::Settings::default());
         let clock_is_broken = Arc::new(AtomicBool::new(false));
         let clock: Clock = {
             let (time, broken) = (system_clock(), Arc::clone(&clock_is_broken));
@@ -34,7 +34,7 @@ impl Victim {
             })
         };
         let system = start_on(
-            &Stores::in_memory(&memory),
+            &on(&memory),
             clock,
             settings,
             no_metrics(),
@@ -47,6 +47,17 @@ impl Victim {
             faults: memory.faults(),
             clock_is_broken,
         }
+    }
+}
+
+fn on(memory: &FaultyMemory) -> Stores {
+    Stores {
+        log: memory.log(),
+        bus: memory.bus(),
+        cache: memory.cache(),
+        queue: memory.queue(),
+        catalogue: memory.catalogue(),
+        tickets: memory.tickets(),
     }
 }
 
@@ -80,7 +91,7 @@ fn no_metrics() -> Metrics {
 }
 
 /// The calls that were made on the store, once every task that can run has run.
-async fn calls_of(memory: &conch_memory::Memory, operation: &str) -> u64 {
+async fn calls_of(memory: &FaultyMemory, operation: &str) -> u64 {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
@@ -92,10 +103,10 @@ async fn a_program_that_cannot_start_has_claimed_and_created_nothing() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken.local_addr().expect("it is bound");
     let taken = taken.to_string();
-    let memory = conch_memory::Settings::default().build();
+    let memory = FaultyMemory::new(conch_memory::Settings::default());
     let start = async |env: &[(&str, &str)]| {
         start_on(
-            &Stores::in_memory(&memory),
+            &on(&memory),
             system_clock(),
             settings(env),
             no_metrics(),

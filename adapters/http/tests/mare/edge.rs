@@ -7,10 +7,10 @@ use axum::Router;
 use conch_domain::{
     Epoch, Event, EventId, EventKind, Job, JobId, JobRecord, JobStatus, Position, Timestamp,
 };
-use conch_doubles::ScriptedTriton;
+use conch_doubles::{FaultyMemory, ScriptedTriton};
 use conch_http::serve::{self, Handle, IoThreads};
 use conch_http::{mare, ops};
-use conch_memory::{Memory, Settings};
+use conch_memory::Settings;
 use conch_ports::{Appended, Commit, Document, Fence, NewEvent, QueueEffect};
 use conch_services::Clock;
 use conch_services::mare::access::Access;
@@ -40,7 +40,7 @@ pub(crate) async fn serve(edge: &Edge) -> Handle {
 
 pub(crate) struct Edge {
     pub(crate) router: Router,
-    pub(crate) memory: Memory,
+    pub(crate) memory: FaultyMemory,
     pub(crate) triton: ScriptedTriton,
     /// Ends the hub's tasks with the test.
     _shutdown: tokio_util::sync::DropGuard,
@@ -62,7 +62,7 @@ pub(crate) fn edge_within(
     hub: hub::Settings,
     rate: SubmissionRate,
 ) -> Edge {
-    let memory = Settings::default().build();
+    let memory = FaultyMemory::new(Settings::default());
     let triton = ScriptedTriton::new();
     triton.set_client(id("acme"), Document::from_json(CLIENT));
     let gateway = Arc::new(triton.clone());
@@ -129,7 +129,7 @@ pub(crate) fn known(job_id: &str, status: JobStatus) -> Job {
 }
 
 /// Writes a log of a start and an end.
-pub(crate) async fn finish(memory: &Memory, job_id: &str) {
+pub(crate) async fn finish(memory: &FaultyMemory, job_id: &str) {
     finish_of(memory, job_id, "acme").await;
 }
 
@@ -138,13 +138,13 @@ fn at() -> Timestamp {
 }
 
 /// A job that runs.
-pub(crate) async fn start(memory: &Memory, job_id: &str, client: &str) -> Job {
+pub(crate) async fn start(memory: &FaultyMemory, job_id: &str, client: &str) -> Job {
     let started = EventKind::Started { started_at: at() };
     tell(memory, job_id, client, vec![started]).await
 }
 
 /// The same of another client; answers the job.
-pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Job {
+pub(crate) async fn finish_of(memory: &FaultyMemory, job_id: &str, client: &str) -> Job {
     let kinds = vec![
         EventKind::Started { started_at: at() },
         EventKind::Completed {
@@ -159,7 +159,7 @@ pub(crate) async fn finish_of(memory: &Memory, job_id: &str, client: &str) -> Jo
     tell(memory, job_id, client, kinds).await
 }
 
-async fn tell(memory: &Memory, job_id: &str, client: &str, kinds: Vec<EventKind>) -> Job {
+async fn tell(memory: &FaultyMemory, job_id: &str, client: &str, kinds: Vec<EventKind>) -> Job {
     let job_id: JobId = id(job_id);
     let at = at();
     let mut job = Job::initial(job_id.clone(), Epoch::from_random([0xab; 4]), false);

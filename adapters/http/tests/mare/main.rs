@@ -16,8 +16,8 @@ use axum::body::Body;
 use axum::http::Request;
 use conch_conformance::build::Script;
 use conch_domain::{JobStatus, TemplateId};
+use conch_doubles::When;
 use conch_http::mare;
-use conch_memory::When;
 use conch_ports::{Document, ErrorKind, Requested};
 
 use edge::{CLIENT, edge, edge_with, finish, id, known};

@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use conch_doubles::When;
 use conch_http::mare;
-use conch_memory::When;
 use conch_ports::ErrorKind;
 
 use crate::edge::{edge, edge_with};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use conch_domain::{
     Caller, Clients, Identity, Job, JobRecord, Opens, Scopes, TemplateId, Timestamp,
 };
-use conch_doubles::ScriptedTriton;
-use conch_memory::{Memory, Settings};
+use conch_doubles::{FaultyMemory, ScriptedTriton};
+use conch_memory::Settings;
 use conch_ports::{ClientFilter, Document, ErrorKind, JobFilter, NewJob, Paging, TemplateFilter};
 use conch_services::mare::access::{Access, NoPage, Submitted};
 use conch_services::mare::submissions::SubmissionRate;
@@ -295,8 +295,8 @@ async fn caller_by(
     Ok(held.map(|held| held.caller().clone()))
 }
 
-fn tickets(settings: Settings) -> (Memory, Tickets) {
-    let memory = settings.build();
+fn tickets(settings: Settings) -> (FaultyMemory, Tickets) {
+    let memory = FaultyMemory::new(settings);
     let tickets = Tickets::new(memory.tickets(), clock());
     (memory, tickets)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{Caller, Clients, Job, JobRecord, JobStatus, Timestamp};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::{ErrorKind, ResultCache};
 use conch_services::mare::hub::{Attached, Settings};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{Clients, Job, JobRecord, JobStatus};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use conch_services::mare::lookup::Events;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use serde_json::json;
 

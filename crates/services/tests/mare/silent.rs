@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{EventKind, Job, JobRecord, JobStatus};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use conch_services::mare::hub::Settings;
 use tokio::time::{Instant, timeout};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conch_domain::{Clients, Job, JobRecord, JobStatus};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::{Cancelled, ErrorKind};
 use conch_services::mare::edge_cancel::EdgeCancel;
 use conch_services::mare::hub::{Selection, Settings};

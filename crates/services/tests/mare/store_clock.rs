@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use conch_domain::Timestamp;
+use conch_doubles::FaultyMemory;
 use conch_ports::ErrorKind;
 use conch_services::Clock;
 use conch_services::store_clock::StoreClock;
@@ -17,7 +18,7 @@ const HOUR: i64 = 3600 * SECOND;
 
 #[tokio::test]
 async fn clocks_an_hour_apart_tell_one_time() {
-    let memory = conch_memory::Settings::default().build();
+    let memory = FaultyMemory::new(conch_memory::Settings::default());
     let log = memory.log();
     let truth = || async { log.now().await.expect("memory answers").as_micros() };
     let base = truth().await;
@@ -45,8 +46,8 @@ async fn clocks_an_hour_apart_tell_one_time() {
 
 #[tokio::test]
 async fn a_store_that_is_away_leaves_the_time_as_it_was() {
-    let memory = conch_memory::Settings::default().build();
-    let when = conch_memory::When::Before;
+    let memory = FaultyMemory::new(conch_memory::Settings::default());
+    let when = conch_doubles::When::Before;
     memory
         .faults()
         .fail_next("job_log.now", 1, ErrorKind::Unavailable, when);
@@ -63,11 +64,11 @@ async fn a_store_that_is_away_leaves_the_time_as_it_was() {
 /// A program that starts while the store is away, with a clock that is an hour behind.
 #[tokio::test(start_paused = true)]
 async fn a_first_look_that_failed_is_made_up_for_as_soon_as_the_store_is_back() {
-    let memory = conch_memory::Settings::default().build();
+    let memory = FaultyMemory::new(conch_memory::Settings::default());
     let (log, faults) = (memory.log(), memory.faults());
     let now = log.now().await.expect("memory answers");
     let told: Clock = Arc::new(move || now.plus_millis(-3_600_000));
-    let when = conch_memory::When::Before;
+    let when = conch_doubles::When::Before;
     let store_clock = StoreClock::new(Arc::clone(&told));
     faults.fail_next("job_log.now", 3, ErrorKind::Timeout, when);
     store_clock.begin(&*log, Duration::from_secs(1)).await;

@@ -10,8 +10,7 @@ use conch_domain::{
     Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, JobRecord, JobStatus, Scopes,
     Timestamp,
 };
-use conch_doubles::ScriptedTriton;
-use conch_memory::{Faults, Memory, When};
+use conch_doubles::{Faults, FaultyMemory, ScriptedTriton, When};
 use conch_ports::{ErrorKind, JobLog};
 use conch_services::Clock;
 use conch_services::mare::hub;
@@ -39,7 +38,7 @@ pub(crate) fn accept() -> ForeignEvents {
 pub(crate) const POSITION_CHECK: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
-    pub(crate) memory: Memory,
+    pub(crate) memory: FaultyMemory,
     pub(crate) faults: Faults,
     pub(crate) triton: Arc<ScriptedTriton>,
     pub(crate) hub: Hub,
@@ -57,7 +56,7 @@ pub(crate) fn clock() -> Clock {
     })
 }
 
-fn lookup_in(memory: &Memory, triton: &Arc<ScriptedTriton>, reconcile: Reconcile) -> Lookup {
+fn lookup_in(memory: &FaultyMemory, triton: &Arc<ScriptedTriton>, reconcile: Reconcile) -> Lookup {
     lookup::Settings {
         local_bytes: 1 << 20,
         ask_again_after: POSITION_CHECK,
@@ -89,7 +88,7 @@ impl World {
         settings: hub::Settings,
         external: ForeignEvents,
     ) -> Self {
-        let memory = memory.build();
+        let memory = FaultyMemory::new(memory);
         let log = memory.log();
         Self::build_on(memory, &log, settings, external)
     }
@@ -106,13 +105,13 @@ impl World {
 
     /// Its store answers after a while, as one over a network does.
     pub(crate) fn with_a_distant_store(settings: conch_memory::Settings) -> Self {
-        let memory = settings.build();
+        let memory = FaultyMemory::new(settings);
         let log: Arc<dyn JobLog> = Arc::new(Distant(memory.log(), Duration::from_millis(1)));
         Self::build_on(memory, &log, Settings::default(), accept())
     }
 
     fn build_on(
-        memory: Memory,
+        memory: FaultyMemory,
         log: &Arc<dyn JobLog>,
         settings: hub::Settings,
         external: ForeignEvents,

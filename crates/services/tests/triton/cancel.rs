@@ -2,7 +2,7 @@
 
 use conch_conformance::build::{self, Script};
 use conch_domain::JobStatus;
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::{Cancelled, ErrorKind};
 use std::time::Duration;
 use tokio::time::Instant;

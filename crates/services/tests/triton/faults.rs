@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conch_conformance::build::{self, Script};
 use conch_domain::{EventKind, Job, JobId, JobStatus};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::{Appended, Commit, ErrorKind, Fence, JobFilter, Paging, Signal};
 use futures::StreamExt;
 use tokio::task::JoinError;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobId, JobStatus};
-use conch_memory::{Loss, When};
+use conch_doubles::When;
+use conch_memory::Loss;
 use conch_ports::{ErrorKind, Log};
 use conch_services::worker::Settings;
 

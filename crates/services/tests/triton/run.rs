@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{JobStatus, PLAN};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use tokio::time::Instant;
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::build::{self, Script};
 use conch_domain::{Job, JobId, JobStatus, LeaseToken};
-use conch_memory::Memory;
 use conch_ports::{
     Cancelled, Idempotency, JobQueue, Lease, PutTemplate, QueuePlace, Result, Submission,
     Submitted, Sweep, Swept,
@@ -86,15 +85,15 @@ async fn a_template_that_was_stored_and_not_told_of_is_told_of_once() {
 }
 
 /// A queue as a worker sees it that is told that its lease is fine, when it is not.
-struct Deceived(Memory);
+struct Deceived(Arc<dyn JobQueue>);
 
 #[async_trait]
 impl JobQueue for Deceived {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
-        self.0.queue().submit(submission).await
+        self.0.submit(submission).await
     }
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
-        self.0.queue().recall(idempotency).await
+        self.0.recall(idempotency).await
     }
     async fn claim(
         &self,
@@ -102,7 +101,7 @@ impl JobQueue for Deceived {
         token: &LeaseToken,
         duration: Duration,
     ) -> Result<Option<Lease>> {
-        self.0.queue().claim(worker, token, duration).await
+        self.0.claim(worker, token, duration).await
     }
     async fn renew(&self, _lease: &Lease, _duration: Duration) -> Result<bool> {
         Ok(true)
@@ -111,18 +110,18 @@ impl JobQueue for Deceived {
         Ok(Vec::new())
     }
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
-        self.0.queue().sweep(sweep).await
+        self.0.sweep(sweep).await
     }
 
     async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
-        self.0.queue().places(job_ids).await
+        self.0.places(job_ids).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
         Ok(None)
     }
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
-        self.0.queue().restore(lease, job, duration).await
+        self.0.restore(lease, job, duration).await
     }
 }
 
@@ -133,7 +132,7 @@ async fn a_zombie_writes_nothing() {
     let mut blind = settings("zombie");
     blind.concurrency = 1;
     // It runs on for a second beyond its lease, as if it had been stopped meanwhile.
-    let queue = Arc::new(Deceived(system.memory.clone()));
+    let queue = Arc::new(Deceived(system.memory.queue()));
     let _zombie = system.worker_on(blind, &zombies, queue);
     let id = system.submitted().await;
     system.until(&id, |job| job.started_at.is_some()).await;
@@ -163,7 +162,7 @@ async fn nothing_is_written_after_the_lease_even_if_nobody_took_over() {
     let system = System::new().await;
     // It stores no template, so that only the fence of its events can stop it.
     let zombies = Generator::new(|_| true);
-    let queue = Arc::new(Deceived(system.memory.clone()));
+    let queue = Arc::new(Deceived(system.memory.queue()));
     let _zombie = system.worker_on(settings("zombie"), &zombies, queue);
     let id = system.submitted().await;
     let log = system.until(&id, |job| job.started_at.is_some()).await;
@@ -288,7 +287,7 @@ async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
             operation,
             10_000,
             conch_ports::ErrorKind::Unavailable,
-            conch_memory::When::Before,
+            conch_doubles::When::Before,
         );
     }
     tokio::time::sleep(Duration::from_secs(7)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conch_conformance::build;
 use conch_domain::{ClientId, JobStatus, Priority, Schedule};
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::{ErrorKind, JobFilter, NewJob, Paging, Requested, Signal};
 use futures::StreamExt;
 use serde_json::Value;

@@ -9,7 +9,7 @@ use conch_conformance::build;
 use conch_domain::{
     Client, Epoch, Job, JobId, LeaseToken, TemplateDraft, Timestamp, ValueProposition,
 };
-use conch_memory::Memory;
+use conch_doubles::FaultyMemory;
 use conch_ports::{
     Brief, Error, ErrorKind, Idempotency, JobLog, JobQueue, Lease, Log, NewJob, QueuePlace,
     Requested, Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
@@ -160,7 +160,7 @@ impl JobQueue for ClaimsNothing {
 }
 
 pub(crate) struct System {
-    pub(crate) memory: Memory,
+    pub(crate) memory: FaultyMemory,
     pub(crate) clock: Clock,
     pub(crate) client: Client,
     pub(crate) value_proposition: ValueProposition,
@@ -211,7 +211,7 @@ pub(crate) fn settings(name: &str) -> Settings {
 
 impl System {
     pub(crate) async fn new() -> Self {
-        let memory = conch_memory::Settings::default().build();
+        let memory = FaultyMemory::new(conch_memory::Settings::default());
         let began = Instant::now();
         let clock: Clock = Arc::new(move || {
             let millis = began.elapsed().as_millis();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::Request;
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;

@@ -1,6 +1,6 @@
 //! Tickets: what they open, for whom, and for how long.
 
-use conch_memory::When;
+use conch_doubles::When;
 use conch_ports::ErrorKind;
 use serde_json::json;
 

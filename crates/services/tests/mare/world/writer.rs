@@ -1,14 +1,14 @@
 //! A job to append to, as its worker would, and the events that it appends.
 
 use conch_domain::{ClientId, Event, EventId, EventKind, Job, Timestamp};
-use conch_memory::Memory;
+use conch_doubles::FaultyMemory;
 use conch_ports::{Appended, Commit, Fence, NewEvent, QueueEffect};
 use conch_services::Clock;
 use conch_wire::event;
 
 /// Appends to one job's log as its worker would.
 pub(crate) struct Writer {
-    pub(super) memory: Memory,
+    pub(super) memory: FaultyMemory,
     pub(super) clock: Clock,
     pub(crate) job: Job,
     pub(super) client: ClientId,
