@@ -8,8 +8,8 @@
 
 use async_trait::async_trait;
 use conch_domain::{
-    Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
-    ValuePropositionId,
+    Audience, Category, Client, ClientId, Job, JobId, Template, TemplateId, Timestamp,
+    ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
     Catalogue, ClientFilter, Error, ErrorKind, JobFilter, Lease, Page, Paging, PutTemplate, Quota,
@@ -112,20 +112,49 @@ impl Redis {
             .arg(self.settings.retention.map_or(0, micros))
             .arg(since.unwrap_or_default())
             .arg(JobFilter::NEWEST_CHANGES);
-        let answer: Vec<Value> = self.connections.script(operation, &call).await?;
-        let mut parts = answer.into_iter();
-        let Some(Value::Int(total)) = parts.next() else {
-            return Err(unexpected(operation));
-        };
-        let bodies: Vec<_> = parts
-            .map(|body| bytes(operation, body))
-            .collect::<Result<_>>()?;
-        let items = readable(operation, bodies.iter().map(|body| &body[..]), &decode);
-        Ok(Page {
-            total: u64::try_from(total).unwrap_or(0),
-            items,
-        })
+        let answer = self.connections.script(operation, &call).await?;
+        listed(operation, answer, &decode)
     }
+
+    /// As [`Redis::list`], of what several indexes list.
+    async fn list_templates(
+        &self,
+        operation: &'static str,
+        indexes: impl Iterator<Item = String>,
+        paging: Paging,
+    ) -> Result<Page<Template>> {
+        let mut call = self.scripts.list_templates.prepare_invoke();
+        call.key(self.keys.retention());
+        for index in indexes {
+            call.key(index);
+        }
+        call.arg(paging.offset())
+            .arg(paging.page_size)
+            .arg(self.keys.template_of(""))
+            .arg(self.settings.retention.map_or(0, micros));
+        let answer = self.connections.script(operation, &call).await?;
+        listed(operation, answer, &record::decode_template)
+    }
+}
+
+/// What a script answers that lists: how many there are, and the bodies of a page.
+fn listed<T>(
+    operation: &'static str,
+    answer: Vec<Value>,
+    decode: &impl Fn(&[u8]) -> Result<T, Invalid>,
+) -> Result<Page<T>> {
+    let mut parts = answer.into_iter();
+    let Some(Value::Int(total)) = parts.next() else {
+        return Err(unexpected(operation));
+    };
+    let bodies: Vec<_> = parts
+        .map(|body| bytes(operation, body))
+        .collect::<Result<_>>()?;
+    let items = readable(operation, bodies.iter().map(|body| &body[..]), decode);
+    Ok(Page {
+        total: u64::try_from(total).unwrap_or(0),
+        items,
+    })
 }
 
 /// Those that can be read: one that can't must not take all the others with it.
@@ -354,13 +383,18 @@ impl Catalogue for Redis {
                 items: page.take(paging.page_size as usize).collect(),
             });
         }
-        let index = self.keys.templates(
-            filter.client_id.as_ref(),
-            filter.category,
-            filter.target_audience,
-        );
-        let query = page(index, self.keys.template_of(""), paging);
-        self.list("catalogue.templates", query, record::decode_template)
+        let client = filter.client_id.as_ref();
+        // One index for each of the few ways in which the filter leaves category and audience open.
+        let categories = Category::ALL.iter().copied();
+        let categories =
+            categories.filter(|category| filter.category.is_none_or(|asked| asked == *category));
+        let indexes = categories.flat_map(|category| {
+            let audiences = Audience::ALL.iter().copied();
+            let asked = filter.target_audience;
+            let audiences = audiences.filter(move |audience| asked.is_none_or(|a| a == *audience));
+            audiences.map(move |audience| self.keys.templates(client, category, audience))
+        });
+        self.list_templates("catalogue.templates", indexes, paging)
             .await
     }
 }

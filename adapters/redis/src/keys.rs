@@ -232,25 +232,19 @@ impl Keys {
         self.name(&format!("catalogue:places:{id}"))
     }
 
-    /// Index: templates, of one client or all, that argue for one thing or any, for one audience or
-    /// all.
+    /// Index: templates that argue for that, for that audience, of one client or all.
     pub(crate) fn templates(
         &self,
         client: Option<&ClientId>,
-        category: Option<Category>,
-        audience: Option<Audience>,
+        category: Category,
+        audience: Audience,
     ) -> String {
-        let mut name = self.name("catalogue:templates");
-        if let Some(client) = client {
-            name = format!("{name}:client:{client}");
-        }
-        if let Some(category) = category {
-            name = format!("{name}:category:{}", category.as_str());
-        }
-        if let Some(audience) = audience {
-            name = format!("{name}:audience:{}", audience.as_str().replace(' ', "-"));
-        }
-        name
+        let client = client.map_or_else(String::new, |client| format!(":client:{client}"));
+        self.name(&format!(
+            "catalogue:templates{client}:category:{}:audience:{}",
+            category.as_str(),
+            audience.as_str().replace(' ', "-"),
+        ))
     }
 }
 

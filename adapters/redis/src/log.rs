@@ -47,6 +47,7 @@ pub(crate) struct Scripts {
     pub(crate) bind_ticket: Script,
     pub(crate) shorten_ticket: Script,
     pub(crate) list: Script,
+    pub(crate) list_templates: Script,
     pub(crate) plan: Script,
 }
 
@@ -88,6 +89,7 @@ impl Scripts {
             bind_ticket: script!("prelude", "bind_ticket"),
             shorten_ticket: script!("prelude", "shorten_ticket"),
             list: script!("prelude", "record", "list"),
+            list_templates: script!("prelude", "record", "list_templates"),
             plan: script!("plan"),
         }
     }

@@ -65,20 +65,14 @@ impl Record {
 
     pub(crate) fn of_template(keys: &Keys, template: &Template) -> Self {
         let score = newest_first(template.created_at);
-        // One for each combination of filters.
-        let indexes = (0..8).map(|combination| {
-            let is_in = |bit: u8| combination & bit != 0;
-            keys.templates(
-                is_in(1).then_some(&template.client_id),
-                is_in(2).then_some(template.category),
-                is_in(4).then_some(template.target_audience),
-            )
-        });
+        let (category, audience) = (template.category, template.target_audience);
+        let indexes = [None, Some(&template.client_id)]
+            .map(|client| keys.templates(client, category, audience));
         Self {
             key: keys.template(&template.id),
             member: template.id.to_string(),
             body: record::encode_template(template).into(),
-            indexes: indexes.map(|index| (index, score)).collect(),
+            indexes: indexes.map(|index| (index, score)).to_vec(),
             touches: vec![keys.job(&template.job_id)],
         }
     }

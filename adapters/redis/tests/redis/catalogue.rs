@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use conch_conformance::build;
 use conch_domain::JobStatus::{Completed, Failed, Pending};
-use conch_domain::{Audience, Category};
+use conch_domain::{Audience, Category, Template, TemplateId};
 use conch_ports::{ClientFilter, ErrorKind, JobFilter, Paging, PutTemplate, TemplateFilter};
 use conch_redis::Stores;
+use conch_wire::record;
 use tokio::time::timeout;
 
 use crate::jobs::{
@@ -362,4 +364,77 @@ async fn what_is_due_to_go_makes_room_before_a_quota_refuses() {
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     create("c-2").await.unwrap();
     stores.queue.submit(submission("j-2")).await.unwrap();
+}
+
+/// Pages of templates that several indexes list are those of one list: newest first, ties by id, none twice and
+/// none left out, at any depth.
+#[tokio::test]
+async fn pages_of_templates_join_on() {
+    let server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let token = build::token();
+    let minute = Duration::from_mins(1);
+    let lease = stores.queue.claim("w", &token, 5 * minute).await.unwrap();
+    let lease = lease.unwrap();
+    let mut made = Vec::new();
+    for n in 0..240_u32 {
+        let category = Category::ALL[n as usize % 3];
+        let audience = Audience::ALL[n as usize % 4];
+        let heading = record::Heading {
+            id: TemplateId::parse(&format!("t-{}", (n * 89) % 240)).unwrap(),
+            job_id: job_id("j-1"),
+            client_id: client_id("c-1"),
+            index: n,
+            // Many at one moment.
+            created_at: at(i64::from(n / 30)),
+        };
+        let template = record::template(heading, &build::draft(category, audience));
+        let put = stores.catalogue.put_template(&template, &lease).await;
+        assert_eq!(put.unwrap(), PutTemplate::Stored);
+        made.push(template);
+    }
+    made.sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
+    for (category, audience) in [
+        (None, None),
+        (Some(Category::ALL[1]), None),
+        (None, Some(Audience::ALL[2])),
+        (Some(Category::ALL[0]), Some(Audience::ALL[0])),
+        (Some(Category::ALL[4]), None),
+    ] {
+        let filter = TemplateFilter {
+            category,
+            target_audience: audience,
+            ..TemplateFilter::default()
+        };
+        let is_asked = |template: &&Template| {
+            category.is_none_or(|asked| asked == template.category)
+                && audience.is_none_or(|asked| asked == template.target_audience)
+        };
+        let expected: Vec<_> = made.iter().filter(is_asked).cloned().collect();
+        let mut found = Vec::new();
+        for page in 1..=240 / 7 + 2 {
+            let paging = Paging { page, page_size: 7 };
+            let listed = stores.catalogue.templates(&filter, paging).await.unwrap();
+            assert_eq!(listed.total, expected.len() as u64);
+            found.extend(listed.items);
+        }
+        assert!(found == expected, "{category:?} {audience:?}");
+    }
+
+    // What is gone is in no page and no total, wherever it stood.
+    let all = TemplateFilter::default();
+    let gone = made.remove(100);
+    let _: u64 = server.run(&["DEL", &format!("triton:catalogue:template:{}", gone.id)]);
+    let around = Paging {
+        page: 10,
+        page_size: 10,
+    };
+    for page in [11, around.page] {
+        let paging = Paging { page, ..around };
+        let listed = stores.catalogue.templates(&all, paging).await.unwrap();
+        let from = (page as usize - 1) * 10;
+        assert_eq!(listed.total, 239);
+        assert!(listed.items == made[from..from + 10], "page {page}");
+    }
 }

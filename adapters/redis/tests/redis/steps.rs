@@ -187,7 +187,7 @@ async fn of_a_job_that_a_worker_runs() {
         "submit, 31: del 2, evalsha 1, hget 1, hmget 1, hset 4, persist 1, pexpire 3, publish 2, time 1, type 2, xadd 1, zadd 9, zcard 3, zrange 1",
         "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "the first event of a running job, 18: evalsha 1, hget 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 6, zmscore 1, zrem 2",
-        "a template, 14: evalsha 1, hget 2, hmget 1, hset 2, time 1, zadd 8",
+        "a template, 8: evalsha 1, hget 2, hmget 1, hset 2, time 1, zadd 2",
         "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "renew, 6: evalsha 1, hmget 1, hset 1, persist 2, time 1, zadd 1",
         "an event whose fold is the first mark, 13: evalsha 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
