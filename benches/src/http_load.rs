@@ -77,26 +77,7 @@ pub(crate) fn run(
 ) -> Result<Load> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(requests.len().max(1));
-    let mut connections = Vec::with_capacity(requests.len());
-    for (index, request) in requests.iter().enumerate() {
-        let stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = mio::net::TcpStream::from_std(stream);
-        poll.registry()
-            .register(&mut stream, Token(index), Interest::READABLE)?;
-        let mut connection = Connection {
-            stream,
-            request: request.clone(),
-            status,
-            digits: status.to_string(),
-            sent: Instant::now(),
-            pending: Vec::new(),
-            length: 0,
-        };
-        connection.ask()?;
-        connections.push(connection);
-    }
+    let mut connections = connect(host, requests, status, &poll)?;
 
     let mut buffer = vec![0; 64 * 1024];
     let mut latencies: Vec<u64> = Vec::with_capacity(1 << 20);
@@ -147,6 +128,36 @@ pub(crate) fn run(
         p99: Duration::from_nanos(quantile(&latencies, 0.99)),
         generator_percent: 100.0 * cpu / elapsed,
     })
+}
+
+/// A connection per request, each of which is sent at once.
+fn connect(
+    host: SocketAddr,
+    requests: &[Vec<u8>],
+    status: u16,
+    poll: &Poll,
+) -> Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(requests.len());
+    for (index, request) in requests.iter().enumerate() {
+        let stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        poll.registry()
+            .register(&mut stream, Token(index), Interest::READABLE)?;
+        let mut connection = Connection {
+            stream,
+            request: request.clone(),
+            status,
+            digits: status.to_string(),
+            sent: Instant::now(),
+            pending: Vec::new(),
+            length: 0,
+        };
+        connection.ask()?;
+        connections.push(connection);
+    }
+    Ok(connections)
 }
 
 impl Connection {

@@ -22,6 +22,7 @@ mod machine;
 mod meter;
 mod peers;
 mod process;
+mod publisher;
 mod report;
 mod resp;
 mod servers;
@@ -139,6 +140,14 @@ enum Part {
         /// Which Redis.
         redis: SocketAddr,
     },
+    /// A job service that knows external jobs.
+    #[command(hide = true)]
+    PeerJobService {
+        /// Where to listen.
+        address: SocketAddr,
+        /// How many jobs it knows.
+        jobs: usize,
+    },
     /// Conch's worker with a generator of the bench.
     #[command(hide = true)]
     PeerWorker {
@@ -196,6 +205,7 @@ fn main() -> Result<ExitCode> {
         Part::PeerWriteLoop { address } => peers::write_loop::serve(address)?,
         Part::PeerConstant { address, answer } => peers::constant::serve(address, &answer)?,
         Part::PeerBus { address, redis } => peers::bus::serve(address, redis)?,
+        Part::PeerJobService { address, jobs } => peers::job_service::serve(address, jobs)?,
         Part::PeerWorker {
             mode,
             concurrency,
@@ -253,6 +263,7 @@ fn measure(part: Part) -> Result<()> {
         Part::PeerWriteLoop { .. }
         | Part::PeerConstant { .. }
         | Part::PeerBus { .. }
+        | Part::PeerJobService { .. }
         | Part::PeerWorker { .. } => unreachable!("peers measure nothing"),
     };
     publish(&common, &sections)

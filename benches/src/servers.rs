@@ -9,8 +9,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,14 +21,12 @@ use crate::{
     flow::Source,
     meter::{Meter, Role},
     process::{Process, free_address, installed, monotonic_nanos, this_program},
+    publisher::{job_name, stamped_event, start_external_jobs},
     resp,
     stage::{Settings, Stage},
-    watchers::stamp,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The client that the external publisher names.
-pub(crate) const CLIENT: &str = "00000000-0000-7000-8000-0000000000c1";
 /// What nchan keeps of each job, as many as Conch's `HISTORY_LIMIT`.
 const NCHAN_HISTORY: usize = 100;
 
@@ -85,7 +82,7 @@ impl Server {
     /// Starts a server. `settings` are more environment variables for Conch.
     pub(crate) fn start(kind: Kind, settings: &Settings) -> Result<Self> {
         match kind {
-            Kind::Conch => Self::conch(settings),
+            Kind::Conch => Self::conch(settings, None),
             Kind::Writeloop => Self::write_loop(),
             Kind::Nchan => Self::nchan(),
         }
@@ -146,8 +143,13 @@ impl Server {
         })
     }
 
-    fn conch(settings: &Settings) -> Result<Self> {
+    /// Starts Conch; `known` says how many external jobs a job service knows, none that there is no job
+    /// service.
+    pub(crate) fn conch(settings: &Settings, known: Option<usize>) -> Result<Self> {
         let mut stage = Stage::new()?;
+        known
+            .map(|jobs| stage.start_job_service(jobs))
+            .transpose()?;
         // The goal for idle watchers was set with this one, and runs are to be compared with earlier ones.
         let mut all = vec![("HEARTBEAT_SECONDS".to_owned(), "15".to_owned())];
         all.extend_from_slice(settings);
@@ -264,103 +266,6 @@ impl Source for InTurn<'_> {
         let event = stamped_event(job, monotonic_nanos()?, number, self.padding);
         self.server.publish(job, &event)?;
         self.server.settle()
-    }
-}
-
-/// The id of the nth job.
-pub(crate) fn job_name(job: usize) -> String {
-    format!("bench-{job:05}")
-}
-
-/// An event of a job, which carries the moment of its publication.
-pub(crate) fn stamped_event(job: usize, nanos: u64, number: usize, padding: usize) -> Vec<u8> {
-    let (job, stamp, pad) = (job_name(job), stamp(nanos), "x".repeat(padding));
-    format!(
-        r#"{{"event_type":"bench:tick","timestamp":"2026-01-01T00:00:00Z","job_id":"{job}","client_id":"{CLIENT}","number":{number:>5},"stamp":"{stamp}","pad":"{pad}"}}"#
-    )
-    .into_bytes()
-}
-
-/// How an external publisher begins a job.
-pub(crate) fn started_event(job: &str) -> String {
-    let now = chrono::Utc::now().to_rfc3339();
-    format!(
-        r#"{{"event_type":"job:started","timestamp":"{now}","job_id":"{job}","client_id":"{CLIENT}","status":"running","started_at":"{now}"}}"#
-    )
-}
-
-/// Lets an external publisher start `count` jobs, and waits until the API at `address` knows them all.
-pub(crate) fn start_external_jobs(
-    publisher: &mut resp::Connection,
-    stage: &mut Stage,
-    address: SocketAddr,
-    count: usize,
-) -> Result<()> {
-    let (first, _) = &mut stage.apis[0];
-    let events: Vec<String> = (0..count)
-        .map(|job| started_event(&job_name(job)))
-        .collect();
-    let mut connection = exchange::Connection::open(address)?;
-    let mut known = |publisher: &mut resp::Connection, job: usize| {
-        let event = std::slice::from_ref(&events[job]);
-        announce(
-            publisher,
-            first,
-            &mut connection,
-            &job_name(job),
-            "running",
-            event,
-        )
-    };
-    // Once it knows one of them, its subscription stands, and it hears of the others.
-    known(publisher, 0)?;
-    for event in &events[1..] {
-        publisher.publish("triton:jobs:all", event.as_bytes())?;
-    }
-    (1..count).try_for_each(|job| known(publisher, job))
-}
-
-/// Publishes the events of a job, the same bytes again and again (which makes them duplicates),
-/// until the API at `address` says that the job has the status.
-pub(crate) fn announce_until(
-    publisher: &mut resp::Connection,
-    api: &mut Process,
-    address: SocketAddr,
-    job: &str,
-    status: &str,
-    events: &[String],
-) -> Result<()> {
-    let mut connection = exchange::Connection::open(address)?;
-    announce(publisher, api, &mut connection, job, status, events)
-}
-
-fn announce(
-    publisher: &mut resp::Connection,
-    api: &mut Process,
-    connection: &mut exchange::Connection,
-    job: &str,
-    status: &str,
-    events: &[String],
-) -> Result<()> {
-    let path = format!("/v1/triton/jobs/{job}");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = connection.call("GET", &path, None)?;
-        if answer.status == 200 && answer.json(200)?["status"] == status {
-            return Ok(());
-        }
-        api.still_runs()?;
-        ensure!(
-            Instant::now() < deadline,
-            "the job {job} isn't {status} {PATIENCE:?} after its events were published: {} {}",
-            answer.status,
-            String::from_utf8_lossy(&answer.body)
-        );
-        // Nobody listens before the API's subscription stands, and then it is told again.
-        for event in events {
-            publisher.publish("triton:jobs:all", event.as_bytes())?;
-        }
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Stage {
     pub apis: Vec<(Process, SocketAddr)>,
     /// The worker, where there is one, and the address of its job service.
     pub worker: Option<(Process, SocketAddr)>,
+    /// A job service that knows external jobs, where there is one.
+    job_service: Option<(Process, SocketAddr)>,
     /// Where the worker takes orders.
     pub control: SocketAddr,
     redis: (Process, SocketAddr),
@@ -53,6 +55,7 @@ impl Stage {
         Ok(Self {
             apis: Vec::new(),
             worker: None,
+            job_service: None,
             control: free_address()?,
             redis: start_redis(directory.path())?,
             directory,
@@ -90,10 +93,24 @@ impl Stage {
         Ok(address)
     }
 
+    /// Starts a job service that knows so many external jobs.
+    pub(crate) fn start_job_service(&mut self, jobs: usize) -> Result<()> {
+        let address = free_address()?;
+        let command = this_program([
+            "peer-job-service".to_owned(),
+            address.to_string(),
+            jobs.to_string(),
+        ])?;
+        let mut process = Process::start("job-service", command, self.directory.path())?;
+        process.listening(address)?;
+        self.job_service = Some((process, address));
+        Ok(())
+    }
+
     /// Starts one more edge API.
     pub(crate) fn start_api(&mut self, settings: &Settings) -> Result<SocketAddr> {
         // Without a job service nothing listens there.
-        let triton = match &self.worker {
+        let triton = match self.worker.as_ref().or(self.job_service.as_ref()) {
             Some((_, address)) => *address,
             None => free_address()?,
         };

@@ -6,5 +6,6 @@
 pub(crate) mod bullmq;
 pub(crate) mod bus;
 pub(crate) mod constant;
+pub(crate) mod job_service;
 pub(crate) mod worker;
 pub(crate) mod write_loop;

@@ -13,9 +13,9 @@ use crate::{
     machine::Steal,
     meter::Cost,
     process::monotonic_nanos,
+    publisher::{job_name, stamped_event, start_external_jobs},
     report::{Section, Table, Verdict, median, middle, spread},
     resp,
-    servers::{job_name, stamped_event, start_external_jobs},
     stage::Stage,
 };
 

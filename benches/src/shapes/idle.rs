@@ -17,9 +17,10 @@ use crate::{
 };
 
 const SHAPE: &str = "W1 idle";
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     Subject::Own,
     Subject::External(Kind::Conch),
+    Subject::Answered,
     Subject::OneJob,
     Subject::External(Kind::Nchan),
 ];
@@ -50,7 +51,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
             };
             let run = measure().with_context(|| subject.name())?;
             eprintln!(
-                "idle run {round} {:<21} server {:6.2} %, redis {:6.2} %, {:5.1} KB, steal {:.1} %",
+                "idle run {round} {:<36} server {:6.2} %, redis {:6.2} %, {:5.1} KB, steal {:.1} %",
                 subject.name(),
                 run.cost.server.percent(run.cost.seconds),
                 run.cost.redis.percent(run.cost.seconds),
@@ -64,12 +65,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
 }
 
 fn report(options: &Options, jobs: usize, runs: &[Run]) -> Section {
-    let all = |subject: Subject, figure: fn(&Run) -> f64| -> Vec<f64> {
-        let of = runs.iter().filter(|run| run.subject == subject);
-        of.map(figure).collect()
-    };
-    let server = |run: &Run| run.cost.server.percent(run.cost.seconds);
-    let redis = |run: &Run| run.cost.redis.percent(run.cost.seconds);
+    let all = |subject, figure: fn(&Run) -> f64| all(runs, subject, figure);
     let mut table = Table::new(&[
         "server",
         "server, % of a core",
@@ -93,10 +89,42 @@ fn report(options: &Options, jobs: usize, runs: &[Run]) -> Section {
             middle(all(subject, |run| run.steal), 1),
         ]);
     }
-    let of = |subject, figure| median(all(subject, figure));
+    Section {
+        title: "W1 idle: many running jobs, one watcher each, no events",
+        method: format!(
+            "Medians of {runs} interleaved runs (with the span), fresh processes each: {jobs} jobs with a watcher \
+             each, looked at for {window} s in which nothing is published. Own jobs are claimed by a worker and \
+             wait for their generator; external ones were begun by another program's `PUBLISH`, once without a job \
+             service and once with one that says that they run. In \"one job\" as many watchers look at one external job. Heartbeats each 15 s \
+             everywhere. Memory is resident memory of the API (nginx: of its worker).",
+            runs = options.runs(),
+            window = options.window(30).as_secs(),
+        ),
+        tables: vec![table],
+        verdicts: verdicts(runs),
+    }
+}
+
+fn all(runs: &[Run], subject: Subject, figure: fn(&Run) -> f64) -> Vec<f64> {
+    let of = runs.iter().filter(|run| run.subject == subject);
+    of.map(figure).collect()
+}
+
+/// The server's share of a core, in per cent.
+fn server(run: &Run) -> f64 {
+    run.cost.server.percent(run.cost.seconds)
+}
+
+/// Redis's share of a core, in per cent.
+fn redis(run: &Run) -> f64 {
+    run.cost.redis.percent(run.cost.seconds)
+}
+
+fn verdicts(runs: &[Run]) -> Vec<Verdict> {
+    let of = |subject, figure: fn(&Run) -> f64| median(all(runs, subject, figure));
     let (one, nchan) = (of(Subject::OneJob, server), Subject::External(Kind::Nchan));
     let mut verdicts = Vec::new();
-    for subject in &SUBJECTS[..2] {
+    for subject in &SUBJECTS[..3] {
         let name = subject.name();
         let ratio = of(*subject, server).zip(one).map(|(many, one)| many / one);
         verdicts.extend([
@@ -133,18 +161,5 @@ fn report(options: &Options, jobs: usize, runs: &[Run]) -> Section {
             .beside("nchan", of(nchan, |run| run.kb), " KB"),
         ]);
     }
-    Section {
-        title: "W1 idle: many running jobs, one watcher each, no events",
-        method: format!(
-            "Medians of {runs} interleaved runs (with the span), fresh processes each: {jobs} jobs with a watcher \
-             each, looked at for {window} s in which nothing is published. Own jobs are claimed by a worker and \
-             wait for their generator; external ones were begun by a foreign program's `PUBLISH`, and no job \
-             service answers for them. In \"one job\" as many watchers look at one external job. Heartbeats each 15 s \
-             everywhere. Memory is resident memory of the API (nginx: of its worker).",
-            runs = options.runs(),
-            window = options.window(30).as_secs(),
-        ),
-        tables: vec![table],
-        verdicts,
-    }
+    verdicts
 }

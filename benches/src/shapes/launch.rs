@@ -13,8 +13,9 @@ use super::Options;
 use crate::{
     machine::Steal,
     process::{cpu_time, raise_descriptor_limit, resident_kib},
+    publisher::stamped_event,
     report::{Section, Table, Verdict, median, middle, quantile, spread},
-    servers::{Kind, Server, stamped_event},
+    servers::{Kind, Server},
     watchers::Watchers,
 };
 

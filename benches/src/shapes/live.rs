@@ -46,10 +46,19 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
         }),
     };
     let (runs, buses) = measure_all(SHAPE, jobs, 1, paces, options)?;
+    Ok(Section {
+        title: "W1 live: many running jobs, one watcher each, 200 events/s",
+        method: method(options, jobs, 1, paces),
+        tables: vec![table(&runs, &buses)],
+        verdicts: verdicts(&runs, &buses),
+    })
+}
+
+fn verdicts(runs: &[Run], buses: &[Cost]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let nchan = micros(&runs, Subject::External(Kind::Nchan), server);
+    let nchan = micros(runs, Subject::External(Kind::Nchan), server);
     let external = Subject::External(Kind::Conch);
-    let floor = micros(&runs, Subject::External(Kind::Writeloop), server)
+    let floor = micros(runs, Subject::External(Kind::Writeloop), server)
         .zip(median(buses.iter().map(|bus| bus.server.micros)))
         .map(|(written, received)| written + received);
     let bare = median(buses.iter().map(|bus| bus.redis.micros));
@@ -58,10 +67,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
         (external, 150.0, 80.0, EXTERNAL_API, EXTERNAL_REDIS),
     ] {
         let name = subject.name();
-        let (api, redis) = (
-            micros(&runs, subject, server),
-            micros(&runs, subject, redis),
-        );
+        let (api, redis) = (micros(runs, subject, server), micros(runs, subject, redis));
         let ratio = |figure: Option<f64>, of: Option<f64>| Some(figure? / of?);
         let p99 = median(
             runs.iter()
@@ -110,12 +116,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section> {
             ),
         ]);
     }
-    Ok(Section {
-        title: "W1 live: many running jobs, one watcher each, 200 events/s",
-        method: method(options, jobs, 1, paces),
-        tables: vec![table(&runs, &buses)],
-        verdicts,
-    })
+    verdicts
 }
 
 /// The goals in multiples of what the yardsticks cost in the same run: 100 and 50 µs, 150 and 80 µs, over

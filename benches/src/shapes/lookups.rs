@@ -16,9 +16,9 @@ use crate::{
     http_load::{self, Load},
     machine::Steal,
     process::{Process, cpu_time, free_address, installed, this_program},
+    publisher::{CLIENT, announce_until},
     report::{Section, Table, Verdict, median, middle, spread},
     resp,
-    servers::{CLIENT, announce_until},
     stage::{start_api, start_redis},
 };
 

@@ -20,9 +20,9 @@ use crate::{
     exchange::{Connection, find},
     machine::Steal,
     process::{Process, free_address},
+    publisher::{announce_until, started_event},
     report::{Section, Table, median, middle},
     resp,
-    servers::{announce_until, started_event},
     stage::{conch_command, new_client, start_api, start_redis},
     triton_tap::Tap,
 };

@@ -123,10 +123,6 @@ fn bullmq() -> Result<Peer> {
 }
 
 fn report(options: &Options, window: Duration, runs: &[Run], peers: &[Peer]) -> Section {
-    let all = |load: (usize, usize), figure: fn(&Run) -> f64| -> Vec<f64> {
-        let of = runs.iter().filter(|run| run.load == load);
-        of.map(figure).collect()
-    };
     let mut table = Table::new(&[
         "submissions",
         "per second",
@@ -141,7 +137,7 @@ fn report(options: &Options, window: Duration, runs: &[Run], peers: &[Peer]) -> 
         "steal %",
     ]);
     for load @ (connections, running) in LOADS {
-        let all = |figure: fn(&Run) -> f64| all(load, figure);
+        let all = |figure: fn(&Run) -> f64| all(runs, load, figure);
         let meanwhile = match running {
             0 => String::new(),
             running => format!(", {running} jobs at once run"),
@@ -189,30 +185,40 @@ fn report(options: &Options, window: Duration, runs: &[Run], peers: &[Peer]) -> 
             window = window.as_secs(),
         ),
         tables: vec![table],
-        verdicts: vec![
-            Verdict::at_most(
-                SHAPE,
-                "1 connection: p50",
-                median(all(LOADS[0], |run| run.p50_millis)),
-                1.0,
-                " ms",
-            )
-            .beside("BullMQ add", median(single), " ms"),
-            Verdict::at_most(
-                SHAPE,
-                "1 connection, while 2 jobs at once run: p50",
-                median(all(LOADS[2], |run| run.p50_millis)),
-                1.0,
-                " ms",
-            ),
-            Verdict::at_least(
-                SHAPE,
-                "64 connections",
-                median(all(LOADS[1], |run| run.per_second)),
-                3_000.0,
-                "/s",
-            )
-            .beside("BullMQ addBulk", median(bulk), "/s"),
-        ],
+        verdicts: verdicts(runs, &single, &bulk),
     }
+}
+
+fn all(runs: &[Run], load: (usize, usize), figure: fn(&Run) -> f64) -> Vec<f64> {
+    let of = runs.iter().filter(|run| run.load == load);
+    of.map(figure).collect()
+}
+
+fn verdicts(runs: &[Run], single: &[f64], bulk: &[f64]) -> Vec<Verdict> {
+    let of = |load, figure: fn(&Run) -> f64| median(all(runs, load, figure));
+    vec![
+        Verdict::at_most(
+            SHAPE,
+            "1 connection: p50",
+            of(LOADS[0], |run| run.p50_millis),
+            1.0,
+            " ms",
+        )
+        .beside("BullMQ add", median(single.iter().copied()), " ms"),
+        Verdict::at_most(
+            SHAPE,
+            "1 connection, while 2 jobs at once run: p50",
+            of(LOADS[2], |run| run.p50_millis),
+            1.0,
+            " ms",
+        ),
+        Verdict::at_least(
+            SHAPE,
+            "64 connections",
+            of(LOADS[1], |run| run.per_second),
+            3_000.0,
+            "/s",
+        )
+        .beside("BullMQ addBulk", median(bulk.iter().copied()), "/s"),
+    ]
 }

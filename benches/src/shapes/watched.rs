@@ -4,7 +4,7 @@
 //! It must never count what the resting watchers cost as an event's cost: that is measured just before
 //! and taken off.
 
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -17,13 +17,16 @@ use crate::{
     process::{
         Process, free_address, monotonic_nanos, raise_descriptor_limit, resident_kib, this_program,
     },
+    publisher::stamped_event,
     report::quantile,
     resp,
-    servers::{InTurn, Kind, Server, stamped_event},
+    servers::{InTurn, Kind, Server},
     stage::{Gate, Stage, submit},
     watchers::Watchers,
 };
 
+/// Clients whose jobs the worker runs.
+const CLIENTS: usize = 20;
 /// Connections that come before the first look at the memory, so that what a server allocates once
 /// isn't counted as a watcher's.
 const FIRST: usize = 16;
@@ -39,6 +42,8 @@ pub(crate) enum Subject {
     Own,
     /// A server with an external publisher.
     External(Kind),
+    /// Conch with an external publisher whose job service knows the jobs, and answers for them.
+    Answered,
     /// Conch, all watchers on one external job.
     OneJob,
 }
@@ -50,6 +55,7 @@ impl Subject {
             Self::Own => "Conch, own jobs",
             Self::External(Kind::Conch) => "Conch, external jobs",
             Self::External(kind) => kind.name(),
+            Self::Answered => "Conch, external jobs, job service up",
             Self::OneJob => "Conch, one job",
         }
     }
@@ -72,6 +78,60 @@ enum Running {
     External(Server),
 }
 
+/// A server whose jobs can be watched.
+struct Opened {
+    server: Running,
+    address: SocketAddr,
+    /// The process whose memory counts.
+    pid: u32,
+    meter: Meter,
+    /// What to ask for, by job.
+    paths: Vec<String>,
+}
+
+impl Opened {
+    /// Jobs that the worker runs, and that wait at its gate.
+    fn own(jobs: usize, options: &Options) -> Result<Self> {
+        let mut stage = Stage::new()?;
+        let triton = stage.start_worker(Mode::Gated, jobs, Duration::ZERO, &options.settings)?;
+        let ids = submit(triton, CLIENTS, jobs)?;
+        let gate = stage.all_at_the_gate(jobs)?;
+        let address = stage.start_api(&options.api_settings())?;
+        Ok(Self {
+            address,
+            pid: stage.apis[0].0.pid(),
+            meter: stage.meter()?,
+            server: Running::Own {
+                _stage: stage,
+                gate,
+            },
+            paths: ids
+                .iter()
+                .map(|id| format!("/v1/triton/jobs/{id}/subscribe"))
+                .collect(),
+        })
+    }
+
+    /// Jobs that an external publisher began.
+    fn external(subject: Subject, jobs: usize, options: &Options) -> Result<Self> {
+        let settings = options.api_settings();
+        let open = if subject == Subject::OneJob { 1 } else { jobs };
+        let mut server = match subject {
+            Subject::External(kind) => Server::start(kind, &settings)?,
+            Subject::Answered => Server::conch(&settings, Some(jobs))?,
+            Subject::OneJob | Subject::Own => Server::conch(&settings, None)?,
+        };
+        server.open_jobs(open)?;
+        Ok(Self {
+            address: server.address,
+            pid: server.pid,
+            meter: server.meter()?,
+            paths: (0..jobs).map(|job| server.path(job % open)).collect(),
+            server: Running::External(server),
+        })
+    }
+}
+
 impl Audience {
     /// Starts the server and lets `each` watchers come to each of `jobs` jobs.
     pub(crate) fn gather(
@@ -81,39 +141,18 @@ impl Audience {
         options: &Options,
     ) -> Result<Self> {
         raise_descriptor_limit(jobs * each)?;
-        let settings = options.api_settings();
-        let mut watchers = Watchers::new()?;
-        let (server, address, pid, meter, paths) = match subject {
-            Subject::Own => {
-                let mut stage = Stage::new()?;
-                let triton =
-                    stage.start_worker(Mode::Gated, jobs, Duration::ZERO, &options.settings)?;
-                let ids = submit(triton, 20, jobs)?;
-                let gate = stage.all_at_the_gate(jobs)?;
-                let address = stage.start_api(&settings)?;
-                let paths: Vec<String> = ids
-                    .iter()
-                    .map(|id| format!("/v1/triton/jobs/{id}/subscribe"))
-                    .collect();
-                let (pid, meter) = (stage.apis[0].0.pid(), stage.meter()?);
-                let server = Running::Own {
-                    _stage: stage,
-                    gate,
-                };
-                (server, address, pid, meter, paths)
-            }
-            Subject::External(_) | Subject::OneJob => {
-                let (kind, open) = match subject {
-                    Subject::External(kind) => (kind, jobs),
-                    _ => (Kind::Conch, 1),
-                };
-                let mut server = Server::start(kind, &settings)?;
-                server.open_jobs(open)?;
-                let paths = (0..jobs).map(|job| server.path(job % open)).collect();
-                let (address, pid, meter) = (server.address, server.pid, server.meter()?);
-                (Running::External(server), address, pid, meter, paths)
-            }
+        let Opened {
+            server,
+            address,
+            pid,
+            meter,
+            paths,
+        } = if subject == Subject::Own {
+            Opened::own(jobs, options)?
+        } else {
+            Opened::external(subject, jobs, options)?
         };
+        let mut watchers = Watchers::new()?;
         let path = |watcher: usize| paths[watcher % jobs].clone();
         watchers.grow_to(FIRST, address, path)?;
         let empty = resident_kib(pid)?;
