@@ -5,7 +5,7 @@
 PROGRAMS := --bins -p conch -p conch-tests -p conch-sabotage
 # Running time of each fuzz target.
 SECONDS ?= 60
-.PHONY: help run run-redis test sim chaos reliability-report bench compat fuzz lint docs
+.PHONY: help run run-redis test sim chaos reliability-report bench bench-guard compat fuzz lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,10 +41,15 @@ reliability-report: ## run simulation, bad input and chaos at length, write docs
 	cargo test -p conch-tests --test e2e bad_input -- --test-threads=2
 	@$(MAKE) --no-print-directory chaos WHAT=report
 
-bench: ## measure, print the tables, write docs/benchmarks.md
+bench: ## measure every shape beside its peers, write docs/benchmarks.md; most of an hour
 	@scripts/set-up bench
 	cargo build --release --bins -p conch -p conch-bench
 	"$${CARGO_TARGET_DIR:-target}/release/conch-bench" all --write docs/benchmarks.md
+
+bench-guard: ## count the instructions of an event and of a job, fail beyond ±2 % of the baseline; UPDATE=1 writes it
+	@scripts/set-up guard
+	@cargo build --quiet --profile guard -p conch-guard
+	@"$${CARGO_TARGET_DIR:-target}/guard/conch-guard" check $(if $(UPDATE),--update)
 
 compat: ## test unmodified client libraries and proxies, write docs/compatibility.md; ONLY= selects rows
 	@scripts/set-up compat

@@ -13,6 +13,8 @@ mod catalogue;
 mod commit;
 mod connection;
 mod errors;
+#[cfg(feature = "guard")]
+pub mod guard;
 mod keys;
 mod kind;
 mod log;
