@@ -12,7 +12,6 @@ use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
-use crate::log::system_time;
 use crate::queue::Lost;
 use crate::store::{self, Store, corrupt};
 use crate::waiting::Claimant;
@@ -20,6 +19,7 @@ use crate::waiting::Claimant;
 impl Store {
     fn find_lost(&mut self, sweep: &Sweep, now: Instant) -> Result<Swept> {
         const OPERATION: &str = "job_queue.sweep";
+        let time = self.clock.tell(now);
         let data = &mut self.data;
         let end = sweep.from.saturating_add(sweep.limit);
         let next = (end < data.unfinished.len()).then_some(end);
@@ -36,7 +36,7 @@ impl Store {
                 job_id,
                 runs: *runs,
                 claimant: Claimant::of(&job),
-                wait: wait_of(&job),
+                wait: wait_of(&job, time),
             };
             data.queue.put_back(&lost, sweep.grace, now);
             found.push(job_id.clone());
@@ -59,7 +59,7 @@ impl Store {
         self.sweep(now);
         let job_id = commit.job.id.clone();
         let claimant = Claimant::of(&commit.job);
-        let due = now + wait_of(&commit.job);
+        let due = now + wait_of(&commit.job, self.clock.tell(now));
         let known = idempotency
             .as_ref()
             .and_then(|asked| self.recall(asked, now));
@@ -135,10 +135,10 @@ impl Store {
     }
 }
 
-/// How long until the job may run, by this store's clock.
-fn wait_of(job: &Job) -> Duration {
+/// How long until the job may run, when the store's clock says `time`.
+fn wait_of(job: &Job, time: Timestamp) -> Duration {
     let run_at = job.schedule.run_at.map(Timestamp::as_micros);
-    let wait = run_at.map_or(0, |run_at| run_at - system_time().as_micros());
+    let wait = run_at.map_or(0, |run_at| run_at - time.as_micros());
     Duration::from_micros(wait.try_into().unwrap_or(0))
 }
 

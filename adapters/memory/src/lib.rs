@@ -12,6 +12,7 @@
 mod bus;
 mod cache;
 mod catalogue;
+mod clock;
 mod commit;
 mod expiring;
 #[cfg(feature = "faults")]

@@ -1,7 +1,5 @@
 //! [`JobLog`]: reads, and the clock. What an append does is in `commit`.
 
-use std::time::{Duration, SystemTime};
-
 use async_trait::async_trait;
 use conch_domain::{JobId, Position, Timestamp};
 use conch_ports::{Appended, BusId, Commit, Guarantees, JobLog, Log, Result};
@@ -66,18 +64,10 @@ impl JobLog for Memory {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        self.step(|_, _| Ok(system_time()))
+        self.step(|store, now| Ok(store.clock.tell(now)))
     }
 
     async fn ping(&self) -> Result<()> {
         self.step(|_, _| Ok(()))
     }
-}
-
-/// UTC, from the system: this store and its callers are one process.
-pub(crate) fn system_time() -> Timestamp {
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    Timestamp::from_micros(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conch_domain::Timestamp;
 use conch_ports::Quotas;
 
 use crate::Memory;
@@ -35,6 +36,9 @@ pub struct Settings {
     pub max_tickets: usize,
     /// Tickets of one caller at once. One more is refused by quota.
     pub max_tickets_per_caller: usize,
+    /// What the store's clock says when the store is built; from then on it goes with tokio's, as leases do.
+    /// None: it is the system's clock, which a machine that slept or was set to another time may move.
+    pub begins: Option<Timestamp>,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             },
             max_tickets: 50_000,
             max_tickets_per_caller: 200,
+            begins: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use conch_ports::{Entry, Error, ErrorKind};
 use tokio::time::Instant;
 
 use crate::Settings;
+use crate::clock::Clock;
 use crate::expiring::Expiring;
 #[cfg(feature = "faults")]
 use crate::faults::Disturbed as Feed;
@@ -23,6 +24,7 @@ use crate::tickets::Tickets;
 
 pub(crate) struct Store {
     pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
     pub(crate) feed: Feed,
     pub(crate) data: Data,
 }
@@ -99,6 +101,7 @@ pub(crate) struct TemplateRow {
 impl Store {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
+            clock: Clock::new(settings.begins),
             feed: Feed::new(settings.subscriber_queue),
             data: Data::new(&settings),
             settings,

@@ -215,7 +215,7 @@ async fn what_is_unfinished_or_old_runs_out() {
 
 #[tokio::test(start_paused = true)]
 async fn announcements_are_lost_held_and_repeated() {
-    let memory = subject::memory();
+    let memory = subject::memory(true);
     let faults = memory.faults();
     let mut signals = memory.subscribe();
     assert_eq!(waiting(&mut signals), [Signal::Gap]);
@@ -265,7 +265,7 @@ async fn announcements_are_lost_held_and_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_loses_its_tail_and_a_store_everything() {
-    let memory = subject::memory();
+    let memory = subject::memory(true);
     let faults = memory.faults();
     let mut script = Script::own();
     append_all(

@@ -9,7 +9,8 @@ mod paused {
         InMemory::new(true)
     }
 
-    conch_conformance::conformance! { #[tokio::test(start_paused = true)] fresh }
+    conch_conformance::store_conformance! { #[tokio::test(start_paused = true)] fresh }
+    conch_conformance::bus_conformance! { #[tokio::test(start_paused = true)] fresh }
 }
 
 mod threads {
@@ -19,5 +20,6 @@ mod threads {
         InMemory::new(false)
     }
 
-    conch_conformance::conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 4)] fresh }
+    conch_conformance::store_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 4)] fresh }
+    conch_conformance::bus_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 4)] fresh }
 }

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, conformance};
+use bytes::Bytes;
+use conch_conformance::{
+    BusSubject, Cannot, ForeignBlob, Limits, Loss, StoreSubject, bus_conformance, store_conformance,
+};
 use conch_domain::JobId;
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quotas, ResultCache, TicketStore};
 use conch_redis::{Settings, Stores};
@@ -81,13 +84,13 @@ impl OnRedis {
 }
 
 #[async_trait]
-impl Subject for OnRedis {
+impl StoreSubject for OnRedis {
     fn log(&self) -> Arc<dyn JobLog> {
         self.stores.log.clone()
     }
 
-    fn bus(&self) -> Arc<dyn EventBus> {
-        self.stores.bus.clone()
+    fn bus(&self) -> Option<Arc<dyn EventBus>> {
+        Some(self.stores.bus.clone())
     }
 
     fn cache(&self) -> Arc<dyn ResultCache> {
@@ -118,10 +121,6 @@ impl Subject for OnRedis {
         Some(self.stores_elsewhere().log)
     }
 
-    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        Some(self.stores_elsewhere().bus)
-    }
-
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         Some(self.stores_elsewhere().tickets)
     }
@@ -141,13 +140,6 @@ impl Subject for OnRedis {
         server.restart();
         grant_the_least(&server);
         true
-    }
-
-    async fn interrupt_subscription(&self) {
-        let _: u64 = self
-            .server
-            .lock()
-            .run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     }
 
     async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
@@ -182,4 +174,32 @@ impl Subject for OnRedis {
     }
 }
 
-conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }
+#[async_trait]
+impl BusSubject for OnRedis {
+    fn bus(&self) -> Arc<dyn EventBus> {
+        self.stores.bus.clone()
+    }
+
+    fn cannot(&self) -> &'static [Cannot] {
+        &[]
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        Some(self.stores_elsewhere().bus)
+    }
+
+    async fn interrupt(&self) {
+        let _: u64 = self
+            .server
+            .lock()
+            .run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+
+    async fn send_external(&self, bytes: Bytes) -> bool {
+        self.server.lock().publish("triton:jobs:all", &bytes);
+        true
+    }
+}
+
+store_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }
+bus_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }

@@ -14,7 +14,7 @@ pub use listing::{filters_intersect, pages_are_newest_first};
 
 use crate::build::{self, BEGINNING};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claimed, log_of};
-use crate::{Outcome, Subject};
+use crate::{Outcome, StoreSubject};
 
 const ALL: Paging = Paging {
     page: 1,
@@ -29,7 +29,7 @@ async fn stored_client(catalogue: &dyn Catalogue, industry: &str, seconds: i64) 
 }
 
 /// Every record comes back by its id as soon as it was written, equal in every field.
-pub async fn reads_what_was_written(subject: &dyn Subject) {
+pub async fn reads_what_was_written(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let mut client = build::client("biotech", 1);
     assert_eq!(catalogue.client(&client.id).await.unwrap(), None);
@@ -88,7 +88,7 @@ pub async fn reads_what_was_written(subject: &dyn Subject) {
 }
 
 /// Without its client a value proposition isn't stored, listed or switched.
-pub async fn value_propositions_need_their_client(subject: &dyn Subject) {
+pub async fn value_propositions_need_their_client(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let orphan = build::value_proposition(&build::client_id(), 1);
     assert!(!catalogue.add_value_proposition(&orphan).await.unwrap());
@@ -134,7 +134,7 @@ pub async fn value_propositions_need_their_client(subject: &dyn Subject) {
 /// As many clients, and as many value propositions of one client, as may be; one more is refused in
 /// words that name the setting, and is nowhere. What is there can be changed, and other clients have
 /// room of their own.
-pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
+pub async fn quotas_refuse_before_anything_changes(subject: &dyn StoreSubject) {
     let (catalogue, quotas) = (subject.catalogue(), subject.limits().quotas);
     let refused = |error: Error, quota: Quota| {
         assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error}");
@@ -187,7 +187,7 @@ pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
 }
 
 /// The record of an own job is the fold of its log after every commit, and outlives the log.
-pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
+pub async fn job_records_follow_the_log(subject: &dyn StoreSubject) -> Outcome {
     let (logs, catalogue) = (subject.log(), subject.catalogue());
     if !logs.guarantees().caches_results {
         return Outcome::Skipped;
@@ -228,7 +228,7 @@ pub async fn job_records_follow_the_log(subject: &dyn Subject) -> Outcome {
 }
 
 /// Only the holder of the job's lease stores its templates, and only while it holds.
-pub async fn templates_are_fenced(subject: &dyn Subject) {
+pub async fn templates_are_fenced(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let (script, lease) = claimed(subject, LONG).await;
     let template = build::template(script.job(), 1);
@@ -288,7 +288,7 @@ pub async fn templates_are_fenced(subject: &dyn Subject) {
 }
 
 /// The first template at a place stays, also when eight come at once; the late ones are answered with it.
-pub async fn one_template_per_place(subject: &dyn Subject) {
+pub async fn one_template_per_place(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let (script, lease) = claimed(subject, LONG).await;
     let mut tasks = Vec::new();

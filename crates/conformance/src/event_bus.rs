@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use conch_domain::{JobId, Position};
 use conch_ports::{Announcement, EventBus, Message, Signal, Signals};
 use futures::StreamExt;
 
 use crate::build::{Script, announcement};
 use crate::observe::{flowing, next_of, position_in, soon};
-use crate::{Outcome, Subject};
+use crate::{BusSubject, Outcome};
 
 async fn announce_all(bus: &dyn EventBus, announcements: impl IntoIterator<Item = Announcement>) {
     for announcement in announcements {
@@ -39,58 +40,58 @@ async fn is_heard(signals: &mut Signals, announcement: &Announcement) {
     );
 }
 
-/// The first signal is a `Gap`, and what is announced after it arrives, or another `Gap` does: at the
-/// beginning, after an interruption, after an overflow.
-pub async fn subscription_starts_with_gap(subject: &dyn Subject) {
+/// The first signal is a `Gap`, and what is announced after it arrives, whoever subscribed before.
+pub async fn subscription_starts_with_gap(subject: &dyn BusSubject) {
     let bus = subject.bus();
-    let mut signals = flowing(&*bus).await;
     let mut script = Script::foreign();
-    announce_all(&*bus, [announcement(&script.queued())]).await;
-    assert_eq!(
-        next_of(&mut signals, script.id()).await.0,
-        script.job().position
-    );
+    let mut signals = flowing(&*bus).await;
+    let first = announcement(&script.queued());
+    announce_all(&*bus, [first.clone()]).await;
+    is_heard(&mut signals, &first).await;
 
     let mut late = flowing(&*bus).await;
-    announce_all(&*bus, [announcement(&script.started())]).await;
+    let second = announcement(&script.started());
+    announce_all(&*bus, [second.clone()]).await;
     for signals in [&mut signals, &mut late] {
-        assert_eq!(next_of(signals, script.id()).await.0, script.job().position);
+        is_heard(signals, &second).await;
     }
+}
 
-    subject.interrupt_subscription().await;
-    for signals in [&mut signals, &mut late] {
+/// Each subscription that was cut off is told so, and hears what is announced after that.
+pub async fn an_interruption_is_a_gap(subject: &dyn BusSubject) {
+    let bus = subject.bus();
+    let mut signals = [flowing(&*bus).await, flowing(&*bus).await];
+    let mut script = Script::foreign();
+    subject.interrupt().await;
+    for signals in &mut signals {
         soon("a gap after an interruption", async {
             while signals.next().await != Some(Signal::Gap) {}
         })
         .await;
     }
-    announce_all(&*bus, [announcement(&script.progress(1))]).await;
-    for signals in [&mut signals, &mut late] {
-        assert_eq!(next_of(signals, script.id()).await.0, script.job().position);
+    let after = announcement(&script.queued());
+    announce_all(&*bus, [after.clone()]).await;
+    for signals in &mut signals {
+        is_heard(signals, &after).await;
     }
+}
 
-    // `late` reads nothing of a flood: it gets all of it, or is told that it missed some.
-    let flood: Vec<_> = (0..300)
+/// A subscriber that reads nothing of a flood gets all of it, or is told that it missed some; and it hears what
+/// follows.
+pub async fn a_flood_is_heard_or_owed(subject: &dyn BusSubject) {
+    const FLOOD: u64 = 300;
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let mut script = Script::foreign();
+    let flood: Vec<_> = (0..FLOOD)
         .map(|n| announcement(&script.progress((n % 100) as u8)))
         .collect();
     announce_all(&*bus, flood).await;
-    all_or_a_gap(&mut late, script.id(), script.job().position.sequence, 300).await;
+    let last = script.job().position.sequence;
+    all_or_a_gap(&mut signals, script.id(), last, FLOOD).await;
     announce_all(&*bus, [announcement(&script.completed())]).await;
     let end = script.job().position;
-    soon("what follows the flood", async {
-        loop {
-            match late.next().await {
-                Some(Signal::Message(Message { bytes, .. }))
-                    if position_in(&bytes, script.id()) == Some(end) =>
-                {
-                    break;
-                }
-                Some(_) => {}
-                None => panic!("a subscription must not end"),
-            }
-        }
-    })
-    .await;
+    while next_of(&mut signals, script.id()).await.0 != end {}
 }
 
 /// Of the job's `count` announcements up to `last` all arrive, or a `Gap` does.
@@ -116,7 +117,7 @@ async fn all_or_a_gap(signals: &mut Signals, job_id: &JobId, last: u64, count: u
 }
 
 /// What is announced is heard by each subscriber, byte for byte.
-pub async fn announced_is_heard(subject: &dyn Subject) {
+pub async fn announced_is_heard(subject: &dyn BusSubject) {
     let bus = subject.bus();
     let mut signals = [flowing(&*bus).await, flowing(&*bus).await];
     let (mut script, mut other) = (Script::foreign(), Script::own());
@@ -137,7 +138,7 @@ pub async fn announced_is_heard(subject: &dyn Subject) {
 
 /// Of each of three jobs that are announced at the same time, what is heard comes in the order in which it
 /// was handed over.
-pub async fn announcements_keep_their_order(subject: &dyn Subject) {
+pub async fn announcements_keep_their_order(subject: &dyn BusSubject) {
     const EVENTS: u64 = 30;
     let bus = subject.bus();
     let mut signals = flowing(&*bus).await;
@@ -187,9 +188,9 @@ pub(crate) async fn hear_in_order(
 
 /// A bus that declares itself shared is: what one process announces, another hears. One that doesn't has no
 /// elsewhere.
-pub async fn others_hear(subject: &dyn Subject) -> Outcome {
+pub async fn others_hear(subject: &dyn BusSubject) -> Outcome {
     let bus = subject.bus();
-    let elsewhere = subject.bus_elsewhere();
+    let elsewhere = subject.elsewhere();
     assert_eq!(
         bus.carries().shared,
         elsewhere.is_some(),
@@ -206,6 +207,28 @@ pub async fn others_hear(subject: &dyn Subject) -> Outcome {
         announce_all(&**from, [announced.clone()]).await;
         is_heard(&mut signals, &announced).await;
         script = Script::foreign();
+    }
+    Outcome::Held
+}
+
+/// What an external program sends comes as it is, whatever it is; where the bus carries such things.
+pub async fn external_bytes_arrive_untouched(subject: &dyn BusSubject) -> Outcome {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let sent = [
+        &b"{\"event_type\":\"job:started\"}"[..],
+        b"not JSON",
+        b"\xff\xfe\0",
+        b"",
+    ];
+    for bytes in sent {
+        let carried = subject.send_external(Bytes::from_static(bytes)).await;
+        assert_eq!(carried, bus.carries().external, "the declaration is wrong");
+        if !carried {
+            return Outcome::Skipped;
+        }
+        let heard = soon("what was sent", signals.next()).await;
+        assert_eq!(heard, Some(Signal::Message(Message::public(bytes))));
     }
     Outcome::Held
 }

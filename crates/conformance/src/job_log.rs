@@ -6,6 +6,7 @@ mod bounds;
 mod fencing;
 mod reading;
 mod reopening;
+mod telling_time;
 mod together;
 
 pub use announcing::{announce_follows_append, effects_belong_to_the_append, shared_means_shared};
@@ -19,4 +20,5 @@ pub use reading::{
     a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
 };
 pub use reopening::an_external_job_goes_on;
+pub use telling_time::now_is_the_lease_clock;
 pub use together::a_commit_is_one_step;

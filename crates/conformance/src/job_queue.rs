@@ -9,7 +9,7 @@ mod submitting;
 
 use conch_ports::Paging;
 
-use crate::Subject;
+use crate::StoreSubject;
 
 pub use claiming::{attempts_count_up, one_holder, requeued_not_before_its_time};
 pub use fairness::{
@@ -30,7 +30,7 @@ const ALL: Paging = Paging {
     page_size: 100,
 };
 
-async fn records(subject: &dyn Subject) -> u64 {
+async fn records(subject: &dyn StoreSubject) -> u64 {
     let jobs = subject
         .catalogue()
         .jobs(&conch_ports::JobFilter::default(), ALL)

@@ -13,23 +13,27 @@
 //! struct OnRedis { /* a server of its own, or a prefix of its own, and the adapters on it */ }
 //!
 //! #[async_trait::async_trait]
-//! impl conch_conformance::Subject for OnRedis { /* … */ }
+//! impl conch_conformance::StoreSubject for OnRedis { /* … */ }
+//!
+//! #[async_trait::async_trait]
+//! impl conch_conformance::BusSubject for OnRedis { /* … */ }
 //!
 //! /// Called once per law: each gets a fresh, empty store.
 //! async fn fresh() -> OnRedis { /* … */ }
 //!
-//! conch_conformance::conformance! { #[tokio::test(flavor = "multi_thread")] fresh }
+//! conch_conformance::store_conformance! { #[tokio::test(flavor = "multi_thread")] fresh }
+//! conch_conformance::bus_conformance! { #[tokio::test(flavor = "multi_thread")] fresh }
 //! ```
 //!
-//! That is one test per law, named `job_log::append_is_compare_and_set` and so on. The attribute is
-//! the adapter's: a store on tokio's clock takes `#[tokio::test(start_paused = true)]` and moves time
-//! in [`Subject::advance`]; a server waits there. Build the store with bounds as [`Limits`] says, so
-//! that waiting stays short. What keeps the store alive (a process, a directory) belongs into the
-//! subject, which is dropped when its law has ended.
+//! A store and a bus are two subjects, since either may come without the other. That is one test per law, named
+//! `job_log::append_is_compare_and_set` and so on. The attribute is the adapter's: a store on tokio's clock takes
+//! `#[tokio::test(start_paused = true)]` and moves time in [`StoreSubject::advance`]; a server waits there. Build
+//! the store with bounds as [`Limits`] says, so that waiting stays short. What keeps it alive (a process, a
+//! directory) belongs into the subject, which is dropped when its law has ended.
 //!
-//! [`LAWS`] lists the same functions by name, for proving that a planted fault is found.
+//! [`STORE_LAWS`] and [`BUS_LAWS`] list the same functions by name, for proving that a planted fault is found.
 //!
-//! Never in here: the name of a technology, a sleep (time passes in [`Subject::advance`] alone).
+//! Never in here: the name of a technology, a sleep (time passes in [`StoreSubject::advance`] alone).
 
 // This crate is test code that happens to be a library: a broken law panics.
 #![allow(clippy::unwrap_used)]
@@ -46,23 +50,42 @@ pub mod ticket_store;
 
 use futures::future::BoxFuture;
 
-pub use subject::{Cannot, ForeignBlob, Limits, Loss, Outcome, Subject};
+pub use subject::{BusSubject, Cannot, ForeignBlob, Limits, Loss, Outcome, StoreSubject};
 
-/// One law.
-#[derive(Clone, Copy)]
-pub struct Law {
-    /// The port's module: `job_log`, `event_bus`, `result_cache`, `job_queue`, `catalogue`, `ticket_store`.
+/// One law of a port of such a subject.
+pub struct Law<S: ?Sized> {
+    /// The port's module: `job_log`, `result_cache`, `job_queue`, `catalogue`, `ticket_store`; `event_bus`.
     pub port: &'static str,
     /// Its name in the port's docs.
     pub name: &'static str,
     /// Checks it; panics when it is broken.
-    pub check: for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, Outcome>,
+    pub check: for<'a> fn(&'a S) -> BoxFuture<'a, Outcome>,
 }
 
-/// Hands the list of all laws, by port, to a macro.
+/// Hands the list of all laws of a bus to a macro.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! with_laws {
+macro_rules! with_bus_laws {
+    ($callback:path, $($context:tt)*) => {
+        $callback! {
+            [$($context)*]
+            event_bus [
+                subscription_starts_with_gap
+                an_interruption_is_a_gap
+                a_flood_is_heard_or_owed
+                announced_is_heard
+                announcements_keep_their_order
+                external_bytes_arrive_untouched
+                others_hear
+            ]
+        }
+    };
+}
+
+/// Hands the list of all laws of a store, by port, to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_store_laws {
     ($callback:path, $($context:tt)*) => {
         $callback! {
             [$($context)*]
@@ -85,13 +108,8 @@ macro_rules! with_laws {
                 external_bytes_are_bounded
                 a_full_log_is_trimmed
                 effects_belong_to_the_append
+                now_is_the_lease_clock
                 shared_means_shared
-            ]
-            event_bus [
-                subscription_starts_with_gap
-                announced_is_heard
-                announcements_keep_their_order
-                others_hear
             ]
             result_cache [
                 gives_back_what_was_put
@@ -148,9 +166,9 @@ macro_rules! with_laws {
 }
 
 macro_rules! list {
-    ([] $($port:ident [ $($law:ident)* ])*) => {
-        /// All laws, in the order of the ports' docs.
-        pub const LAWS: &[Law] = &[$($(
+    ([$(#[$doc:meta])* $name:ident $subject:ident] $($port:ident [ $($law:ident)* ])*) => {
+        $(#[$doc])*
+        pub const $name: &[Law<dyn $subject>] = &[$($(
             Law {
                 port: stringify!($port),
                 name: stringify!($law),
@@ -159,9 +177,25 @@ macro_rules! list {
         )*)*];
     };
 }
-with_laws!(list,);
 
-/// Says what became of a law, and holds the subject to what it says of itself.
+with_bus_laws! { list,
+    /// All laws of a bus, in the order of the port's docs.
+    BUS_LAWS BusSubject
+}
+
+with_store_laws! { list,
+    /// All laws of a store, in the order of the ports' docs.
+    STORE_LAWS StoreSubject
+}
+
+/// Port and name of each law there is.
+pub fn laws() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let bus = BUS_LAWS.iter().map(|law| (law.port, law.name));
+    let store = STORE_LAWS.iter().map(|law| (law.port, law.name));
+    store.chain(bus)
+}
+
+/// Says what became of a law, and holds the subject to what it says that it can't.
 ///
 /// # Panics
 /// When the law was skipped and the subject doesn't name it, or was run though the subject does, or when
@@ -170,31 +204,38 @@ with_laws!(list,);
     clippy::print_stderr,
     reason = "a skipped law is to be seen in the test's output"
 )]
-pub fn settle(subject: &dyn Subject, law: &str, outcome: Outcome) {
-    let cannot = subject.cannot();
+pub fn settle(cannot: &[Cannot], law: &str, outcome: Outcome) {
     for Cannot { law, .. } in cannot {
-        let known = |known: &Law| law.split_once("::") == Some((known.port, known.name));
-        assert!(LAWS.iter().any(known), "there is no law {law}");
+        let known = laws().any(|known| law.split_once("::") == Some(known));
+        assert!(known, "there is no law {law}");
     }
     match (outcome, cannot.iter().find(|cannot| cannot.law == law)) {
         (Outcome::Held, None) => {}
         (Outcome::Skipped, Some(cannot)) => eprintln!("SKIPPED {law}: {}", cannot.why),
         (Outcome::Skipped, None) => {
-            panic!("{law} was skipped, and Subject::cannot doesn't name it")
+            panic!("{law} was skipped, and the subject's `cannot` doesn't name it")
         }
-        (Outcome::Held, Some(_)) => panic!("{law} was run, and Subject::cannot names it"),
+        (Outcome::Held, Some(_)) => panic!("{law} was run, and the subject's `cannot` names it"),
     }
 }
 
-/// One test per law, each on a fresh subject; see the crate's docs.
+/// One test per law of a store, each on a fresh subject; see the crate's docs.
 #[macro_export]
-macro_rules! conformance {
+macro_rules! store_conformance {
     ($(#[$test:meta])* $fresh:ident) => {
-        $crate::with_laws! { $crate::conformance_tests, $(#[$test])* $fresh }
+        $crate::with_store_laws! { $crate::conformance_tests, StoreSubject $(#[$test])* $fresh }
     };
 }
 
-/// Expands to the modules and tests of [`conformance!`].
+/// One test per law of a bus, each on a fresh subject; see the crate's docs.
+#[macro_export]
+macro_rules! bus_conformance {
+    ($(#[$test:meta])* $fresh:ident) => {
+        $crate::with_bus_laws! { $crate::conformance_tests, BusSubject $(#[$test])* $fresh }
+    };
+}
+
+/// Expands to the modules and tests of [`store_conformance!`] and [`bus_conformance!`].
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
@@ -216,13 +257,13 @@ macro_rules! conformance_port {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_test {
-    ([$(#[$test:meta])* $fresh:ident] $port:ident $law:ident) => {
+    ([$kind:ident $(#[$test:meta])* $fresh:ident] $port:ident $law:ident) => {
         $(#[$test])*
         async fn $law() {
             let subject = super::$fresh().await;
             let outcome: $crate::Outcome = $crate::$port::$law(&subject).await.into();
             let law = concat!(stringify!($port), "::", stringify!($law));
-            $crate::settle(&subject, law, outcome);
+            $crate::settle($crate::$kind::cannot(&subject), law, outcome);
         }
     };
 }

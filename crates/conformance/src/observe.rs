@@ -7,7 +7,7 @@ use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{Appended, Entry, EventBus, JobLog, Lease, Log, Message, Signal, Signals};
 use futures::StreamExt;
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script};
 
 /// A lease or delay that ends while the law waits for it.
@@ -103,7 +103,7 @@ pub(crate) fn fold(initial: Job, entries: &[Entry]) -> Job {
 }
 
 /// A job that was submitted and waits.
-pub(crate) async fn submitted(subject: &dyn Subject) -> Script {
+pub(crate) async fn submitted(subject: &dyn StoreSubject) -> Script {
     let mut script = Script::own();
     let answer = subject
         .queue()
@@ -115,7 +115,7 @@ pub(crate) async fn submitted(subject: &dyn Subject) -> Script {
 }
 
 /// A job that was submitted and claimed. Nothing else may wait in the queue.
-pub(crate) async fn claimed(subject: &dyn Subject, duration: Duration) -> (Script, Lease) {
+pub(crate) async fn claimed(subject: &dyn StoreSubject, duration: Duration) -> (Script, Lease) {
     let mut script = submitted(subject).await;
     let lease = claim(subject, duration).await.expect("a job waits");
     assert_eq!(lease.job_id, *script.id(), "the only job that waits");
@@ -123,7 +123,7 @@ pub(crate) async fn claimed(subject: &dyn Subject, duration: Duration) -> (Scrip
     (script, lease)
 }
 
-pub(crate) async fn claim(subject: &dyn Subject, duration: Duration) -> Option<Lease> {
+pub(crate) async fn claim(subject: &dyn StoreSubject, duration: Duration) -> Option<Lease> {
     subject
         .queue()
         .claim("conformance", &build::token(), duration)

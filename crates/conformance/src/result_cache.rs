@@ -7,11 +7,11 @@ use conch_ports::MAX_RESULT_BYTES;
 
 use crate::build::{self, Script};
 use crate::observe::append_all;
-use crate::{ForeignBlob, Outcome, Subject};
+use crate::{ForeignBlob, Outcome, StoreSubject};
 
 /// `get` after `put` gives the same bytes; of another job nothing; the later `put` counts; what was
 /// removed is gone.
-pub async fn gives_back_what_was_put(subject: &dyn Subject) {
+pub async fn gives_back_what_was_put(subject: &dyn StoreSubject) {
     let cache = subject.cache();
     let (a, b) = (build::job_id(), build::job_id());
     assert_eq!(cache.get(&a).await.unwrap(), None);
@@ -33,7 +33,7 @@ pub async fn gives_back_what_was_put(subject: &dyn Subject) {
 }
 
 /// A result is gone after its time, whether it was put or came with a commit, read or not.
-pub async fn results_expire(subject: &dyn Subject) -> Outcome {
+pub async fn results_expire(subject: &dyn StoreSubject) -> Outcome {
     let (logs, cache) = (subject.log(), subject.cache());
     let put = build::job_id();
     let mut script = Script::foreign();
@@ -61,7 +61,7 @@ pub async fn results_expire(subject: &dyn Subject) -> Outcome {
 }
 
 /// What another program wrote comes back as it is, or as nothing where it can be no result.
-pub async fn foreign_blobs_are_only_bytes(subject: &dyn Subject) -> Outcome {
+pub async fn foreign_blobs_are_only_bytes(subject: &dyn StoreSubject) -> Outcome {
     let cache = subject.cache();
     let job_id = build::job_id();
     let blobs = [&b"{\"job_id\":"[..], b"", b"\xff\xfe\0", b"not json at all"];
@@ -95,7 +95,7 @@ pub async fn foreign_blobs_are_only_bytes(subject: &dyn Subject) -> Outcome {
 }
 
 /// After a terminal commit `get` answers the encoded fold; before it, and after others, nothing.
-pub async fn commit_caches_the_result(subject: &dyn Subject) -> Outcome {
+pub async fn commit_caches_the_result(subject: &dyn StoreSubject) -> Outcome {
     let (logs, cache) = (subject.log(), subject.cache());
     if !logs.guarantees().caches_results {
         return Outcome::Skipped;

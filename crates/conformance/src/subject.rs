@@ -83,16 +83,41 @@ impl From<()> for Outcome {
     }
 }
 
-/// A fresh, empty store that nothing else uses, and the means to move its time and damage it.
+/// A fresh bus that nothing else uses, and the means to disturb it.
 ///
-/// Its subscriber queues should hold between 100 and 250 announcements: some laws let 100 pile up and
+/// Its subscriber queues should hold between 100 and 250 announcements: some laws let 90 pile up and
 /// expect them all, one lets 300 pile up and expects all of them or a `Gap`.
 #[async_trait]
-pub trait Subject: Send + Sync {
+pub trait BusSubject: Send + Sync {
+    /// The bus.
+    fn bus(&self) -> Arc<dyn EventBus>;
+
+    /// The laws that can't be run on it, with what it lacks: exactly those that end as
+    /// [`Outcome::Skipped`]. A law that is skipped and not named here fails, and so does one that is
+    /// named here and was run.
+    fn cannot(&self) -> &'static [Cannot];
+
+    /// The bus as another process sees it, through connections of its own; none when it doesn't declare itself
+    /// shared.
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>>;
+
+    /// Cuts every subscription of [`BusSubject::bus`] off once, from outside; they come back by
+    /// themselves.
+    async fn interrupt(&self);
+
+    /// Sends bytes as an external program does, past the adapter. False when it doesn't declare that it carries
+    /// those.
+    async fn send_external(&self, bytes: Bytes) -> bool;
+}
+
+/// A fresh, empty store that nothing else uses, and the means to move its time and damage it.
+#[async_trait]
+pub trait StoreSubject: Send + Sync {
     /// The logs.
     fn log(&self) -> Arc<dyn JobLog>;
-    /// The bus that the logs announce on.
-    fn bus(&self) -> Arc<dyn EventBus>;
+    /// The bus that the logs announce on by themselves, if there is one. Its subscriber queues should hold at
+    /// least 100 announcements.
+    fn bus(&self) -> Option<Arc<dyn EventBus>>;
     /// The cached results.
     fn cache(&self) -> Arc<dyn ResultCache>;
     /// The queue.
@@ -113,9 +138,6 @@ pub trait Subject: Send + Sync {
     /// declare themselves shared.
     fn elsewhere(&self) -> Option<Arc<dyn JobLog>>;
 
-    /// The bus as that process sees it; none when the bus doesn't declare itself shared.
-    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>>;
-
     /// The tickets as that process sees them.
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>>;
 
@@ -130,10 +152,6 @@ pub trait Subject: Send + Sync {
     /// Restarts the store from a copy that could be older than what it last acknowledged, as it must
     /// know, and brings it back. Nothing is really lost. False when there is no such thing.
     async fn restart_from_a_copy(&self) -> bool;
-
-    /// Cuts every subscription of [`Subject::bus`] off once, from outside; they come back by
-    /// themselves.
-    async fn interrupt_subscription(&self);
 
     /// Takes a part of a job's place in the queue away, past the adapter.
     async fn lose_from_queue(&self, job_id: &JobId, loss: Loss);

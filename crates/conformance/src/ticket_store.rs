@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_domain::{Caller, Clients, Grant, Identity, Opens, Scope, StreamDigest, Timestamp};
 use conch_ports::{ErrorKind, Result, TicketHash};
 
-use crate::{Outcome, Subject, build};
+use crate::{Outcome, StoreSubject, build};
 
 /// Longer than any law takes.
 const LONG: Duration = Duration::from_mins(1);
@@ -36,7 +36,7 @@ fn is_refused(answer: Result<()>) -> bool {
 }
 
 /// A grant comes back whole each time, and to its own hash alone.
-pub async fn opens_again_and_again(subject: &dyn Subject) {
+pub async fn opens_again_and_again(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let one = grant("a \"quoted\" one\n", Opens::Job(build::job_id()));
     let many = grant("another", Opens::ManyJobs);
@@ -53,7 +53,7 @@ pub async fn opens_again_and_again(subject: &dyn Subject) {
 }
 
 /// A grant is gone after its time, asked for or not, and what it took is free again.
-pub async fn a_ticket_ends(subject: &dyn Subject) {
+pub async fn a_ticket_ends(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let limits = subject.limits();
     let grant = grant("a", Opens::ManyJobs);
@@ -74,7 +74,7 @@ pub async fn a_ticket_ends(subject: &dyn Subject) {
 }
 
 /// A caller's bound holds for one caller, and refusing changes nothing.
-pub async fn tickets_are_bounded_per_caller(subject: &dyn Subject) {
+pub async fn tickets_are_bounded_per_caller(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let limits = subject.limits();
     let greedy = grant("greedy", Opens::ManyJobs);
@@ -109,7 +109,7 @@ pub async fn tickets_are_bounded_per_caller(subject: &dyn Subject) {
 }
 
 /// The bound in total holds, however many callers there are.
-pub async fn tickets_are_bounded_in_total(subject: &dyn Subject) {
+pub async fn tickets_are_bounded_in_total(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let limits = subject.limits();
     for n in 0..limits.tickets as u8 {
@@ -131,7 +131,7 @@ fn bound(grant: &Grant, stream: u8) -> Grant {
 }
 
 /// A ticket is bound once, to what it opened first, and then lives as long as it was bound for.
-pub async fn a_bound_ticket_lives_on(subject: &dyn Subject) {
+pub async fn a_bound_ticket_lives_on(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let grant = grant("a", Opens::Job(build::job_id()));
     let first = bound(&grant, 1);
@@ -158,7 +158,7 @@ pub async fn a_bound_ticket_lives_on(subject: &dyn Subject) {
 }
 
 /// Bound tickets have room of their own; a caller's next one takes the place of the one that ends first.
-pub async fn bound_tickets_are_counted_apart(subject: &dyn Subject) {
+pub async fn bound_tickets_are_counted_apart(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let limits = subject.limits();
     let most = limits.tickets_per_caller as u8;
@@ -203,7 +203,7 @@ pub async fn bound_tickets_are_counted_apart(subject: &dyn Subject) {
 }
 
 /// A bound ticket that is cut short ends then; one that ends sooner doesn't last longer for it.
-pub async fn a_ticket_can_be_cut_short(subject: &dyn Subject) {
+pub async fn a_ticket_can_be_cut_short(subject: &dyn StoreSubject) {
     let tickets = subject.tickets();
     let grant = grant("a", Opens::Job(build::job_id()));
     let (one, two) = (bound(&grant, 1), bound(&grant, 2));
@@ -224,7 +224,7 @@ pub async fn a_ticket_can_be_cut_short(subject: &dyn Subject) {
 }
 
 /// What one process stored, another finds, and the bounds are the same ones.
-pub async fn tickets_open_elsewhere(subject: &dyn Subject) -> Outcome {
+pub async fn tickets_open_elsewhere(subject: &dyn StoreSubject) -> Outcome {
     let shared = subject.log().guarantees().shared;
     let elsewhere = subject.tickets_elsewhere();
     assert_eq!(shared, elsewhere.is_some(), "the declaration is wrong");

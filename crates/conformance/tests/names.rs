@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use conch_conformance::LAWS;
+use conch_conformance::laws;
 
 fn names(port: &str) -> BTreeSet<&'static str> {
-    let of_port = LAWS.iter().filter(|law| law.port == port);
-    of_port.map(|law| law.name).collect()
+    let of_port = laws().filter(|(of, _)| *of == port);
+    of_port.map(|(_, name)| name).collect()
 }
 
 fn ports() -> BTreeSet<&'static str> {
-    LAWS.iter().map(|law| law.port).collect()
+    laws().map(|(port, _)| port).collect()
 }
 
 /// What stands between backticks.

@@ -111,14 +111,18 @@ pub type Signals = BoxStream<'static, Signal>;
 /// Announcements.
 ///
 /// # Laws
-/// - **subscription_starts_with_gap**: `subscribe` MUST NOT wait for the backend; its first
-///   signal, and the first after every interruption or overflow, MUST be `Gap`, sent once
-///   messages flow. What is announced after `Gap` was received MUST arrive or be followed by
-///   another `Gap`.
+/// - **subscription_starts_with_gap**: `subscribe` MUST NOT wait for the backend; its first signal MUST be
+///   `Gap`, sent once messages flow. What is announced after a `Gap` was received MUST arrive or be followed
+///   by another `Gap`.
+/// - **an_interruption_is_a_gap**: so MUST be the first signal after an interruption.
+/// - **a_flood_is_heard_or_owed**: a subscriber that is behind MUST NOT keep anybody waiting. It is sent what it
+///   has room for, and where something is left out, a `Gap` once it has caught up.
 /// - **announced_is_heard**: who subscribes MUST hear what is announced while messages flow, byte for
 ///   byte.
 /// - **announcements_keep_their_order**: announcements of one job that are handed over one after the other
 ///   MUST arrive in that order. They may be lost, and may be repeated.
+/// - **external_bytes_arrive_untouched**: a bus that declares itself `external` MUST pass on what other programs
+///   send on its public channel byte for byte, whatever it is, as [`Message::public`].
 /// - **others_hear**: a bus that declares itself `shared` MUST tell other processes what is announced here,
 ///   and here what they announce.
 #[async_trait]

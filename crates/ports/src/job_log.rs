@@ -83,7 +83,7 @@ pub struct Guarantees {
 /// - **announce_follows_append**: a subscriber of the bus that the log [announces](JobLog::announces) on,
 ///   who receives an announcement and then calls `read`, MUST find the event. The bytes announced MUST be
 ///   the bytes appended, and the announcements of one job MUST be handed over in the order of its
-///   appends.
+///   appends. A submission is announced likewise.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
 ///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many and one commit's: a log is
@@ -113,6 +113,10 @@ pub struct Guarantees {
 ///   what is kept to be within the job's bytes. The newest `HISTORY_LIMIT` events MUST be kept, or so
 ///   many that with the newest trimmed one they take more than half of those bytes. A refusal MUST trim
 ///   nothing.
+/// - **now_is_the_lease_clock**: `now` MUST be the clock by which leases run out: one that was taken for a while
+///   when `now` said `t` MUST be held until `now` says `t` and that while, and in
+///   [`expired`](crate::JobQueue::expired) from then on. It MUST NOT go back by itself: somebody may set the
+///   clock of the store's machine.
 /// - **shared_means_shared**: a log that declares itself `shared` MUST show other processes what is
 ///   appended here, and here what they append.
 /// - **effects_belong_to_the_append**: a caller that sees the event in the log MUST see the queue effect,

@@ -75,7 +75,7 @@ pub enum Submitted {
 ///
 /// # Laws
 /// - **submission_is_one_step**: `submit` MUST store log, record, queue entry and idempotency key
-///   in one atomic step, and announce the event after it. Submitting the same commit twice (same
+///   in one atomic step. Submitting the same commit twice (same
 ///   job id and event id) MUST answer `New` and leave one job.
 /// - **same_key_same_job**: of concurrent submissions with one key and digest exactly one is `New`.
 /// - **recall_asks_for_the_key_alone**: `recall` MUST answer what `submit` answers to a known key,

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject, event_bus, job_log};
-use conch_domain::JobId;
+use bytes::Bytes;
+use conch_conformance::{BusSubject, Cannot};
 use conch_memory::Memory;
-use conch_ports::{
-    Announcement, BusId, Carries, Catalogue, EventBus, JobLog, JobQueue, Message, Result,
-    ResultCache, Signal, Signals, TicketStore,
-};
+use conch_ports::{Announcement, BusId, Carries, EventBus, Message, Result, Signal, Signals};
 use conch_services::subscription::{Ended, Settings};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt};
@@ -182,112 +179,39 @@ impl EventBus for Shared {
     }
 }
 
-/// A store in memory, heard of through [`Shared`].
+/// A bus in memory, heard through [`Shared`].
 struct Heard(Memory);
 
 #[async_trait]
-impl Subject for Heard {
-    fn log(&self) -> Arc<dyn JobLog> {
-        self.0.log()
-    }
-
+impl BusSubject for Heard {
     fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(Shared(self.0.bus()))
     }
 
-    fn cache(&self) -> Arc<dyn ResultCache> {
-        self.0.cache()
-    }
-
-    fn queue(&self) -> Arc<dyn JobQueue> {
-        self.0.queue()
-    }
-
-    fn catalogue(&self) -> Arc<dyn Catalogue> {
-        self.0.catalogue()
-    }
-
-    fn tickets(&self) -> Arc<dyn TicketStore> {
-        self.0.tickets()
-    }
-
-    fn limits(&self) -> Limits {
-        let store = conch_memory::Settings::default();
-        Limits {
-            history_limit: store.history_limit,
-            result_ttl: store.result_ttl,
-            ended_log_ttl: store.ended_log_ttl,
-            quotas: store.quotas,
-            tickets: store.max_tickets,
-            tickets_per_caller: store.max_tickets_per_caller,
-        }
-    }
-
     fn cannot(&self) -> &'static [Cannot] {
-        &[]
+        &[Cannot {
+            law: "event_bus::others_hear",
+            why: "no other process sees this memory",
+        }]
     }
 
-    fn elsewhere(&self) -> Option<Arc<dyn JobLog>> {
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
         None
     }
 
-    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        None
-    }
-
-    fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
-        None
-    }
-
-    async fn advance(&self, by: Duration) {
-        tokio::time::advance(by).await;
-    }
-
-    async fn outlive(&self) -> bool {
-        false
-    }
-
-    async fn restart_from_a_copy(&self) -> bool {
-        false
-    }
-
-    async fn interrupt_subscription(&self) {
+    async fn interrupt(&self) {
         self.0.faults().interrupt_subscription();
     }
 
-    async fn lose_from_queue(&self, _: &JobId, _: Loss) {
-        unreachable!("only the laws of announcements run here");
-    }
-
-    async fn break_entry(&self, _: &JobId) -> bool {
-        false
-    }
-
-    async fn write_foreign_result(&self, _: &JobId, _: ForeignBlob) -> bool {
-        false
+    async fn send_external(&self, bytes: Bytes) -> bool {
+        self.0.faults().announce_raw(bytes);
+        true
     }
 }
 
-fn heard() -> Heard {
+#[allow(clippy::unused_async)] // the suite awaits it
+async fn heard() -> Heard {
     Heard(conch_memory::Settings::default().build())
 }
 
-#[tokio::test(start_paused = true)]
-async fn subscription_starts_with_gap() {
-    event_bus::subscription_starts_with_gap(&heard()).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn announced_is_heard() {
-    event_bus::announced_is_heard(&heard()).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn announcements_keep_their_order() {
-    event_bus::announcements_keep_their_order(&heard()).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn announce_follows_append() {
-    job_log::announce_follows_append(&heard()).await;
-}
+conch_conformance::bus_conformance! { #[tokio::test(start_paused = true)] heard }

@@ -4,7 +4,6 @@
 //! Never in here: a judgement.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use conch_domain::{JobId, LeaseToken};
@@ -224,10 +223,6 @@ impl History {
 
     pub(crate) fn moment(&self, at: Instant) -> Millis {
         u64::try_from(at.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
     }
 
     pub(crate) fn note(&self, what: What) {

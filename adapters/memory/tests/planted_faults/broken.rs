@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, Position};
-use conch_memory::Memory;
+use conch_memory::{Memory, Settings};
 use conch_ports::{
     Appended, Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache,
     TicketHash, TicketStore,
 };
 
 use crate::Fault;
-use crate::subject::{memory, with_quotas};
+use crate::subject::{memory, settings};
 
 /// An adapter with one fault.
 #[derive(Clone)]
@@ -61,8 +61,14 @@ struct Seen {
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
         let memory = match fault {
-            Fault::IgnoreQuotas => with_quotas(Quotas::default()),
-            _ => memory(),
+            Fault::IgnoreQuotas => Settings {
+                quotas: Quotas::default(),
+                ..settings()
+            }
+            .build(),
+            // The system's, while leases go with the time that is moved.
+            Fault::NowOfAnotherClock => settings().build(),
+            _ => memory(true),
         };
         Self {
             fault,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject};
+use bytes::Bytes;
+use conch_conformance::{BusSubject, Cannot, ForeignBlob, Limits, Loss, StoreSubject, build};
 use conch_domain::JobId;
 use conch_memory::{Memory, Settings};
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, Quotas, ResultCache, TicketStore};
@@ -40,13 +41,18 @@ pub fn lose_from_queue(memory: &Memory, job_id: &JobId, loss: Loss) {
     memory.faults().lose_from_queue(job_id, loss);
 }
 
-pub fn memory() -> Memory {
-    with_quotas(LIMITS.quotas)
+/// On time that is moved the store's clock goes with it; else it is the system's.
+pub fn memory(paused: bool) -> Memory {
+    let settings = Settings {
+        begins: paused.then_some(build::BEGINNING),
+        ..settings()
+    };
+    settings.build()
 }
 
-pub fn with_quotas(quotas: Quotas) -> Memory {
-    let settings = Settings {
-        quotas,
+pub fn settings() -> Settings {
+    Settings {
+        quotas: LIMITS.quotas,
         history_limit: LIMITS.history_limit,
         result_ttl: LIMITS.result_ttl,
         ended_log_ttl: LIMITS.ended_log_ttl,
@@ -54,8 +60,7 @@ pub fn with_quotas(quotas: Quotas) -> Memory {
         max_tickets: LIMITS.tickets,
         max_tickets_per_caller: LIMITS.tickets_per_caller,
         ..Settings::default()
-    };
-    settings.build()
+    }
 }
 
 const SHARED: &str = "no other process sees this memory";
@@ -100,20 +105,20 @@ pub struct InMemory {
 impl InMemory {
     pub fn new(paused: bool) -> Self {
         Self {
-            memory: memory(),
+            memory: memory(paused),
             paused,
         }
     }
 }
 
 #[async_trait]
-impl Subject for InMemory {
+impl StoreSubject for InMemory {
     fn log(&self) -> Arc<dyn JobLog> {
         self.memory.log()
     }
 
-    fn bus(&self) -> Arc<dyn EventBus> {
-        self.memory.bus()
+    fn bus(&self) -> Option<Arc<dyn EventBus>> {
+        Some(self.memory.bus())
     }
 
     fn cache(&self) -> Arc<dyn ResultCache> {
@@ -148,10 +153,6 @@ impl Subject for InMemory {
         None
     }
 
-    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        None
-    }
-
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         None
     }
@@ -176,10 +177,6 @@ impl Subject for InMemory {
         true
     }
 
-    async fn interrupt_subscription(&self) {
-        self.memory.faults().interrupt_subscription();
-    }
-
     async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
         lose_from_queue(&self.memory, job_id, loss);
     }
@@ -193,5 +190,29 @@ impl Subject for InMemory {
             ForeignBlob::Bytes(bytes) => self.memory.cache().put(job_id, bytes).await.is_ok(),
             ForeignBlob::NotAString => false,
         }
+    }
+}
+
+#[async_trait]
+impl BusSubject for InMemory {
+    fn bus(&self) -> Arc<dyn EventBus> {
+        self.memory.bus()
+    }
+
+    fn cannot(&self) -> &'static [Cannot] {
+        StoreSubject::cannot(self)
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    async fn interrupt(&self) {
+        self.memory.faults().interrupt_subscription();
+    }
+
+    async fn send_external(&self, bytes: Bytes) -> bool {
+        self.memory.faults().announce_raw(bytes);
+        true
     }
 }

@@ -163,6 +163,15 @@ impl Server {
         set.expect("it takes the command");
     }
 
+    /// PUBLISH of any bytes.
+    #[allow(dead_code)] // only one of this crate's tests has use for it
+    pub(crate) fn publish(&self, channel: &str, bytes: &[u8]) {
+        let mut connection = self.client().get_connection().expect("it is up");
+        let mut publish = redis::cmd("PUBLISH");
+        let heard: redis::RedisResult<u64> = publish.arg(channel).arg(bytes).query(&mut connection);
+        heard.expect("it takes the command");
+    }
+
     /// Settings with short waits.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = Settings::new(self.url());

@@ -4,7 +4,7 @@ use conch_domain::{Audience, Category, JobStatus, Template};
 use conch_ports::{ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter};
 
 use super::{ALL, stored_client};
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script};
 use crate::observe::{LONG, append_all, claimed, submitted};
 
@@ -13,7 +13,7 @@ fn ids<T>(page: &Page<T>, id: impl Fn(&T) -> String) -> Vec<String> {
 }
 
 /// Newest first, ties by id; pages neither repeat nor leave out, also while records are added.
-pub async fn pages_are_newest_first(subject: &dyn Subject) {
+pub async fn pages_are_newest_first(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let mut made = Vec::new();
     // Made in no order, four of them at one moment.
@@ -117,7 +117,7 @@ pub async fn pages_are_newest_first(subject: &dyn Subject) {
 }
 
 /// A list has exactly the records that meet every filter that is given.
-pub async fn filters_intersect(subject: &dyn Subject) {
+pub async fn filters_intersect(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let insurer = stored_client(&*catalogue, "Insurance", 1).await;
     stored_client(&*catalogue, "insurance", 2).await;
@@ -143,7 +143,7 @@ pub async fn filters_intersect(subject: &dyn Subject) {
     templates_by_filter(subject).await;
 }
 
-async fn jobs_by_filter(subject: &dyn Subject) {
+async fn jobs_by_filter(subject: &dyn StoreSubject) {
     let (logs, catalogue) = (subject.log(), subject.catalogue());
     let waits = submitted(subject).await;
     let mut runs = submitted(subject).await;
@@ -214,7 +214,7 @@ async fn jobs_by_filter(subject: &dyn Subject) {
 
 /// Templates of two jobs by each combination of filters, with values that one template has, and with
 /// one value that it has not.
-async fn templates_by_filter(subject: &dyn Subject) {
+async fn templates_by_filter(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let mut made: Vec<Template> = Vec::new();
     for plan in [

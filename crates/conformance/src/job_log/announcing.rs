@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{JobStatus, RetryReason};
-use conch_ports::{Appended, Commit, Fence, JobLog};
+use conch_domain::{JobId, JobStatus, Position, RetryReason};
+use conch_ports::{Appended, Commit, EventBus, Fence, JobLog};
 
 use crate::build::{self, Script, event_of};
 use crate::event_bus::hear_in_order;
-use crate::observe::{LONG, append_all, claim, claimed, flowing, log_of, next_of};
-use crate::{Outcome, Subject};
+use crate::observe::{LONG, append_all, claim, claimed, flowing, log_of, next_of, soon, submitted};
+use crate::{Outcome, StoreSubject};
 
 /// Appends in a task of its own, so that subscribers run in between.
 fn append_meanwhile(logs: Arc<dyn JobLog>, commits: Vec<Commit>) -> tokio::task::JoinHandle<()> {
@@ -19,11 +19,32 @@ fn append_meanwhile(logs: Arc<dyn JobLog>, commits: Vec<Commit>) -> tokio::task:
 
 /// Every announcement that is heard is in the log already, with the same bytes and in the order of the
 /// appends; what wasn't appended or wasn't to be announced isn't heard.
-pub async fn announce_follows_append(subject: &dyn Subject) {
+pub async fn announce_follows_append(subject: &dyn StoreSubject) -> Outcome {
     let (logs, bus) = (subject.log(), subject.bus());
-    assert_eq!(logs.announces(), Some(bus.id()), "the declaration is wrong");
-    appends_are_heard_in_order(subject).await;
-    let mut signals = flowing(&*bus).await;
+    let named = bus.as_ref().map(|bus| bus.id());
+    assert_eq!(logs.announces(), named, "the declaration is wrong");
+    let Some(bus) = bus else {
+        return Outcome::Skipped;
+    };
+    appends_are_heard_in_order(subject, &*bus).await;
+    a_submission_is_heard(subject, &*bus).await;
+    only_what_is_appended_is_heard(subject, &*bus).await;
+    Outcome::Held
+}
+
+/// A job that is submitted is announced once it is in the log.
+async fn a_submission_is_heard(subject: &dyn StoreSubject, bus: &dyn EventBus) {
+    let mut signals = flowing(bus).await;
+    let script = submitted(subject).await;
+    let (place, line) = next_of(&mut signals, script.id()).await;
+    assert_eq!(place, script.job().position);
+    let log = log_of(&*subject.log(), script.id()).await;
+    assert_eq!(log.entries[0].line, line);
+}
+
+async fn only_what_is_appended_is_heard(subject: &dyn StoreSubject, bus: &dyn EventBus) {
+    let logs = subject.log();
+    let mut signals = flowing(bus).await;
     let mut script = Script::foreign();
     let mut commits = vec![script.queued(), script.started()];
     commits.extend((0..18).map(|n| script.progress(n * 5)));
@@ -70,9 +91,9 @@ pub async fn announce_follows_append(subject: &dyn Subject) {
 
 /// Of each of three jobs that are written to at the same time, what is heard comes in the order of the
 /// appends.
-async fn appends_are_heard_in_order(subject: &dyn Subject) {
+async fn appends_are_heard_in_order(subject: &dyn StoreSubject, bus: &dyn EventBus) {
     const EVENTS: u64 = 30;
-    let mut signals = flowing(&*subject.bus()).await;
+    let mut signals = flowing(bus).await;
     let mut writers = Vec::new();
     let mut heard = HashMap::new();
     for _ in 0..3 {
@@ -88,14 +109,10 @@ async fn appends_are_heard_in_order(subject: &dyn Subject) {
     }
 }
 
-/// A subscriber that hears of an event finds the queue effect, the record and the result done.
-pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
+/// Who reads of an event in the log finds the queue effect, the record and the result done.
+pub async fn effects_belong_to_the_append(subject: &dyn StoreSubject) -> Outcome {
     let logs = subject.log();
-    if !logs.guarantees().caches_results {
-        return Outcome::Skipped;
-    }
     let (queue, catalogue, cache) = (subject.queue(), subject.catalogue(), subject.cache());
-    let mut signals = flowing(&*subject.bus()).await;
     let (mut script, first) = claimed(subject, LONG).await;
     let id = script.id().clone();
 
@@ -105,7 +122,7 @@ pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
     ];
     let retried_at = script.job().position;
     let writer = append_meanwhile(subject.log(), requeued);
-    while next_of(&mut signals, &id).await.0 != retried_at {}
+    stands_at(&*logs, &id, retried_at).await;
     assert_eq!(
         catalogue.job(&id).await.unwrap().as_ref(),
         Some(script.job()),
@@ -122,12 +139,14 @@ pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
     script.hold(&second);
     let ended = vec![script.progress(90), script.completed()];
     let writer = append_meanwhile(subject.log(), ended);
-    while next_of(&mut signals, &id).await.0 != script.job().position {}
-    assert_eq!(
-        cache.get(&id).await.unwrap(),
-        Some(conch_wire::job::encode(script.job())),
-        "the cached result"
-    );
+    stands_at(&*logs, &id, script.job().position).await;
+    if logs.guarantees().caches_results {
+        assert_eq!(
+            cache.get(&id).await.unwrap(),
+            Some(conch_wire::job::encode(script.job())),
+            "the cached result"
+        );
+    }
     assert_eq!(
         catalogue.job(&id).await.unwrap().as_ref(),
         Some(script.job()),
@@ -160,12 +179,22 @@ pub async fn effects_belong_to_the_append(subject: &dyn Subject) -> Outcome {
         None,
         "a foreign job is in no queue"
     );
-    Outcome::Held
+    Outcome::of_a_log(logs.guarantees())
+}
+
+/// Reads until the log stands there.
+async fn stands_at(logs: &dyn JobLog, job_id: &JobId, position: Position) {
+    soon("the event in the log", async {
+        while log_of(logs, job_id).await.job.position != position {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// A log that declares itself shared is: what one process appends, another reads. One that doesn't has no
 /// elsewhere.
-pub async fn shared_means_shared(subject: &dyn Subject) -> Outcome {
+pub async fn shared_means_shared(subject: &dyn StoreSubject) -> Outcome {
     let logs = subject.log();
     let elsewhere = subject.elsewhere();
     assert_eq!(

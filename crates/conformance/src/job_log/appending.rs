@@ -7,7 +7,7 @@ use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, JobLog};
 
 use crate::build::{self, Script, event_of, with_event_id};
 use crate::observe::{append_all, fold, log_of, parts, position_in};
-use crate::{Outcome, Subject};
+use crate::{Outcome, StoreSubject};
 
 /// Publishes all at the same time and gives the answers.
 async fn append_at_once(logs: &Arc<dyn JobLog>, commits: Vec<Commit>) -> Vec<Appended> {
@@ -28,7 +28,7 @@ fn count(answers: &[Appended], wanted: Appended) -> usize {
 }
 
 /// Only right after the log's end, in its epoch; of 16 at once exactly one.
-pub async fn append_is_compare_and_set(subject: &dyn Subject) {
+pub async fn append_is_compare_and_set(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let mut script = Script::foreign();
     let mut early = script.clone();
@@ -78,7 +78,7 @@ pub async fn append_is_compare_and_set(subject: &dyn Subject) {
 
 /// 1..n in the order of the appends, the very bytes, and unchanged by what follows. Also when four
 /// writers at once append by read, fold and try again.
-pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
+pub async fn sequences_have_no_gaps(subject: &dyn StoreSubject) {
     const WRITERS: u8 = 4;
     let logs = subject.log();
     let total = subject.limits().history_limit.min(20);
@@ -138,7 +138,7 @@ pub async fn sequences_have_no_gaps(subject: &dyn Subject) {
 
 /// A commit whose id is in the log answers its first place, whatever else it says: at once, after
 /// as many later events as the port says, after the end, and when several come at the same time.
-pub async fn event_id_is_appended_once(subject: &dyn Subject) {
+pub async fn event_id_is_appended_once(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let mut script = Script::foreign();
     append_all(&*logs, [script.queued()]).await;
@@ -200,7 +200,7 @@ pub async fn event_id_is_appended_once(subject: &dyn Subject) {
 
 /// Once a terminal event is in, every other commit is `Ended` and changes nothing; of several ends
 /// at once one is taken.
-pub async fn nothing_follows_the_end(subject: &dyn Subject) {
+pub async fn nothing_follows_the_end(subject: &dyn StoreSubject) {
     let logs = subject.log();
     for end in [Script::completed, Script::failed, Script::cancelled] {
         let mut script = Script::foreign();
@@ -252,7 +252,7 @@ pub async fn nothing_follows_the_end(subject: &dyn Subject) {
 }
 
 /// A commit at sequence 1 that names the end that it saw replaces exactly that log, in one step.
-pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
+pub async fn replacing_begins_an_epoch(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let mut script = Script::foreign();
     append_all(
@@ -327,7 +327,7 @@ pub async fn replacing_begins_an_epoch(subject: &dyn Subject) {
 
 /// A store that may have lost what it acknowledged takes nothing more in the old epoch, from any caller;
 /// what it has of the job is read as before, and another epoch goes on from there.
-pub async fn what_may_have_lost_begins_anew(subject: &dyn Subject) -> Outcome {
+pub async fn what_may_have_lost_begins_anew(subject: &dyn StoreSubject) -> Outcome {
     let logs = subject.log();
     let mut script = Script::foreign();
     let first = script.queued();

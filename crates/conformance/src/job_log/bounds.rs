@@ -6,7 +6,7 @@ use bytes::Bytes;
 use conch_domain::Job;
 use conch_ports::{Appended, Commit, EVENT_OVERHEAD, ErrorKind, Fence, JobLog, Quota};
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{Script, epoch, event_of, with_line};
 use crate::observe::{append_all, log_of, parts, submitted};
 
@@ -23,7 +23,7 @@ fn foreign(commit: Commit) -> Commit {
 
 /// One more job than there may be: refused in words that name the setting, whether told or derived, and
 /// whatever it begins with, and nothing of it is left.
-async fn over_quota(subject: &dyn Subject) {
+async fn over_quota(subject: &dyn StoreSubject) {
     let logs = subject.log();
     for first in [Script::queued, Script::completed] {
         let mut script = Script::foreign();
@@ -45,7 +45,7 @@ async fn over_quota(subject: &dyn Subject) {
 /// So many jobs of foreign publishers are unfinished as may be: another is refused, those that are
 /// there go on, and our own jobs have nothing to do with it. Each that ends makes room for one, until
 /// ten times as many have ended; those make room when their logs run out.
-pub async fn external_logs_are_bounded(subject: &dyn Subject) {
+pub async fn external_logs_are_bounded(subject: &dyn StoreSubject) {
     let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let mut scripts: Vec<Script> = Vec::new();
     while scripts.len() < quotas.foreign_jobs {
@@ -121,7 +121,7 @@ async fn is_full(logs: &dyn JobLog, commit: Commit, quota: Quota) {
 /// once so many bytes of all such jobs are kept; what a job's life depends on is taken beyond that. What is
 /// trimmed makes room, and so does what runs out. What is derived from a record of our own has nothing to do
 /// with it.
-pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
+pub async fn external_bytes_are_bounded(subject: &dyn StoreSubject) {
     let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let mut own = submitted(subject).await;
     append_all(&*logs, [own.started(), own.failed()]).await;
@@ -186,7 +186,7 @@ pub async fn external_bytes_are_bounded(subject: &dyn Subject) {
 /// An event that finds no room among its job's bytes has the oldest trimmed: it is in the log, the state is
 /// whole, and what is kept goes on from the base, within the bound and no less than half of it. However
 /// long that goes on, other jobs lose no room.
-pub async fn a_full_log_is_trimmed(subject: &dyn Subject) {
+pub async fn a_full_log_is_trimmed(subject: &dyn StoreSubject) {
     let (logs, limits) = (subject.log(), subject.limits());
     let of_job = limits.quotas.foreign_job_kib << 10;
     let mut script = Script::foreign();

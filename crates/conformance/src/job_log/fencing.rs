@@ -5,14 +5,14 @@ use std::time::Duration;
 use conch_domain::{Job, RetryReason};
 use conch_ports::{Appended, Commit, Fence, QueueEffect};
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script};
 use crate::observe::{
     AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, log_of, parts, submitted,
 };
 
 /// Each fence lets through whom it says, by the store's clock; who is fenced changes nothing.
-pub async fn fence_is_checked_in_the_step(subject: &dyn Subject) {
+pub async fn fence_is_checked_in_the_step(subject: &dyn StoreSubject) {
     a_lease_that_holds(subject).await;
     a_lease_that_ran_out(subject).await;
     no_worker_holds_it(subject).await;
@@ -20,7 +20,11 @@ pub async fn fence_is_checked_in_the_step(subject: &dyn Subject) {
 }
 
 /// Each fence is refused, and the queue entry, the log and the record stay as they are.
-async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterator<Item = Fence>) {
+async fn refused(
+    subject: &dyn StoreSubject,
+    script: &Script,
+    fences: impl IntoIterator<Item = Fence>,
+) {
     let (logs, catalogue) = (subject.log(), subject.catalogue());
     let before = parts(log_of(&*logs, script.id()).await);
     let record = catalogue.job(script.id()).await.unwrap();
@@ -66,7 +70,7 @@ async fn refused(subject: &dyn Subject, script: &Script, fences: impl IntoIterat
     );
 }
 
-async fn a_lease_that_holds(subject: &dyn Subject) {
+async fn a_lease_that_holds(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, LONG).await;
     let token = lease.token.clone();
@@ -94,7 +98,7 @@ async fn a_lease_that_holds(subject: &dyn Subject) {
     append_all(&*logs, [open, script.completed()]).await;
 }
 
-async fn a_lease_that_ran_out(subject: &dyn Subject) {
+async fn a_lease_that_ran_out(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, SHORT).await;
     let token = lease.token.clone();
@@ -136,7 +140,7 @@ async fn a_lease_that_ran_out(subject: &dyn Subject) {
     append_all(&*logs, [script.completed()]).await;
 }
 
-async fn no_worker_holds_it(subject: &dyn Subject) {
+async fn no_worker_holds_it(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let unclaimed = |commit| Commit {
         fence: Fence::Unclaimed,
@@ -173,7 +177,7 @@ async fn no_worker_holds_it(subject: &dyn Subject) {
     .await;
 }
 
-async fn foreign_events(subject: &dyn Subject) {
+async fn foreign_events(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let foreign = |commit| Commit {
         fence: Fence::Foreign,

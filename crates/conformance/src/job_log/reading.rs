@@ -3,13 +3,13 @@
 use conch_domain::{Job, JobStatus};
 use conch_ports::{Appended, Commit, Fence, MAX_POSITIONS};
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script, event_of};
 use crate::observe::{append_all, fold, log_of};
 
 /// State and entries belong together at every moment while events are appended; the newest events
 /// are kept, and trimming the oldest leaves the state whole.
-pub async fn read_is_one_moment(subject: &dyn Subject) {
+pub async fn read_is_one_moment(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let history_limit = subject.limits().history_limit;
     let total = history_limit * 2 + 10;
@@ -76,7 +76,7 @@ pub async fn read_is_one_moment(subject: &dyn Subject) {
 
 /// A read from before the oldest kept event answers the state that the kept ones go on from:
 /// at every length of a log that is trimmed, and of one that began in mid-life.
-pub async fn the_base_joins_on(subject: &dyn Subject) {
+pub async fn the_base_joins_on(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let history_limit = subject.limits().history_limit as u64;
     let mut script = Script::foreign();
@@ -121,7 +121,7 @@ pub async fn the_base_joins_on(subject: &dyn Subject) {
 }
 
 /// The base, or without one the beginning, and the kept entries are the state.
-pub(super) async fn joins_on(subject: &dyn Subject, beginning: &Job) {
+pub(super) async fn joins_on(subject: &dyn StoreSubject, beginning: &Job) {
     let log = log_of(&*subject.log(), &beginning.id).await;
     let base = log.base.unwrap_or_else(|| beginning.clone());
     assert_eq!(
@@ -133,7 +133,7 @@ pub(super) async fn joins_on(subject: &dyn Subject, beginning: &Job) {
 }
 
 /// `after` and `limit` cut entries, never the state.
-async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: u64) {
+async fn asks_for_a_part(subject: &dyn StoreSubject, script: &Script, history_limit: u64) {
     let logs = subject.log();
     let end = script.job().position.sequence;
     let rows: [(u64, usize, &[u64]); 6] = [
@@ -171,7 +171,7 @@ async fn asks_for_a_part(subject: &dyn Subject, script: &Script, history_limit: 
 }
 
 /// A job without a log reads as none: never begun, refused, or run out.
-pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
+pub async fn a_lost_log_is_absent(subject: &dyn StoreSubject) {
     let logs = subject.log();
     assert!(logs.read(&build::job_id(), 0, 10).await.unwrap().is_none());
 
@@ -205,7 +205,7 @@ pub async fn a_lost_log_is_absent(subject: &dyn Subject) {
 
 /// Whatever is asked about in one question is answered as one by one: logs of our own and of others, that
 /// have ended or go on, twice the same, and none.
-pub async fn positions_are_those_of_reads(subject: &dyn Subject) {
+pub async fn positions_are_those_of_reads(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let (mut own, mut other) = (Script::own(), Script::foreign());
     append_all(&*logs, [own.queued(), own.started(), own.completed()]).await;

@@ -5,7 +5,7 @@ use conch_ports::{Appended, Commit, ErrorKind, Fence, JobLog, Quota};
 
 use crate::build::{self, Script, event_of, with_event_id};
 use crate::observe::{append_all, log_of, submitted};
-use crate::{Outcome, Subject};
+use crate::{Outcome, StoreSubject};
 
 fn external(commit: Commit) -> Commit {
     Commit {
@@ -25,7 +25,7 @@ async fn failed(logs: &dyn JobLog) -> (Script, Vec<Commit>) {
 
 /// A commit that reopens takes the place of an ended log: its events and its result are gone, and what
 /// was appended before stays a duplicate, at the place that it had.
-pub async fn an_external_job_goes_on(subject: &dyn Subject) -> Outcome {
+pub async fn an_external_job_goes_on(subject: &dyn StoreSubject) -> Outcome {
     let (logs, cache) = (subject.log(), subject.cache());
     let (mut script, told) = failed(&*logs).await;
     let ended_at = script.job().position;
@@ -124,7 +124,7 @@ async fn one_of_several_goes_on(logs: &dyn JobLog) {
 
 /// What isn't an external program's event begins no epoch after an end, and neither does one for a job
 /// of our own.
-async fn only_by_external_events(subject: &dyn Subject) {
+async fn only_by_external_events(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let (mut script, _) = failed(&*logs).await;
     let before = log_of(&*logs, script.id()).await.job;
@@ -147,7 +147,7 @@ async fn only_by_external_events(subject: &dyn Subject) {
 }
 
 /// With as many unfinished as may be, none goes on but by an end.
-async fn within_the_quota(subject: &dyn Subject) {
+async fn within_the_quota(subject: &dyn StoreSubject) {
     let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let (script, _) = failed(&*logs).await;
     for _ in 0..quotas.foreign_jobs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conch_domain::{JobId, JobStatus, Position, RetryReason};
 use conch_ports::{Appended, Commit, ErrorKind, Fence, JobLog, MAX_COMMIT_EVENTS};
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script, together};
 use crate::job_log::reading::joins_on;
 use crate::observe::{LONG, append_all, claim, claimed, flowing, fold, log_of, next_of};
@@ -26,7 +26,7 @@ fn lines_of<'a>(commits: impl IntoIterator<Item = &'a Commit>) -> Vec<bytes::Byt
 }
 
 /// All events of a commit are in the log after it, or none.
-pub async fn a_commit_is_one_step(subject: &dyn Subject) {
+pub async fn a_commit_is_one_step(subject: &dyn StoreSubject) {
     it_is_appended_as_a_whole(subject).await;
     a_refused_one_leaves_nothing(subject).await;
     its_last_event_ends_the_job(subject).await;
@@ -35,10 +35,12 @@ pub async fn a_commit_is_one_step(subject: &dyn Subject) {
     an_external_commit_fits_in_whole(subject).await;
 }
 
-async fn it_is_appended_as_a_whole(subject: &dyn Subject) {
+async fn it_is_appended_as_a_whole(subject: &dyn StoreSubject) {
     let (logs, catalogue) = (subject.log(), subject.catalogue());
-    let announces = logs.announces() == Some(subject.bus().id());
-    let mut signals = flowing(&*subject.bus()).await;
+    let mut signals = match subject.bus() {
+        Some(bus) => Some(flowing(&*bus).await),
+        None => None,
+    };
     let (mut script, _) = claimed(subject, LONG).await;
     let queued = log_of(&*logs, script.id()).await.job;
     let many = (0..MAX_COMMIT_EVENTS).map(|n| match n {
@@ -63,11 +65,11 @@ async fn it_is_appended_as_a_whole(subject: &dyn Subject) {
     );
     let record = catalogue.job(script.id()).await.unwrap();
     assert_eq!(record.as_ref(), Some(script.job()), "the record");
-    if announces {
+    if let Some(signals) = &mut signals {
         for (event, sequence) in many.events.iter().zip(first.sequence..) {
             let place = Position { sequence, ..first };
             let heard = loop {
-                let heard = next_of(&mut signals, script.id()).await;
+                let heard = next_of(signals, script.id()).await;
                 if heard.0.sequence >= first.sequence {
                     break heard;
                 }
@@ -100,7 +102,7 @@ async fn it_is_appended_as_a_whole(subject: &dyn Subject) {
 }
 
 /// Whatever refuses a commit, none of its events is there.
-async fn a_refused_one_leaves_nothing(subject: &dyn Subject) {
+async fn a_refused_one_leaves_nothing(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let mut script = Script::own();
     append_all(&*logs, [script.queued(), script.started()]).await;
@@ -175,7 +177,7 @@ async fn a_refused_one_leaves_nothing(subject: &dyn Subject) {
 }
 
 /// What belongs to an end, or to an attempt's, belongs to the commit that ends with it.
-async fn its_last_event_ends_the_job(subject: &dyn Subject) {
+async fn its_last_event_ends_the_job(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, LONG).await;
     let tried = together([
@@ -210,7 +212,7 @@ async fn its_last_event_ends_the_job(subject: &dyn Subject) {
 }
 
 /// A log may begin with several events, of an external job as of our own, and another epoch, too.
-async fn it_begins_a_log(subject: &dyn Subject) {
+async fn it_begins_a_log(subject: &dyn StoreSubject) {
     let logs = subject.log();
     for mut script in [Script::own(), Script::foreign()] {
         let initial = script.job().clone();
@@ -229,7 +231,7 @@ async fn it_begins_a_log(subject: &dyn Subject) {
 }
 
 /// However many events its commits have, a log keeps enough of them, and not many more.
-async fn logs_are_cut_off_between_commits(subject: &dyn Subject) {
+async fn logs_are_cut_off_between_commits(subject: &dyn StoreSubject) {
     let (logs, limits) = (subject.log(), subject.limits());
     let mut script = Script::own();
     let beginning = script.job().clone();
@@ -256,7 +258,7 @@ async fn logs_are_cut_off_between_commits(subject: &dyn Subject) {
 }
 
 /// A commit of an external job for which there is no room in whole is refused in whole.
-async fn an_external_commit_fits_in_whole(subject: &dyn Subject) {
+async fn an_external_commit_fits_in_whole(subject: &dyn StoreSubject) {
     let (logs, quotas) = (subject.log(), subject.limits().quotas);
     let mut script = Script::foreign();
     append_all(&*logs, [script.queued()]).await;

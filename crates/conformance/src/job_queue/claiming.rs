@@ -6,12 +6,12 @@ use std::time::Duration;
 use conch_domain::RetryReason;
 use conch_ports::Lease;
 
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build;
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
 
 /// Eight workers that claim twenty jobs at once get each job once; a claimed job isn't claimable.
-pub async fn one_holder(subject: &dyn Subject) {
+pub async fn one_holder(subject: &dyn StoreSubject) {
     const JOBS: usize = 20;
     let mut submitted_ids = HashSet::new();
     for _ in 0..JOBS {
@@ -57,7 +57,7 @@ pub async fn one_holder(subject: &dyn Subject) {
 }
 
 /// A requeued job isn't claimable before its time, is after it, and `next_due` says when.
-pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
+pub async fn requeued_not_before_its_time(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
     assert_eq!(
         queue.next_due().await.unwrap(),
@@ -87,7 +87,7 @@ pub async fn requeued_not_before_its_time(subject: &dyn Subject) {
 }
 
 /// 1 at first; one more after a requeue that counts; the same again after one that doesn't.
-pub async fn attempts_count_up(subject: &dyn Subject) {
+pub async fn attempts_count_up(subject: &dyn StoreSubject) {
     let logs = subject.log();
     let (mut script, lease) = claimed(subject, LONG).await;
     assert_eq!(lease.attempt, 1);

@@ -8,7 +8,7 @@ use conch_ports::QueuePlace;
 use super::lost::swept;
 use crate::build::{self, Script};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim};
-use crate::{Loss, Subject};
+use crate::{Loss, StoreSubject};
 
 /// Enough for the next job to be younger by any store's clock.
 const TICK: Duration = Duration::from_millis(5);
@@ -20,7 +20,7 @@ fn priority(number: u64) -> Schedule {
     }
 }
 
-async fn submitted(subject: &dyn Subject, client: &ClientId, schedule: Schedule) -> Script {
+async fn submitted(subject: &dyn StoreSubject, client: &ClientId, schedule: Schedule) -> Script {
     let mut script = Script::of_client(client).scheduled(schedule);
     let answer = subject.queue().submit(script.submission()).await;
     assert_eq!(answer.unwrap(), conch_ports::Submitted::New);
@@ -29,7 +29,7 @@ async fn submitted(subject: &dyn Subject, client: &ClientId, schedule: Schedule)
 }
 
 /// A job of each of the clients, in their order.
-async fn one_each(subject: &dyn Subject, clients: &[&ClientId]) -> Vec<Script> {
+async fn one_each(subject: &dyn StoreSubject, clients: &[&ClientId]) -> Vec<Script> {
     let mut scripts = Vec::new();
     for client in clients {
         scripts.push(submitted(subject, client, Schedule::default()).await);
@@ -37,14 +37,14 @@ async fn one_each(subject: &dyn Subject, clients: &[&ClientId]) -> Vec<Script> {
     scripts
 }
 
-async fn assert_claimed(subject: &dyn Subject, what: &str, expected: &Script) {
+async fn assert_claimed(subject: &dyn StoreSubject, what: &str, expected: &Script) {
     let lease = claim(subject, LONG).await;
     let lease = lease.unwrap_or_else(|| panic!("{what}: nothing is claimed"));
     assert_eq!(lease.job_id, *expected.id(), "{what}");
 }
 
 /// The job waits again. Whether its attempt counts is another law's.
-async fn requeued(subject: &dyn Subject, script: &mut Script, after: Duration) {
+async fn requeued(subject: &dyn StoreSubject, script: &mut Script, after: Duration) {
     append_all(
         &*subject.log(),
         [script.retrying(RetryReason::Error, after)],
@@ -55,7 +55,7 @@ async fn requeued(subject: &dyn Subject, script: &mut Script, after: Duration) {
 
 /// However many jobs a client has, each other one is given one before it is given the next; and one that
 /// comes while they wait has its turn after at most one claim of each.
-pub async fn claims_rotate_over_clients(subject: &dyn Subject) {
+pub async fn claims_rotate_over_clients(subject: &dyn StoreSubject) {
     let (a, b, c, late) = four_clients();
     let scripts = one_each(subject, &[&a, &a, &a, &a, &b, &c, &c]).await;
     for next in [0, 4, 5] {
@@ -79,7 +79,7 @@ fn four_clients() -> (ClientId, ClientId, ClientId, ClientId) {
 
 /// A client that has one job at a time has its turn after all who wait, whether it submits a new job or its
 /// last one is requeued.
-pub async fn who_comes_back_queues_up(subject: &dyn Subject) {
+pub async fn who_comes_back_queues_up(subject: &dyn StoreSubject) {
     let (a, b, c, _) = four_clients();
     let mut scripts = one_each(subject, &[&a, &b, &b, &b, &c, &c, &c]).await;
     assert_claimed(subject, "the first turn", &scripts[0]).await;
@@ -98,7 +98,7 @@ pub async fn who_comes_back_queues_up(subject: &dyn Subject) {
 
 /// The most urgent job of the client whose turn it is; what another client thinks of its own job gives it no
 /// turn.
-pub async fn priority_within_a_client(subject: &dyn Subject) {
+pub async fn priority_within_a_client(subject: &dyn StoreSubject) {
     let (a, b, ..) = four_clients();
     let mut scripts = Vec::new();
     for number in [4, 0, 9, 9, 6] {
@@ -123,7 +123,7 @@ pub async fn priority_within_a_client(subject: &dyn Subject) {
 
 /// Of one client's equally urgent jobs the one that has been due longest: since it was submitted, or since
 /// the moment for which it was requeued.
-pub async fn age_within_a_priority(subject: &dyn Subject) {
+pub async fn age_within_a_priority(subject: &dyn StoreSubject) {
     let client = build::client_id();
     let mut waiting = one_each(subject, &[&client; 5]).await;
     let mut first = waiting.remove(0);
@@ -143,7 +143,7 @@ pub async fn age_within_a_priority(subject: &dyn Subject) {
 }
 
 /// Until its `run_at` a job is no claim's, however urgent; from then on it is its client's like any other.
-pub async fn not_before_it_is_due(subject: &dyn Subject) {
+pub async fn not_before_it_is_due(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let now = subject.log().now().await.unwrap();
     let at = |after: Duration| Schedule {
@@ -185,7 +185,7 @@ pub async fn not_before_it_is_due(subject: &dyn Subject) {
 }
 
 /// Retried, or lost and found: a job waits with its priority again, and for its time.
-pub async fn requeued_keeps_its_priority(subject: &dyn Subject) {
+pub async fn requeued_keeps_its_priority(subject: &dyn StoreSubject) {
     let client = build::client_id();
     let mut urgent = submitted(subject, &client, priority(7)).await;
     let mut older = submitted(subject, &client, Schedule::default()).await;
@@ -228,7 +228,7 @@ pub async fn requeued_keeps_its_priority(subject: &dyn Subject) {
 }
 
 /// The job at place n is the nth claim's; who isn't waiting has no place.
-pub async fn places_are_those_of_claims(subject: &dyn Subject) {
+pub async fn places_are_those_of_claims(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let (a, b, c, d) = four_clients();
     let now = subject.log().now().await.unwrap();
@@ -285,7 +285,7 @@ pub async fn places_are_those_of_claims(subject: &dyn Subject) {
 }
 
 /// The places, each of them exact: there are few.
-async fn places(subject: &dyn Subject, job_ids: &[JobId]) -> Vec<Option<u64>> {
+async fn places(subject: &dyn StoreSubject, job_ids: &[JobId]) -> Vec<Option<u64>> {
     let places = subject.queue().places(job_ids).await.unwrap();
     let exact = |place: Option<QueuePlace>| match place {
         Some(QueuePlace::About(_)) => panic!("the first hundred places are exact"),

@@ -7,10 +7,10 @@ use conch_ports::{Commit, Fence, Lease};
 
 use crate::build::{self, Script};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
-use crate::{Outcome, Subject};
+use crate::{Outcome, StoreSubject};
 
 /// A lease that isn't renewed shows in `expired` and only there, until `Fence::Expired` requeues it.
-pub async fn lease_runs_out(subject: &dyn Subject) {
+pub async fn lease_runs_out(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let (_, kept) = claimed(subject, LONG).await;
     let (mut first, first_lease) = claimed(subject, SHORT).await;
@@ -53,7 +53,7 @@ pub async fn lease_runs_out(subject: &dyn Subject) {
 /// However long no worker comes, the jobs that wait are claimed in their order, and those that were held
 /// are listed, with their attempts, though their logs have run out. Each log begins anew, and each end
 /// takes its job out of the queue.
-pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
+pub async fn waiting_jobs_never_expire(subject: &dyn StoreSubject) -> Outcome {
     let (logs, queue) = (subject.log(), subject.queue());
     let (mut retried, _) = claimed(subject, LONG).await;
     let (mut silent, silent_lease) = claimed(subject, SHORT).await;
@@ -66,7 +66,7 @@ pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
     subject.advance(AFTER_SHORT).await;
     for script in [&mut retried, &mut silent, &mut waiting, &mut cancelled] {
         let log = logs.read(script.id(), 0, 1).await.unwrap();
-        assert!(log.is_none(), "see Subject::outlive");
+        assert!(log.is_none(), "see StoreSubject::outlive");
         let record = subject.catalogue().job(script.id()).await.unwrap();
         let record = record.expect("the record is kept");
         *script = Script::of(record.with_epoch(build::epoch()));
@@ -101,7 +101,7 @@ pub async fn waiting_jobs_never_expire(subject: &dyn Subject) -> Outcome {
 }
 
 /// `renew` extends a lease that holds, and only that: no other token, none that ran out or ended.
-pub async fn renewal_needs_the_lease(subject: &dyn Subject) {
+pub async fn renewal_needs_the_lease(subject: &dyn StoreSubject) {
     let moment = Duration::from_secs(1);
     let queue = subject.queue();
     let (mut script, lease) = claimed(subject, moment).await;

@@ -8,10 +8,10 @@ use conch_ports::{Appended, Commit, Fence, Lease, PutTemplate, Sweep};
 
 use crate::build::{self, Script};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
-use crate::{Loss, Outcome, Subject};
+use crate::{Loss, Outcome, StoreSubject};
 
 /// A claim that is asked again gets its lease again, for as long as asked, while it runs; then another job.
-pub async fn claims_are_answered_again(subject: &dyn Subject) {
+pub async fn claims_are_answered_again(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let (first, second) = (submitted(subject).await, submitted(subject).await);
     let token = build::token();
@@ -54,7 +54,7 @@ pub async fn claims_are_answered_again(subject: &dyn Subject) {
 }
 
 /// The jobs that a sweep over all pages finds.
-pub(super) async fn swept(subject: &dyn Subject) -> Vec<JobId> {
+pub(super) async fn swept(subject: &dyn StoreSubject) -> Vec<JobId> {
     let mut sweep = Sweep {
         from: 0,
         limit: 2,
@@ -74,13 +74,13 @@ pub(super) async fn swept(subject: &dyn Subject) -> Vec<JobId> {
     }
 }
 
-async fn end(subject: &dyn Subject, mut script: Script, lease: &Lease) {
+async fn end(subject: &dyn StoreSubject, mut script: Script, lease: &Lease) {
     script.hold(lease);
     append_all(&*subject.log(), [script.failed()]).await;
 }
 
 /// Takes a job back whose worker lost everything, and claims it anew.
-async fn taken_back(subject: &dyn Subject, script: &mut Script) -> Lease {
+async fn taken_back(subject: &dyn StoreSubject, script: &mut Script) -> Lease {
     let expired = subject.queue().expired(10).await.unwrap();
     let lost = expired.iter().find(|lease| lease.job_id == *script.id());
     let lost = lost.expect("it is listed like any silent worker's");
@@ -95,7 +95,7 @@ async fn taken_back(subject: &dyn Subject, script: &mut Script) -> Lease {
 }
 
 /// Whatever is lost of the place of a job that waits or is held, a sweep puts it back, and nothing else.
-pub async fn lost_places_are_found(subject: &dyn Subject) {
+pub async fn lost_places_are_found(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let (_, bystander) = claimed(subject, LONG).await;
     let (mut later, _) = claimed(subject, LONG).await;
@@ -170,7 +170,7 @@ pub async fn lost_places_are_found(subject: &dyn Subject) {
 /// The end of a lease is lost, and no sweep has come by: its worker writes, renews and has it listed again;
 /// nobody else can. Once it has run out and the job was taken over, the old worker is fenced off, whatever
 /// is lost again.
-async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
+async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
     let (mut script, lease) = claimed(subject, LONG).await;
     append_all(&*logs, [script.started()]).await;
@@ -221,7 +221,7 @@ async fn a_lease_whose_end_is_lost_is_its_workers(subject: &dyn Subject) {
 
 /// A job that runs, stands among those that wait and has lost its entry is held by nobody: it gets a lease
 /// that has run out, and stands there alone.
-async fn a_running_job_that_waits_without_its_entry_is_taken_back(subject: &dyn Subject) {
+async fn a_running_job_that_waits_without_its_entry_is_taken_back(subject: &dyn StoreSubject) {
     let mut script = submitted(subject).await;
     append_all(&*subject.log(), [script.started()]).await;
     subject.lose_from_queue(script.id(), Loss::Entry).await;
@@ -237,7 +237,7 @@ async fn a_running_job_that_waits_without_its_entry_is_taken_back(subject: &dyn 
 }
 
 /// What something else wrote over one job's entry holds up no other job, and that job is found.
-pub async fn broken_keys_block_no_other_job(subject: &dyn Subject) -> Outcome {
+pub async fn broken_keys_block_no_other_job(subject: &dyn StoreSubject) -> Outcome {
     let queue = subject.queue();
     let broken = submitted(subject).await;
     subject.advance(Duration::from_millis(5)).await;

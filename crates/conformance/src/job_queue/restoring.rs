@@ -7,10 +7,10 @@ use conch_ports::{Appended, Commit, Fence, Lease};
 
 use crate::build::{self, Script};
 use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, log_of, submitted};
-use crate::{Outcome, Subject};
+use crate::{Outcome, StoreSubject};
 
 /// `restore` gives a lease and a record back to a store that knows nothing of the job, once.
-pub async fn restore_only_from_nothing(subject: &dyn Subject) {
+pub async fn restore_only_from_nothing(subject: &dyn StoreSubject) {
     let (logs, queue, catalogue) = (subject.log(), subject.queue(), subject.catalogue());
     let lease_of = |script: &Script, attempt| Lease {
         job_id: script.id().clone(),
@@ -102,7 +102,7 @@ pub async fn restore_only_from_nothing(subject: &dyn Subject) {
 
 /// A foreign log under the id of a job of ours, unfinished or ended, is no obstacle: it is gone with the
 /// restore, and so are its cached result and its share of the quota. Nothing else restores over one.
-pub async fn restore_replaces_external_logs(subject: &dyn Subject) -> Outcome {
+pub async fn restore_replaces_external_logs(subject: &dyn StoreSubject) -> Outcome {
     let quotas = subject.limits().quotas;
     for ended in [false, true] {
         if ended {
@@ -134,7 +134,7 @@ fn foreign(commit: Commit) -> Commit {
 
 /// An own job that the store has forgotten, held by its worker, and the log that stands in its place.
 async fn an_own_job_of_which_others_told(
-    subject: &dyn Subject,
+    subject: &dyn StoreSubject,
     ended: bool,
 ) -> ((Script, Lease), Script) {
     let mut ours = Script::own();
@@ -157,7 +157,7 @@ async fn an_own_job_of_which_others_told(
 }
 
 async fn is_restored_over(
-    subject: &dyn Subject,
+    subject: &dyn StoreSubject,
     (ours, lease): (Script, Lease),
     forged: &Script,
     ended: bool,

@@ -7,17 +7,14 @@ use conch_domain::{Job, RetryReason};
 use conch_ports::{ErrorKind, Idempotency, Quota, Submission, Submitted};
 
 use super::records;
-use crate::Subject;
+use crate::StoreSubject;
 use crate::build::{self, Script, event_of};
-use crate::observe::{
-    AFTER_SHORT, LONG, SHORT, append_all, claim, flowing, log_of, next_of, submitted,
-};
+use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, log_of, soon, submitted};
 
-/// Log, record, queue entry and key come together, and the announcement after them. The same commit
+/// Log, record, queue entry and key come together. The same commit
 /// again is `New` again, and still one job. Another job under a known id is refused.
-pub async fn submission_is_one_step(subject: &dyn Subject) {
+pub async fn submission_is_one_step(subject: &dyn StoreSubject) {
     let (logs, queue) = (subject.log(), subject.queue());
-    let mut signals = flowing(&*subject.bus()).await;
     let mut script = Script::own();
     let submission = Submission {
         idempotency: Some(build::idempotency("caller one-step", "d")),
@@ -27,14 +24,17 @@ pub async fn submission_is_one_step(subject: &dyn Subject) {
         let (queue, submission) = (subject.queue(), submission.clone());
         tokio::spawn(async move { queue.submit(submission).await.expect("the store answers") })
     };
-    let (place, line) = next_of(&mut signals, script.id()).await;
-    assert_eq!(
-        (place, &line),
-        (script.job().position, &event_of(&submission.commit).line)
-    );
-    let log = log_of(&*logs, script.id()).await;
+    let log = soon("the job's log", async {
+        loop {
+            match logs.read(script.id(), 0, 9).await.unwrap() {
+                Some(log) => break log,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
     assert_eq!((&log.job, log.entries.len()), (script.job(), 1));
-    assert_eq!(log.entries[0].line, line);
+    assert_eq!(log.entries[0].line, event_of(&submission.commit).line);
     let record = subject.catalogue().job(script.id()).await.unwrap();
     assert_eq!(record.as_ref(), Some(script.job()), "the record");
     assert_eq!(
@@ -89,7 +89,7 @@ pub async fn submission_is_one_step(subject: &dyn Subject) {
 
 /// Of eight submissions with one key at once one is `New` and the others name its job; another
 /// digest is refused; a key is forgotten after its lifetime.
-pub async fn same_key_same_job(subject: &dyn Subject) {
+pub async fn same_key_same_job(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let with = |key: &str, digest: &str| Submission {
         idempotency: Some(build::idempotency(key, digest)),
@@ -158,7 +158,7 @@ pub async fn same_key_same_job(subject: &dyn Subject) {
 
 /// A key is known by itself from its submission on, with its job or as taken by another digest, also
 /// when the job has ended; until its lifetime is over. Asking doesn't make it known.
-pub async fn recall_asks_for_the_key_alone(subject: &dyn Subject) {
+pub async fn recall_asks_for_the_key_alone(subject: &dyn StoreSubject) {
     let queue = subject.queue();
     let with = |digest: &str| build::idempotency("caller \u{1f41a}:*", digest);
     for _ in 0..2 {
@@ -203,7 +203,7 @@ pub async fn recall_asks_for_the_key_alone(subject: &dyn Subject) {
 }
 
 /// A submission over a quota: refused in words that name the setting, and nothing of it is left.
-async fn over_quota(subject: &dyn Subject, quota: Quota) {
+async fn over_quota(subject: &dyn StoreSubject, quota: Quota) {
     let (queue, before) = (subject.queue(), records(subject).await);
     let mut script = Script::own();
     let key = build::idempotency("caller over the quota", "d");
@@ -225,7 +225,7 @@ async fn over_quota(subject: &dyn Subject, quota: Quota) {
 }
 
 /// Four submissions where there is room for one. Gives the one that was taken.
-async fn one_of_four_at_once(subject: &dyn Subject) -> Script {
+async fn one_of_four_at_once(subject: &dyn StoreSubject) -> Script {
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let (queue, mut script) = (subject.queue(), Script::own());
@@ -250,7 +250,7 @@ async fn one_of_four_at_once(subject: &dyn Subject) -> Script {
 
 /// As many jobs wait or run, and as many records are kept, as may; one more is refused and leaves
 /// nothing behind. What is known is answered as ever, and what is there goes on.
-pub async fn quotas_refuse_before_anything_changes(subject: &dyn Subject) {
+pub async fn quotas_refuse_before_anything_changes(subject: &dyn StoreSubject) {
     let (logs, queue, quotas) = (subject.log(), subject.queue(), subject.limits().quotas);
     assert!(quotas.jobs > quotas.queued_jobs + 4, "see Limits");
     let mut first = Script::own();

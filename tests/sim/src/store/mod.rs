@@ -27,7 +27,7 @@ use crate::process::Process;
 use crate::shown::Shown;
 
 /// The store's clock at the beginning of a run: 2026-01-01T00:00:00Z.
-const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub(crate) const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 #[derive(Default)]
 struct Notes {
@@ -81,8 +81,7 @@ impl Store {
 
     /// The store's own clock.
     pub(crate) fn now(&self) -> Timestamp {
-        let micros = i64::try_from(self.history.elapsed().as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_micros(BEGINNING.as_micros() + micros)
+        at_once(self.log.now()).expect("no fault of the clock is planned")
     }
 
     pub(crate) fn append(&self, by: &Process, commit: Commit) -> Result<Appended> {

@@ -28,7 +28,7 @@ use crate::history::{Fault, History, What};
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::process::{Process, Role};
-use crate::store::{Store, at_once};
+use crate::store::{BEGINNING, Store, at_once};
 use crate::triton::{ForeignRecords, Service, Services};
 
 /// An edge that is up.
@@ -78,6 +78,7 @@ impl World {
         let channel = Channel::new(Arc::clone(&history));
         let memory: Memory = conch_memory::Settings {
             history_limit: plan.history_limit,
+            begins: Some(BEGINNING),
             ..conch_memory::Settings::default()
         }
         .build();

@@ -51,6 +51,7 @@ impl EventBus for Broken {
     fn subscribe(&self) -> Signals {
         let signals = self.bus.subscribe();
         match self.fault {
+            Fault::BeginInSilence => signals.skip(1).boxed(),
             // The first is told, later ones are swallowed.
             Fault::LapseInSilence => {
                 let mut first = true;

@@ -5,21 +5,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_conformance::{Cannot, ForeignBlob, Limits, Loss, Subject};
+use bytes::Bytes;
+use conch_conformance::{BusSubject, Cannot, ForeignBlob, Limits, Loss, StoreSubject};
 use conch_domain::JobId;
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, ResultCache, TicketStore};
 
 use super::Broken;
+use crate::Fault;
 use crate::subject::{CANNOT, LIMITS, OUTLIVED, lose_from_queue};
 
 #[async_trait]
-impl Subject for Broken {
+impl StoreSubject for Broken {
     fn log(&self) -> Arc<dyn JobLog> {
         Arc::new(self.clone())
     }
 
-    fn bus(&self) -> Arc<dyn EventBus> {
-        Arc::new(self.clone())
+    fn bus(&self) -> Option<Arc<dyn EventBus>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn cache(&self) -> Arc<dyn ResultCache> {
@@ -50,10 +52,6 @@ impl Subject for Broken {
         None
     }
 
-    fn bus_elsewhere(&self) -> Option<Arc<dyn EventBus>> {
-        None
-    }
-
     fn tickets_elsewhere(&self) -> Option<Arc<dyn TicketStore>> {
         None
     }
@@ -70,11 +68,6 @@ impl Subject for Broken {
     async fn restart_from_a_copy(&self) -> bool {
         self.memory.faults().doubt_logs();
         true
-    }
-
-    async fn interrupt_subscription(&self) {
-        self.interruptions.fetch_add(1, Ordering::Relaxed);
-        self.memory.faults().interrupt_subscription();
     }
 
     async fn lose_from_queue(&self, job_id: &JobId, loss: Loss) {
@@ -94,5 +87,33 @@ impl Subject for Broken {
             ForeignBlob::Bytes(bytes) => self.cache.put(job_id, bytes).await.is_ok(),
             ForeignBlob::NotAString => false,
         }
+    }
+}
+
+#[async_trait]
+impl BusSubject for Broken {
+    fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.clone())
+    }
+
+    fn cannot(&self) -> &'static [Cannot] {
+        CANNOT
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
+        None
+    }
+
+    async fn interrupt(&self) {
+        self.interruptions.fetch_add(1, Ordering::Relaxed);
+        self.memory.faults().interrupt_subscription();
+    }
+
+    async fn send_external(&self, bytes: Bytes) -> bool {
+        let is_event = bytes.starts_with(b"{");
+        if is_event || !self.is(Fault::DropWhatIsNoEvent) {
+            self.announce_line(bytes);
+        }
+        true
     }
 }
