@@ -8,7 +8,8 @@ use conch_ports::{Error, ErrorKind, Result};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult,
+    ScriptInvocation,
 };
 
 pub(crate) use crate::errors::failed;
@@ -143,6 +144,16 @@ impl Connections {
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
         self.shared.script(operation, script).await
+    }
+
+    /// Runs many commands at once on the shared connection, each of which may be refused by itself; see
+    /// [`Connections::run_shared`]. They have to ignore errors.
+    pub(crate) async fn all_shared<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        commands: &Pipeline,
+    ) -> Result<Vec<RedisResult<T>>> {
+        self.shared.all(operation, commands).await
     }
 
     /// As [`Connections::script_shared`], for a script that is told of the run of Redis that it goes to.

@@ -32,7 +32,6 @@ pub(crate) struct Scripts {
     pub(crate) append_own: Script,
     pub(crate) append_external: Script,
     read: Script,
-    positions: Script,
     pub(crate) submit: Script,
     pub(crate) claim: Script,
     pub(crate) renew: Script,
@@ -72,7 +71,6 @@ impl Scripts {
             ),
             append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
             read: script!("read"),
-            positions: script!("positions"),
             submit: script!(
                 "prelude", "record", "rotation", "queue", "append", "own", "submit"
             ),
@@ -167,19 +165,29 @@ impl JobLog for Redis {
         if job_ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut call = self.scripts.positions.prepare_invoke();
+        let mut questions = redis::pipe();
+        questions.ignore_errors();
         for job_id in job_ids {
-            call.key(self.keys.state(job_id));
+            let question = questions.cmd("HMGET").arg(self.keys.state(job_id));
+            question.arg("epoch").arg("sequence");
         }
-        let answer: Vec<Option<String>> = self.connections.script_shared(OPERATION, &call).await?;
-        if answer.len() != 2 * job_ids.len() {
+        let answers = self
+            .connections
+            .all_shared::<Place>(OPERATION, &questions)
+            .await?;
+        if answers.len() != job_ids.len() {
             return Err(unexpected(OPERATION));
         }
-        let position = |place: &[Option<String>]| match place {
-            [Some(epoch), Some(sequence)] => format!("{epoch}-{sequence}").parse().ok(),
-            _ => None,
-        };
-        Ok(answer.chunks_exact(2).map(position).collect())
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok((Some(epoch), Some(sequence))) => Ok(position(&epoch, &sequence)),
+                Ok(_) => Ok(None),
+                // Somebody else has written to the key.
+                Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+                Err(error) => Err(failed(OPERATION, error)),
+            })
+            .collect()
     }
 
     async fn now(&self) -> Result<Timestamp> {
@@ -196,6 +204,19 @@ impl JobLog for Redis {
         self.connections.ping("job_log.ping").await
     }
 }
+
+/// Where a log ends, as its state has it; none if somebody else has written there.
+fn position(epoch: &[u8], sequence: &[u8]) -> Option<Position> {
+    let epoch = std::str::from_utf8(epoch).ok()?;
+    let sequence = std::str::from_utf8(sequence).ok()?;
+    Some(Position {
+        epoch: epoch.parse().ok()?,
+        sequence: sequence.parse().ok()?,
+    })
+}
+
+/// The fields of a log's state that say where it ends.
+type Place = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// What a script says became of a commit.
 pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Appended> {

@@ -12,7 +12,8 @@ use deadpool_redis::{PoolError, TimeoutType};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult,
+    ScriptInvocation,
 };
 use tokio::runtime;
 use tokio::time::Instant;
@@ -103,6 +104,23 @@ impl Shared {
             answer => answer,
         };
         answer.map_err(|error| failed(operation, error))
+    }
+
+    /// Runs many commands at once, each of which may be refused by itself.
+    pub(crate) async fn all<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        commands: &Pipeline,
+    ) -> Result<Vec<RedisResult<T>>> {
+        let mut opened = self.connection(operation, 0).await?;
+        let answers = match commands.query_async(&mut opened.connection).await {
+            Err(error) if self.is_broken(&error) => {
+                let mut fresh = self.connection(operation, opened.number).await?;
+                commands.query_async(&mut fresh.connection).await
+            }
+            answers => answers,
+        };
+        answers.map_err(|error| failed(operation, error))
     }
 
     /// As [`Shared::script`], for one that is told of the run of Redis that it goes to.

@@ -308,3 +308,29 @@ async fn a_string_under_an_index_is_set_aside() {
         assert_eq!(listed(&server), listed(&whole), "{index}");
     }
 }
+
+/// However wrong the state of one log is, where the others end is told.
+#[tokio::test]
+async fn whatever_is_written_over_a_state_the_other_positions_are_told() {
+    let server = Server::start();
+    let stores = server.stores();
+    let ids: Vec<_> = ["j-1", "j-2", "j-3"].map(job_id).into();
+    for id in ["j-1", "j-2", "j-3"] {
+        stores.queue.submit(submission(id)).await.unwrap();
+    }
+    let told = stores.log.positions(&ids).await.unwrap();
+    assert!(told.iter().all(Option::is_some));
+    let way = |field, value| ["HSET", "triton:state:j-2", field, value];
+    for over in [
+        &way("epoch", "one two") as &[_],
+        &way("epoch", "0000 abc"),
+        &way("sequence", "many"),
+        &["HDEL", "triton:state:j-2", "epoch"],
+        &["DEL", "triton:state:j-2"],
+        &["RPUSH", "triton:state:j-2", "x"],
+    ] {
+        let _: u64 = server.run(over);
+        let left = stores.log.positions(&ids).await.unwrap();
+        assert_eq!(left, [told[0], None, told[2]], "{over:?}");
+    }
+}

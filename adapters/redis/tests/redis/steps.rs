@@ -268,7 +268,7 @@ async fn of_an_external_job() {
         "the same once more, 3: evalsha 1, hmget 1, time 1, zmscore 1",
         "a read of all, 4: evalsha 1, hget 1, hmget 1, xrange 2",
         "a read of what is new, 3: evalsha 1, hmget 1, xrange 2",
-        "three positions, 3: evalsha 1, hmget 3",
+        "three positions, 3: hmget 3",
         "the end, 23: evalsha 1, exists 1, hmget 2, hset 2, pexpire 6, set 1, time 1, type 3, xadd 1, zadd 2, zmscore 1, zrangebyscore 2, zrem 1",
     ]);
 }
