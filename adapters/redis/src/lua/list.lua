@@ -12,12 +12,12 @@ end
 
 -- The newest changes only: a moment long ago must not make Redis walk all that it has.
 local function changed_since(since, most)
-  local latest = redis.call('ZRANGE', KEYS[2], '+inf', since, 'BYSCORE', 'REV', 'LIMIT', 0, most)
+  local latest = on('zset', 'ZRANGE', KEYS[2], '+inf', since, 'BYSCORE', 'REV', 'LIMIT', 0, most)
   if #latest == 0 then
     return latest
   end
   local found = {}
-  for i, score in ipairs(redis.call('ZMSCORE', KEYS[3], unpack(latest))) do
+  for i, score in ipairs(on('zset', 'ZMSCORE', KEYS[3], unpack(latest))) do
     if score then
       found[#found + 1] = { tonumber(score), latest[i] }
     end
@@ -33,7 +33,7 @@ end
 
 local function ids_of_page()
   if ARGV[5] == '' then
-    return redis.call('ZCARD', KEYS[3]), redis.call('ZRANGE', KEYS[3], offset, offset + size - 1)
+    return on('zset', 'ZCARD', KEYS[3]), redis.call('ZRANGE', KEYS[3], offset, offset + size - 1)
   end
   local ids = changed_since(ARGV[5], ARGV[6])
   local page = {}
