@@ -120,8 +120,9 @@ pub(super) async fn keys(store: &mut Resp, pattern: &str) -> Result<Vec<String>>
     }
 }
 
-/// Beyond this nothing that serves the moment is kept.
-const UNFINISHED: Duration = Duration::from_hours(48);
+/// Beyond this nothing that serves the moment is kept: 48 hours, and one more because lifetimes are renewed
+/// that seldom.
+const UNFINISHED: Duration = Duration::from_hours(49);
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
 const TICKET: Duration = Duration::from_hours(24);
 

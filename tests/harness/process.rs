@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -149,7 +150,14 @@ impl Process {
     /// When the kernel refuses.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            kill(Pid::from_raw(self.pid() as i32), signal).expect("it is our child");
+            let pid = Pid::from_raw(self.pid() as i32);
+            kill(pid, signal).expect("it is our child");
+            if signal == Signal::SIGSTOP {
+                // Its threads stop one by one, and some may still answer. How it ends is left to be asked for.
+                let stopped_or_ended =
+                    WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+                waitid(Id::Pid(pid), stopped_or_ended).expect("it is our child");
+            }
         }
     }
 
