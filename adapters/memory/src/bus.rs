@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use conch_ports::{Announcement, BusId, Carries, EventBus, Result, Signals};
 
 use crate::Memory;
+use crate::feed::MAX_BYTES;
 
 #[async_trait]
 impl EventBus for Memory {
@@ -16,7 +17,7 @@ impl EventBus for Memory {
             lines: true,
             ephemeral: true,
             external: true,
-            max_bytes: usize::MAX,
+            max_bytes: MAX_BYTES,
             shared: false,
         }
     }

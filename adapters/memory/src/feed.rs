@@ -4,9 +4,22 @@
 //! waits for anybody.
 
 use conch_ports::{Announcement, Message, Signal, Signals};
+use conch_wire::announcement::shorten;
 use futures::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Sender};
+
+/// Longest line that is announced whole, as on Redis.
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+
+/// What subscribers are told. Nobody else can announce in this process.
+pub(crate) fn message(announcement: &Announcement) -> Message {
+    let Announcement { job_id, line, .. } = announcement;
+    Message::own(match announcement.position {
+        Some(position) if line.len() > MAX_BYTES => shorten(line, job_id, position),
+        _ => line.clone(),
+    })
+}
 
 pub(crate) struct Feed {
     sender: Sender<Signal>,
@@ -21,7 +34,7 @@ impl Feed {
 
     /// Tells subscribers of a job's event.
     pub(crate) fn announce(&self, announcement: &Announcement) {
-        self.send(Signal::Message(Message::public(announcement.line.clone())));
+        self.send(Signal::Message(message(announcement)));
     }
 
     pub(crate) fn send(&self, signal: Signal) {

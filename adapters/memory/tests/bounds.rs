@@ -27,7 +27,7 @@ fn waiting(signals: &mut Signals) -> Vec<Signal> {
 }
 
 fn message(commit: &Commit) -> Signal {
-    Signal::Message(Message::public(event_of(commit).line.clone()))
+    Signal::Message(Message::own(event_of(commit).line.clone()))
 }
 
 fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {

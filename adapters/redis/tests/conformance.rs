@@ -199,6 +199,17 @@ impl BusSubject for OnRedis {
         self.server.lock().publish("triton:jobs:all", &bytes);
         true
     }
+
+    async fn take_away(&self, away: bool) -> bool {
+        let mut server = self.server.lock();
+        if away {
+            server.kill();
+        } else {
+            server.restart();
+            grant_the_least(&server);
+        }
+        true
+    }
 }
 
 store_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conch_domain::{JobId, Position};
-use conch_ports::{Announcement, EventBus, Message, Signal, Signals};
+use conch_ports::{Announcement, ErrorKind, EventBus, Message, Signal, Signals};
 use futures::StreamExt;
 
 use crate::build::{Script, announcement};
-use crate::observe::{flowing, next_of, position_in, soon};
+use crate::observe::{flowing, next_of, position_in, soon, until};
 use crate::{BusSubject, Outcome};
 
 async fn announce_all(bus: &dyn EventBus, announcements: impl IntoIterator<Item = Announcement>) {
@@ -136,6 +136,59 @@ pub async fn announced_is_heard(subject: &dyn BusSubject) {
     }
 }
 
+/// Longest line that this suite makes.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// The announcement, of a line with so many bytes.
+fn of_length(mut announcement: Announcement, length: usize) -> Announcement {
+    let (line, before) = (&announcement.line[1..], &br#"{"padding":""#[..]);
+    let padding = vec![b'x'; length - before.len() - 2 - line.len()];
+    let line = [before, &padding, b"\",", line].concat();
+    assert_eq!(line.len(), length);
+    announcement.line = line.into();
+    announcement
+}
+
+/// What the bus can't carry arrives as its short form, and nothing else suffers.
+pub async fn long_lines_arrive_short(subject: &dyn BusSubject) -> Outcome {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let carries = bus.carries();
+    if carries.max_bytes >= LONGEST {
+        return Outcome::Skipped;
+    }
+    let mut script = Script::foreign();
+    let before = announcement(&script.queued());
+    let long = of_length(announcement(&script.started()), carries.max_bytes + 1);
+    let after = announcement(&script.completed());
+    announce_all(&*bus, [before.clone(), long.clone(), after.clone()]).await;
+    is_heard(&mut signals, &before).await;
+    let (position, short) = next_of(&mut signals, script.id()).await;
+    assert_eq!(Some(position), long.position, "the long one wasn't heard");
+    assert!(short.len() <= carries.max_bytes, "{} bytes", short.len());
+    let incoming = conch_wire::event::decode(&short, script.now()).expect("it says its type");
+    assert_eq!(incoming.event.kind.event_type(), "job:started");
+    is_heard(&mut signals, &after).await;
+    Outcome::Held
+}
+
+/// An event that is in no log is heard as one of our own programs' where it is carried, else refused.
+pub async fn ephemeral_where_declared(subject: &dyn BusSubject) {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    let mut ephemeral = announcement(&Script::foreign().queued());
+    ephemeral.position = None;
+    let announced = bus.announce(&ephemeral).await;
+    if !bus.carries().ephemeral {
+        let error = announced.expect_err("what isn't carried is refused");
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        return;
+    }
+    announced.expect("what is declared is carried");
+    let heard = soon("an ephemeral event", signals.next()).await;
+    assert_eq!(heard, Some(Signal::Message(Message::own(ephemeral.line))));
+}
+
 /// Of each of three jobs that are announced at the same time, what is heard comes in the order in which it
 /// was handed over.
 pub async fn announcements_keep_their_order(subject: &dyn BusSubject) {
@@ -184,6 +237,47 @@ pub(crate) async fn hear_in_order(
         let sequences: Vec<u64> = places.iter().map(|place| place.sequence).collect();
         assert!(sequences.is_sorted(), "heard in this order: {sequences:?}");
     }
+}
+
+/// While there is no backend, calls fail and nobody waits for long; when it is back, they work.
+pub async fn outages_are_told(subject: &dyn BusSubject) -> Outcome {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    if !subject.take_away(true).await {
+        return Outcome::Skipped;
+    }
+    let announcement = announcement(&Script::foreign().queued());
+    // A call that was under way may still be done.
+    until("that nothing can be announced", || async {
+        bus.announce(&announcement).await.is_err()
+    })
+    .await;
+    until("that nothing answers", || async {
+        bus.ping().await.is_err()
+    })
+    .await;
+    subject.take_away(false).await;
+    soon("a gap after the outage", async {
+        while signals.next().await != Some(Signal::Gap) {}
+    })
+    .await;
+    until("that announcing works again", || async {
+        bus.announce(&announcement).await.is_ok()
+    })
+    .await;
+    soon("the announcement", async {
+        loop {
+            // What could not be announced before may come as its place alone.
+            match signals.next().await {
+                Some(Signal::Message(message)) if message.bytes == announcement.line => break,
+                Some(_) => {}
+                None => panic!("a subscription must not end"),
+            }
+        }
+    })
+    .await;
+    until("an answer", || async { bus.ping().await.is_ok() }).await;
+    Outcome::Held
 }
 
 /// A bus that declares itself shared is: what one process announces, another hears. One that doesn't has no

@@ -33,7 +33,8 @@
 //!
 //! [`STORE_LAWS`] and [`BUS_LAWS`] list the same functions by name, for proving that a planted fault is found.
 //!
-//! Never in here: the name of a technology, a sleep (time passes in [`StoreSubject::advance`] alone).
+//! Never in here: the name of a technology, a sleep but between two questions (time passes in
+//! [`StoreSubject::advance`] alone).
 
 // This crate is test code that happens to be a library: a broken law panics.
 #![allow(clippy::unwrap_used)]
@@ -74,8 +75,11 @@ macro_rules! with_bus_laws {
                 an_interruption_is_a_gap
                 a_flood_is_heard_or_owed
                 announced_is_heard
+                long_lines_arrive_short
+                ephemeral_where_declared
                 announcements_keep_their_order
                 external_bytes_arrive_untouched
+                outages_are_told
                 others_hear
             ]
         }

@@ -25,6 +25,16 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     in_time.unwrap_or_else(|_| panic!("{what} didn't come within {PATIENCE:?}"))
 }
 
+/// Asks again and again until it is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    soon(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// The whole log of a job that must have one.
 pub(crate) async fn log_of(logs: &dyn JobLog, job_id: &JobId) -> Log {
     logs.read(job_id, 0, usize::MAX >> 32)

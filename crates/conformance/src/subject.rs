@@ -108,6 +108,9 @@ pub trait BusSubject: Send + Sync {
     /// Sends bytes as an external program does, past the adapter. False when it doesn't declare that it carries
     /// those.
     async fn send_external(&self, bytes: Bytes) -> bool;
+
+    /// Takes the backend away, or brings it back with nothing in it. False when there is none.
+    async fn take_away(&self, away: bool) -> bool;
 }
 
 /// A fresh, empty store that nothing else uses, and the means to move its time and damage it.

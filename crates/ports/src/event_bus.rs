@@ -119,10 +119,16 @@ pub type Signals = BoxStream<'static, Signal>;
 ///   has room for, and where something is left out, a `Gap` once it has caught up.
 /// - **announced_is_heard**: who subscribes MUST hear what is announced while messages flow, byte for
 ///   byte.
+/// - **long_lines_arrive_short**: a line that is longer than `max_bytes`, or any line where the bus declares
+///   no `lines`, MUST arrive in its short form, which tells job, type and position.
+/// - **ephemeral_where_declared**: a bus that declares itself `ephemeral` MUST pass such an event on, as
+///   [`Channel::Own`]; one that doesn't MUST refuse it.
 /// - **announcements_keep_their_order**: announcements of one job that are handed over one after the other
 ///   MUST arrive in that order. They may be lost, and may be repeated.
 /// - **external_bytes_arrive_untouched**: a bus that declares itself `external` MUST pass on what other programs
 ///   send on its public channel byte for byte, whatever it is, as [`Message::public`].
+/// - **outages_are_told**: while the backend is out of reach, `announce` and `ping` MUST fail, each within
+///   seconds. When it is back they MUST work again by themselves.
 /// - **others_hear**: a bus that declares itself `shared` MUST tell other processes what is announced here,
 ///   and here what they announce.
 #[async_trait]

@@ -189,10 +189,18 @@ impl BusSubject for Heard {
     }
 
     fn cannot(&self) -> &'static [Cannot] {
-        &[Cannot {
-            law: "event_bus::others_hear",
-            why: "no other process sees this memory",
-        }]
+        const fn cannot(law: &'static str, why: &'static str) -> Cannot {
+            Cannot { law, why }
+        }
+        &[
+            const {
+                cannot(
+                    "event_bus::others_hear",
+                    "no other process sees this memory",
+                )
+            },
+            const { cannot("event_bus::outages_are_told", "there is no server") },
+        ]
     }
 
     fn elsewhere(&self) -> Option<Arc<dyn EventBus>> {
@@ -206,6 +214,10 @@ impl BusSubject for Heard {
     async fn send_external(&self, bytes: Bytes) -> bool {
         self.0.faults().announce_raw(bytes);
         true
+    }
+
+    async fn take_away(&self, _: bool) -> bool {
+        false
     }
 }
 

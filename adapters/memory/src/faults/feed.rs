@@ -8,7 +8,7 @@ use bytes::Bytes;
 use conch_domain::JobId;
 use conch_ports::{Announcement, Message, Signal, Signals};
 
-use crate::feed::Feed;
+use crate::feed::{Feed, message};
 
 /// Whether the announcement of a job's event is to be lost.
 pub(super) type Loses = Box<dyn Fn(&JobId, u64) -> bool + Send>;
@@ -19,7 +19,7 @@ pub(crate) struct Disturbed {
     capacity: usize,
     pub(super) loses: Option<Loses>,
     /// Announcements that wait for their release; none: they go at once.
-    held: Option<VecDeque<Bytes>>,
+    held: Option<VecDeque<Message>>,
     /// How many more times each is sent.
     pub(super) repeats: usize,
     /// Whether subscribers are cut off: nothing reaches them.
@@ -45,7 +45,7 @@ impl Disturbed {
             return;
         }
         if self.held.is_some() {
-            self.announce_raw(announcement.line.clone());
+            self.tell(message(announcement));
         } else if !self.disconnected {
             for _ in 0..=self.repeats {
                 self.feed.announce(announcement);
@@ -59,15 +59,19 @@ impl Disturbed {
 
     /// Tells subscribers whatever anybody publishes.
     pub(super) fn announce_raw(&mut self, line: Bytes) {
+        self.tell(Message::public(line));
+    }
+
+    fn tell(&mut self, message: Message) {
         if let Some(held) = &mut self.held {
             if held.len() == self.capacity {
                 held.pop_front();
             }
-            held.push_back(line);
+            held.push_back(message);
             return;
         }
         for _ in 0..=self.repeats {
-            self.send(Signal::Message(Message::public(line.clone())));
+            self.send(Signal::Message(message.clone()));
         }
     }
 
@@ -82,8 +86,8 @@ impl Disturbed {
     }
 
     pub(super) fn release(&mut self) {
-        for line in self.held.take().unwrap_or_default() {
-            self.announce_raw(line);
+        for message in self.held.take().unwrap_or_default() {
+            self.tell(message);
         }
     }
 

@@ -56,6 +56,8 @@ struct Seen {
     lost: HashSet<JobId>,
     /// A queue entry was written over.
     broken: bool,
+    /// There is no server, as it were.
+    away: bool,
 }
 
 impl Broken {

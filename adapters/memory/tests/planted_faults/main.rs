@@ -25,6 +25,12 @@ enum Fault {
     /// Half of the line.
     AnnounceCut,
     AnnounceOutOfTurn,
+    DropLongLines,
+    EphemeralFromAnybody,
+    /// While there is no server, announcing says that it was done.
+    OutageInSilence,
+    /// While there is no server, ping says that there is one.
+    AnswersFromNowhere,
     BeginInSilence,
     DropWhatIsNoEvent,
     NowOfAnotherClock,
@@ -163,6 +169,26 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::AnnounceOutOfTurn,
         "event_bus::announcements_keep_their_order",
         "heard in this order",
+    ),
+    (
+        Fault::DropLongLines,
+        "event_bus::long_lines_arrive_short",
+        "the long one wasn't heard",
+    ),
+    (
+        Fault::EphemeralFromAnybody,
+        "event_bus::ephemeral_where_declared",
+        "Public",
+    ),
+    (
+        Fault::OutageInSilence,
+        "event_bus::outages_are_told",
+        "that nothing can be announced didn't come",
+    ),
+    (
+        Fault::AnswersFromNowhere,
+        "event_bus::outages_are_told",
+        "that nothing answers didn't come",
     ),
     (
         Fault::ClaimsToBeShared,

@@ -69,6 +69,7 @@ const SHARED: &str = "no other process sees this memory";
 pub const CANNOT: &[Cannot] = &[
     cannot("job_log::shared_means_shared", SHARED),
     cannot("event_bus::others_hear", SHARED),
+    cannot("event_bus::outages_are_told", "there is no server"),
     cannot("ticket_store::tickets_open_elsewhere", SHARED),
     cannot(
         "result_cache::foreign_blobs_are_only_bytes",
@@ -86,6 +87,7 @@ const CANNOT_IN_REAL_TIME: &[Cannot] = &[
     CANNOT[2],
     CANNOT[3],
     CANNOT[4],
+    CANNOT[5],
     cannot(
         "job_queue::waiting_jobs_never_expire",
         "eight days would have to pass",
@@ -214,5 +216,9 @@ impl BusSubject for InMemory {
     async fn send_external(&self, bytes: Bytes) -> bool {
         self.memory.faults().announce_raw(bytes);
         true
+    }
+
+    async fn take_away(&self, _: bool) -> bool {
+        false
     }
 }

@@ -133,10 +133,7 @@ impl Server {
 
     /// Another program than ours.
     pub(crate) async fn client(&self, user: &str) -> Client {
-        async_nats::ConnectOptions::with_user_and_password(user.to_owned(), "x".to_owned())
-            .connect(format!("nats://127.0.0.1:{}", self.port))
-            .await
-            .expect("it is let in")
+        client(self.port, user).await
     }
 }
 
@@ -144,6 +141,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Another program than ours, at the server on that port.
+pub(crate) async fn client(port: u16, user: &str) -> Client {
+    async_nats::ConnectOptions::with_user_and_password(user.to_owned(), "x".to_owned())
+        .connect(format!("nats://127.0.0.1:{port}"))
+        .await
+        .expect("it is let in")
 }
 
 /// The address for our programs of what listens on that port.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::Retryable;
 use bytes::Bytes;
 use conch_domain::{EventCap, EventKind, Illegal, JobId};
-use conch_ports::{Error, ErrorKind, JobLog, Signal, Signals};
+use conch_ports::{Channel, Error, ErrorKind, JobLog, Message, Signal, Signals};
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -156,7 +156,7 @@ pub async fn run(
         match signal {
             Some(Signal::Gap) => listeners.lapsed(),
             Some(Signal::Message(message)) => {
-                hear(message.bytes, &listeners, foreign, &backlog, &ends, &clock);
+                hear(message, &listeners, foreign, &backlog, &ends, &clock);
             }
             None => break,
         }
@@ -194,13 +194,14 @@ fn read(bytes: &Bytes, clock: &Clock) -> Option<Incoming> {
 
 /// Takes an announcement: a hint if it has a number, else an event that waits to be offered.
 fn hear(
-    bytes: Bytes,
+    message: Message,
     listeners: &Listeners,
     foreign: ForeignEvents,
     backlog: &Backlog,
     ends: &mpsc::Sender<JobId>,
     clock: &Clock,
 ) {
+    let bytes = message.bytes;
     let Some(incoming) = read(&bytes, clock) else {
         return;
     };
@@ -212,6 +213,10 @@ fn hear(
             drop(ends.try_send(job_id.clone()));
         }
         return;
+    }
+    if message.channel == Channel::Own {
+        // Of our own programs, and in no log. Nobody here has use for such a thing yet.
+        return dropped("ephemeral");
     }
     match foreign {
         ForeignEvents::Ignore => return dropped("ignored"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobRecord, JobStatus, MAX_TEXT_CHARS};
+use conch_ports::Announcement;
 use serde_json::json;
 
 use crate::lines;
@@ -65,6 +66,24 @@ async fn the_old_three_events_make_a_whole_stream_and_a_cached_result() {
     let cached: serde_json::Value = serde_json::from_slice(&cached.expect("cached")).expect("JSON");
     assert_eq!(cached["template_ids"], json!(["t1", "t2"]));
     assert_eq!(cached["status"], "completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_our_own_programs_say_without_a_log_is_no_external_event() {
+    let world = listening().await;
+    let event = |id: &str| json!({"event_type":"data:generated","job_id":id});
+    let ephemeral = Announcement {
+        job_id: job_id("own"),
+        position: None,
+        line: event("own").to_string().into(),
+    };
+    let announced = world.memory.bus().announce(&ephemeral).await;
+    announced.expect("memory carries it");
+    say(&world, &event("external"));
+    // What came after it has been taken in.
+    world.watch("external", None).await.events(1).await;
+    let log = world.memory.log().read(&job_id("own"), 0, 1).await;
+    assert!(log.expect("memory answers").is_none(), "it was adopted");
 }
 
 /// Else a forger could take the id of the end that is derived from Triton's answer.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use conch_ports::{Announcement, BusId, Carries, EventBus, Result, Signal, Signals};
+use conch_ports::{
+    Announcement, BusId, Carries, Error, ErrorKind, EventBus, Result, Signal, Signals,
+};
 use futures::StreamExt as _;
 
 use super::Broken;
@@ -24,8 +26,16 @@ impl EventBus for Broken {
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
+        let is_away = self.seen().away;
         match self.fault {
+            Fault::OutageInSilence if is_away => Ok(()),
+            _ if is_away => Err(away("event_bus.announce")),
             Fault::AnnounceNothing => Ok(()),
+            Fault::DropLongLines if announcement.line.len() > self.carries().max_bytes => Ok(()),
+            Fault::EphemeralFromAnybody if announcement.position.is_none() => {
+                self.announce_line(announcement.line.clone());
+                Ok(())
+            }
             Fault::AnnounceCut => {
                 let half = announcement.line.len() / 2;
                 let mut cut = announcement.clone();
@@ -84,6 +94,13 @@ impl EventBus for Broken {
     }
 
     async fn ping(&self) -> Result<()> {
+        if self.seen().away && !self.is(Fault::AnswersFromNowhere) {
+            return Err(away("event_bus.ping"));
+        }
         self.bus.ping().await
     }
+}
+
+fn away(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "there is no server")
 }

@@ -116,4 +116,13 @@ impl BusSubject for Broken {
         }
         true
     }
+
+    /// As if there were a server.
+    async fn take_away(&self, away: bool) -> bool {
+        self.seen().away = away;
+        if !away {
+            self.memory.faults().interrupt_subscription();
+        }
+        true
+    }
 }
