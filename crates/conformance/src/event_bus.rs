@@ -1,4 +1,4 @@
-//! The laws of [`EventBus`](conch_ports::EventBus). Nothing is in a log here: a bus doesn't know of logs.
+//! The laws of [`EventBus`]. Nothing is in a log here: a bus doesn't know of logs.
 
 use std::collections::HashMap;
 use std::sync::Arc;

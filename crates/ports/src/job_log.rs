@@ -68,7 +68,7 @@ pub struct Guarantees {
 ///   and never change.
 /// - **event_id_is_appended_once**: a commit whose event's id is in the log MUST be answered with
 ///   `Duplicate` and the place where it is, whatever its other fields say, at least until
-///   [`EVENT_IDS_REMEMBERED`] later events. This is checked before all else, for a time-out may hide a
+///   [`EVENT_IDS_REMEMBERED`](crate::EVENT_IDS_REMEMBERED) later events. This is checked before all else, for a time-out may hide a
 ///   success.
 /// - **nothing_follows_the_end**: once a terminal event is in, every other commit MUST be `Ended`, but
 ///   for one that [reopens](Commit::reopens) the log.
