@@ -86,8 +86,8 @@ impl Scripts {
             put_ticket: script!("prelude", "put_ticket"),
             bind_ticket: script!("prelude", "bind_ticket"),
             shorten_ticket: script!("prelude", "shorten_ticket"),
-            list: script!("prelude", "record", "list"),
-            list_templates: script!("prelude", "record", "list_templates"),
+            list: script!("prelude", "record", "page", "list"),
+            list_templates: script!("prelude", "record", "page", "list_templates"),
             plan: script!("plan"),
         }
     }

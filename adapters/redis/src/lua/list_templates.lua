@@ -1,12 +1,6 @@
--- One page of the templates that any of several indexes lists, each of them in one. Index scores are negated
--- creation times, so that ascending order is newest first, ties by id.
+-- One page of the templates that any of several indexes lists, each of them in one.
 -- KEYS: retention index, the indexes. ARGV: offset, page size, record prefix, retention.
 -- Answers how many match, then the bodies of the page.
-
-local offset, size, prefix = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-if tonumber(ARGV[4]) > 0 then
-  purge(KEYS[1], now())
-end
 
 -- How many before the page are looked at one by one; further ones are counted.
 local NEAR = 60
@@ -58,7 +52,7 @@ local function shortly_before(indexes)
   return string.format('%.0f', low), before
 end
 
--- The ids of the page, each with the index that lists it.
+-- The ids of the page.
 local function page_of(indexes)
   local from, before = shortly_before(indexes)
   local wanted = offset - before + size
@@ -82,34 +76,14 @@ local function page_of(indexes)
       break
     end
     if n > offset - before then
-      page[#page + 1] = { runs[first][next_in[first]], indexes[first] }
+      page[#page + 1] = runs[first][next_in[first]]
     end
     next_in[first] = next_in[first] + 2
   end
   return page
 end
 
--- An index may list what is no longer there. It is taken out and the page read again, so that no page
--- leaves out what the next one then begins behind.
-local answer
-for _ = 1, 10 do
+return read_page(function()
   local total, indexes = listing()
-  answer = { total }
-  local gone = 0
-  for _, listed in ipairs(total > offset and page_of(indexes) or {}) do
-    -- Of another type: it is there, and can't be read.
-    local body = redis.pcall('HGET', prefix .. listed[1], 'body')
-    if type(body) == 'table' then
-      answer[#answer + 1] = ''
-    elseif body then
-      answer[#answer + 1] = body
-    else
-      redis.call('ZREM', listed[2], listed[1])
-      gone = gone + 1
-    end
-  end
-  if gone == 0 then
-    break
-  end
-end
-return answer
+  return total, total > offset and page_of(indexes) or {}, indexes
+end)
