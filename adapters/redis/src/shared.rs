@@ -80,13 +80,9 @@ impl Shared {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<RedisResult<T>> {
-        let mut opened = self.connection(operation, 0).await?;
-        match command.query_async(&mut opened.connection).await {
-            Err(error) if self.is_broken(&error) => {}
-            answer => return Ok(answer),
-        }
-        let mut fresh = self.connection(operation, opened.number).await?;
-        Ok(command.query_async(&mut fresh.connection).await)
+        let run =
+            |mut opened: Opened| async move { command.query_async(&mut opened.connection).await };
+        self.repeat_if_broken(operation, run).await
     }
 
     /// Runs a script by its digest, and loads it where Redis has forgotten it.
@@ -95,14 +91,9 @@ impl Shared {
         operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        let mut opened = self.connection(operation, 0).await?;
-        let answer = match script.invoke_async(&mut opened.connection).await {
-            Err(error) if self.is_broken(&error) => {
-                let mut fresh = self.connection(operation, opened.number).await?;
-                script.invoke_async(&mut fresh.connection).await
-            }
-            answer => answer,
-        };
+        let run =
+            |mut opened: Opened| async move { script.invoke_async(&mut opened.connection).await };
+        let answer = self.repeat_if_broken(operation, run).await?;
         answer.map_err(|error| failed(operation, error))
     }
 
@@ -112,14 +103,9 @@ impl Shared {
         operation: &'static str,
         commands: &Pipeline,
     ) -> Result<Vec<RedisResult<T>>> {
-        let mut opened = self.connection(operation, 0).await?;
-        let answers = match commands.query_async(&mut opened.connection).await {
-            Err(error) if self.is_broken(&error) => {
-                let mut fresh = self.connection(operation, opened.number).await?;
-                commands.query_async(&mut fresh.connection).await
-            }
-            answers => answers,
-        };
+        let run =
+            |mut opened: Opened| async move { commands.query_async(&mut opened.connection).await };
+        let answers = self.repeat_if_broken(operation, run).await?;
         answers.map_err(|error| failed(operation, error))
     }
 
@@ -129,15 +115,26 @@ impl Shared {
         operation: &'static str,
         script: impl Fn(&Run) -> ScriptInvocation<'a>,
     ) -> Result<T> {
-        let opened = self.connection(operation, 0).await?;
-        let answer = match opened.run(&script).await {
-            Err(error) if self.is_broken(&error) => {
-                let fresh = self.connection(operation, opened.number).await?;
-                fresh.run(&script).await
-            }
-            answer => answer,
-        };
+        let script = &script;
+        let run = |opened: Opened| async move { opened.run(script).await };
+        let answer = self.repeat_if_broken(operation, run).await?;
         answer.map_err(|error| failed(operation, error))
+    }
+
+    /// Asks over this runtime's connection, and once more over a new one where that turns out to be broken.
+    async fn repeat_if_broken<T, F: Future<Output = RedisResult<T>>>(
+        &self,
+        operation: &'static str,
+        ask: impl Fn(Opened) -> F,
+    ) -> Result<RedisResult<T>> {
+        let opened = self.connection(operation, 0).await?;
+        let number = opened.number;
+        match ask(opened).await {
+            Err(error) if self.is_broken(&error) => {}
+            answer => return Ok(answer),
+        }
+        let fresh = self.connection(operation, number).await?;
+        Ok(ask(fresh).await)
     }
 
     /// This runtime's connection, opened if there is none but those up to the number `broken`.
