@@ -103,7 +103,9 @@ impl Store {
         let quotas = self.settings.quotas;
         let is_full = self.data.unfinished_foreign.len() >= quotas.foreign_jobs
             || self.data.ended_foreign.len() >= quotas.ended_foreign_jobs();
-        if !commit.job.own && !self.data.jobs.contains(job_id, now) {
+        // A job that our own Triton has a record of can't have been made up by a publisher.
+        let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
+        if !is_recorded {
             let goes_on = log.filter(|_| commit.replaces.is_none());
             self.weigh(commit, events, log.is_none(), goes_on)
                 .map_err(|full| quotas.refusal(full, operation))?;
@@ -112,8 +114,6 @@ impl Store {
         if goes_on && self.data.unfinished_foreign.len() >= quotas.foreign_jobs {
             return Err(quotas.refusal(Quota::ForeignJobs, operation));
         }
-        // A job that our own Triton has a record of can't have been made up by a publisher.
-        let is_recorded = commit.job.own || self.data.jobs.contains(job_id, now);
         if log.is_none() && !is_recorded && is_full {
             return Err(quotas.refusal(Quota::ForeignJobs, operation));
         }
