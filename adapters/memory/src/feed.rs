@@ -1,7 +1,7 @@
 //! Announcements on their way to subscribers: one bounded ring that all of them read.
 //!
 //! A subscriber that falls behind the ring misses some and is told so by [`Signal::Gap`]; the ring never
-//! waits for anybody.
+//! waits for one.
 
 use conch_ports::{Announcement, Message, Signal, Signals};
 use conch_wire::announcement::shorten;
@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, Sender};
 /// Longest line that is announced whole, as on Redis.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
-/// What subscribers are told. Nobody else can announce in this process.
+/// What subscribers are told. No other program can announce in this process.
 pub(crate) fn message(announcement: &Announcement) -> Message {
     let Announcement { job_id, line, .. } = announcement;
     Message::own(match announcement.position {

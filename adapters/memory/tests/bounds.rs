@@ -339,7 +339,7 @@ async fn a_store_that_restarts_from_a_backup_knows_what_it_knew_then_and_doubts_
     let log = memory.read(later.id(), 0, 10).await.unwrap();
     assert!(log.is_none(), "it came later");
     let next = memory.append(script.progress(10)).await.unwrap();
-    assert_eq!(next, Appended::Fenced, "nobody holds the job any more");
+    assert_eq!(next, Appended::Fenced, "the restart ended its lease");
     assert_eq!(waiting(&mut signals).last(), Some(&Signal::Gap));
     let lease = memory
         .claim(

@@ -183,7 +183,7 @@ impl JobLog for Redis {
             .map(|answer| match answer {
                 Ok((Some(epoch), Some(sequence))) => Ok(position(&epoch, &sequence)),
                 Ok(_) => Ok(None),
-                // Somebody else has written to the key.
+                // Another program has written to the key.
                 Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
                 Err(error) => Err(failed(OPERATION, error)),
             })
@@ -205,7 +205,7 @@ impl JobLog for Redis {
     }
 }
 
-/// Where a log ends, as its state has it; none if somebody else has written there.
+/// Where a log ends, as its state has it; none if another program has written there.
 fn position(epoch: &[u8], sequence: &[u8]) -> Option<Position> {
     let epoch = std::str::from_utf8(epoch).ok()?;
     let sequence = std::str::from_utf8(sequence).ok()?;

@@ -40,7 +40,7 @@ async fn is_heard(signals: &mut Signals, announcement: &Announcement) {
     );
 }
 
-/// The first signal is a `Gap`, and what is announced after it arrives, whoever subscribed before.
+/// The first signal is a `Gap`, and what is announced after it arrives, however many subscribed before.
 pub async fn subscription_starts_with_gap(subject: &dyn BusSubject) {
     let bus = subject.bus();
     let mut script = Script::foreign();
@@ -239,7 +239,7 @@ pub(crate) async fn hear_in_order(
     }
 }
 
-/// While there is no backend, calls fail and nobody waits for long; when it is back, they work.
+/// While there is no backend, calls fail, each within seconds; when it is back, they work.
 pub async fn outages_are_told(subject: &dyn BusSubject) -> Outcome {
     let bus = subject.bus();
     let mut signals = flowing(&*bus).await;

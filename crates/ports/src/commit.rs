@@ -91,16 +91,16 @@ pub const EVENT_IDS_REMEMBERED: usize = 2048;
 /// Who may append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fence {
-    /// Anybody: derived events, requests to cancel.
+    /// Any caller: derived events, requests to cancel.
     Open,
-    /// Anybody, but only for a job that the catalogue has no record of and whose log, if there is
+    /// Any caller, but only for a job that the catalogue has no record of and whose log, if there is
     /// one, is not an own job's: events of external publishers.
     Foreign,
     /// Only the holder of the job's lease, and only while it has not run out by the store's clock.
     Held(LeaseToken),
-    /// Anybody, but only when that lease is still the job's and has run out by the store's clock.
+    /// Any caller, but only when that lease is still the job's and has run out by the store's clock.
     Expired(LeaseToken),
-    /// Anybody, but only while no worker holds the job: it is queued, or in no queue at all.
+    /// Any caller, but only while no worker holds the job: it is queued, or in no queue at all.
     Unclaimed,
 }
 

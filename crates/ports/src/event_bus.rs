@@ -63,23 +63,23 @@ pub struct Carries {
 /// Where a message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// Where anybody may send.
+    /// Where any program may send.
     Public,
     /// Where only our own programs may, as far as the operator sees to it.
     Own,
 }
 
-/// What somebody sent. Nothing about it is to be trusted.
+/// What was sent. Nothing about it is to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Where it was sent.
     pub channel: Channel,
-    /// What was sent.
+    /// As it was sent.
     pub bytes: Bytes,
 }
 
 impl Message {
-    /// From a channel on which anybody may send.
+    /// From a channel on which any program may send.
     pub fn public(bytes: impl Into<Bytes>) -> Self {
         Self {
             channel: Channel::Public,
@@ -101,7 +101,7 @@ impl Message {
 pub enum Signal {
     /// The subscription begins, or something may have been missed: read again whatever you watch.
     Gap,
-    /// Somebody sent this.
+    /// This was sent.
     Message(Message),
 }
 
@@ -115,7 +115,7 @@ pub type Signals = BoxStream<'static, Signal>;
 ///   `Gap`, sent once messages flow. What is announced after a `Gap` was received MUST arrive or be followed
 ///   by another `Gap`.
 /// - **an_interruption_is_a_gap**: so MUST be the first signal after an interruption.
-/// - **a_flood_is_heard_or_owed**: a subscriber that is behind MUST NOT keep anybody waiting. It is sent what it
+/// - **a_flood_is_heard_or_owed**: a subscriber that is behind MUST NOT keep others waiting. It is sent what it
 ///   has room for, and where something is left out, a `Gap` once it has caught up.
 /// - **announced_is_heard**: who subscribes MUST hear what is announced while messages flow, byte for
 ///   byte.
@@ -139,14 +139,14 @@ pub trait EventBus: Send + Sync {
     /// What this bus promises beyond the laws.
     fn carries(&self) -> Carries;
 
-    /// Tells whoever subscribes. Waits for a bounded time; that it was handed over doesn't mean that
-    /// anybody hears it. A dropped call may have been carried out.
+    /// Tells the subscribers. Waits for a bounded time; that it was handed over doesn't mean that
+    /// a subscriber hears it. A dropped call may have been carried out.
     ///
     /// # Errors
     /// When it couldn't be handed over, or nothing is known of that.
     async fn announce(&self, announcement: &Announcement) -> Result<()>;
 
-    /// Everything that anybody announces from now on, for all jobs. Reconnects by itself for ever.
+    /// Everything that is announced from now on, for all jobs. Reconnects by itself for ever.
     fn subscribe(&self) -> Signals;
 
     /// Whether the backend answers now.

@@ -50,7 +50,7 @@ pub struct Guarantees {
     /// Whether other processes see the same logs.
     pub shared: bool,
     /// Whether the append of a terminal event caches the job's result in the same step. If not, that is
-    /// left to whoever learns of the end.
+    /// left to the process that learns of the end.
     pub caches_results: bool,
 }
 
@@ -93,7 +93,7 @@ pub struct Guarantees {
 /// - **a_lost_log_is_absent**: `read` MUST answer `None` for a job without a log, never an empty one.
 /// - **positions_are_those_of_reads**: `positions` MUST answer for each job the position that `read`
 ///   would, in the order in which they were asked about, repeated ones included, and `None` where
-///   `read` would. A key that somebody else has written to MUST NOT fail the call for the others.
+///   `read` would. A key that another program has written to MUST NOT fail the call for the others.
 /// - **replacing_begins_an_epoch**: a commit at sequence 1 with `replaces` MUST replace a log that
 ///   stands exactly there, and no other; the old events MUST be gone in the same step.
 /// - **what_may_have_lost_begins_anew**: after a restart or a failover in which acknowledged appends
@@ -115,7 +115,7 @@ pub struct Guarantees {
 ///   nothing.
 /// - **now_is_the_lease_clock**: `now` MUST be the clock by which leases run out: one that was taken for a while
 ///   when `now` said `t` MUST be held until `now` says `t` and that while, and in
-///   [`expired`](crate::JobQueue::expired) from then on. It MUST NOT go back by itself: somebody may set the
+///   [`expired`](crate::JobQueue::expired) from then on. It MUST NOT go back by itself: an operator may set the
 ///   clock of the store's machine.
 /// - **shared_means_shared**: a log that declares itself `shared` MUST show other processes what is
 ///   appended here, and here what they append.
@@ -130,8 +130,8 @@ pub trait JobLog: Send + Sync {
     /// What this log promises beyond the laws.
     fn guarantees(&self) -> Guarantees;
 
-    /// The bus whose subscribers hear of an append without anybody else's doing; none: somebody has to
-    /// announce it.
+    /// The bus on which the append itself announces its events; none: they are announced in a step of their
+    /// own, after it.
     fn announces(&self) -> Option<BusId>;
 
     /// Appends a commit's events, does what belongs to them, announces them.

@@ -87,7 +87,7 @@ pub enum Submitted {
 /// - **claims_rotate_over_clients**: claims MUST take turns over the clients that have a due job. So a client with a due job waits at most one claim of each
 ///   other client, however many jobs those have.
 /// - **who_comes_back_queues_up**: a client that had no due job and has one again MUST have its turn after
-///   all who wait. So a client that submits one job at a time overtakes nobody.
+///   all who wait. So a client that submits one job at a time overtakes no other.
 /// - **priority_within_a_client**: of a client's due jobs `claim` MUST take one of the highest priority,
 ///   and no priority may take another client's turn.
 /// - **age_within_a_priority**: of these it MUST take the one that has been claimable longest, by the moment at

@@ -57,7 +57,7 @@ impl Disturbed {
         self.feed.subscribe()
     }
 
-    /// Tells subscribers whatever anybody publishes.
+    /// Publishes bytes of an external publisher.
     pub(super) fn announce_raw(&mut self, line: Bytes) {
         self.tell(Message::public(line));
     }

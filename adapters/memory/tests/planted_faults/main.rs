@@ -26,7 +26,7 @@ enum Fault {
     AnnounceCut,
     AnnounceOutOfTurn,
     DropLongLines,
-    EphemeralFromAnybody,
+    EphemeralOnPublic,
     /// While there is no server, announcing says that it was done.
     OutageInSilence,
     /// While there is no server, ping says that there is one.
@@ -176,7 +176,7 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         "the long one wasn't heard",
     ),
     (
-        Fault::EphemeralFromAnybody,
+        Fault::EphemeralOnPublic,
         "event_bus::ephemeral_where_declared",
         "Public",
     ),

@@ -5,7 +5,7 @@
 -- an earlier build claims by it. Beside it stand indexes, named after it: `later` has the jobs that aren't due
 -- yet by the moment at which they are, `due:<client>` the due ones of a client in their order, and `clients`
 -- the clients that have one by their turns. What an index lists counts as far as `ready` says the same. What
--- it lacks is put back by a claim that finds nobody's turn, and by the sweep.
+-- it lacks is put back by a claim that finds no client's turn, and by the sweep.
 
 -- The scores of one priority, in steps of 8 µs since 1970: those of all ten fit into a double, exactly.
 local OF_A_PRIORITY = 2 ^ 49

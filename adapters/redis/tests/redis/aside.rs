@@ -136,7 +136,7 @@ async fn whatever_is_written_over_a_held_job_it_goes_on() {
 }
 
 /// The entry says when a lease ends. A list of leases that says something else is put right; one that lost the
-/// lease lengthens it for nobody; and a lease of an earlier build, which has its end in the list alone, ends
+/// lease lengthens it for no worker; and a lease of an earlier build, which has its end in the list alone, ends
 /// as well.
 #[tokio::test]
 async fn a_lease_ends_when_its_entry_says() {

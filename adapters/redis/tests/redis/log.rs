@@ -281,7 +281,7 @@ async fn a_restart_is_doubted_unless_an_append_only_file_was_written() {
     }
 }
 
-/// That an append-only file is written counts from the next event on, whoever appends it.
+/// That an append-only file is written counts from the next event on that a new connection appends.
 #[tokio::test]
 async fn an_append_only_file_that_came_later_is_noted() {
     let mut server = Server::start();

@@ -52,7 +52,7 @@ impl Server {
         assert!(self.launch(), "redis-server did not come up again");
     }
 
-    /// False when it ended at once: somebody took the port.
+    /// False when it ended at once: another process took the port.
     fn launch(&mut self) -> bool {
         let mut process = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])

@@ -32,7 +32,7 @@ impl EventBus for Broken {
             _ if is_away => Err(away("event_bus.announce")),
             Fault::AnnounceNothing => Ok(()),
             Fault::DropLongLines if announcement.line.len() > self.carries().max_bytes => Ok(()),
-            Fault::EphemeralFromAnybody if announcement.position.is_none() => {
+            Fault::EphemeralOnPublic if announcement.position.is_none() => {
                 self.announce_line(announcement.line.clone());
                 Ok(())
             }
