@@ -252,23 +252,27 @@ mod tests {
         assert!(payers.paying.lock().payers.is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn callers_without_a_place_in_the_list_do_not_wait_for_ever() {
-        tokio::time::sleep(Duration::from_hours(1)).await;
+    /// So many callers came, and those that are in the list have gone; and the others.
+    fn after_the_listed_have_gone(callers: usize) -> (Payers, Vec<Arc<Questions>>) {
         let payers = Payers::default();
-        let mut all = Vec::new();
-        for _ in 0..3 * MOST_PAYERS {
-            let payer = Arc::new(Questions::new());
-            payers.add(Some(&payer));
-            all.push(payer);
+        let mut unlisted: Vec<_> = (0..callers).map(|_| Arc::new(Questions::new())).collect();
+        for payer in &unlisted {
+            payers.add(Some(payer));
         }
         let listed = payers.paying.lock().payers.clone();
         for (payer, _) in &listed {
             payers.remove(Some(payer));
         }
+        unlisted.retain(|payer| !listed.iter().any(|(listed, _)| Arc::ptr_eq(listed, payer)));
+        (payers, unlisted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_without_a_place_in_the_list_do_not_wait_for_ever() {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        let (payers, unlisted) = after_the_listed_have_gone(3 * MOST_PAYERS);
         assert!(has_turn(&payers));
-        all.retain(|payer| !listed.iter().any(|(listed, _)| Arc::ptr_eq(listed, payer)));
-        for payer in &all {
+        for payer in &unlisted {
             payers.remove(Some(payer));
         }
         // The one that paid for them goes with the next that comes.
@@ -279,17 +283,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_was_kept_without_an_interest_is_removed_by_the_next() {
         tokio::time::sleep(Duration::from_hours(1)).await;
-        let payers = Payers::default();
-        let mut all = Vec::new();
-        for _ in 0..=MOST_PAYERS {
-            let payer = Arc::new(Questions::new());
-            payers.add(Some(&payer));
-            all.push(payer);
-        }
-        let listed = payers.paying.lock().payers.clone();
-        for (payer, _) in &listed {
-            payers.remove(Some(payer));
-        }
+        let (payers, _unlisted) = after_the_listed_have_gone(MOST_PAYERS + 1);
         // The caller that found no room in the list is there still.
         assert!(has_turn(&payers));
         payers.add(Some(&spent().await));
@@ -322,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_keeps_its_turn_when_others_come() {
+    async fn a_caller_that_waits_keeps_its_turn_when_others_come() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         let first = spent().await;
         let payers = Arc::new(Payers::default());

@@ -7,17 +7,22 @@ use conch_services::mare::hub::Selection;
 use futures::FutureExt;
 
 use super::{Triton, c1, many_as, told, world};
-use crate::world::{Seen, World, caller, client_id, clock, data, ids, job_id, name, named};
+use crate::world::{Seen, World, Writer, caller, client_id, clock, data, ids, job_id, name, named};
+
+/// A job of c1's and one of c2's, both running and known to Triton.
+async fn two_tenants() -> (World, [Writer; 2]) {
+    let world = World::new();
+    let mut jobs = [world.job("ours"), world.job_of("theirs", "c2")];
+    for job in &mut jobs {
+        job.start().await;
+        world.triton.set_job(job.job.clone());
+    }
+    (world, jobs)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_over_many_shows_ones_own_jobs_and_no_others() {
-    let world = World::new();
-    let (mut ours, mut theirs) = (world.job("ours"), world.job_of("theirs", "c2"));
-    ours.start().await;
-    theirs.start().await;
-    for job in [&ours, &theirs] {
-        world.triton.set_job(job.job.clone());
-    }
+    let (world, [mut ours, mut theirs]) = two_tenants().await;
     let everything = many_as(&world, &c1(), Selection::default()).await;
     let of_both = Selection {
         job_ids: Vec::new(),
@@ -29,7 +34,7 @@ async fn a_stream_over_many_shows_ones_own_jobs_and_no_others() {
         client_ids: vec![client_id("c2")],
     };
     let mut nothing = many_as(&world, &c1(), of_another).await;
-    // Whoever sees all of them holds all of their topics.
+    // One who sees all of them holds all of their topics.
     let mut all = many_as(&world, &Caller::unrestricted(), Selection::default()).await;
     all.events(2).await;
     let mut eyes = [everything, of_both];
@@ -115,7 +120,7 @@ async fn nor_does_one_that_begins_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn naming_a_foreign_job_is_naming_an_unknown_one() {
+async fn naming_another_tenants_job_is_naming_an_unknown_one() {
     for triton in Triton::ALL {
         for with in [&["j"][..], &["j", "ours"]] {
             let mut answers = Vec::new();
@@ -173,14 +178,8 @@ async fn naming_another_s_jobs_spends_ones_own_questions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_loss_of_a_foreign_record_is_not_told() {
-    let world = World::new();
-    let (mut ours, mut theirs) = (world.job("ours"), world.job_of("theirs", "c2"));
-    ours.start().await;
-    theirs.start().await;
-    for job in [&ours, &theirs] {
-        world.triton.set_job(job.job.clone());
-    }
+async fn the_loss_of_another_tenants_record_is_not_told() {
+    let (world, _jobs) = two_tenants().await;
     let mut eyes = many_as(&world, &c1(), Selection::default()).await;
     let mut all = many_as(&world, &Caller::unrestricted(), Selection::default()).await;
     eyes.events(1).await;
