@@ -1,4 +1,4 @@
-//! Where waiting jobs stand in the queue, for whoever shows them.
+//! Where waiting jobs stand in the queue, for the answers that show them.
 //!
 //! Never in here: an error. A job whose place can't be told is shown without it.
 

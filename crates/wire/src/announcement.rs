@@ -31,7 +31,7 @@ mod tests {
     use crate::event::decode;
 
     #[test]
-    fn whoever_reads_events_takes_it_for_a_hint() {
+    fn a_reader_of_events_takes_it_for_a_hint() {
         let position = Position {
             epoch: "5f3a9c1e".parse().expect("an epoch"),
             sequence: 10,

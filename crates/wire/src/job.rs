@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::fields::{self, Object};
 use crate::{Invalid, time, to_bytes};
 
-/// The job as everybody sees it: every field present, absent values `null`. `priority` and `run_at` alone
+/// The job as every program sees it: every field present, absent values `null`. `priority` and `run_at` alone
 /// are left out where its submission asked for neither.
 pub fn encode(job: &Job) -> Bytes {
     to_bytes(&object(job))

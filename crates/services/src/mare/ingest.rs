@@ -215,7 +215,7 @@ fn hear(
         return;
     }
     if message.channel == Channel::Own {
-        // Of our own programs, and in no log. Nobody here has use for such a thing yet.
+        // Of our own programs, and in no log. No part of Mare reads such events yet.
         return dropped("ephemeral");
     }
     match foreign {

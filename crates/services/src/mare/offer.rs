@@ -1,4 +1,4 @@
-//! Offering an event to a log that this process doesn't write: foreign events and derived ones.
+//! Offering an event to a log that this process doesn't write: external events and derived ones.
 //!
 //! Every instance that heard of the event offers it; the log's compare-and-set and its event ids see
 //! to it that one append wins and all others learn its place (law 6).

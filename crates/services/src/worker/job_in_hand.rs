@@ -182,7 +182,7 @@ impl RunningJob {
         kind: EventKind,
         effect: QueueEffect,
     ) -> Result<(), Stop> {
-        let mut outdone = false;
+        let mut has_recovered = false;
         loop {
             if self.hold.restored.notified().now_or_never().is_some() {
                 self.put_back().await?;
@@ -209,10 +209,10 @@ impl RunningJob {
                 // Or somebody spoke of it while the store had forgotten whose it is.
                 Outcome::Ended if self.is_foreign().await? => {
                     // Once: what can't be put back is lost.
-                    if outdone {
+                    if has_recovered {
                         return Err(Stop::Lost);
                     }
-                    outdone = true;
+                    has_recovered = true;
                     self.recover().await?;
                 }
                 Outcome::Ended => return Err(Stop::Ended),

@@ -154,7 +154,7 @@ async fn silent_external_jobs_are_compared_with_a_list() {
     assert_eq!(looks(&world).0, reads);
     let pages = world.triton.calls("jobs") - pages;
     assert!((100..=200).contains(&pages), "{pages} pages in 100 seconds");
-    // An end that nobody announced: it isn't on the list any more.
+    // An end without an announcement: it isn't on the list any more.
     let ended = only_triton_knows("j500", JobStatus::Completed);
     world.triton.set_job(ended);
     let rest = timeout(POSITION_CHECK * 2, watched[500].1.rest()).await;
@@ -288,7 +288,7 @@ async fn who_has_not_read_all_when_a_topic_comes_to_rest_misses_nothing() {
     assert_eq!(ids(&slow.rest().await), ["0000abcd-6", CLOSING]);
 }
 
-/// Its log is gone when somebody comes: what is known is told, and then that the record is lost.
+/// Its log is gone when a watcher comes: what is known is told, and then that the record is lost.
 #[tokio::test(start_paused = true)]
 async fn who_comes_to_a_topic_at_rest_whose_log_is_gone_is_told_so() {
     let (world, _job, _eyes) = at_rest().await;
@@ -316,8 +316,7 @@ async fn who_comes_to_an_ended_topic_whose_log_is_gone_is_told_of_the_end() {
     assert_eq!(data(&seen[0])["event_type"], "job:snapshot");
 }
 
-/// What one watcher alone was given is kept for nobody: one who comes reads it again, and then it is kept for
-/// both.
+/// What one watcher alone was given isn't kept: for the next one it is read again, and then kept for both.
 #[tokio::test(start_paused = true)]
 async fn the_events_of_a_job_with_one_watcher_are_read_again_for_the_next_and_then_kept() {
     let (world, mut job, mut first) = World::watched().await;

@@ -14,13 +14,13 @@ pub(super) enum Reason {
     Beginning = 1,
     /// The log is worth reading again.
     Hint = 1 << 1,
-    /// Somebody knows of more than the topic, even one that has ended.
-    Outdone = 1 << 2,
-    /// Somebody else has read the log of a topic that had ended.
+    /// The topic is stale, even if it has ended: another source knows more, or shelved frames are wanted.
+    Stale = 1 << 2,
+    /// The log of a topic that had ended was read by another task.
     Revived = 1 << 3,
     /// Others than the log are to be asked, because the job is silent.
     Silence = 1 << 4,
-    /// Nobody is interested any more.
+    /// The last interest is gone.
     Idle = 1 << 5,
 }
 
@@ -109,9 +109,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_reason_waits_until_somebody_asks_for_it() {
+    async fn each_reason_is_kept_until_it_is_taken() {
         let calls = Calls::new();
-        assert!(calls.call(Reason::Outdone));
+        assert!(calls.call(Reason::Stale));
         let order = [Reason::Hint, Reason::Idle];
         let next = calls.next(&order);
         tokio::pin!(next);
@@ -121,6 +121,6 @@ mod tests {
         }
         assert_eq!(next.await, Reason::Hint, "in that order");
         assert_eq!(calls.next(&order).await, Reason::Idle);
-        assert!(calls.take(Reason::Outdone));
+        assert!(calls.take(Reason::Stale));
     }
 }

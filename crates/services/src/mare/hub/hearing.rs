@@ -13,7 +13,7 @@ use super::state::Phase;
 use super::topic::Topic;
 use crate::entropy;
 
-/// How long a topic that nobody is interested in stays for an announcement that came just now.
+/// How long a topic without an interest stays for an announcement that came just now.
 const GRACE: Duration = Duration::from_secs(1);
 /// Over which time the re-reads after an interruption are spread.
 const SPREAD_MS: u64 = 250;
@@ -21,9 +21,9 @@ const SPREAD_MS: u64 = 250;
 /// Why a pump that waited goes on, or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Nobody is interested any more, and the topic is off the map.
+    /// The last interest is gone, and the topic is off the map.
     Gone,
-    /// Somebody came back before it was.
+    /// A new interest came before it was.
     Returned,
     /// It was called for that.
     Called(Reason),
@@ -40,21 +40,21 @@ pub(super) async fn listen(shared: &Shared, topic: &Arc<Topic>, most: Duration) 
         // First: a job that is never silent must not keep a topic that nobody watches.
         biased;
         heard = left(shared, topic) => heard,
-        reason = topic.calls.next(&[Reason::Hint, Reason::Outdone]) => Heard::Called(reason),
+        reason = topic.calls.next(&[Reason::Hint, Reason::Stale]) => Heard::Called(reason),
         () = tokio::time::sleep(wait) => Heard::Waited,
     }
 }
 
-/// What a pump that has nothing to do was called for. Waits only while nobody is interested. Cancel-safe.
+/// What a pump that has nothing to do was called for. Waits only while there is no interest. Cancel-safe.
 pub(super) async fn rest(shared: &Shared, topic: &Arc<Topic>) -> Heard {
     let any = [
         Reason::Hint,
-        Reason::Outdone,
+        Reason::Stale,
         Reason::Revived,
         Reason::Silence,
     ];
     loop {
-        // Before the look at who is interested: whoever is the last to go after that calls again.
+        // Before the interests are counted: the last one that goes after that calls again.
         topic.calls.take(Reason::Idle);
         if topic.interest.load(Ordering::Acquire) == 0 {
             return tokio::select! {
@@ -80,20 +80,20 @@ pub(super) async fn spread_out(topic: &Topic) {
     }
 }
 
-/// Waits until the last one who is interested has gone and stayed away for the linger time:
+/// Waits until there has been no interest for the linger time:
 /// [`Heard::Gone`], and the topic is off the map, or [`Heard::Returned`]. Cancel-safe.
 pub(super) async fn left(shared: &Shared, topic: &Arc<Topic>) -> Heard {
     if topic.interest.load(Ordering::Acquire) > 0 {
         topic.calls.next(&[Reason::Idle]).await;
     }
-    // What was never found is not worth keeping: anybody can ask for any id.
+    // What was never found is not worth keeping: a caller can ask for any id.
     let linger = match topic.state().phase {
         Phase::Loading | Phase::Lost => Duration::ZERO,
         Phase::Live | Phase::Ended(_) | Phase::EndedWithoutLog(_) => shared.settings.linger,
     };
     let since = *topic.idle_since.lock();
     tokio::time::sleep_until(since + linger).await;
-    // What was announced at the last moment is looked at first, by whoever waits beside this; once,
+    // What was announced at the last moment is looked at first, by the branch that waits beside this; once,
     // for the log may be out of reach.
     if topic.is_announced() {
         tokio::time::sleep(GRACE).await;

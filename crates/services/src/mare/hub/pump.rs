@@ -1,6 +1,6 @@
 //! A topic's own task: reads the log when there is a reason to, and only then. It lasts while something is to
 //! be waited for: Triton's answer, a store that is out of reach, a log that isn't there, the time after
-//! which a topic that nobody watches goes. Between its tasks a topic rests, and costs memory alone.
+//! which a topic without watchers goes. Between its tasks a topic rests, and costs memory alone.
 //!
 //! Never in here: what notices that a job is silent (`batched_check`, `unfinished`).
 
@@ -80,7 +80,7 @@ impl Drop for Pump {
 /// Why a pump ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Nobody is interested any more, and the topic is off the map.
+    /// The last interest is gone, and the topic is off the map.
     Gone,
     /// There is nothing to do until the topic is called.
     AtRest,
@@ -97,32 +97,32 @@ enum Next {
     Wait(Duration),
 }
 
-/// Reads, waits for a reason to read again, and so on, until there is nothing to do or nobody is interested
-/// any more.
+/// Reads, waits for a reason to read again, and so on, until there is nothing to do or the last interest is
+/// gone.
 async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
     let mut failures = 0_u32;
     // Whether even a topic that has ended has to be read again.
-    let mut outdone = false;
+    let mut is_stale = false;
     let mut next = if topic.calls.take(Reason::Beginning) {
         Next::Look
     } else {
         Next::Rest
     };
     loop {
-        if topic.is_over() && !outdone {
+        if topic.is_over() && !is_stale {
             shared.feed.release(&topic.job_id);
             // Nothing more can come; serve those who still attach. One of them may find that the
             // store lost the end, and that the job goes on.
             match rest(shared, topic).await {
                 Heard::Gone => return End::Gone,
                 Heard::AtRest => return End::AtRest,
-                Heard::Called(Reason::Outdone) => {
-                    outdone = true;
+                Heard::Called(Reason::Stale) => {
+                    is_stale = true;
                     next = Next::Look;
                 }
                 Heard::Called(Reason::Revived) => next = Next::Look,
-                // Streams that name no jobs may not have heard how this one ended; and what nobody of
-                // ours ended may have been forged, while the store had forgotten whose job it was.
+                // Streams that name no jobs may not have heard how this one ended; and an end that isn't
+                // of our own Triton may have been forged, while the store had forgotten whose job it was.
                 Heard::Called(Reason::Hint) => {
                     if topic.is_announced() || topic.may_go_on() {
                         look_again(shared, topic).await;
@@ -142,7 +142,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
             None | Some(Heard::Returned) => {}
             Some(Heard::Gone) => return End::Gone,
             Some(Heard::AtRest) => return End::AtRest,
-            Some(Heard::Called(Reason::Outdone)) => outdone = true,
+            Some(Heard::Called(Reason::Stale)) => is_stale = true,
             Some(Heard::Called(Reason::Silence) | Heard::Waited) => silent = failures == 0,
             Some(Heard::Called(_)) => spread_out(topic).await,
         }
@@ -163,7 +163,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
                     tracing::debug!(job.id = %topic.job_id, "log reachable again");
                 }
                 failures = 0;
-                outdone = false;
+                is_stale = false;
                 match round {
                     Round::Gone => return End::Gone,
                     Round::News | Round::Nothing if topic.is_at_rest() => Next::Rest,
@@ -185,7 +185,7 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
 }
 
 /// Waits for the answer where the job is looked for together with others: whether there is no log. A
-/// hint that comes meanwhile is a reason to read it. None: nobody is interested any more, and the topic
+/// hint that comes meanwhile is a reason to read it. None: the last interest is gone, and the topic
 /// is off the map.
 async fn look_together(shared: &Shared, topic: &Arc<Topic>) -> Option<bool> {
     let Some(mut look) = topic.take_look() else {
@@ -238,7 +238,7 @@ async fn round(
         Round::News if inquiry => false,
         done => return Ok(done),
     };
-    // Of our own jobs nobody knows more than their logs.
+    // Of our own jobs no source knows more than their logs.
     if topic.is_over() || !(is_absent || topic.may_know_less_than_triton()) {
         return Ok(caught_up);
     }
@@ -270,9 +270,9 @@ async fn round(
             Heard::Returned | Heard::Called(_) | Heard::Waited | Heard::AtRest => {}
         }
         let round = catch_up(shared, topic).await;
-        if heard == Heard::Called(Reason::Outdone) && round.is_err() {
+        if heard == Heard::Called(Reason::Stale) && round.is_err() {
             // It waits still.
-            topic.call(Reason::Outdone);
+            topic.call(Reason::Stale);
         }
         let round = round?;
         // What was heard may be the first of what is being derived: the answer is dropped only where
@@ -299,7 +299,7 @@ async fn round(
             end_without_log(shared, topic, &told);
             Ok(Round::News)
         }
-        // Somebody else may have begun the log at the same time.
+        // Another process may have begun the log at the same time.
         Ok(Learned::Asked(Asked::Nothing, _)) if topic.state().absent.is_some() => {
             catch_up(shared, topic).await
         }

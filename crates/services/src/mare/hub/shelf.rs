@@ -1,7 +1,7 @@
-//! Frames that nobody is about to read are shelved: dropped, and read from the log again for whoever needs one
-//! of them. What else is known of the job stays.
+//! Frames that no watcher is about to read are shelved: dropped, and read from the log again once a watcher
+//! needs one of them. What else is known of the job stays.
 //!
-//! Never in here: a loss of history. Whoever needs a frame waits until it is read again, or the log is gone.
+//! Never in here: a loss of history. A watcher that needs a frame waits until it is read again, or the log is gone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) enum Shelf {
     Empty,
     /// Those before the front were dropped.
     Older,
-    /// They were, and somebody needs them.
+    /// They were, and a watcher needs them.
     Wanted,
 }
 
@@ -37,8 +37,8 @@ impl State {
         self.reads_at_check = self.reads;
     }
 
-    /// Drops the frames of a job that goes on, unless somebody waits for them. Whoever hasn't read them all asks
-    /// for them again.
+    /// Drops the frames of a job that goes on, unless a watcher waits for them. One that hasn't read them all
+    /// asks for them again.
     pub(super) fn shelve(&mut self) {
         if self.phase == Phase::Live && self.shelf != Shelf::Wanted && !self.frames.is_empty() {
             self.shelf = Shelf::Older;
@@ -48,7 +48,7 @@ impl State {
         }
     }
 
-    /// Whether the frame of that sequence was shelved, so that a watcher who wants it has to wait.
+    /// Whether the frame of that sequence was shelved, so that a watcher that wants it has to wait.
     pub(super) fn is_shelved(&self, sequence: u64) -> bool {
         self.shelf != Shelf::Empty && sequence < self.front()
     }
@@ -62,8 +62,8 @@ impl State {
         is_news
     }
 
-    /// There is no log any more that they could be read from: whoever wants them is given the state that is
-    /// known.
+    /// There is no log any more that they could be read from: watchers that want them are given the state that
+    /// is known.
     pub(super) fn lose_shelved(&mut self) {
         if self.shelf == Shelf::Wanted {
             self.shelf = Shelf::Empty;
@@ -88,17 +88,17 @@ impl State {
 }
 
 impl Topic {
-    /// Whether only one is interested, and nobody reads the log and is about to tell of what that brought.
+    /// Whether there is one interest, and no read of the log is under way that others are to be told of.
     pub(super) fn has_one_watcher(&self) -> bool {
         self.interest.load(Ordering::Acquire) == 1 && self.reading.try_lock().is_ok()
     }
 
-    /// Has the frames read again that were shelved. To be called by whoever needs one of them, and waits for
-    /// the state to change.
+    /// Has the frames read again that were shelved. For a watcher that needs one of them, and
+    /// waits for the state to change.
     pub(super) fn unshelve(self: &Arc<Self>) {
         let is_news = self.state().want_shelved();
         if is_news {
-            self.call(Reason::Outdone);
+            self.call(Reason::Stale);
         }
     }
 }

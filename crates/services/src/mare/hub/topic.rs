@@ -252,7 +252,7 @@ impl Topic {
         }
     }
 
-    /// Has the job looked for again, if it was given up: somebody new asks for it.
+    /// Has the job looked for again, if it was given up: a new caller asks for it.
     pub(super) fn look_anew(self: &Arc<Self>, look: impl FnOnce() -> Option<Look>) {
         if self.state.lock().phase != Phase::Lost {
             return;
@@ -262,7 +262,7 @@ impl Topic {
             state.phase = Phase::Loading;
             state.absent = None;
         });
-        self.call(Reason::Outdone);
+        self.call(Reason::Stale);
     }
 
     /// Whether the job has ended, and no log says so.
@@ -358,10 +358,10 @@ impl Topic {
         }
     }
 
-    /// Somebody has a cursor that this topic can't honour, and the log couldn't be read to see why.
+    /// A watcher has a cursor that this topic can't honour, and the log couldn't be read to see why.
     pub(super) fn doubt(self: &Arc<Self>) {
         self.state.lock().doubt();
-        self.call(Reason::Outdone);
+        self.call(Reason::Stale);
     }
 
     /// A read of the log begins; the answer is its number.

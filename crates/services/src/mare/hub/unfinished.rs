@@ -109,7 +109,7 @@ async fn compare_with_list(shared: &Shared, most: usize) -> Result<(), Error> {
             };
             let listed = {
                 let permit = shared.lists.acquire().await;
-                let _permit = permit.expect("nobody closes it");
+                let _permit = permit.expect("it is never closed");
                 shared.gateway.jobs(&filter, paging).await?
             };
             for job in &listed.items {

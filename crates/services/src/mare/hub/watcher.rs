@@ -236,7 +236,7 @@ impl JobWatcher {
             return Advance::Part;
         }
         self.close_at_end(&state, last, out);
-        // Nobody else has a use for what it was given.
+        // No other watcher has a use for what it was given.
         if !self.shared.feed.is_watched() && topic.has_one_watcher() {
             state.shelve();
         }

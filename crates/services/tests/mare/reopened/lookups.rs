@@ -122,7 +122,7 @@ async fn a_cache_elsewhere_loses_the_failure_when_the_job_goes_on() {
 
 /// Whether its result lacks anything or not, a failure is asked for anew by each lookup.
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_nobody_announced_is_seen_by_the_next_lookup() {
+async fn a_retry_without_an_announcement_is_seen_by_the_next_lookup() {
     for triton_knows in [true, false] {
         let world = World::new();
         tokio::time::sleep(Duration::from_millis(10)).await;

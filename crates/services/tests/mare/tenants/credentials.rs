@@ -40,7 +40,7 @@ async fn a_stream_ends_within_a_second_of_its_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_late_or_goes_early_is_no_trouble() {
+async fn credentials_that_end_before_or_after_their_stream_are_no_trouble() {
     let world = World::new();
     let mut job = world.job("j");
     job.start().await;

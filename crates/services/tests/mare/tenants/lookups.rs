@@ -11,7 +11,7 @@ use super::{Triton, c1, world};
 use crate::world::{World, client_id, job_id};
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_of_a_foreign_job_is_that_of_an_absent_one() {
+async fn a_lookup_of_another_tenants_job_is_that_of_an_absent_one() {
     for triton in Triton::ALL {
         let mut answers = Vec::new();
         for foreign in [None, Some(JobStatus::Running), Some(JobStatus::Completed)] {
