@@ -1,7 +1,7 @@
 //! A private nats-server on a free port, with the users that the documentation names; and as much of its
 //! protocol as an outsider needs, so that no client library stands between a test and what the server says.
 //!
-//! A connection never reconnects by itself: whoever uses it decides what a lost one means.
+//! A connection never reconnects by itself: the test decides what a lost one means.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ use crate::{Process, port};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Our programs, an external publisher and a reader, with the least rights that each of them needs.
-/// Everybody's password is `secret`.
+/// Every user's password is `secret`.
 pub const RIGHTS: &str = r#"
 authorization { users: [
   { user: conch, password: secret, permissions: {
@@ -153,7 +153,7 @@ fn listens(port: u16, process: &mut Process) -> bool {
     })
 }
 
-/// A connection of somebody who isn't us.
+/// A connection of a program that isn't ours.
 #[derive(Debug)]
 pub struct Outsider {
     stream: BufReader<TcpStream>,
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_may_do_more_than_is_said() {
+    async fn no_user_may_do_more_than_is_said() {
         let nats = Nats::start(RIGHTS);
         let mut publisher = Outsider::open(nats.port(), "publisher").await.unwrap();
         for refused in [
@@ -329,7 +329,7 @@ mod tests {
         nats.thaw();
         reader.subscribe("triton.own.*").await.unwrap();
         nats.reconfigure("");
-        crate::eventually::eventually("anybody may come in", async || {
+        crate::eventually::eventually("every user is let in", async || {
             Outsider::open(nats.port(), "nobody").await.ok()
         })
         .await;

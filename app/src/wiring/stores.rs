@@ -26,20 +26,19 @@ pub struct Stores {
 }
 
 impl Stores {
-    pub(super) fn in_memory(memory: &conch_memory::Memory) -> Self {
-        Self {
-            log: memory.log(),
-            bus: memory.bus(),
-            cache: memory.cache(),
-            queue: memory.queue(),
-            catalogue: memory.catalogue(),
-            tickets: memory.tickets(),
-        }
-    }
-
     pub(super) fn new(store: Store) -> anyhow::Result<Self> {
         Ok(match store {
-            Store::Memory(settings) => Self::in_memory(&settings.build()),
+            Store::Memory(settings) => {
+                let memory = settings.build();
+                Self {
+                    log: memory.log(),
+                    bus: memory.bus(),
+                    cache: memory.cache(),
+                    queue: memory.queue(),
+                    catalogue: memory.catalogue(),
+                    tickets: memory.tickets(),
+                }
+            }
             Store::Redis(settings) => {
                 let stores = settings.build()?;
                 Self {

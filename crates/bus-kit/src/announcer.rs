@@ -105,7 +105,7 @@ impl<T: Transport> Bus<T> {
         sender.send(job_id, line.clone()).await
     }
 
-    /// Keeps a place, and sees to it that somebody sends it.
+    /// Keeps a place, and has the task that sends it run.
     fn owe(&self, job_id: &JobId, place: Bytes) {
         self.payer.get_or_init(|| {
             let sender = Arc::clone(&self.sender);

@@ -55,8 +55,8 @@ pub trait Transport: Send + Sync + 'static {
     /// When the message wasn't handed over, or may not have been.
     async fn send(&self, to: To<'_>, bytes: Bytes) -> Result<()>;
 
-    /// Whether the server answers: a probe comes back. A transport for which that is dear may ask in
-    /// another way.
+    /// Whether the server answers: a probe comes back. A transport for which that is expensive may
+    /// ask in another way.
     ///
     /// # Errors
     /// When it doesn't.

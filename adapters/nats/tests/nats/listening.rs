@@ -136,7 +136,7 @@ async fn a_connection_that_carries_nothing_any_more_is_replaced() {
     let bus = settings(&url(detour.port)).build().unwrap();
     let mut signals = bus.subscribe();
     assert_eq!(next(&mut signals).await, Signal::Gap);
-    // Nobody closes it.
+    // Neither end closes it.
     detour.is(Way::OpenToOthers);
     assert_eq!(next(&mut signals).await, Signal::Gap);
     hears(&bus, &mut signals, "a").await;

@@ -86,17 +86,17 @@ async fn what_is_neither_a_job_nor_a_probe_of_ours_is_passed_over() {
         .unwrap();
     let mut signals = bus.subscribe();
     assert_eq!(next(&mut signals).await, Signal::Gap);
-    let anybody = server.client("nobody asks").await;
+    let outsider = server.client("unknown").await;
     for subject in [
         "triton.probe.another",
         "triton.x.y",
         "tritonx.own.j-1",
         "x.own.j-1",
     ] {
-        anybody.publish(subject, Bytes::new()).await.unwrap();
+        outsider.publish(subject, Bytes::new()).await.unwrap();
     }
-    anybody.flush().await.unwrap();
-    anybody
+    outsider.flush().await.unwrap();
+    outsider
         .publish("triton.own.j-1", "last".into())
         .await
         .unwrap();

@@ -79,7 +79,7 @@ impl Server {
         assert!(self.launch(), "nats-server did not come up again");
     }
 
-    /// False when it ended at once: somebody took the port.
+    /// False when it ended at once: the port was taken.
     fn launch(&mut self) -> bool {
         // Debian puts it where not every user's path leads.
         let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());

@@ -48,7 +48,7 @@ async fn a_server_is_trusted_for_its_authority() {
         .unwrap()
         .ping()
         .await
-        .expect_err("nobody vouches for it");
+        .expect_err("its authority is not trusted");
 }
 
 #[tokio::test]
