@@ -20,7 +20,11 @@ impl Server {
     pub(crate) fn start() -> Self {
         let mut server = Self {
             process: None,
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            // In memory where there is such a place: while the disk is busy, Redis puts writes to its append-only
+            // file off, and loses them when a test kills it then.
+            folder: tempfile::tempdir_in("/dev/shm")
+                .or_else(|_| tempfile::tempdir())
+                .expect("a temporary folder"),
             append_only: false,
             port: 0,
         };
