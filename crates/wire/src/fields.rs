@@ -1,7 +1,12 @@
-//! Reading fields of a JSON object that a program of any age wrote: what is absent, null or of the
-//! wrong type is absent.
+//! Fields of JSON objects, both ways. What a program of any age wrote is read: what is absent, null or of the
+//! wrong type is absent. What we write goes straight into the output.
+//!
+//! Never in here: a tree of values for what is only written.
+
+use std::fmt::Display;
 
 use conch_domain::{MAX_PLACES, Metadata, Priority, Schedule, TemplateId, Timestamp};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 pub(crate) type Object = Map<String, Value>;
@@ -59,13 +64,35 @@ pub(crate) fn schedule(object: &Object) -> Schedule {
     }
 }
 
-/// Says only what isn't the default: most jobs ask for nothing.
-pub(crate) fn put_schedule(object: &mut Object, schedule: Schedule) {
+/// Writes only what isn't the default: most jobs ask for nothing.
+pub(crate) fn put_schedule<M: SerializeMap>(
+    map: &mut M,
+    schedule: Schedule,
+) -> Result<(), M::Error> {
     if schedule.priority != Priority::default() {
-        object.insert("priority".to_owned(), schedule.priority.get().into());
+        map.serialize_entry("priority", &schedule.priority.get())?;
     }
     if let Some(run_at) = schedule.run_at {
-        object.insert("run_at".to_owned(), crate::time::format(run_at).into());
+        map.serialize_entry("run_at", &crate::time::written(run_at))?;
+    }
+    Ok(())
+}
+
+/// Written as the text that it displays as.
+pub(crate) struct Text<T>(pub(crate) T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Template ids, written as a list.
+pub(crate) struct Ids<'a>(pub(crate) &'a [TemplateId]);
+
+impl Serialize for Ids<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(TemplateId::as_str))
     }
 }
 

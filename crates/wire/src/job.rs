@@ -4,49 +4,65 @@ use std::fmt;
 
 use bytes::Bytes;
 use conch_domain::{
-    Attempts, ClientId, Epoch, Job, JobId, JobRecord, JobStatus, Position, TemplateId,
+    Attempts, ClientId, Epoch, Job, JobId, JobRecord, JobStatus, Position, Timestamp,
+    ValuePropositionId,
 };
-use conch_domain::{Timestamp, ValuePropositionId};
 use serde::de::{Deserialize, Deserializer, Visitor};
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
-use crate::fields::{self, Object};
+use crate::fields::{self, Ids, Object};
 use crate::{Invalid, time, to_bytes};
 
 /// The job as every program sees it: every field present, absent values `null`. `priority` and `run_at` alone
 /// are left out where its submission asked for neither.
 pub fn encode(job: &Job) -> Bytes {
-    to_bytes(&object(job))
+    to_bytes(&Body(job))
 }
 
-pub(crate) fn object(job: &JobRecord) -> Object {
-    let moment = |m: Option<Timestamp>| m.map(time::format);
-    let template_ids: Value = job.template_ids.iter().map(TemplateId::as_str).collect();
-    let value = json!({
-        "id": job.id.as_str(),
-        "job_id": job.id.as_str(),
-        "client_id": job.client_id.as_ref().map(ClientId::as_str),
-        "value_proposition_id": job.value_proposition_id.as_ref().map(ValuePropositionId::as_str),
-        "status": job.status.as_str(),
-        "progress": job.progress,
-        "attempt": job.attempt,
-        "error_message": job.error_message,
-        "started_at": moment(job.started_at),
-        "completed_at": moment(job.completed_at),
-        "generation_duration_ms": job.generation_duration_ms,
-        "template_ids": template_ids,
-        "template_count": job.template_count,
-        "failed_templates": job.attempts.failed.keys().collect::<Vec<_>>(),
-        "created_at": moment(job.created_at),
-        "updated_at": moment(job.updated_at),
-        "cancel_requested": job.cancel_requested,
-    });
-    let mut object = match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
-    };
-    fields::put_schedule(&mut object, job.schedule);
-    object
+struct Body<'a>(&'a JobRecord);
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        put_fields(&mut map, self.0)?;
+        map.end()
+    }
+}
+
+/// Writes the fields of a job object into one that may have others.
+pub(crate) fn put_fields<M: SerializeMap>(map: &mut M, job: &JobRecord) -> Result<(), M::Error> {
+    let moment = |moment: Option<Timestamp>| moment.map(time::written);
+    let client_id = job.client_id.as_ref().map(ClientId::as_str);
+    let value_proposition_id = job.value_proposition_id.as_ref();
+    let value_proposition_id = value_proposition_id.map(ValuePropositionId::as_str);
+    map.serialize_entry("id", job.id.as_str())?;
+    map.serialize_entry("job_id", job.id.as_str())?;
+    map.serialize_entry("client_id", &client_id)?;
+    map.serialize_entry("value_proposition_id", &value_proposition_id)?;
+    map.serialize_entry("status", job.status.as_str())?;
+    map.serialize_entry("progress", &job.progress)?;
+    map.serialize_entry("attempt", &job.attempt)?;
+    map.serialize_entry("error_message", &job.error_message)?;
+    map.serialize_entry("started_at", &moment(job.started_at))?;
+    map.serialize_entry("completed_at", &moment(job.completed_at))?;
+    map.serialize_entry("generation_duration_ms", &job.generation_duration_ms)?;
+    map.serialize_entry("template_ids", &Ids(&job.template_ids))?;
+    map.serialize_entry("template_count", &job.template_count)?;
+    map.serialize_entry("failed_templates", &Places(&job.attempts))?;
+    map.serialize_entry("created_at", &moment(job.created_at))?;
+    map.serialize_entry("updated_at", &moment(job.updated_at))?;
+    map.serialize_entry("cancel_requested", &job.cancel_requested)?;
+    fields::put_schedule(map, job.schedule)
+}
+
+/// The places of the templates that failed.
+struct Places<'a>(&'a Attempts);
+
+impl Serialize for Places<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.failed.keys())
+    }
 }
 
 /// Whether a job object says that its job waits. A cheap look, without a copy.
@@ -224,7 +240,13 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn object(job: &Job) -> Object {
+        serde_json::from_slice(&encode(job)).expect("an object")
+    }
 
     #[test]
     fn an_object_tells_whose_it_is() {

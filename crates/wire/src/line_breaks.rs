@@ -34,11 +34,26 @@ pub(crate) fn escaped(json: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
+
+/// Whether one of them may begin with this byte.
+fn is_suspicious(byte: u8) -> bool {
+    matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e | 0xc2 | 0xe2)
+}
+
 fn position(json: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let suspicious = |byte: &u8| matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e | 0xc2 | 0xe2);
-        let at = from + json[from..].iter().position(suspicious)?;
+        // A whole block at once, without a branch: most text has none, and this looks at all that is written.
+        let blocks = json[from..].chunks_exact(BLOCK);
+        let clean = blocks.take_while(|block| {
+            !block
+                .iter()
+                .fold(false, |found, byte| found | is_suspicious(*byte))
+        });
+        from += clean.count() * BLOCK;
+        let at = from + json[from..].iter().position(|byte| is_suspicious(*byte))?;
         if first(&json[at..]).is_some() {
             return Some(at);
         }
@@ -65,6 +80,18 @@ mod tests {
             }
             let read: serde_json::Value = serde_json::from_str(escaped).expect("JSON");
             assert_eq!(read["name"], *text);
+        }
+    }
+
+    #[test]
+    fn they_are_found_wherever_they_stand() {
+        for before in 0..=3 * BLOCK {
+            let text = format!("{}\u{2028}{}\u{85}", "x".repeat(before), "é".repeat(before));
+            let expected = text
+                .replace('\u{2028}', "\\u2028")
+                .replace('\u{85}', "\\u0085");
+            let found = escaped(text.as_bytes());
+            assert_eq!(str::from_utf8(&found), Ok(&*expected), "after {before}");
         }
     }
 

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use conch_domain::{
-    Attempts, Audience, Category, Client, ClientId, Job, JobId, MAX_PLACES, Metadata, Template,
-    TemplateDraft, TemplateId, Timestamp, ValueProposition,
+    Attempts, Audience, Category, Client, ClientId, Job, JobId, JobRecord, MAX_PLACES, Metadata,
+    Template, TemplateDraft, TemplateId, Timestamp, ValueProposition,
 };
-use serde::Deserialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::fields::{self, Object, metadata, metadata_value};
+use crate::fields::{self, Object, Text, metadata, metadata_value};
 use crate::{Invalid, job, template, time, to_bytes};
 
 /// Where a job's inner fields stand.
@@ -20,25 +21,44 @@ const FOLD: &str = "_fold";
 
 /// A job with all that its fold knows.
 pub fn encode_job(job: &Job) -> Bytes {
-    let mut object = job::object(job);
-    let mut fold = json!({
-        "position": job.position.to_string(),
-        "own": job.own,
-        "least_attempt": job.least_attempt,
-    });
-    if job.attempts != Attempts::default() {
-        fold["attempts"] = attempts_value(&job.attempts);
+    to_bytes(&JobBody(job))
+}
+
+struct JobBody<'a>(&'a JobRecord);
+
+impl Serialize for JobBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        job::put_fields(&mut map, self.0)?;
+        map.serialize_entry(FOLD, &FoldBody(self.0))?;
+        map.end()
     }
-    if !job.past.is_empty() {
-        fold["past"] = job.past.iter().map(ToString::to_string).collect();
-        fold["reopened_at"] = json!(job.reopened_at.map(time::format));
+}
+
+/// What only a fold knows of a job.
+struct FoldBody<'a>(&'a JobRecord);
+
+impl Serialize for FoldBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let job = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("position", &Text(job.position))?;
+        map.serialize_entry("own", &job.own)?;
+        map.serialize_entry("least_attempt", &job.least_attempt)?;
+        if job.attempts != Attempts::default() {
+            map.serialize_entry("attempts", &AttemptsBody::of(&job.attempts))?;
+        }
+        if !job.past.is_empty() {
+            let past: Vec<_> = job.past.iter().map(Text).collect();
+            map.serialize_entry("past", &past)?;
+            map.serialize_entry("reopened_at", &job.reopened_at.map(time::written))?;
+        }
+        if let Some(run_at) = job.schedule.run_at {
+            // For a store's script, which knows no calendar.
+            map.serialize_entry("run_at_us", &run_at.as_micros())?;
+        }
+        map.end()
     }
-    if let Some(run_at) = job.schedule.run_at {
-        // For a store's script, which knows no calendar.
-        fold["run_at_us"] = json!(run_at.as_micros());
-    }
-    object.insert(FOLD.to_owned(), fold);
-    to_bytes(&object)
 }
 
 /// Reads what [`encode_job`] wrote.
@@ -74,13 +94,24 @@ pub fn decode_job(bytes: &[u8]) -> Result<Job, Invalid> {
     Ok(Job::restore(record))
 }
 
-fn attempts_value(attempts: &Attempts) -> Value {
-    json!({
-        "making": attempts.making,
-        "lost": attempts.lost.iter().collect::<Vec<_>>(),
-        "failed": attempts.failed.iter().collect::<Vec<_>>(),
-        "idle_claims": attempts.idle_claims,
-    })
+/// The maps as lists of pairs: their keys are numbers.
+#[derive(Serialize)]
+struct AttemptsBody<'a> {
+    making: Option<u32>,
+    lost: Vec<(&'a u32, &'a u32)>,
+    failed: Vec<(&'a u32, &'a String)>,
+    idle_claims: u32,
+}
+
+impl<'a> AttemptsBody<'a> {
+    fn of(attempts: &'a Attempts) -> Self {
+        Self {
+            making: attempts.making,
+            lost: attempts.lost.iter().collect(),
+            failed: attempts.failed.iter().collect(),
+            idle_claims: attempts.idle_claims,
+        }
+    }
 }
 
 /// What can't be read is absent.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fields::{Object, metadata, metadata_value, put_schedule};
 use crate::{strict, time, to_bytes};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A body that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -269,12 +270,18 @@ impl NewJob {
 
     /// The body that asks Triton for the same.
     pub fn encode(&self) -> Bytes {
-        let mut o = Object::new();
-        o.insert("client_id".to_owned(), json!(self.client_id.as_str()));
+        to_bytes(self)
+    }
+}
+
+impl Serialize for NewJob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("client_id", self.client_id.as_str())?;
         if let Some(id) = &self.value_proposition_id {
-            o.insert("value_proposition_id".to_owned(), json!(id.as_str()));
+            map.serialize_entry("value_proposition_id", id.as_str())?;
         }
-        put_schedule(&mut o, self.schedule);
-        to_bytes(&o)
+        put_schedule(&mut map, self.schedule)?;
+        map.end()
     }
 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use conch_domain::{Job, Position, Timestamp};
-use serde_json::{Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::fields::Text;
 use crate::{job, time, to_bytes};
 
 /// Why a snapshot is sent.
@@ -29,24 +30,47 @@ pub fn encode(job: &Job, reason: Reason<'_>, now: Timestamp) -> Bytes {
         Reason::RecordLost(cursor) => (true, Some(cursor), Some("record-lost")),
         Reason::NoLog(cursor) => (cursor.is_some(), cursor, None),
     };
-    let mut object = serde_json::Map::new();
-    object.insert("event_type".to_owned(), json!("job:snapshot"));
-    object.insert("timestamp".to_owned(), json!(time::format(now)));
-    object.append(&mut job::object(job));
-    object.insert("reset".to_owned(), Value::Bool(reset));
-    if let Some(cursor) = requested {
-        object.insert("requested".to_owned(), json!(cursor));
-        if error_code.is_none() && is_reopened(job, cursor) {
-            object.insert("reopened".to_owned(), Value::Bool(true));
+    to_bytes(&Body {
+        job,
+        now,
+        reset,
+        requested,
+        error_code,
+        is_positioned: !matches!(reason, Reason::NoLog(_)),
+    })
+}
+
+struct Body<'a> {
+    job: &'a Job,
+    now: Timestamp,
+    reset: bool,
+    requested: Option<&'a str>,
+    error_code: Option<&'static str>,
+    is_positioned: bool,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let position = self.job.position;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event_type", "job:snapshot")?;
+        map.serialize_entry("timestamp", &time::written(self.now))?;
+        job::put_fields(&mut map, self.job)?;
+        map.serialize_entry("reset", &self.reset)?;
+        if let Some(cursor) = self.requested {
+            map.serialize_entry("requested", cursor)?;
+            if self.error_code.is_none() && is_reopened(self.job, cursor) {
+                map.serialize_entry("reopened", &true)?;
+            }
         }
+        if let Some(code) = self.error_code {
+            map.serialize_entry("error_code", code)?;
+        } else if self.is_positioned {
+            map.serialize_entry("sequence", &position.sequence)?;
+            map.serialize_entry("epoch", &Text(position.epoch))?;
+        }
+        map.end()
     }
-    if let Some(code) = error_code {
-        object.insert("error_code".to_owned(), json!(code));
-    } else if !matches!(reason, Reason::NoLog(_)) {
-        object.insert("sequence".to_owned(), json!(job.position.sequence));
-        object.insert("epoch".to_owned(), json!(job.position.epoch.to_string()));
-    }
-    to_bytes(&object)
 }
 
 fn is_reopened(job: &Job, cursor: &str) -> bool {

@@ -3,12 +3,12 @@
 //! Never in here: an external event's line, which keeps what its publisher wrote.
 
 use bytes::Bytes;
-use conch_domain::{ClientId, Event, EventKind, Job, TemplateId};
-use serde_json::{Map, Value};
+use conch_domain::{ClientId, Event, EventKind, Job, ValuePropositionId};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::put;
-use crate::fields::{self, Object};
-use crate::{time, to_bytes};
+use crate::fields::{self, Ids, Text};
+use crate::time::written;
+use crate::to_bytes;
 
 /// The version that our own events carry.
 const SCHEMA_VERSION: u32 = 1;
@@ -16,62 +16,68 @@ const SCHEMA_VERSION: u32 = 1;
 /// Writes an event of ours as one line. `job` is the fold after it: its position and status are the
 /// event's.
 pub fn encode(event: &Event, job: &Job) -> Bytes {
-    let mut o = Map::new();
-    put(&mut o, "event_type", event.kind.event_type());
-    put(&mut o, "timestamp", time::format(event.timestamp));
-    put(&mut o, "job_id", event.job_id.as_str());
-    put(
-        &mut o,
-        "client_id",
-        event.client_id.as_ref().map(ClientId::as_str),
-    );
-    put(&mut o, "status", job.status.as_str());
-    put_kind(&mut o, &event.kind, job);
-    put(&mut o, "sequence", job.position.sequence);
-    put(&mut o, "epoch", job.position.epoch.to_string());
-    if let Some(attempt) = event.attempt {
-        put(&mut o, "attempt", attempt);
-    }
-    if let Some(place) = event.making {
-        put(&mut o, "making", place);
-    }
-    put(&mut o, "event_id", event.event_id.as_str());
-    put(&mut o, "schema_version", SCHEMA_VERSION);
-    if event.derived {
-        put(&mut o, "derived", true);
-    }
-    to_bytes(&o)
+    to_bytes(&Line { event, job })
 }
 
-fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
+struct Line<'a> {
+    event: &'a Event,
+    job: &'a Job,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (event, job) = (self.event, self.job);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event_type", event.kind.event_type())?;
+        map.serialize_entry("timestamp", &written(event.timestamp))?;
+        map.serialize_entry("job_id", event.job_id.as_str())?;
+        let client_id = event.client_id.as_ref().map(ClientId::as_str);
+        map.serialize_entry("client_id", &client_id)?;
+        map.serialize_entry("status", job.status.as_str())?;
+        put_kind(&mut map, &event.kind, job)?;
+        map.serialize_entry("sequence", &job.position.sequence)?;
+        map.serialize_entry("epoch", &Text(job.position.epoch))?;
+        if let Some(attempt) = event.attempt {
+            map.serialize_entry("attempt", &attempt)?;
+        }
+        if let Some(place) = event.making {
+            map.serialize_entry("making", &place)?;
+        }
+        map.serialize_entry("event_id", event.event_id.as_str())?;
+        map.serialize_entry("schema_version", &SCHEMA_VERSION)?;
+        if event.derived {
+            map.serialize_entry("derived", &true)?;
+        }
+        map.end()
+    }
+}
+
+fn put_kind<M: SerializeMap>(map: &mut M, kind: &EventKind, job: &Job) -> Result<(), M::Error> {
     match kind {
         EventKind::Queued {
             queued_at,
             value_proposition_id,
             schedule,
         } => {
-            put(o, "queued_at", time::format(*queued_at));
-            put(
-                o,
-                "value_proposition_id",
-                value_proposition_id
-                    .as_ref()
-                    .map(conch_domain::ValuePropositionId::as_str),
-            );
-            fields::put_schedule(o, *schedule);
+            map.serialize_entry("queued_at", &written(*queued_at))?;
+            let id = value_proposition_id.as_ref();
+            map.serialize_entry("value_proposition_id", &id.map(ValuePropositionId::as_str))?;
+            fields::put_schedule(map, *schedule)?;
         }
-        EventKind::Started { started_at } => put(o, "started_at", time::format(*started_at)),
+        EventKind::Started { started_at } => {
+            map.serialize_entry("started_at", &written(*started_at))?;
+        }
         EventKind::Progress {
             progress,
             completed_templates,
             total_templates,
             message,
         } => {
-            put(o, "progress", *progress);
-            put(o, "completed_templates", *completed_templates);
-            put(o, "total_templates", *total_templates);
+            map.serialize_entry("progress", progress)?;
+            map.serialize_entry("completed_templates", completed_templates)?;
+            map.serialize_entry("total_templates", total_templates)?;
             if let Some(message) = message {
-                put(o, "message", message.as_str());
+                map.serialize_entry("message", message.as_str())?;
             }
         }
         EventKind::TemplateCompleted {
@@ -82,21 +88,21 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
             category,
             target_audience,
         } => {
-            put(o, "template_id", template_id.as_str());
-            put(o, "template_index", *template_index);
-            put(o, "total_templates", *total_templates);
-            put(o, "name", name.as_str());
-            put(o, "category", category.as_str());
-            put(o, "target_audience", target_audience.as_str());
+            map.serialize_entry("template_id", template_id.as_str())?;
+            map.serialize_entry("template_index", template_index)?;
+            map.serialize_entry("total_templates", total_templates)?;
+            map.serialize_entry("name", name.as_str())?;
+            map.serialize_entry("category", category.as_str())?;
+            map.serialize_entry("target_audience", target_audience.as_str())?;
         }
         EventKind::TemplateFailed {
             template_index,
             total_templates,
             error_message,
         } => {
-            put(o, "template_index", *template_index);
-            put(o, "total_templates", *total_templates);
-            put(o, "error_message", error_message.as_str());
+            map.serialize_entry("template_index", template_index)?;
+            map.serialize_entry("total_templates", total_templates)?;
+            map.serialize_entry("error_message", error_message.as_str())?;
         }
         EventKind::Retrying {
             max_attempts,
@@ -104,27 +110,28 @@ fn put_kind(o: &mut Object, kind: &EventKind, job: &Job) {
             reason,
             error_message,
         } => {
-            put(o, "max_attempts", *max_attempts);
-            put(o, "retry_at", time::format(*retry_at));
-            put(o, "reason", reason.as_str());
+            map.serialize_entry("max_attempts", max_attempts)?;
+            map.serialize_entry("retry_at", &written(*retry_at))?;
+            map.serialize_entry("reason", reason.as_str())?;
             if let Some(message) = error_message {
-                put(o, "error_message", message.as_str());
+                map.serialize_entry("error_message", message.as_str())?;
             }
         }
         EventKind::CancelRequested { reason } => {
             if let Some(reason) = reason {
-                put(o, "reason", reason.as_str());
+                map.serialize_entry("reason", reason.as_str())?;
             }
         }
         EventKind::Completed { .. } | EventKind::Failed { .. } | EventKind::Cancelled { .. } => {
-            put_end(o, kind, job);
+            put_end(map, kind, job)?;
         }
         EventKind::Other { .. } => {}
     }
+    Ok(())
 }
 
 /// What an end has to say; other kinds have nothing here.
-fn put_end(o: &mut Object, kind: &EventKind, job: &Job) {
+fn put_end<M: SerializeMap>(map: &mut M, kind: &EventKind, job: &Job) -> Result<(), M::Error> {
     match kind {
         EventKind::Completed {
             template_ids,
@@ -134,15 +141,15 @@ fn put_end(o: &mut Object, kind: &EventKind, job: &Job) {
             error_message,
             ..
         } => {
-            put(o, "template_ids", ids(template_ids));
-            put(o, "template_count", *template_count);
-            put(o, "generation_duration_ms", job.generation_duration_ms);
-            put(o, "completed_at", time::format(*completed_at));
+            map.serialize_entry("template_ids", &Ids(template_ids))?;
+            map.serialize_entry("template_count", template_count)?;
+            map.serialize_entry("generation_duration_ms", &job.generation_duration_ms)?;
+            map.serialize_entry("completed_at", &written(*completed_at))?;
             if !failed_templates.is_empty() {
-                put(o, "failed_templates", &failed_templates[..]);
+                map.serialize_entry("failed_templates", failed_templates)?;
             }
             if let Some(message) = error_message {
-                put(o, "error_message", message.as_str());
+                map.serialize_entry("error_message", message.as_str())?;
             }
         }
         EventKind::Failed {
@@ -150,21 +157,18 @@ fn put_end(o: &mut Object, kind: &EventKind, job: &Job) {
             completed_at,
             ..
         } => {
-            put(o, "error_message", error_message.as_str());
-            put(o, "generation_duration_ms", job.generation_duration_ms);
-            put(o, "completed_at", time::format(*completed_at));
+            map.serialize_entry("error_message", error_message.as_str())?;
+            map.serialize_entry("generation_duration_ms", &job.generation_duration_ms)?;
+            map.serialize_entry("completed_at", &written(*completed_at))?;
         }
         EventKind::Cancelled {
             template_ids,
             completed_at,
         } => {
-            put(o, "template_ids", ids(template_ids));
-            put(o, "completed_at", time::format(*completed_at));
+            map.serialize_entry("template_ids", &Ids(template_ids))?;
+            map.serialize_entry("completed_at", &written(*completed_at))?;
         }
         _ => {}
     }
-}
-
-fn ids(template_ids: &[TemplateId]) -> Value {
-    template_ids.iter().map(TemplateId::as_str).collect()
+    Ok(())
 }

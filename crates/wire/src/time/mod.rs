@@ -6,6 +6,7 @@ mod grammar;
 
 use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
 use conch_domain::Timestamp;
+use serde::ser::{Serialize, Serializer};
 
 use grammar::Text;
 
@@ -17,17 +18,72 @@ const LAST: i64 = 253_402_207_200_999_999;
 /// As `2025-12-01T08:55:49.123456Z`. A moment outside the years -9999 to 9999 is written as the
 /// nearest one inside.
 pub fn format(moment: Timestamp) -> String {
+    written(moment).as_str().to_owned()
+}
+
+/// As [`format`], without an allocation.
+pub(crate) fn written(moment: Timestamp) -> Written {
     let moment = DateTime::from_timestamp_micros(moment.as_micros().clamp(FIRST, LAST))
         .expect("chrono has a quarter of a million years")
         .naive_utc();
-    let (year, month, day) = (moment.year(), moment.month(), moment.day());
-    let (hour, minute, second) = (moment.hour(), moment.minute(), moment.second());
-    let micros = moment.nanosecond() / 1000;
-    let (sign, digits) = if year < 0 { ("-", 6) } else { ("", 4) };
-    let year = year.unsigned_abs();
-    format!(
-        "{sign}{year:0digits$}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-    )
+    let mut written = Written {
+        text: [0; LONGEST],
+        length: 0,
+    };
+    let year = moment.year();
+    if year < 0 {
+        written.put(b'-');
+    }
+    written.digits(year.unsigned_abs(), if year < 0 { 6 } else { 4 });
+    for (before, number, digits) in [
+        (b'-', moment.month(), 2),
+        (b'-', moment.day(), 2),
+        (b'T', moment.hour(), 2),
+        (b':', moment.minute(), 2),
+        (b':', moment.second(), 2),
+        (b'.', moment.nanosecond() / 1000, 6),
+    ] {
+        written.put(before);
+        written.digits(number, digits);
+    }
+    written.put(b'Z');
+    written
+}
+
+/// A written time.
+#[derive(Clone, Copy)]
+pub(crate) struct Written {
+    text: [u8; LONGEST],
+    length: usize,
+}
+
+/// Characters of `-009999-01-02T01:59:59.000000Z`.
+const LONGEST: usize = 30;
+
+impl Written {
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..self.length]).expect("digits and marks are ASCII")
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.text[self.length] = byte;
+        self.length += 1;
+    }
+
+    /// The last `count` digits of a number.
+    fn digits(&mut self, mut number: u32, count: usize) {
+        for digit in self.text[self.length..][..count].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.length += count;
+    }
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// The moment that the text names, or none when it names none.
