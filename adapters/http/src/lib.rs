@@ -11,6 +11,7 @@ mod idempotency_key;
 mod limits;
 pub mod mare;
 pub mod ops;
+pub mod origins;
 pub mod pages;
 mod path;
 pub mod problem;

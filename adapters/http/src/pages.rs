@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-use crate::mare::Origins;
+use crate::origins::Origins;
 use crate::problem::Code;
 
 /// Under which names a listener is asked for.

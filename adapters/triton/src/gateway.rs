@@ -5,6 +5,8 @@
 mod answer;
 mod complete;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use conch_domain::{ClientId, Job, JobId, JobStatus, Priority, Schedule, TemplateId, Timestamp};
 use conch_ports::{
@@ -16,13 +18,30 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 
 use crate::protocol::{self, Fields, Item, List};
+use crate::settings::{Invalid, Settings};
 use crate::transport::{Answer, Call, Transport};
 
 /// What a submission names records by.
 const SUBMITTED_IDS: [&str; 2] = ["client_id", "value_proposition_id"];
 
-pub(crate) struct Gateway {
+struct Gateway {
     transport: Transport,
+}
+
+impl Settings {
+    /// The gateway. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When a number is 0 where it must not be, a bearer and credentials in an address contradict
+    /// each other, or the system has no root certificates for an `https` address.
+    ///
+    /// # Panics
+    /// When no crypto provider is installed for the process.
+    pub fn build(self) -> Result<Arc<dyn TritonGateway>, Invalid> {
+        Ok(Arc::new(Gateway {
+            transport: Transport::new(self)?,
+        }))
+    }
 }
 
 fn paged(mut call: Call<'_>, paging: Paging) -> Call<'_> {
@@ -51,10 +70,6 @@ fn is(fields: &Fields, name: &str, wanted: Option<&str>) -> bool {
 }
 
 impl Gateway {
-    pub(crate) fn new(transport: Transport) -> Self {
-        Self { transport }
-    }
-
     async fn read(&self, call: &Call<'_>) -> Result<Answer<'_>> {
         self.transport.read(call, self.transport.deadline()).await
     }

@@ -3,14 +3,9 @@
 //! Never in here: reading the environment, or a secret in a `Debug` or `Display`.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use conch_ports::TritonGateway;
 use reqwest::Url;
-
-use crate::gateway::Gateway;
-use crate::transport::Transport;
 
 /// Most addresses that are tried in turn.
 const MAX_ADDRESSES: usize = 16;
@@ -80,7 +75,7 @@ impl Authorities {
 #[derive(Clone)]
 pub struct Settings {
     /// Where Triton is, tried in turn.
-    addresses: Vec<Url>,
+    pub(crate) addresses: Vec<Url>,
     /// Sent as bearer with every call.
     pub token: Option<Token>,
     /// Who signs the certificates of `https` addresses; none: the system's authorities.
@@ -157,19 +152,8 @@ impl Settings {
         self.addresses.iter().any(has_credentials)
     }
 
-    /// The gateway. Connects to nothing yet.
-    ///
-    /// # Errors
-    /// When a number is 0 where it must not be, a bearer and credentials in an address contradict
-    /// each other, or the system has no root certificates for an `https` address.
-    ///
-    /// # Panics
-    /// When no crypto provider is installed for the process.
-    pub fn build(self) -> Result<Arc<dyn TritonGateway>, Invalid> {
-        Ok(Arc::new(Gateway::new(self.transport()?)))
-    }
-
-    pub(crate) fn transport(self) -> Result<Transport, Invalid> {
+    /// What speaks HTTP, once the settings make sense.
+    pub(crate) fn client(&self) -> Result<reqwest::Client, Invalid> {
         let waits = [self.connect_timeout, self.try_timeout, self.call_timeout];
         if waits.iter().any(Duration::is_zero) {
             return Err(Invalid::new("the time limits must be longer than 0"));
@@ -201,10 +185,9 @@ impl Settings {
         } else if let Some(authorities) = &self.authorities {
             client = client.tls_certs_only(authorities.0.clone());
         }
-        let client = client
+        client
             .build()
-            .map_err(|e| Invalid::new(format!("no HTTP client can be made: {e}")))?;
-        Ok(Transport::new(client, &self.addresses.clone(), self))
+            .map_err(|e| Invalid::new(format!("no HTTP client can be made: {e}")))
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::breaker::{Admission, Breaker, Pass};
 use crate::error::Context;
-use crate::settings::{Settings, label};
+use crate::settings::{Invalid, Settings, label};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -103,9 +103,11 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(client: reqwest::Client, addresses: &[Url], settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Result<Self, Invalid> {
+        let client = settings.client()?;
         let breaker = || Breaker::new(settings.breaker_failures, settings.breaker_cool_down);
-        let endpoints = addresses
+        let endpoints = settings
+            .addresses
             .iter()
             .map(|base| Endpoint {
                 base: base.clone(),
@@ -113,11 +115,11 @@ impl Transport {
                 breaker: Mutex::new(breaker()),
             })
             .collect();
-        Self {
+        Ok(Self {
             client,
             endpoints,
             settings,
-        }
+        })
     }
 
     /// When a call that begins now has to have ended.

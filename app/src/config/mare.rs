@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use conch_http::mare::Origins;
 use conch_http::mare::auth::{self, Algorithm, KeySource};
+use conch_http::origins::Origins;
 use conch_http::pages::Hosts;
 use conch_services::mare::ingest::ForeignEvents;
 use conch_wire::event::MAX_EVENT_BYTES;

@@ -27,14 +27,13 @@ use conch_services::mare::lookup::Lookup;
 use conch_services::mare::tickets::Tickets;
 use conch_services::places::Places;
 
-pub use cors::{InvalidOrigin, Origins};
-
 use auth::{Guard, Need, Route};
 use description::Asks;
 
 use crate::envelope::envelope;
 use crate::failure::failed;
 use crate::health::{self, Check};
+use crate::origins::Origins;
 use crate::pages::{self, Hosts};
 use crate::problem::Problem;
 use crate::{answer, body, ops, routes};
@@ -156,7 +155,7 @@ impl Settings {
             .with_state(edge)
             .merge(ops)
             .fallback(routes::unknown_path)
-            .layer(self.cors_origins.into_layer())
+            .layer(cors::layer(self.cors_origins))
             .layer(from_fn_with_state(rules, envelope))
     }
 }

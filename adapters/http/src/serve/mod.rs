@@ -15,12 +15,14 @@
 mod accept;
 mod chunk;
 mod connection;
+mod hand_off;
 pub(crate) mod head;
 mod io_threads;
 mod stream;
 mod takeover;
 mod tap;
 mod tracker;
+mod unfinished;
 
 use std::io;
 use std::net::SocketAddr;

@@ -22,7 +22,7 @@ use conch_services::triton::submit::Submit;
 
 use crate::envelope::envelope;
 use crate::health::{self, Check};
-use crate::mare::Origins;
+use crate::origins::Origins;
 use crate::pages::{self, Hosts};
 use crate::routes::{self, Routes};
 use crate::{body, ops};

@@ -8,40 +8,15 @@ use axum::handler::Handler;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use conch_domain::{Caller, Scope};
+use conch_domain::Caller;
 use http::Method;
 use http::request::Parts;
 
 use super::guard::{Guard, Turned};
+use super::need::Need;
 use crate::mare::Edge;
 use crate::problem::{Code, Problem};
 use crate::routes::Routes;
-
-/// What a method of a route needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mare) enum Need {
-    /// Nothing.
-    Nothing,
-    /// Credentials, whatever they are for.
-    Credentials,
-    /// A token in the header, and no cookie in its place.
-    Bearer,
-    /// Credentials with that scope.
-    Scope(Scope),
-    /// Credentials for a stream: with its scope, or a ticket for it.
-    Stream,
-}
-
-impl Need {
-    /// The scope, if it takes one.
-    pub(in crate::mare) fn scope(self) -> Option<Scope> {
-        match self {
-            Self::Nothing | Self::Credentials | Self::Bearer => None,
-            Self::Scope(scope) => Some(scope),
-            Self::Stream => Some(Scope::EventsRead),
-        }
-    }
-}
 
 /// A path, what answers there, and what each method needs.
 pub(in crate::mare) struct Route {

@@ -15,11 +15,11 @@ use conch_services::mare::tickets::{self, Tickets};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use super::gate::Need;
+use super::need::Need;
 use super::token::Refused;
 use super::{CookieName, Jwt};
-use crate::mare::cors::Origins;
 use crate::mare::stream;
+use crate::origins::Origins;
 use crate::path::Id;
 use crate::problem::{Code, Problem};
 use crate::query::Query;

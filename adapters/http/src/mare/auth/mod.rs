@@ -16,6 +16,7 @@ mod gate;
 mod guard;
 mod key_source;
 mod keys;
+mod need;
 mod session;
 mod ticket;
 mod token;
@@ -28,8 +29,9 @@ use std::sync::Arc;
 use key_source::{KeySet, Keys, read_file};
 use token::Verifier;
 
-pub(super) use gate::{Need, Route, Who, gated};
+pub(super) use gate::{Route, Who, gated};
 pub(super) use guard::{Guard, Held};
+pub(super) use need::Need;
 pub(super) use session::{begin, end};
 pub(super) use ticket::{for_job, for_many};
 
