@@ -36,7 +36,7 @@ impl Store {
         if commit.job.status.is_terminal() {
             self.cache_result(&job_id, job::encode(&commit.job), now);
         }
-        if commit.announce {
+        if commit.announce && self.settings.announces {
             for (sequence, event) in (commit.first().sequence..).zip(events) {
                 self.feed.announce(&Announcement {
                     job_id: job_id.clone(),

@@ -18,7 +18,7 @@ impl JobLog for Memory {
     }
 
     fn announces(&self) -> Option<BusId> {
-        Some(self.bus_id)
+        self.lock().settings.announces.then_some(self.bus_id)
     }
 
     async fn append(&self, commit: Commit) -> Result<Appended> {

@@ -24,6 +24,8 @@ pub struct Settings {
     /// Announcements that a subscriber may lag behind; beyond it misses some and gets
     /// [`Signal::Gap`](conch_ports::Signal::Gap).
     pub subscriber_queue: usize,
+    /// Whether an append announces its events itself. If not, that is a step of its own, after it.
+    pub announces: bool,
     /// Logs at once. A new one beyond it is refused as out of space.
     pub max_logs: usize,
     /// Cached results at once. The one that would go next makes room.
@@ -50,6 +52,7 @@ impl Default for Settings {
             unfinished_ttl: Duration::from_hours(7 * 24),
             retention: None,
             subscriber_queue: 1024,
+            announces: true,
             max_logs: 50_000,
             max_results: 50_000,
             max_idempotency_keys: 50_000,

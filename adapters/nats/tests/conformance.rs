@@ -74,6 +74,12 @@ impl BusSubject for OnNats {
         }
         true
     }
+
+    async fn freeze(&self, frozen: bool) -> bool {
+        let signal = if frozen { "STOP" } else { "CONT" };
+        self.server.lock().signal(signal);
+        true
+    }
 }
 
 bus_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }

@@ -76,7 +76,8 @@ impl Redis {
             Bytes::new()
         };
         let base = commit.base.as_ref().map(record::encode_job);
-        let channel = |name: String| if commit.announce { name } else { String::new() };
+        let is_announced = commit.announce && settings.announces;
+        let channel = |name: String| if is_announced { name } else { String::new() };
         let listed = if job.own {
             records::listed(job)
         } else {

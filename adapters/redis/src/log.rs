@@ -121,7 +121,7 @@ impl JobLog for Redis {
     }
 
     fn announces(&self) -> Option<BusId> {
-        Some(self.bus)
+        self.settings.announces.then_some(self.bus)
     }
 
     async fn append(&self, commit: Commit) -> Result<Appended> {

@@ -29,6 +29,8 @@ pub struct Settings {
     pub tls: Tls,
     /// What every key and channel begins with.
     pub prefix: String,
+    /// Whether an append announces its events itself, on this Redis. If not, that is a step of its own, after it.
+    pub announces: bool,
     /// Events kept per job, at least 1.
     pub history_limit: usize,
     /// How long a cached result lives.
@@ -86,6 +88,7 @@ impl Settings {
             cache_url: None,
             tls: Tls::default(),
             prefix: "triton".to_owned(),
+            announces: true,
             history_limit: 100,
             result_ttl: Duration::from_hours(1),
             retention: None,
@@ -221,6 +224,7 @@ impl fmt::Debug for Settings {
                 &self.tls.identity.as_ref().map(|_| "<redacted>"),
             )
             .field("prefix", &self.prefix)
+            .field("announces", &self.announces)
             .field("history_limit", &self.history_limit)
             .field("result_ttl", &self.result_ttl)
             .field("retention", &self.retention)

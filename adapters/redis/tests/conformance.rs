@@ -210,6 +210,12 @@ impl BusSubject for OnRedis {
         }
         true
     }
+
+    async fn freeze(&self, frozen: bool) -> bool {
+        let signal = if frozen { "STOP" } else { "CONT" };
+        self.server.lock().signal(signal);
+        true
+    }
 }
 
 store_conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] fresh }

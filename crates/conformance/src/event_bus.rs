@@ -1,5 +1,7 @@
 //! The laws of [`EventBus`]. Nothing is in a log here: a bus doesn't know of logs.
 
+mod outages;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,8 +11,10 @@ use conch_ports::{Announcement, ErrorKind, EventBus, Message, Signal, Signals};
 use futures::StreamExt;
 
 use crate::build::{Script, announcement};
-use crate::observe::{flowing, next_of, position_in, soon, until};
+use crate::observe::{flowing, next_of, position_in, soon};
 use crate::{BusSubject, Outcome};
+
+pub use outages::{announcing_is_bounded, outages_are_told, ping_tells};
 
 async fn announce_all(bus: &dyn EventBus, announcements: impl IntoIterator<Item = Announcement>) {
     for announcement in announcements {
@@ -239,47 +243,6 @@ pub(crate) async fn hear_in_order(
     }
 }
 
-/// While there is no backend, calls fail, each within seconds; when it is back, they work.
-pub async fn outages_are_told(subject: &dyn BusSubject) -> Outcome {
-    let bus = subject.bus();
-    let mut signals = flowing(&*bus).await;
-    if !subject.take_away(true).await {
-        return Outcome::Skipped;
-    }
-    let announcement = announcement(&Script::foreign().queued());
-    // A call that was under way may still be done.
-    until("that nothing can be announced", || async {
-        bus.announce(&announcement).await.is_err()
-    })
-    .await;
-    until("that nothing answers", || async {
-        bus.ping().await.is_err()
-    })
-    .await;
-    subject.take_away(false).await;
-    soon("a gap after the outage", async {
-        while signals.next().await != Some(Signal::Gap) {}
-    })
-    .await;
-    until("that announcing works again", || async {
-        bus.announce(&announcement).await.is_ok()
-    })
-    .await;
-    soon("the announcement", async {
-        loop {
-            // What could not be announced before may come as its place alone.
-            match signals.next().await {
-                Some(Signal::Message(message)) if message.bytes == announcement.line => break,
-                Some(_) => {}
-                None => panic!("a subscription must not end"),
-            }
-        }
-    })
-    .await;
-    until("an answer", || async { bus.ping().await.is_ok() }).await;
-    Outcome::Held
-}
-
 /// A bus that declares itself shared is: what one process announces, another hears. One that doesn't has no
 /// elsewhere.
 pub async fn others_hear(subject: &dyn BusSubject) -> Outcome {
@@ -323,6 +286,28 @@ pub async fn external_bytes_arrive_untouched(subject: &dyn BusSubject) -> Outcom
         }
         let heard = soon("what was sent", signals.next()).await;
         assert_eq!(heard, Some(Signal::Message(Message::public(bytes))));
+    }
+    Outcome::Held
+}
+
+/// What looks like an announcement of ours, but was sent by another program, comes as that program's.
+pub async fn channels_stay_apart(subject: &dyn BusSubject) -> Outcome {
+    let bus = subject.bus();
+    let mut signals = flowing(&*bus).await;
+    if !bus.carries().external {
+        return Outcome::Skipped;
+    }
+    let mut script = Script::own();
+    let ours = announcement(&script.queued());
+    announce_all(&*bus, [ours.clone()]).await;
+    is_heard(&mut signals, &ours).await;
+    let position = ours.position.expect("the event is in a log");
+    let short = conch_wire::announcement::shorten(&ours.line, &ours.job_id, position);
+    // A copy of what was just announced, what a bus of ours would make of it, and one that is made up.
+    for forged in [ours.line, short, announcement(&script.started()).line] {
+        subject.send_external(forged.clone()).await;
+        let heard = soon("what was forged", signals.next()).await;
+        assert_eq!(heard, Some(Signal::Message(Message::public(forged))));
     }
     Outcome::Held
 }

@@ -79,7 +79,10 @@ macro_rules! with_bus_laws {
                 ephemeral_where_declared
                 announcements_keep_their_order
                 external_bytes_arrive_untouched
+                channels_stay_apart
                 outages_are_told
+                announcing_is_bounded
+                ping_tells
                 others_hear
             ]
         }

@@ -111,6 +111,10 @@ pub trait BusSubject: Send + Sync {
 
     /// Takes the backend away, or brings it back with nothing in it. False when there is none.
     async fn take_away(&self, away: bool) -> bool;
+
+    /// Makes the backend hang, connections stay open and nothing is answered, or lets it go on. False when there is
+    /// none.
+    async fn freeze(&self, frozen: bool) -> bool;
 }
 
 /// A fresh, empty store that nothing else uses, and the means to move its time and damage it.

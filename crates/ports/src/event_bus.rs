@@ -127,8 +127,15 @@ pub type Signals = BoxStream<'static, Signal>;
 ///   MUST arrive in that order. They may be lost, and may be repeated.
 /// - **external_bytes_arrive_untouched**: a bus that declares itself `external` MUST pass on what other programs
 ///   send on its public channel byte for byte, whatever it is, as [`Message::public`].
+/// - **channels_stay_apart**: what other programs send there MUST NOT arrive as [`Channel::Own`], whatever it
+///   looks like.
 /// - **outages_are_told**: while the backend is out of reach, `announce` and `ping` MUST fail, each within
 ///   seconds. When it is back they MUST work again by themselves.
+/// - **announcing_is_bounded**: while the backend hangs, each `announce` MUST end within seconds, and many of
+///   them MUST NOT add up: after one that took long the next fail at once. Once the backend goes on, so MUST
+///   announcements.
+/// - **ping_tells**: `ping` MUST answer whether the backend does, also while nothing subscribes, and MUST fail
+///   within seconds where it hangs.
 /// - **others_hear**: a bus that declares itself `shared` MUST tell other processes what is announced here,
 ///   and here what they announce.
 #[async_trait]

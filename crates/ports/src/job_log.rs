@@ -83,7 +83,8 @@ pub struct Guarantees {
 /// - **announce_follows_append**: a subscriber of the bus that the log [announces](JobLog::announces) on,
 ///   who receives an announcement and then calls `read`, MUST find the event. The bytes announced MUST be
 ///   the bytes appended, and the announcements of one job MUST be handed over in the order of its
-///   appends. A submission is announced likewise.
+///   appends, by one caller at least: two that append to one log and announce in a step of their own may
+///   overtake each other. A submission is announced likewise.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
 ///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many and one commit's: a log is

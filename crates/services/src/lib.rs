@@ -3,7 +3,8 @@
 //! silent).
 //!
 //! What the houses share: [`store_clock`], the one clock of all processes on one store; [`places`], where
-//! waiting jobs stand; [`subscription`], what a process hears of the bus; [`entropy`], the one source of randomness.
+//! waiting jobs stand; [`announcing`], for a log beside the bus; [`subscription`], what a process hears of the bus;
+//! [`entropy`], the one source of randomness.
 //!
 //! Never in here: the name of a technology, a socket, a header.
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use conch_domain::Timestamp;
 
+pub mod announcing;
 mod append;
 pub mod entropy;
 mod limits;

@@ -200,6 +200,8 @@ impl BusSubject for Heard {
                 )
             },
             const { cannot("event_bus::outages_are_told", "there is no server") },
+            const { cannot("event_bus::announcing_is_bounded", "there is no server") },
+            const { cannot("event_bus::ping_tells", "there is no server that hangs") },
         ]
     }
 
@@ -217,6 +219,10 @@ impl BusSubject for Heard {
     }
 
     async fn take_away(&self, _: bool) -> bool {
+        false
+    }
+
+    async fn freeze(&self, _: bool) -> bool {
         false
     }
 }

@@ -58,6 +58,8 @@ struct Seen {
     broken: bool,
     /// There is no server, as it were.
     away: bool,
+    /// There is one that hangs, as it were.
+    frozen: bool,
 }
 
 impl Broken {

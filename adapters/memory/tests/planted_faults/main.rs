@@ -31,6 +31,12 @@ enum Fault {
     OutageInSilence,
     /// While there is no server, ping says that there is one.
     AnswersFromNowhere,
+    /// While the server hangs, announcing waits for it.
+    WaitForTheServer,
+    /// While the server hangs, ping says that it answers.
+    AnswersForWhatHangs,
+    /// What other programs send comes as ours where it looks like ours.
+    OwnFromPublic,
     BeginInSilence,
     DropWhatIsNoEvent,
     NowOfAnotherClock,
@@ -189,6 +195,21 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::AnswersFromNowhere,
         "event_bus::outages_are_told",
         "that nothing answers didn't come",
+    ),
+    (
+        Fault::WaitForTheServer,
+        "event_bus::announcing_is_bounded",
+        "while the backend hangs didn't come",
+    ),
+    (
+        Fault::AnswersForWhatHangs,
+        "event_bus::ping_tells",
+        "is said to answer",
+    ),
+    (
+        Fault::OwnFromPublic,
+        "event_bus::channels_stay_apart",
+        "Own",
     ),
     (
         Fault::ClaimsToBeShared,

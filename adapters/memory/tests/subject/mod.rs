@@ -70,6 +70,8 @@ pub const CANNOT: &[Cannot] = &[
     cannot("job_log::shared_means_shared", SHARED),
     cannot("event_bus::others_hear", SHARED),
     cannot("event_bus::outages_are_told", "there is no server"),
+    cannot("event_bus::announcing_is_bounded", "there is no server"),
+    cannot("event_bus::ping_tells", "there is no server that hangs"),
     cannot("ticket_store::tickets_open_elsewhere", SHARED),
     cannot(
         "result_cache::foreign_blobs_are_only_bytes",
@@ -88,6 +90,8 @@ const CANNOT_IN_REAL_TIME: &[Cannot] = &[
     CANNOT[3],
     CANNOT[4],
     CANNOT[5],
+    CANNOT[6],
+    CANNOT[7],
     cannot(
         "job_queue::waiting_jobs_never_expire",
         "eight days would have to pass",
@@ -106,10 +110,11 @@ pub struct InMemory {
 
 impl InMemory {
     pub fn new(paused: bool) -> Self {
-        Self {
-            memory: memory(paused),
-            paused,
-        }
+        Self::of(memory(paused), paused)
+    }
+
+    pub fn of(memory: Memory, paused: bool) -> Self {
+        Self { memory, paused }
     }
 }
 
@@ -219,6 +224,10 @@ impl BusSubject for InMemory {
     }
 
     async fn take_away(&self, _: bool) -> bool {
+        false
+    }
+
+    async fn freeze(&self, _: bool) -> bool {
         false
     }
 }

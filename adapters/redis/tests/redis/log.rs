@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use conch_conformance::build::{event_of, with_event_id};
+use conch_conformance::build::{Script, event_of, with_event_id};
 use conch_domain::{Epoch, EventId};
-use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence};
+use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, Submitted};
+use conch_redis::Settings;
 use futures::StreamExt;
 
 use crate::jobs::{
@@ -492,4 +493,32 @@ async fn two_prefixes_in_one_redis_know_nothing_of_each_other() {
     assert!(ours.queue.next_due().await.unwrap().is_none());
     let keys: Vec<String> = server.run(&["KEYS", "*"]);
     assert!(keys.iter().all(|key| key.starts_with("other:")), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_store_whose_events_are_announced_elsewhere_publishes_nothing() {
+    let server = Server::start();
+    let settings = Settings {
+        announces: false,
+        ..server.settings()
+    };
+    let stores = settings.build().unwrap();
+    assert_eq!(stores.log.announces(), None);
+    let mut script = Script::own();
+    let submitted = stores.queue.submit(script.submission()).await.unwrap();
+    assert_eq!(submitted, Submitted::New);
+    let mut external = Script::foreign();
+    for commit in [script.started(), external.queued(), external.completed()] {
+        let appended = stores.log.append(commit).await.unwrap();
+        assert_eq!(appended, Appended::Appended);
+    }
+    let published = |server: &Server| {
+        let statistics: String = server.run(&["INFO", "commandstats"]);
+        statistics.contains("cmdstat_publish:")
+    };
+    assert!(!published(&server));
+    // As it would show.
+    let announcing = server.stores();
+    announcing.log.append(script.completed()).await.unwrap();
+    assert!(published(&server));
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::world::{POSITION_CHECK, World, ids, queued, started};
+use conch_ports::Announcement;
+
+use crate::world::{POSITION_CHECK, World, ids, job_id, queued, started};
 
 const CLOSING: &str = ": Connection closing - job completed";
 
@@ -115,4 +117,61 @@ async fn a_thousand_watchers_cost_one_read() {
         0,
         "the topic went with its last watcher"
     );
+}
+
+/// What arrives of an event that the bus can't carry.
+fn short(line: &[u8], id: &str, sequence: u64) -> bytes::Bytes {
+    let position = conch_domain::Position {
+        epoch: "0000abcd".parse().expect("an epoch"),
+        sequence,
+    };
+    conch_wire::announcement::shorten(line, &job_id(id), position)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_alone_shows_the_event_at_once() {
+    let (world, mut job, mut eyes) = World::watched().await;
+    world.faults.lose_announcements(|_, _| true);
+    let begun = tokio::time::Instant::now();
+    job.complete().await;
+    let line = br#"{"event_type":"job:completed"}"#;
+    let announcement = Announcement {
+        job_id: job_id("j"),
+        position: None,
+        line: short(line, "j", 3),
+    };
+    world.faults.lose_no_announcements();
+    let announced = world.memory.bus().announce(&announcement).await;
+    announced.expect("memory takes it");
+    assert_eq!(ids(&eyes.rest().await), ["0000abcd-3", CLOSING]);
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_alone_begins_no_log_whoever_sends_it() {
+    let world = World::new();
+    world.has_heard().await;
+    let queued = br#"{"event_type":"job:queued"}"#;
+    world.faults.announce_raw(short(queued, "public", 1));
+    let announcement = Announcement {
+        job_id: job_id("own"),
+        position: None,
+        line: short(queued, "own", 1),
+    };
+    let announced = world.memory.bus().announce(&announcement).await;
+    announced.expect("memory takes it");
+    // What has no number does.
+    world
+        .faults
+        .announce_raw(&br#"{"event_type":"job:queued","job_id":"external"}"#[..]);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.faults.calls("job_log.append"), 1);
+    for (id, has_log) in [("public", false), ("own", false), ("external", true)] {
+        let log = world.memory.log().read(&job_id(id), 0, 0).await;
+        assert_eq!(log.expect("memory answers").is_some(), has_log, "{id}");
+    }
 }

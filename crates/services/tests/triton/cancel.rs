@@ -191,3 +191,24 @@ async fn a_request_waits_for_a_job_that_is_being_put_back() {
     assert_eq!(answer, Cancelled::Requested);
     assert_eq!(system.ended(&id).await.job.status, JobStatus::Cancelled);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_alone_tells_the_worker() {
+    let system = System::new().await;
+    let generator = Generator::reliable();
+    let _worker = system.worker(settings("a"), &generator);
+    let id = system.submitted().await;
+    system.until(&id, |job| job.template_count == 2).await;
+    let faults = system.memory.faults();
+    faults.lose_announcements(|_, _| true);
+    let began = Instant::now();
+    let requested = system.cancel().cancel(&id, None).await;
+    assert_eq!(requested.unwrap(), Cancelled::Requested);
+    let requested = br#"{"event_type":"job:cancel_requested"}"#;
+    let position = system.job(&id).await.position;
+    faults.lose_no_announcements();
+    faults.announce_raw(conch_wire::announcement::shorten(requested, &id, position));
+    let log = system.ended(&id).await;
+    assert!(began.elapsed() < PACE / 2, "{:?}", began.elapsed());
+    assert_eq!(log.job.status, JobStatus::Cancelled);
+}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use conch_domain::Timestamp;
 use conch_ports::{
-    Announcement, BusId, Carries, Error, ErrorKind, EventBus, Result, Signal, Signals,
+    Announcement, BusId, Carries, Error, ErrorKind, EventBus, Message, Result, Signal, Signals,
 };
 use futures::StreamExt as _;
 
@@ -26,8 +27,13 @@ impl EventBus for Broken {
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
-        let is_away = self.seen().away;
+        let (is_away, hangs) = {
+            let seen = self.seen();
+            (seen.away, seen.frozen)
+        };
         match self.fault {
+            Fault::WaitForTheServer if hangs => std::future::pending().await,
+            _ if hangs => Err(away("event_bus.announce")),
             Fault::OutageInSilence if is_away => Ok(()),
             _ if is_away => Err(away("event_bus.announce")),
             Fault::AnnounceNothing => Ok(()),
@@ -62,6 +68,8 @@ impl EventBus for Broken {
         let signals = self.bus.subscribe();
         match self.fault {
             Fault::BeginInSilence => signals.skip(1).boxed(),
+            // What looks like ours is said to be.
+            Fault::OwnFromPublic => signals.map(as_it_looks).boxed(),
             // The first is told, later ones are swallowed.
             Fault::LapseInSilence => {
                 let mut first = true;
@@ -94,13 +102,30 @@ impl EventBus for Broken {
     }
 
     async fn ping(&self) -> Result<()> {
-        if self.seen().away && !self.is(Fault::AnswersFromNowhere) {
-            return Err(away("event_bus.ping"));
+        let (is_away, hangs) = {
+            let seen = self.seen();
+            (seen.away, seen.frozen)
+        };
+        match self.fault {
+            Fault::AnswersFromNowhere if is_away => self.bus.ping().await,
+            Fault::AnswersForWhatHangs if hangs => self.bus.ping().await,
+            _ if is_away || hangs => Err(away("event_bus.ping")),
+            _ => self.bus.ping().await,
         }
-        self.bus.ping().await
     }
 }
 
 fn away(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, operation, "there is no server")
+}
+
+fn as_it_looks(signal: Signal) -> Signal {
+    let looks = |message: &Message| {
+        let incoming = conch_wire::event::decode(&message.bytes, Timestamp::from_micros(0));
+        incoming.is_ok_and(|incoming| incoming.is_numbered())
+    };
+    match signal {
+        Signal::Message(message) if looks(&message) => Signal::Message(Message::own(message.bytes)),
+        signal => signal,
+    }
 }

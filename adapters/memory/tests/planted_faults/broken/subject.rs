@@ -125,4 +125,10 @@ impl BusSubject for Broken {
         }
         true
     }
+
+    /// As if there were a server.
+    async fn freeze(&self, frozen: bool) -> bool {
+        self.seen().frozen = frozen;
+        true
+    }
 }
