@@ -6,6 +6,7 @@
 //! that it can't do without.
 
 mod attempt;
+mod claims;
 mod job_in_hand;
 mod lease_keeper;
 mod listener;
@@ -15,23 +16,16 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{EventCap, EventKind, LeaseToken, RetryReason, Timestamp};
-use conch_ports::{Catalogue, JobLog, JobQueue, Lease, QueueEffect, Signals, TemplateGenerator};
+use conch_domain::{EventCap, EventKind, RetryReason, Timestamp};
+use conch_ports::{Catalogue, JobLog, JobQueue, QueueEffect, Signals, TemplateGenerator};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::Appender;
 use crate::{Clock, entropy};
+use claims::{Claimed, Claims};
 use job_in_hand::Context;
 use listener::{Ears, Listed};
-
-/// First wait after a claim that failed; doubles up to [`CLAIM_RETRY_CAP`].
-const CLAIM_RETRY: Duration = Duration::from_millis(100);
-/// Longest wait after claims that failed.
-const CLAIM_RETRY_CAP: Duration = Duration::from_secs(5);
-/// Shortest wait after a claim that found nothing.
-const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a worker works. All times are settings, so that a test needn't wait for the usual ones.
 #[derive(Debug, Clone)]
@@ -185,33 +179,19 @@ impl Worker {
         standing.spawn(sweep::run(context.clone()));
 
         let mut jobs = JoinSet::new();
-        let mut outage = Outage::default();
-        let mut asking = Asking::new();
+        let mut claims = Claims::new(context.clone());
+        let start = |jobs: &mut JoinSet<()>, (lease, since): Claimed| {
+            let listed = Listed::new(&ears, lease.job_id.clone());
+            let context = context.clone();
+            jobs.spawn(async move {
+                attempt::run(context, lease, since, Arc::clone(&listed.look)).await;
+            });
+        };
         let mut gone = None;
         while !stop.is_cancelled() {
-            let wait = if jobs.len() < context.settings.concurrency {
-                // Not raced against anything: a claim whose answer is dropped blocks its job.
-                let since = Instant::now();
-                match claim(&context, &mut asking).await {
-                    Ok(Claimed::Lease(lease)) => {
-                        outage.over();
-                        let listed = Listed::new(&ears, lease.job_id.clone());
-                        let context = context.clone();
-                        jobs.spawn(async move {
-                            attempt::run(context, lease, since, Arc::clone(&listed.look)).await;
-                        });
-                        continue;
-                    }
-                    Ok(Claimed::NothingFor(wait)) => {
-                        outage.over();
-                        wait
-                    }
-                    Err(error) => outage.wait_after(&error),
-                }
-            } else {
-                Duration::MAX
-            };
-            let room = jobs.len() < context.settings.concurrency;
+            let free = context.settings.concurrency.saturating_sub(jobs.len());
+            claims.start(free);
+            let rested = claims.rested();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -220,11 +200,22 @@ impl Worker {
                     stop.cancel();
                 }
                 Some(ended) = jobs.join_next() => note(ended),
-                () = tokio::time::sleep(wait), if room => {}
-                () = ears.queue.notified(), if room && !outage.is_on() => {}
+                Some(claimed) = claims.answered() => {
+                    if let Some(claimed) = claimed {
+                        start(&mut jobs, claimed);
+                    }
+                }
+                () = rested, if free > 0 => {}
+                () = ears.queue.notified(), if free > 0 && claims.can_be_woken() => claims.wake(),
             }
         }
         let drained = tokio::time::timeout(context.settings.drain, async {
+            // A claim whose answer is dropped blocks its job.
+            while let Some(claimed) = claims.answered().await {
+                if let Some(claimed) = claimed {
+                    start(&mut jobs, claimed);
+                }
+            }
             while let Some(ended) = jobs.join_next().await {
                 note(ended);
             }
@@ -243,83 +234,10 @@ impl Worker {
     }
 }
 
-enum Claimed {
-    Lease(Lease),
-    NothingFor(Duration),
-}
-
-/// A claim until it is answered. Asked again under the same token, so that a lease whose answer was lost
-/// is the answer, and not another job's.
-struct Asking {
-    token: LeaseToken,
-    first: Option<Instant>,
-}
-
-impl Asking {
-    fn new() -> Self {
-        Self {
-            token: LeaseToken::from_uuid(entropy::random_uuid()),
-            first: None,
-        }
-    }
-
-    /// What a claim now is asked under. A lease of long ago has run out, and its job is another's.
-    fn token(&mut self, lease: Duration) -> LeaseToken {
-        let now = Instant::now();
-        if self.first.is_some_and(|first| now >= first + lease) {
-            *self = Self::new();
-        }
-        self.first.get_or_insert(now);
-        self.token.clone()
-    }
-}
-
-async fn claim(context: &Context, asking: &mut Asking) -> conch_ports::Result<Claimed> {
-    let settings = &context.settings;
-    let queue = &context.deps.queue;
-    let token = asking.token(settings.lease);
-    let answer = queue.claim(&settings.name, &token, settings.lease).await?;
-    *asking = Asking::new();
-    if let Some(lease) = answer {
-        return Ok(Claimed::Lease(lease));
-    }
-    let poll = entropy::shortened(settings.poll);
-    let due = queue.next_due().await?.unwrap_or(poll);
-    Ok(Claimed::NothingFor(due.clamp(CLAIM_PAUSE.min(poll), poll)))
-}
-
 fn note(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
         tracing::error!(%error, "a run panicked: its lease runs out and the job is tried again");
-    }
-}
-
-/// A time without a queue: logged once, waited through with growing pauses.
-#[derive(Default)]
-struct Outage {
-    failures: u32,
-}
-
-impl Outage {
-    fn is_on(&self) -> bool {
-        self.failures > 0
-    }
-
-    fn wait_after(&mut self, error: &conch_ports::Error) -> Duration {
-        if !self.is_on() {
-            tracing::warn!(%error, "no job can be claimed; tried again until one can");
-        }
-        let wait = CLAIM_RETRY.saturating_mul(1 << self.failures.min(10));
-        self.failures = self.failures.saturating_add(1);
-        entropy::shortened(wait.min(CLAIM_RETRY_CAP))
-    }
-
-    fn over(&mut self) {
-        if self.is_on() {
-            tracing::info!("jobs can be claimed again");
-            self.failures = 0;
-        }
     }
 }

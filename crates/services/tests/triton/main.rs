@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod claims;
 #[path = "../support/counters.rs"]
 mod counters;
 #[path = "../support/distant.rs"]
