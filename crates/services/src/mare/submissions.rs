@@ -1,10 +1,9 @@
 //! How often each caller may submit: so many at once, and as many again over each minute. Where nobody
 //! has to say who they are, all of them together are one.
 //!
-//! Counted by this process alone, and before anything is asked of anybody. A caller who has submitted
-//! nothing for a minute is as good as a new one, and is forgotten.
+//! Counted by this process alone, before any other service is asked. A caller who has submitted nothing for
+//! two minutes is as good as a new one, and is forgotten.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,43 +11,34 @@ use std::time::Duration;
 use conch_domain::{Caller, Identity};
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
+use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::limits;
 
-/// Callers that are remembered at once; one more is let in when another can be forgotten.
+/// Callers that are remembered at once. While there are so many, and none of them can be forgotten, no
+/// submission is let in.
 const MAX_CALLERS: usize = 100_000;
-/// After this nothing that a caller did counts any more.
-const MINUTE: Duration = Duration::from_mins(1);
-/// Least time between two looks for whom to forget, where there is no room.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two looks for callers who can be forgotten.
+const SWEEP: Duration = Duration::from_mins(1);
+/// The same where there is no room.
+const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// How often callers may submit; a cheap handle.
 #[derive(Clone)]
 pub struct SubmissionRate(Option<Arc<Limited>>);
 
 struct Limited {
-    quota: Quota,
+    /// Callers who say who they are by that; all others together are one.
+    limiter: RateLimiter<Key, HashMapStateStore<Key>, Elapsed, NoOpMiddleware<Duration>>,
     room: usize,
-    began: Elapsed,
-    callers: Mutex<Callers>,
+    clock: Elapsed,
+    swept_at: Mutex<Instant>,
 }
 
-struct Callers {
-    /// Under none is everybody, where nobody says who they are.
-    buckets: HashMap<Option<Arc<Identity>>, Bucket>,
-    /// When it was last looked for whom to forget.
-    swept_at: Instant,
-}
-
-struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Duration>>,
-    /// When the caller was last let in.
-    used_at: Instant,
-}
+type Key = Option<Arc<Identity>>;
 
 /// Time by tokio's clock, which tests can hold.
 #[derive(Debug, Clone, Copy)]
@@ -91,55 +81,35 @@ impl SubmissionRate {
 
 impl Limited {
     fn new(most: NonZeroU32, room: usize) -> Self {
-        let now = Instant::now();
+        let clock = Elapsed(Instant::now());
         Self {
-            quota: Quota::per_minute(most),
+            limiter: RateLimiter::hashmap_with_clock(Quota::per_minute(most), clock),
             room,
-            began: Elapsed(now),
-            callers: Mutex::new(Callers {
-                buckets: HashMap::new(),
-                swept_at: now,
-            }),
+            clock,
+            swept_at: Mutex::new(clock.0),
         }
     }
 
     fn take(&self, caller: &Caller) -> Result<(), Duration> {
-        let key = caller.identity().cloned();
-        let mut callers = self.callers.lock();
-        let is_full = callers.buckets.len() >= self.room;
-        callers.forget(if is_full { PAUSE } else { MINUTE });
-        if callers.buckets.len() >= self.room && !callers.buckets.contains_key(&key) {
-            return Err(MINUTE);
+        if !self.has_room() {
+            return Err(SWEEP_WHEN_FULL);
         }
-        let bucket = callers.buckets.entry(key).or_insert_with(|| Bucket {
-            limiter: RateLimiter::direct_with_clock(self.quota, self.began),
-            used_at: Instant::now(),
-        });
-        match bucket.limiter.check() {
-            Ok(()) => {
-                bucket.used_at = Instant::now();
-                Ok(())
-            }
-            Err(not_until) => Err(not_until.wait_time_from(self.began.now())),
-        }
+        let checked = self.limiter.check_key(&caller.identity().cloned());
+        checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.callers.lock().buckets.len()
-    }
-}
-
-impl Callers {
-    /// Forgets those who have submitted nothing for a minute, unless it was done `pause` ago.
-    fn forget(&mut self, pause: Duration) {
-        if self.swept_at.elapsed() < pause {
-            return;
+    /// Whether one more caller can be remembered. Forgets those who are as good as new.
+    fn has_room(&self) -> bool {
+        let mut swept_at = self.swept_at.lock();
+        let is_full = self.limiter.len() >= self.room;
+        let pause = if is_full { SWEEP_WHEN_FULL } else { SWEEP };
+        if swept_at.elapsed() < pause {
+            return !is_full;
         }
-        self.swept_at = Instant::now();
-        self.buckets
-            .retain(|_, bucket| bucket.used_at.elapsed() < MINUTE);
-        self.buckets.shrink_to_fit();
+        *swept_at = Instant::now();
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+        self.limiter.len() < self.room
     }
 }
 
@@ -181,7 +151,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(limited.take(&caller("a")), Ok(()));
         assert_eq!(limited.take(&caller("a")), Err(Duration::from_secs(20)));
-        tokio::time::advance(MINUTE).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         for _ in 0..3 {
             assert_eq!(limited.take(&caller("a")), Ok(()));
         }
@@ -192,22 +162,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_callers_are_forgotten_and_no_more_are_kept_than_there_is_room_for() {
+    async fn callers_who_are_as_good_as_new_are_forgotten_and_no_more_are_kept_than_there_is_room_for()
+     {
         let limited = limited(2, 3);
         for name in ["a", "b", "c"] {
             assert_eq!(limited.take(&caller(name)), Ok(()));
         }
-        assert_eq!(limited.take(&caller("d")), Err(MINUTE));
-        assert_eq!(limited.take(&caller("a")), Ok(()), "who is in goes on");
-        assert_eq!(limited.len(), 3);
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(limited.take(&caller("a")), Ok(()));
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(limited.take(&caller("d")), Ok(()), "b and c are forgotten");
-        assert_eq!(limited.len(), 2);
+        assert_eq!(limited.take(&caller("d")), Err(SWEEP_WHEN_FULL));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(limited.take(&caller("d")), Err(SWEEP_WHEN_FULL));
+        assert_eq!(limited.limiter.len(), 3);
+        tokio::time::advance(Duration::from_secs(32)).await;
+        assert_eq!(
+            limited.take(&caller("d")),
+            Ok(()),
+            "the others are forgotten"
+        );
+        assert_eq!(limited.limiter.len(), 1);
         // Not for being full alone: time does it.
-        tokio::time::advance(MINUTE).await;
+        tokio::time::advance(SWEEP).await;
         assert_eq!(limited.take(&caller("a")), Ok(()));
-        assert_eq!(limited.len(), 1);
+        assert_eq!(limited.limiter.len(), 1);
     }
 }
