@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use conch_domain::{
     Client, ClientId, Job, JobId, Template, TemplateId, Timestamp, ValueProposition,
     ValuePropositionId,
@@ -56,17 +57,30 @@ impl Store {
     ) -> Result<PutTemplate> {
         const OPERATION: &str = "catalogue.put_template";
         self.sweep(now);
-        let data = &mut self.data;
+        let data = &self.data;
         let holds = data.queue.holds(&lease.job_id, &lease.token, now);
         if template.job_id != lease.job_id || !holds {
             return Ok(PutTemplate::Fenced);
         }
-        let places = data.places.get(&template.job_id);
-        let holder = places.and_then(|places| places.get(&template.index));
-        if let Some(bytes) = holder.and_then(|id| data.templates.bytes(id, now)) {
+        if let Some(bytes) = self.rival(template, now) {
             let first = record::decode_template(bytes).map_err(corrupt(OPERATION))?;
             return Ok(PutTemplate::Taken(Box::new(first)));
         }
+        self.keep_template(template, now);
+        Ok(PutTemplate::Stored)
+    }
+
+    /// Another template that has this one's place.
+    pub(crate) fn rival(&self, template: &Template, now: Instant) -> Option<&Bytes> {
+        let places = self.data.places.get(&template.job_id);
+        let holder = places.and_then(|places| places.get(&template.index));
+        let rival = holder.filter(|id| **id != template.id);
+        rival.and_then(|id| self.data.templates.bytes(id, now))
+    }
+
+    /// Writes the record of a template, at its place.
+    pub(crate) fn keep_template(&mut self, template: &Template, now: Instant) {
+        let data = &mut self.data;
         let row = TemplateRow {
             client_id: template.client_id.clone(),
             job_id: template.job_id.clone(),
@@ -79,7 +93,6 @@ impl Store {
             .put(template.id.clone(), template.created_at, row, bytes, now);
         let places = data.places.entry(template.job_id.clone()).or_default();
         places.insert(template.index, template.id.clone());
-        Ok(PutTemplate::Stored)
     }
 }
 

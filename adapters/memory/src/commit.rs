@@ -24,6 +24,7 @@ impl Store {
     ) -> Result<Appended> {
         self.sweep(now);
         let events = commit.events(operation)?;
+        let templates = commit.templates(operation)?;
         if let Some(refusal) = self.refuses(commit, events, operation, now)? {
             return Ok(refusal);
         }
@@ -31,6 +32,9 @@ impl Store {
         self.append(commit, events, now);
         if commit.job.own {
             self.put_job_record(&commit.job, now);
+        }
+        for template in templates {
+            self.keep_template(template, now);
         }
         self.apply_effect(&job_id, commit.effect, now);
         if commit.job.status.is_terminal() {
@@ -124,7 +128,9 @@ impl Store {
                 "the store in memory holds as many logs as it may (max_logs)",
             ));
         }
-        Ok(None)
+        let mut templates = commit.templates.iter();
+        let taken = templates.find(|template| self.rival(template, now).is_some());
+        Ok(taken.map(|template| Appended::PlaceTaken(template.index)))
     }
 
     /// Whether there is room for the bytes of more events of a job that isn't our own, in the log that

@@ -18,14 +18,11 @@ use conch_ports::{
 use conch_wire::{Invalid, record};
 use redis::Value;
 
-use crate::cache::millis;
 use crate::log::{Redis, bytes, unexpected};
 use crate::records::{Record, micros};
 
 /// How often a record that others change at the same time is read and written again.
 const TRIES: usize = 8;
-/// A job's places outlive its templates by this, so that the first one stays as long as it is there.
-const PLACES_GRACE: std::time::Duration = std::time::Duration::from_hours(48);
 
 /// Which records, in which order.
 struct Query {
@@ -46,7 +43,7 @@ enum Put {
 }
 
 impl Redis {
-    async fn body(&self, operation: &'static str, key: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn body(&self, operation: &'static str, key: &str) -> Result<Option<Vec<u8>>> {
         let mut command = redis::cmd("HGET");
         command.arg(key).arg("body");
         self.connections.ask_shared(operation, &command).await
@@ -115,30 +112,10 @@ impl Redis {
         let answer = self.connections.script(operation, &call).await?;
         listed(operation, answer, &decode)
     }
-
-    /// As [`Redis::list`], of what several indexes list.
-    async fn list_templates(
-        &self,
-        operation: &'static str,
-        indexes: impl Iterator<Item = String>,
-        paging: Paging,
-    ) -> Result<Page<Template>> {
-        let mut call = self.scripts.list_templates.prepare_invoke();
-        call.key(self.keys.retention());
-        for index in indexes {
-            call.key(index);
-        }
-        call.arg(paging.offset())
-            .arg(paging.page_size)
-            .arg(self.keys.template_of(""))
-            .arg(self.settings.retention.map_or(0, micros));
-        let answer = self.connections.script(operation, &call).await?;
-        listed(operation, answer, &record::decode_template)
-    }
 }
 
 /// What a script answers that lists: how many there are, and the bodies of a page.
-fn listed<T>(
+pub(crate) fn listed<T>(
     operation: &'static str,
     answer: Vec<Value>,
     decode: &impl Fn(&[u8]) -> Result<T, Invalid>,
@@ -176,7 +153,7 @@ fn readable<'a, T>(
     items
 }
 
-fn decoded<T>(
+pub(crate) fn decoded<T>(
     operation: &'static str,
     body: &[u8],
     decode: &impl Fn(&[u8]) -> Result<T, Invalid>,
@@ -321,42 +298,14 @@ impl Catalogue for Redis {
     }
 
     async fn put_template(&self, template: &Template, lease: &Lease) -> Result<PutTemplate> {
-        const OPERATION: &str = "catalogue.put_template";
-        if template.job_id != lease.job_id {
-            return Ok(PutTemplate::Fenced);
-        }
-        let record = Record::of_template(&self.keys, template);
-        let places_ttl = self
-            .settings
-            .retention
-            .map(|time| millis(time + PLACES_GRACE));
-        let mut call = self.scripts.put_template.prepare_invoke();
-        call.key(&record.key)
-            .key(self.keys.retention())
-            .key(self.keys.places(&lease.job_id))
-            .key(self.keys.entry(&lease.job_id))
-            .key(self.keys.leases())
-            .arg(lease.job_id.as_str())
-            .arg(lease.token.as_str())
-            .arg(template.index)
-            .arg(self.keys.template_of(""))
-            .arg(places_ttl.unwrap_or(0));
-        record.append_to(&mut call, self.settings.retention);
-        let answer: Vec<Vec<u8>> = self.connections.script_shared(OPERATION, &call).await?;
-        let words: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
-        match words[..] {
-            [b"stored"] => Ok(PutTemplate::Stored),
-            [b"fenced"] => Ok(PutTemplate::Fenced),
-            [b"taken", body] => decoded(OPERATION, body, &record::decode_template)
-                .map(|template| PutTemplate::Taken(Box::new(template))),
-            _ => Err(unexpected(OPERATION)),
-        }
+        self.put_template_again(template, lease).await
     }
 
     async fn template(&self, id: &TemplateId) -> Result<Option<Template>> {
-        let key = self.keys.template(id);
-        self.record("catalogue.template", &key, record::decode_template)
-            .await
+        const OPERATION: &str = "catalogue.template";
+        let body = self.template_body(OPERATION, id).await?;
+        body.map(|body| decoded(OPERATION, &body, &record::decode_template))
+            .transpose()
     }
 
     async fn templates_of(&self, job_id: &JobId) -> Result<Vec<Template>> {

@@ -120,8 +120,8 @@ impl Redis {
         }
         if job.own {
             let longer = if ended { Duration::ZERO } else { slack };
-            let retention = settings.retention.map(|kept| kept + longer + wait_of(job));
-            records::list(job, keys, retention, &mut call);
+            let longer = longer + wait_of(job);
+            records::list(commit, keys, settings.retention, longer, &mut call);
         } else {
             self.weigh(&mut call, events, ended, slack);
         }

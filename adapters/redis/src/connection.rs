@@ -18,6 +18,7 @@ use crate::kind::Inspector;
 use crate::run::Run;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::staging::Staged;
 
 /// A peer that vanished is given up after about this much silence, by the kernel.
 const DEAD_PEER: Duration = Duration::from_secs(10);
@@ -156,13 +157,15 @@ impl Connections {
         self.shared.all(operation, commands).await
     }
 
-    /// As [`Connections::script_shared`], for a script that is told of the run of Redis that it goes to.
-    pub(crate) async fn script_of_run<'a, T: FromRedisValue>(
+    /// As [`Connections::script_shared`], for a script that is told of the run of Redis that it goes to, and after
+    /// the bodies of the templates that it keeps.
+    pub(crate) async fn script_of_run<'a>(
         &self,
         operation: &'static str,
+        bodies: &[Staged<'_>],
         script: impl Fn(&Run) -> ScriptInvocation<'a>,
-    ) -> Result<T> {
-        self.shared.script_of_run(operation, script).await
+    ) -> Result<Vec<String>> {
+        self.shared.script_of_run(operation, bodies, script).await
     }
 
     /// Runs a script by its digest, and loads it where Redis has forgotten it.

@@ -23,6 +23,8 @@ mod records;
 mod run;
 mod settings;
 mod shared;
+mod staging;
+mod templates;
 mod tickets;
 mod tls;
 

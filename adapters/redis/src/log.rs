@@ -16,6 +16,7 @@ use crate::connection::{Connections, failed};
 use crate::keys::Keys;
 use crate::run::Run;
 use crate::settings::Settings;
+use crate::staging::UNSTAGED;
 
 /// Logs, queue and catalogue in one Redis.
 pub(crate) struct Redis {
@@ -63,6 +64,7 @@ impl Scripts {
             append_own: script!(
                 "prelude",
                 "record",
+                "templates",
                 "rotation",
                 "queue",
                 "append",
@@ -72,7 +74,14 @@ impl Scripts {
             append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
             read: script!("read"),
             submit: script!(
-                "prelude", "record", "rotation", "queue", "append", "own", "submit"
+                "prelude",
+                "record",
+                "templates",
+                "rotation",
+                "queue",
+                "append",
+                "own",
+                "submit"
             ),
             claim: script!("prelude", "rotation", "turns", "claim"),
             renew: script!("prelude", "renew"),
@@ -82,13 +91,13 @@ impl Scripts {
             next_due: script!("prelude", "next_due"),
             restore: script!("prelude", "record", "restore"),
             put: script!("prelude", "record", "put"),
-            put_template: script!("prelude", "record", "put_template"),
+            put_template: script!("prelude", "record", "templates", "put_template"),
             put_ticket: script!("prelude", "put_ticket"),
             bind_ticket: script!("prelude", "bind_ticket"),
             shorten_ticket: script!("prelude", "shorten_ticket"),
             list: script!("prelude", "record", "page", "list"),
-            list_templates: script!("prelude", "record", "page", "list_templates"),
-            plan: script!("plan"),
+            list_templates: script!("prelude", "record", "templates", "page", "list_templates"),
+            plan: script!("prelude", "templates", "plan"),
         }
     }
 }
@@ -127,10 +136,15 @@ impl JobLog for Redis {
     async fn append(&self, commit: Commit) -> Result<Appended> {
         const OPERATION: &str = "job_log.append";
         let events = commit.events(OPERATION)?;
+        let templates = commit.templates(OPERATION)?.iter();
+        let bodies: Vec<_> = templates
+            .map(|template| (self.keys.template(&template.id), &**template))
+            .collect();
         let script = self.appending(&commit.job);
         let call = |run: &Run| self.commit(script, &commit, events, &[], run);
         // Once more does no harm: it is a duplicate.
-        let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
+        let append = self.connections.script_of_run(OPERATION, &bodies, call);
+        let answer = append.await?;
         if let [full, of] = &answer[..]
             && full == "full"
         {
@@ -237,6 +251,14 @@ pub(crate) fn outcome(operation: &'static str, answer: &[String]) -> Result<Appe
                 ErrorKind::Refused,
                 operation,
                 "some events of the commit are in the log already, and others are not",
+            ));
+        }
+        ["taken", place] => Appended::PlaceTaken(place.parse().map_err(|_| unexpected(operation))?),
+        [UNSTAGED] => {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                operation,
+                "a commit's templates were gone right after they were sent: does Redis evict keys (maxmemory-policy)?",
             ));
         }
         ["ended"] => Appended::Ended,

@@ -42,7 +42,7 @@ impl JobQueue for Redis {
         let events = commit.events(OPERATION)?;
         let call = |run: &Run| self.commit(&self.scripts.submit, &commit, events, &more, run);
         // Once more does no harm: it is the same job.
-        let answer: Vec<String> = self.connections.script_of_run(OPERATION, call).await?;
+        let answer = self.connections.script_of_run(OPERATION, &[], call).await?;
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         match words[..] {
             ["new"] => Ok(Submitted::New),

@@ -4,10 +4,15 @@
 use std::time::Duration;
 
 use conch_domain::{Client, ClientId, Job, Template, Timestamp, ValueProposition};
+use conch_ports::Commit;
 use conch_wire::record;
 use redis::ScriptInvocation;
 
+use crate::cache::millis;
 use crate::keys::Keys;
+
+/// By how much a job's places outlive its templates.
+const PLACES_GRACE: Duration = Duration::from_hours(48);
 
 /// A record and its index entries.
 pub(crate) struct Record {
@@ -63,20 +68,6 @@ impl Record {
         }
     }
 
-    pub(crate) fn of_template(keys: &Keys, template: &Template) -> Self {
-        let score = newest_first(template.created_at);
-        let (category, audience) = (template.category, template.target_audience);
-        let indexes = [None, Some(&template.client_id)]
-            .map(|client| keys.templates(client, category, audience));
-        Self {
-            key: keys.template(&template.id),
-            member: template.id.to_string(),
-            body: record::encode_template(template).into(),
-            indexes: indexes.map(|index| (index, score)).to_vec(),
-            touches: vec![keys.job(&template.job_id)],
-        }
-    }
-
     /// Appends the indexes to the script's keys and all else to its arguments.
     pub(crate) fn append_to(&self, script: &mut ScriptInvocation<'_>, retention: Option<Duration>) {
         script
@@ -126,18 +117,60 @@ pub(crate) fn listed(job: &Job) -> String {
     format!("{} {client} {}", job.status.as_str(), created(job))
 }
 
-/// Appends the lists of a job to a commit, as `lua/own.lua` reads them.
-pub(crate) fn list(
-    job: &Job,
+/// The two indexes that list a template, and its score in both.
+pub(crate) fn indexes_of_template(keys: &Keys, template: &Template) -> ([String; 2], i64) {
+    let (category, audience) = (template.category, template.target_audience);
+    let clients = [None, Some(&template.client_id)];
+    let indexes = clients.map(|client| keys.templates(client, category, audience));
+    (indexes, newest_first(template.created_at))
+}
+
+/// How long a job's places are kept; 0: for ever. They outlive its templates, so that the first one stays as long
+/// as it is there.
+pub(crate) fn places_lifetime(retention: Option<Duration>) -> u64 {
+    retention.map_or(0, |time| millis(time + PLACES_GRACE))
+}
+
+/// Appends the templates of a commit to it.
+fn keep(
+    commit: &Commit,
     keys: &Keys,
     retention: Option<Duration>,
     call: &mut ScriptInvocation<'_>,
 ) {
+    call.arg(commit.templates.len());
+    if commit.templates.is_empty() {
+        return;
+    }
+    call.arg(keys.places(&commit.job.id))
+        .arg(places_lifetime(retention))
+        .arg(keys.template_of(""))
+        .arg(retention.map_or(0, micros));
+    for template in &commit.templates {
+        let (indexes, score) = indexes_of_template(keys, template);
+        call.arg(template.id.as_str())
+            .arg(template.index)
+            .arg(score)
+            .arg(&indexes);
+    }
+}
+
+/// Appends the lists of a job to its commit, and its templates, as `lua/own.lua` reads them. `longer` is by how much
+/// its record outlives the retention.
+pub(crate) fn list(
+    commit: &Commit,
+    keys: &Keys,
+    retention: Option<Duration>,
+    longer: Duration,
+    call: &mut ScriptInvocation<'_>,
+) {
+    let job = &commit.job;
     let (indexes, (by_update, updated)) = indexes_of_job(keys, job);
     call.arg(created(job))
         .arg(updated)
-        .arg(retention.map_or(0, micros))
+        .arg(retention.map_or(0, |kept| micros(kept + longer)))
         .arg(keys.retention());
+    keep(commit, keys, retention, call);
     for (index, _) in indexes {
         call.key(index);
     }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::errors::{count, failed, is_demoted, unreachable};
 use crate::kind::Inspector;
 use crate::run::{self, Known, Run};
+use crate::staging::{self, Staged};
 
 /// The connections of one Redis that are shared.
 pub(crate) struct Shared {
@@ -109,14 +110,16 @@ impl Shared {
         answers.map_err(|error| failed(operation, error))
     }
 
-    /// As [`Shared::script`], for one that is told of the run of Redis that it goes to.
-    pub(crate) async fn script_of_run<'a, T: FromRedisValue>(
+    /// As [`Shared::script`], for one that is told of the run of Redis that it goes to, and after the bodies of the
+    /// templates that it keeps.
+    pub(crate) async fn script_of_run<'a>(
         &self,
         operation: &'static str,
+        bodies: &[Staged<'_>],
         script: impl Fn(&Run) -> ScriptInvocation<'a>,
-    ) -> Result<T> {
+    ) -> Result<Vec<String>> {
         let script = &script;
-        let run = |opened: Opened| async move { opened.run(script).await };
+        let run = |opened: Opened| async move { opened.run(bodies, script).await };
         let answer = self.repeat_if_broken(operation, run).await?;
         answer.map_err(|error| failed(operation, error))
     }
@@ -204,18 +207,25 @@ impl Shared {
 impl Opened {
     /// Runs a script that is told of the run of Redis. Where too little is known of it, it asks for itself, and
     /// what is known is renewed with it.
-    async fn run<'a, T: FromRedisValue>(
+    async fn run<'a>(
         &self,
+        bodies: &[Staged<'_>],
         script: impl Fn(&Run) -> ScriptInvocation<'a>,
-    ) -> RedisResult<T> {
+    ) -> RedisResult<Vec<String>> {
         let now = Instant::now();
         let (known, asks) = self.known.run(now);
         let script = script(&known);
         let (mut one, mut other) = (self.connection.clone(), self.connection.clone());
+        let answer = async {
+            if bodies.is_empty() {
+                return script.invoke_async(&mut one).await;
+            }
+            staging::run(&mut one, bodies, &script).await
+        };
         if !asks {
-            return script.invoke_async(&mut one).await;
+            return answer.await;
         }
-        let (answer, info) = tokio::join!(script.invoke_async(&mut one), run::info(&mut other));
+        let (answer, info) = tokio::join!(answer, run::info(&mut other));
         if let Ok(info) = info {
             self.known.note(&info, now);
         }

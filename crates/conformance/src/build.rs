@@ -14,6 +14,7 @@ use conch_ports::{
     Announcement, Commit, Fence, Idempotency, Lease, NewEvent, QueueEffect, Submission,
 };
 use conch_wire::record::{self, Heading};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -172,6 +173,7 @@ pub fn announcement(commit: &Commit) -> Announcement {
 pub fn together(commits: impl IntoIterator<Item = Commit>) -> Commit {
     let joined = commits.into_iter().reduce(|before, mut last| {
         last.events.splice(..0, before.events);
+        last.templates.splice(..0, before.templates);
         (last.replaces, last.base) = (before.replaces, before.base);
         last
     });
@@ -184,6 +186,16 @@ pub fn together(commits: impl IntoIterator<Item = Commit>) -> Commit {
 /// When it has none.
 pub fn event_of(commit: &Commit) -> &NewEvent {
     commit.events.first().expect("a commit has an event")
+}
+
+/// The same commit, with these templates.
+pub fn with_templates<'a>(
+    templates: impl IntoIterator<Item = &'a Template>,
+    mut commit: Commit,
+) -> Commit {
+    let templates = templates.into_iter().cloned().map(Arc::new);
+    commit.templates.extend(templates);
+    commit
 }
 
 /// The same commit, of an event with that id.
@@ -265,6 +277,12 @@ impl Script {
         self.fence = Fence::Held(lease.token.clone());
     }
 
+    /// The same story, after what the job has been through.
+    #[must_use]
+    pub fn onto(self, job: Job) -> Self {
+        Self { job, ..self }
+    }
+
     /// The next event.
     ///
     /// # Panics
@@ -290,6 +308,7 @@ impl Script {
                 event_id: event.event_id,
             }],
             job: self.job.clone(),
+            templates: Vec::new(),
             fence: self.fence.clone(),
             effect: QueueEffect::Keep,
             announce: true,

@@ -1,5 +1,6 @@
 //! The laws of [`Catalogue`].
 
+mod committed;
 mod listing;
 
 use std::time::Duration;
@@ -229,6 +230,11 @@ pub async fn job_records_follow_the_log(subject: &dyn StoreSubject) -> Outcome {
 
 /// Only the holder of the job's lease stores its templates, and only while it holds.
 pub async fn templates_are_fenced(subject: &dyn StoreSubject) {
+    those_put_are_fenced(subject).await;
+    committed::those_of_a_commit_are_fenced(subject).await;
+}
+
+async fn those_put_are_fenced(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let (script, lease) = claimed(subject, LONG).await;
     let template = build::template(script.job(), 1);
@@ -287,8 +293,14 @@ pub async fn templates_are_fenced(subject: &dyn StoreSubject) {
     );
 }
 
-/// The first template at a place stays, also when eight come at once; the late ones are answered with it.
+/// The first template at a place stays, also when eight come at once; the late ones are answered with it, or have
+/// to ask for it.
 pub async fn one_template_per_place(subject: &dyn StoreSubject) {
+    the_first_put_stays(subject).await;
+    committed::the_first_committed_stays(subject).await;
+}
+
+async fn the_first_put_stays(subject: &dyn StoreSubject) {
     let catalogue = subject.catalogue();
     let (script, lease) = claimed(subject, LONG).await;
     let mut tasks = Vec::new();
@@ -320,8 +332,8 @@ pub async fn one_template_per_place(subject: &dyn StoreSubject) {
         .unwrap();
     assert_eq!((page.total, page.items), (1, kept));
     let second = build::template(script.job(), 2);
-    assert_eq!(
-        catalogue.put_template(&second, &lease).await.unwrap(),
-        PutTemplate::Stored
-    );
+    for what in ["another place", "the same once more"] {
+        let put = catalogue.put_template(&second, &lease).await.unwrap();
+        assert_eq!(put, PutTemplate::Stored, "{what}");
+    }
 }

@@ -98,10 +98,10 @@ pub enum PutTemplate {
 ///   nothing behind. What is there MUST stay changeable.
 /// - **job_records_follow_the_log**: the record of an own job MUST be the fold of its log as soon as
 ///   its commit is answered, and outlive the log.
-/// - **templates_are_fenced**: `put_template` MUST check, in the step that writes, that the lease is
-///   the job's and has not run out.
+/// - **templates_are_fenced**: `put_template`, and an append of a commit that has templates, MUST check, in the
+///   step that writes, that the lease is the job's and has not run out. A refused one MUST be in no answer.
 /// - **one_template_per_place**: a place in a job's plan MUST hold at most one template; the first
-///   one stays.
+///   one stays. The same one MAY come again.
 #[async_trait]
 pub trait Catalogue: Send + Sync {
     /// Stores a new client.
@@ -137,7 +137,8 @@ pub trait Catalogue: Send + Sync {
     /// Own jobs.
     async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>>;
 
-    /// Stores a template that an attempt made, if the attempt still holds its lease.
+    /// Stores a template that an attempt made, if the attempt still holds its lease: one that its store has lost,
+    /// or whose event can't be appended. All others come with the [`Commit`](crate::Commit) that names them.
     async fn put_template(&self, template: &Template, lease: &Lease) -> Result<PutTemplate>;
     /// The template.
     async fn template(&self, id: &TemplateId) -> Result<Option<Template>>;

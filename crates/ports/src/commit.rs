@@ -2,10 +2,11 @@
 //!
 //! Never in here: how a store does it, or who hears of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{EventId, Job, LeaseToken, Position};
+use conch_domain::{EventId, Job, LeaseToken, Position, Template};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -19,6 +20,10 @@ pub struct Commit {
     /// The events, in the order of their places, at least one and at most [`MAX_COMMIT_EVENTS`]. Only the
     /// last may end the job, and each must be legal after the one before it, which no store can check.
     pub events: Vec<NewEvent>,
+    /// Templates that the job's attempt has made, kept in the same step as the events that name them: at most
+    /// [`MAX_COMMIT_TEMPLATES`], each at another place of the job's plan. Only of an own job, and only with
+    /// [`Fence::Held`].
+    pub templates: Vec<Arc<Template>>,
     /// Who may do this.
     pub fence: Fence,
     /// What becomes of the job's queue entry.
@@ -63,6 +68,37 @@ impl Commit {
         ))
     }
 
+    /// The templates.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when a commit may not have these.
+    pub fn templates(&self, operation: &'static str) -> Result<&[Arc<Template>]> {
+        let templates = &self.templates[..];
+        let refused = |message: String| Err(Error::new(ErrorKind::Refused, operation, message));
+        if templates.is_empty() {
+            return Ok(templates);
+        }
+        if templates.len() > MAX_COMMIT_TEMPLATES {
+            return refused(format!(
+                "a commit has at most {MAX_COMMIT_TEMPLATES} templates, this one has {}",
+                templates.len()
+            ));
+        }
+        if !self.job.own || !matches!(self.fence, Fence::Held(_)) {
+            return refused("templates are kept for the holder of an own job's lease only".into());
+        }
+        for (n, template) in templates.iter().enumerate() {
+            let is_at_its_place = |other: &Arc<Template>| other.index == template.index;
+            if template.job_id != self.job.id || templates[..n].iter().any(is_at_its_place) {
+                return refused(format!(
+                    "template {} of a commit is another job's, or not the only one at place {}",
+                    template.id, template.index
+                ));
+            }
+        }
+        Ok(templates)
+    }
+
     /// The place of the first event.
     pub fn first(&self) -> Position {
         let before = self.events.len().saturating_sub(1) as u64;
@@ -83,6 +119,9 @@ impl Commit {
 
 /// Events that a commit may have.
 pub const MAX_COMMIT_EVENTS: usize = 8;
+
+/// Templates that a commit may have: as many as its events, each of which may name one.
+pub const MAX_COMMIT_TEMPLATES: usize = MAX_COMMIT_EVENTS;
 
 /// Event ids that a log remembers at least: more than a job can have events that aren't of its
 /// life's course, so that one that comes late is answered `Duplicate`.
@@ -136,4 +175,7 @@ pub enum Appended {
     Ended,
     /// The fence refuses. Nothing changed.
     Fenced,
+    /// Another template of the job has this place of its plan. Nothing changed: the catalogue's `templates_of`
+    /// says which, and the events are made again with that one.
+    PlaceTaken(u32),
 }

@@ -60,10 +60,12 @@ pub struct Guarantees {
 /// - **append_is_compare_and_set**: `append` MUST append only where [`commit.first`](Commit::first) is the
 ///   place right after the log's end, in the log's epoch; else it MUST answer `Conflict` with the
 ///   log's end and change nothing. Of concurrent commits for one place exactly one is `Appended`.
-/// - **a_commit_is_one_step**: all events of a commit MUST be in the log after it, or none: whatever refuses
-///   it, a reader MUST NOT find a part of them, and each that is to be announced MUST be, in their order. One
-///   whose events are all known MUST be answered `Duplicate` with the first one's place; one of which some
-///   are known, and one without an event or with too many, MUST be refused and change nothing.
+/// - **a_commit_is_one_step**: all events of a commit MUST be in the log after it, and all its templates in the
+///   catalogue, or none: whatever refuses it, a reader MUST NOT find a part of them, and each event that is to
+///   be announced MUST be, in their order. One whose events are all known MUST be answered `Duplicate` with the
+///   first one's place; one of which some are known, one without an event, and one with more events or
+///   templates than it may have MUST be refused and change nothing. What would otherwise be appended, but has a
+///   template for a place that another one holds, MUST be `PlaceTaken`.
 /// - **sequences_have_no_gaps**: the events of an epoch MUST be 1..n in the order of their appends,
 ///   and never change.
 /// - **event_id_is_appended_once**: a commit whose event's id is in the log MUST be answered with

@@ -20,7 +20,8 @@ pub use catalogue::{
     Catalogue, ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter,
 };
 pub use commit::{
-    Appended, Commit, EVENT_IDS_REMEMBERED, Fence, MAX_COMMIT_EVENTS, NewEvent, QueueEffect,
+    Appended, Commit, EVENT_IDS_REMEMBERED, Fence, MAX_COMMIT_EVENTS, MAX_COMMIT_TEMPLATES,
+    NewEvent, QueueEffect,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use event_bus::{Announcement, BusId, Carries, Channel, EventBus, Message, Signal, Signals};

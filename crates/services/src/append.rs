@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use conch_domain::{
-    Applied, Event, EventCap, EventId, EventKind, Illegal, Job, JobRecord, Position,
+    Applied, Event, EventCap, EventId, EventKind, Illegal, Job, JobRecord, Position, Template,
 };
 use conch_ports::{
     Appended, Commit, Error, ErrorKind, Fence, JobLog, NewEvent, QueueEffect, Result,
@@ -62,6 +62,8 @@ pub(crate) struct Append {
     pub(crate) attempt: Option<u32>,
     /// The template that the attempt makes next.
     pub(crate) making: Option<u32>,
+    /// The template that the event names, where it is to be kept with it.
+    pub(crate) template: Option<Arc<Template>>,
     /// Who may say so. The holder of the lease knows the job better than a store that lost events.
     pub(crate) fence: Fence,
     /// What becomes of the job's queue entry.
@@ -81,6 +83,8 @@ pub(crate) enum Outcome {
     Fenced,
     /// It can't follow what the job has been through. Nothing changed.
     Illegal(Illegal),
+    /// Another template has the place of the one that it names. Nothing changed.
+    PlaceTaken,
     /// There is no log, and this is nothing to begin one with. Nothing changed.
     NoLog,
 }
@@ -152,6 +156,7 @@ impl Appender {
                     event_id: event_id.clone(),
                 }],
                 job: next.clone(),
+                templates: append.template.iter().cloned().collect(),
                 fence: append.fence.clone(),
                 effect: append.effect,
                 announce: true,
@@ -182,6 +187,7 @@ impl Appender {
                 }
                 Appended::Ended => return Ok(Outcome::Ended),
                 Appended::Fenced => return Ok(Outcome::Fenced),
+                Appended::PlaceTaken(_) => return Ok(Outcome::PlaceTaken),
                 Appended::Conflict(_) | Appended::Doubtful(_) => {
                     let found = self.read(job, total).await?;
                     if found.is_none() && append.fence == Fence::Open {

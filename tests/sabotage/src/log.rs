@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, Position, TemplateId, Timestamp};
 use conch_harness::Resp;
-use conch_ports::{Appended, BusId, Commit, Fence, Guarantees, JobLog, Log, QueueEffect, Result};
+use conch_ports::{
+    Appended, BusId, Catalogue, Commit, Fence, Guarantees, JobLog, Lease, Log, QueueEffect, Result,
+};
 
 use super::{Broken, panics};
 
@@ -37,9 +39,9 @@ impl JobLog for Broken {
                 self.log.append(silent).await
             }
             "no-fence" if matches!(commit.fence, Fence::Held(_)) => {
-                let log = Arc::clone(&self.log);
+                let (log, catalogue) = (Arc::clone(&self.log), Arc::clone(&self.catalogue));
                 // Goes on although its caller has given up: the write was already on its way.
-                tokio::spawn(append_wherever(log, commit))
+                tokio::spawn(append_wherever(log, catalogue, commit))
                     .await
                     .expect("it doesn't panic")
             }
@@ -176,10 +178,26 @@ impl Broken {
     }
 }
 
-/// Appends at whatever the log's end is, with no fence, and doesn't take no for an answer.
-async fn append_wherever(log: Arc<dyn JobLog>, commit: Commit) -> Result<Appended> {
+/// Appends at whatever the log's end is, with no fence, and doesn't take no for an answer. The templates go their own
+/// way: no store takes them without a lease.
+async fn append_wherever(
+    log: Arc<dyn JobLog>,
+    catalogue: Arc<dyn Catalogue>,
+    commit: Commit,
+) -> Result<Appended> {
+    if let Fence::Held(token) = &commit.fence {
+        let lease = Lease {
+            job_id: commit.job.id.clone(),
+            attempt: 1,
+            token: token.clone(),
+        };
+        for template in &commit.templates {
+            drop(catalogue.put_template(template, &lease).await);
+        }
+    }
     let mut commit = Commit {
         fence: Fence::Open,
+        templates: Vec::new(),
         ..commit
     };
     let until = Instant::now() + Duration::from_secs(10);

@@ -182,6 +182,7 @@ async fn tell(memory: &FaultyMemory, job_id: &str, client: &str, kinds: Vec<Even
                 event_id: event.event_id,
             }],
             job: job.clone(),
+            templates: Vec::new(),
             fence: Fence::Open,
             effect: QueueEffect::Keep,
             announce: true,

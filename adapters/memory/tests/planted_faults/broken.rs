@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use conch_domain::{Job, JobId, JobRecord, Position};
+use conch_domain::{Job, JobId, JobRecord, Position, Template};
 use conch_memory::{Memory, Settings};
 use conch_ports::{
     Appended, Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache,
@@ -51,6 +51,7 @@ struct Seen {
     requeued: HashSet<JobId>,
     submitted: Vec<JobId>,
     held: HashMap<JobId, Bytes>,
+    templates: Vec<Arc<Template>>,
     tickets: Vec<TicketHash>,
     /// Jobs that lost a part of their place since the last sweep.
     lost: HashSet<JobId>,
@@ -102,7 +103,19 @@ impl Broken {
         self.memory.faults().announce_raw(line);
     }
 
-    /// Puts the commit where the log ends, wherever it says it belongs.
+    /// Takes a commit with templates for good, its lease and their places or not.
+    async fn append_whatever_its_templates(&self, mut commit: Commit) -> Result<Appended> {
+        let answer = self.log.append(commit.clone()).await?;
+        match answer {
+            Appended::Fenced if self.is(Fault::TemplatesOfAnyCommit) => Ok(Appended::Appended),
+            Appended::PlaceTaken(_) if self.is(Fault::DropTakenTemplates) => {
+                commit.templates.clear();
+                self.log.append(commit).await
+            }
+            answer => Ok(answer),
+        }
+    }
+
     /// Appends a commit's events one after the other, as long as each is taken.
     async fn append_one_by_one(&self, commit: Commit) -> Result<Appended> {
         let mut answers = Vec::new();
@@ -118,6 +131,7 @@ impl Broken {
         Ok(answers[0])
     }
 
+    /// Puts the commit where the log ends, wherever it says it belongs.
     async fn moved_to_the_end(&self, mut commit: Commit) -> Result<Commit> {
         if let Some(log) = self.log.read(&commit.job.id, 0, 0).await? {
             commit.job = at(&commit.job, log.job.position.next());

@@ -101,6 +101,13 @@ enum Fault {
     AdoptOrphans,
     TemplatesUnfenced,
     ReplaceTemplates,
+    /// A commit that has templates is taken, whoever it is from.
+    TemplatesOfAnyCommit,
+    /// A commit is taken without the templates whose places are taken.
+    DropTakenTemplates,
+    /// A commit's templates are there before its events, and stay.
+    TemplatesBeforeTheCommit,
+    ForgetTemplatesOfCommits,
     ClaimsToBeShared,
     OpenOnce,
     /// `bind` says that it did, and does nothing.
@@ -526,6 +533,26 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::ReplaceTemplates,
         "catalogue::one_template_per_place",
         "right: Taken",
+    ),
+    (
+        Fault::TemplatesOfAnyCommit,
+        "catalogue::templates_are_fenced",
+        "a stranger's template",
+    ),
+    (
+        Fault::DropTakenTemplates,
+        "catalogue::one_template_per_place",
+        "two were kept at one place",
+    ),
+    (
+        Fault::TemplatesBeforeTheCommit,
+        "job_log::a_commit_is_one_step",
+        "a template of a refused commit",
+    ),
+    (
+        Fault::ForgetTemplatesOfCommits,
+        "job_log::a_commit_is_one_step",
+        "a commit's templates are kept",
     ),
     (
         Fault::OpenOnce,

@@ -93,7 +93,8 @@ local function is_doubtful(c, run, aof)
 end
 
 -- Nothing if the commit may be appended. `kind` has what its kind of job adds: `lacks_bytes`, `begins` and
--- `goes_on` say what there is no room for, `prepare` looks at the keys of a whole, `own` is noted.
+-- `goes_on` say what there is no room for, `refuses` why else it may not be, `prepare` looks at the keys of a
+-- whole, `own` is noted.
 local function refusal(c, kind, at)
   local state = redis.call('HMGET', c.state, 'epoch', 'sequence', 'ended', 'run', 'aof', 'past',
     'mark', 'latest', 'listed', 'renewed', 'own', 'bytes', 'cut', 'mark_bytes')
@@ -146,6 +147,10 @@ local function refusal(c, kind, at)
     if c.epoch ~= epoch or c.first ~= tonumber(sequence) + 1 then
       return { 'conflict', epoch, sequence }
     end
+  end
+  local refused = kind.refuses and kind.refuses(c)
+  if refused then
+    return refused
   end
   -- Where the latest event isn't among those seen, they were lost, and so was their lifetime.
   c.renewed = tonumber(state[10]) or 0

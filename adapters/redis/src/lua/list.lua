@@ -38,4 +38,6 @@ local function find_page()
   return #ids, page, { KEYS[3] }
 end
 
-return read_page(find_page)
+return read_page(find_page, function(key)
+  return redis.pcall('HGET', key, 'body')
+end)

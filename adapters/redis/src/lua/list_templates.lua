@@ -86,4 +86,4 @@ end
 return read_page(function()
   local total, indexes = listing()
   return total, total > offset and page_of(indexes) or {}, indexes
-end)
+end, body_of)

@@ -5,11 +5,11 @@
 local offset, size = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- Answers how many match, then the bodies of the page. `find_page` says how many match, which ids the page has,
--- and by which indexes they are listed.
+-- and by which indexes they are listed; `read_body` reads one, a table where it can't be read.
 --
 -- An index may list what is no longer there. It is taken out and the page read again, so that no page
 -- leaves out what the next one then begins behind.
-local function read_page(find_page)
+local function read_page(find_page, read_body)
   if tonumber(ARGV[4]) > 0 then
     purge(KEYS[1], now())
   end
@@ -20,7 +20,7 @@ local function read_page(find_page)
     local gone = 0
     for _, id in ipairs(ids) do
       -- Of another type: it is there, and can't be read.
-      local body = redis.pcall('HGET', ARGV[3] .. id, 'body')
+      local body = read_body(ARGV[3] .. id)
       if type(body) == 'table' then
         answer[#answer + 1] = ''
       elseif body then

@@ -8,7 +8,7 @@ end
 table.sort(places, function(a, b) return a[1] < b[1] end)
 local answer = {}
 for _, place in ipairs(places) do
-  local body = redis.pcall('HGET', ARGV[1] .. place[2], 'body')
+  local body = body_of(ARGV[1] .. place[2])
   -- Of another type: it is there, and can't be read.
   if type(body) == 'table' then
     answer[#answer + 1] = ''

@@ -1,6 +1,15 @@
 -- Records of the catalogue. One is a hash: `body` (JSON), `member` (its id) and `indexes` (the
 -- sorted sets that list it, separated by blanks). Where a retention is set, `expiry` orders records
--- by the end of theirs; every write and list takes out what is due, with its index entries.
+-- by the end of theirs; every list and most writes take out what is due, with its index entries. A template
+-- is a string: behind its key `expiry` has the names of its indexes.
+
+local function drop_template(key, indexes)
+  local id = string.match(key, '[^:]+$')
+  for index in string.gmatch(indexes, '%S+') do
+    on('zset', 'ZREM', index, id)
+  end
+  redis.call('DEL', key)
+end
 
 local function drop_record(key)
   local found = on('hash', 'HMGET', key, 'member', 'indexes')
@@ -15,9 +24,22 @@ end
 -- At most a hundred at a time, so that no call is slow.
 local function purge(expiry, at)
   local due = on('zset', 'ZRANGEBYSCORE', expiry, '-inf', at, 'LIMIT', 0, 100)
-  for _, key in ipairs(due) do
-    drop_record(key)
-    redis.call('ZREM', expiry, key)
+  for _, entry in ipairs(due) do
+    local key, indexes = string.match(entry, '^(%S+) (.+)$')
+    if key then
+      drop_template(key, indexes)
+    else
+      drop_record(entry)
+    end
+    redis.call('ZREM', expiry, entry)
+  end
+end
+
+-- Lets the records that another one needs stay until then at least. Never shortened: a job that may run much later
+-- may need them.
+local function need(expiry, till, touches)
+  for _, key in ipairs(touches) do
+    redis.call('ZADD', expiry, 'XX', 'GT', till, key)
   end
 end
 
@@ -57,10 +79,7 @@ local function put_record(r, at)
     'indexes', table.concat(r.indexes, ' '))
   if r.retention > 0 then
     on('zset', 'ZADD', r.expiry, at + r.retention, r.key)
-    -- Never shortened: a job that may run much later may need them.
-    for _, key in ipairs(r.touches) do
-      redis.call('ZADD', r.expiry, 'XX', 'GT', at + r.retention, key)
-    end
+    need(r.expiry, at + r.retention, r.touches)
     purge(r.expiry, at)
   end
 end

@@ -88,6 +88,7 @@ pub(crate) fn commit(job: &Job, kind: EventKind) -> Commit {
             event_id: event.event_id,
         }],
         job,
+        templates: Vec::new(),
         fence: Fence::Open,
         effect: QueueEffect::Keep,
         announce: true,

@@ -17,3 +17,4 @@ mod rotation;
 mod server;
 mod steps;
 mod subscription;
+mod templates;

@@ -14,6 +14,7 @@ use crate::jobs::{
     commit, completed, held, initial, job_id, progress, queued, submission, template,
 };
 use crate::server::Server;
+use crate::templates::step;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -40,7 +41,8 @@ impl Bench {
         bench.submit("warm").await;
         let lease = bench.claim("warm").await;
         let job = bench.own(&submission("warm").commit.job, &lease).await;
-        bench.put(&lease, 1).await;
+        let job = bench.templates(&job, &lease, 1..=1).await;
+        bench.put(&lease, 2).await;
         assert!(bench.stores.queue.renew(&lease, MINUTE).await.unwrap());
         bench.end(&job, &lease).await;
         let log = bench.stores.log.read(&job.id, 0, 9).await.unwrap();
@@ -124,6 +126,25 @@ impl Bench {
         assert_eq!(put.unwrap(), PutTemplate::Stored);
     }
 
+    /// These templates in one commit, each with its event and the progress that it means.
+    async fn templates(
+        &self,
+        job: &Job,
+        lease: &Lease,
+        places: std::ops::RangeInclusive<u32>,
+    ) -> Job {
+        let id = lease.job_id.as_str();
+        let mut then = job.clone();
+        let steps = places.map(|place| {
+            let made = template(&format!("{id}-{place}"), id, place, Category::RoiFocused);
+            let step = step(&then, &made, lease);
+            then = step.job.clone();
+            step
+        });
+        let steps: Vec<_> = steps.collect();
+        self.append(together(steps)).await
+    }
+
     async fn external(&self, commit: Commit) -> Job {
         let commit = Commit {
             fence: Fence::Foreign,
@@ -157,8 +178,8 @@ async fn of_a_job_that_a_worker_runs() {
     bench.cost("claim");
     let job = bench.own(&submission("j-1").commit.job, &lease).await;
     bench.cost("the first event of a running job");
-    bench.put(&lease, 1).await;
-    bench.cost("a template");
+    bench.put(&lease, 7).await;
+    bench.cost("a template by itself");
     let job = bench.own(&job, &lease).await;
     bench.cost("one more event");
     assert!(bench.stores.queue.renew(&lease, MINUTE).await.unwrap());
@@ -181,20 +202,26 @@ async fn of_a_job_that_a_worker_runs() {
     });
     let job = bench.append(together(commits)).await;
     bench.cost("three events in one commit");
+    let job = bench.templates(&job, &lease, 1..=1).await;
+    bench.cost("a template with two events");
+    let job = bench.templates(&job, &lease, 2..=4).await;
+    bench.cost("three templates with two events each");
     bench.end(&job, &lease).await;
     bench.cost("the end");
     bench.costs(&[
         "submit, 31: del 2, evalsha 1, hget 1, hmget 1, hset 4, persist 1, pexpire 3, publish 2, time 1, type 2, xadd 1, zadd 9, zcard 3, zrange 1",
         "claim, 17: evalsha 1, get 1, hget 1, hmget 1, hset 1, persist 2, set 1, time 1, zadd 1, zrange 4, zrem 3, zscore 1",
         "the first event of a running job, 18: evalsha 1, hget 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 6, zmscore 1, zrem 2",
-        "a template, 8: evalsha 1, hget 2, hmget 1, hset 2, time 1, zadd 2",
+        "a template by itself, 8: evalsha 1, hmget 2, hset 1, persist 1, set 1, time 1, zadd 2",
         "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "renew, 6: evalsha 1, hmget 1, hset 1, persist 2, time 1, zadd 1",
         "an event whose fold is the first mark, 13: evalsha 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "three events, 33: evalsha 3, hmget 6, hset 6, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
         "an event at which the log is cut off, 15: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
         "three events in one commit, 17: evalsha 1, hmget 2, hset 2, publish 6, time 1, xadd 3, zadd 2, zmscore 1",
-        "the end, 29: del 1, evalsha 1, hget 1, hmget 3, hset 4, pexpire 3, publish 2, set 1, time 1, xadd 1, xtrim 1, zadd 6, zmscore 1, zrem 4",
+        "a template with two events, 25: evalsha 1, exists 1, hmget 4, hset 5, persist 1, publish 4, set 1, time 1, xadd 2, xtrim 1, zadd 4, zmscore 1",
+        "three templates with two events each, 45: evalsha 1, exists 1, hmget 4, hset 5, persist 3, publish 12, set 3, time 1, xadd 6, xtrim 1, zadd 8, zmscore 1",
+        "the end, 25: del 1, evalsha 1, hget 1, hmget 2, hset 2, pexpire 3, publish 2, set 1, time 1, xadd 1, zadd 6, zmscore 1, zrem 4",
     ]);
 }
 

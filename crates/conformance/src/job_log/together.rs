@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use conch_domain::{JobId, JobStatus, Position, RetryReason};
-use conch_ports::{Appended, Commit, ErrorKind, Fence, JobLog, MAX_COMMIT_EVENTS};
+use conch_domain::{JobId, JobStatus, Position, RetryReason, Template};
+use conch_ports::{
+    Appended, Commit, ErrorKind, Fence, JobLog, MAX_COMMIT_EVENTS, MAX_COMMIT_TEMPLATES,
+};
 
 use crate::StoreSubject;
-use crate::build::{self, Script, together};
+use crate::build::{self, Script, together, with_templates};
 use crate::job_log::reading::joins_on;
 use crate::observe::{LONG, append_all, claim, claimed, flowing, fold, log_of, next_of};
 
@@ -29,6 +31,7 @@ fn lines_of<'a>(commits: impl IntoIterator<Item = &'a Commit>) -> Vec<bytes::Byt
 pub async fn a_commit_is_one_step(subject: &dyn StoreSubject) {
     it_is_appended_as_a_whole(subject).await;
     a_refused_one_leaves_nothing(subject).await;
+    its_templates_are_of_the_same_step(subject).await;
     its_last_event_ends_the_job(subject).await;
     it_begins_a_log(subject).await;
     logs_are_cut_off_between_commits(subject).await;
@@ -174,6 +177,68 @@ async fn a_refused_one_leaves_nothing(subject: &dyn StoreSubject) {
         "half is known"
     );
     append_all(&*logs, [second]).await;
+}
+
+/// With its events come its templates, or neither does.
+async fn its_templates_are_of_the_same_step(subject: &dyn StoreSubject) {
+    let (logs, catalogue) = (subject.log(), subject.catalogue());
+    let (mut script, _) = claimed(subject, LONG).await;
+    let id = script.id().clone();
+    let before = log_of(&*logs, &id).await.job;
+    let made: Vec<_> = (1..=3)
+        .map(|place| build::template(script.job(), place))
+        .collect();
+    let group = |script: &mut Script, made: &[Template]| {
+        let mut steps = vec![script.progress(5)];
+        for template in made {
+            steps.push(script.template_completed(template));
+            steps.push(script.progress(10));
+        }
+        with_templates(made, together(steps))
+    };
+    let unchanged = async |why: &str| {
+        assert_eq!(log_of(&*logs, &id).await.job, before, "{why}");
+        let kept = catalogue.templates_of(&id).await.unwrap();
+        assert_eq!(kept, [], "a template of a refused commit: {why}");
+        for template in &made {
+            let found = catalogue.template(&template.id).await.unwrap();
+            assert_eq!(found, None, "a template of a refused commit: {why}");
+        }
+    };
+    let mut ahead = script.clone();
+    ahead.progress(1);
+    let conflict = logs.append(group(&mut ahead, &made)).await.unwrap();
+    assert_eq!(conflict, Appended::Conflict(Some(before.position)));
+    unchanged("a lost race").await;
+    let fenced = Commit {
+        fence: Fence::Held(build::token()),
+        ..group(&mut script.clone(), &made)
+    };
+    assert_eq!(logs.append(fenced).await.unwrap(), Appended::Fenced);
+    unchanged("a lost lease").await;
+    let many = (1..=MAX_COMMIT_TEMPLATES as u32 + 1).map(|place| build::template(&before, place));
+    let many: Vec<_> = many.collect();
+    let others = build::template(Script::own().job(), 1);
+    for (templates, why) in [(&many[..], "too many"), (&[others], "another job's")] {
+        let commit = with_templates(templates, script.clone().progress(5));
+        let refused = logs.append(commit).await.expect_err(why);
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{why}: {refused}");
+        unchanged(why).await;
+    }
+
+    let commit = group(&mut script, &made);
+    append_all(&*logs, [commit.clone()]).await;
+    for what in ["appended", "a duplicate"] {
+        let kept = catalogue.templates_of(&id).await.unwrap();
+        assert_eq!(kept, made, "a commit's templates are kept: {what}");
+        for template in &made {
+            let found = catalogue.template(&template.id).await.unwrap();
+            assert_eq!(found.as_ref(), Some(template), "{what}");
+        }
+        let again = logs.append(commit.clone()).await.unwrap();
+        assert_eq!(again, Appended::Duplicate(commit.first()));
+    }
+    assert_eq!(log_of(&*logs, &id).await.job, *script.job());
 }
 
 /// What belongs to an end, or to an attempt's, belongs to the commit that ends with it.

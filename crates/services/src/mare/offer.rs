@@ -195,6 +195,7 @@ pub(crate) async fn offer(
             // Of what isn't ours nothing is in the queue.
             effect: QueueEffect::Keep,
             announce,
+            templates: Vec::new(),
             fence: fence.clone(),
             replaces,
             base,
@@ -215,7 +216,7 @@ pub(crate) async fn offer(
             Appended::Duplicate(place) => return Ok(Offered::Duplicate(place)),
             Appended::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
             Appended::Fenced => return Ok(Offered::OwnJob),
-            Appended::Conflict(_) => {}
+            Appended::Conflict(_) | Appended::PlaceTaken(_) => {}
             Appended::Doubtful(place) => doubtful = Some(place),
         }
     }

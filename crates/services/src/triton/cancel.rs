@@ -105,6 +105,7 @@ impl Cancel {
             },
             attempt: None,
             making: None,
+            template: None,
             fence: Fence::Unclaimed,
             effect: QueueEffect::Remove,
         };
@@ -112,7 +113,9 @@ impl Cancel {
             match self.appender.append(job, append, Some(PATIENCE)).await? {
                 Outcome::Appended | Outcome::Already => Some(Cancelled::Requested),
                 Outcome::Ended => Some(Cancelled::AlreadyEnded),
-                Outcome::Fenced | Outcome::Illegal(_) | Outcome::NoLog => None,
+                Outcome::Fenced | Outcome::Illegal(_) | Outcome::NoLog | Outcome::PlaceTaken => {
+                    None
+                }
             },
         )
     }
@@ -123,6 +126,7 @@ impl Cancel {
             kind: EventKind::CancelRequested { reason },
             attempt: None,
             making: None,
+            template: None,
             fence: Fence::Open,
             effect: QueueEffect::Keep,
         };
@@ -132,11 +136,15 @@ impl Cancel {
             | Outcome::Illegal(Illegal::AlreadyCancelRequested) => Ok(Some(Cancelled::Requested)),
             Outcome::Ended => Ok(Some(Cancelled::AlreadyEnded)),
             Outcome::NoLog => Ok(None),
-            refused @ (Outcome::Fenced | Outcome::Illegal(_)) => Err(Error::new(
-                ErrorKind::Internal,
-                "job_log.append",
-                format!("a request to cancel, which anybody may append, was refused: {refused:?}"),
-            )),
+            refused @ (Outcome::Fenced | Outcome::Illegal(_) | Outcome::PlaceTaken) => {
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "job_log.append",
+                    format!(
+                        "a request to cancel, which anybody may append, was refused: {refused:?}"
+                    ),
+                ))
+            }
         }
     }
 }

@@ -180,6 +180,7 @@ fn born(event: &Event) -> (Job, Commit) {
             event_id: event.event_id.clone(),
         }],
         job: job.clone(),
+        templates: Vec::new(),
         fence: Fence::Open,
         effect: QueueEffect::Keep,
         announce: true,

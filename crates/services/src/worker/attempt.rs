@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::entropy;
-use crate::worker::job_in_hand::{Context, End, RunningJob, Stop, TOTAL, template_failed};
+use crate::worker::job_in_hand::{
+    Context, End, RunningJob, Stop, TOTAL, template_completed, template_failed,
+};
 
 /// Runs the attempt to its end. `since` is the moment before the claim, `look` wakes it when
 /// somebody may have asked for the job's end.
@@ -67,11 +69,24 @@ impl RunningJob {
             let brief = self.brief(place, &client, &value_proposition);
             match self.make(brief).await? {
                 Made::Template(template) => {
-                    let event = template_completed(&template);
-                    self.done.insert(place, *template);
                     self.making = self.next_after(place);
-                    self.append(event, QueueEffect::Keep).await?;
-                    self.say_progress().await?;
+                    match self.complete(*template).await {
+                        Ok(kept) => {
+                            self.done.insert(place, kept);
+                            self.say_progress().await?;
+                        }
+                        // What is wrong with the store is nothing for the job's watchers, and nothing that
+                        // another draft could help.
+                        Err(Stop::Port(error)) => {
+                            let told = "the template could not be stored".to_owned();
+                            let cause = error.source().map(ToString::to_string);
+                            tracing::warn!(job.id = %id, template.index = place, %error, cause, "{told}");
+                            let event = template_failed(place, told.clone());
+                            self.append(event, QueueEffect::Keep).await?;
+                            last_error = Some(told);
+                        }
+                        Err(stop) => return Err(stop),
+                    }
                 }
                 Made::Nothing(reason) => {
                     self.making = self.next_after(place);
@@ -137,20 +152,16 @@ impl RunningJob {
     /// ends it.
     async fn make(&mut self, mut brief: Brief) -> Result<Made, Stop> {
         loop {
-            let (mut told, error, again) = match self.generate(&brief).await? {
-                Generated::Draft(draft) => match self.store(&brief, *draft).await? {
-                    Ok(template) => return Ok(Made::Template(Box::new(template))),
-                    // What is wrong with the store is nothing for the job's watchers, and nothing that
-                    // another draft could help.
-                    Err(error) => ("the template could not be stored".to_owned(), error, false),
-                },
-                Generated::Nothing(error) => {
-                    let again = may_do_better(&error);
-                    (error.message().to_owned(), error, again)
+            let error = match self.generate(&brief).await? {
+                Generated::Draft(draft) => {
+                    let template = self.template(&brief, &draft);
+                    return Ok(Made::Template(Box::new(template)));
                 }
+                Generated::Nothing(error) => error,
                 Generated::Interrupted(end) => return Ok(Made::Interrupted(end)),
             };
             // As much as the event tells of it: a generator may say much.
+            let mut told = error.message().to_owned();
             clip(&mut told);
             let cause = error.source().map(ToString::to_string);
             let tries = self.context.settings.template_tries;
@@ -158,7 +169,7 @@ impl RunningJob {
                 job.id = %self.job.id, template.index = brief.index, try_number = brief.try_number, tries,
                 %error, cause, "template failed"
             );
-            if !again || brief.try_number >= tries {
+            if !may_do_better(&error) || brief.try_number >= tries {
                 return Ok(Made::Nothing(told));
             }
             if let Some(end) = self.interrupted() {
@@ -298,12 +309,8 @@ impl RunningJob {
         }
     }
 
-    /// Keeps what was made, or says which fault it has.
-    async fn store(
-        &mut self,
-        brief: &Brief,
-        draft: TemplateDraft,
-    ) -> Result<Result<Template, Error>, Stop> {
+    /// What was made, with what it is known by.
+    fn template(&self, brief: &Brief, draft: &TemplateDraft) -> Template {
         let now = self.context.now(&self.job);
         let heading = Heading {
             id: TemplateId::from_uuid(entropy::uuid(now)),
@@ -312,13 +319,7 @@ impl RunningJob {
             index: brief.index,
             created_at: now,
         };
-        let template = record::template(heading, &draft);
-        match self.put(&template).await {
-            Ok(None) => Ok(Ok(template)),
-            Ok(Some(first)) => Ok(Ok(first)),
-            Err(Stop::Port(error)) => Ok(Err(error)),
-            Err(stop) => Err(stop),
-        }
+        record::template(heading, draft)
     }
 }
 
@@ -348,16 +349,5 @@ pub(crate) fn silent_in_each(attempts: u32) -> String {
     match attempts {
         1 => "its worker fell silent in its only attempt".to_owned(),
         many => format!("its worker fell silent in each of {many} attempts"),
-    }
-}
-
-fn template_completed(template: &Template) -> EventKind {
-    EventKind::TemplateCompleted {
-        template_id: template.id.clone(),
-        template_index: template.index,
-        total_templates: TOTAL,
-        name: template.name.clone(),
-        category: template.category.as_str().to_owned(),
-        target_audience: template.target_audience.as_str().to_owned(),
     }
 }

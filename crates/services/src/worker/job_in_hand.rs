@@ -12,7 +12,7 @@ use backon::Retryable;
 use conch_domain::{
     Attempts, EventKind, Illegal, Job, PLAN, RetryReason, Template, TemplateId, Timestamp,
 };
-use conch_ports::{Error, Fence, Lease, PutTemplate, QueueEffect, Result};
+use conch_ports::{Error, ErrorKind, Fence, Lease, PutTemplate, QueueEffect, Result};
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -139,8 +139,40 @@ impl RunningJob {
         })
     }
 
+    /// Says that a template is made, and keeps it in the same step; answers the one that is kept at its place, which
+    /// may be an earlier one.
+    pub(crate) async fn complete(&mut self, template: Template) -> Result<Template, Stop> {
+        let template = Arc::new(template);
+        let event = template_completed(&template);
+        let kept = Some(Arc::clone(&template));
+        match self.write(event, QueueEffect::Keep, kept).await? {
+            Written::Yes => Ok(Arc::unwrap_or_clone(template)),
+            // What its watchers can't be told any more is kept all the same.
+            Written::LeftOut => {
+                let first = self.put(&template).await?;
+                Ok(first.unwrap_or_else(|| Arc::unwrap_or_clone(template)))
+            }
+            Written::PlaceTaken => {
+                let catalogue = Arc::clone(&self.context.deps.catalogue);
+                let id = self.job.id.clone();
+                let templates = self.ask(|| catalogue.templates_of(&id)).await?;
+                let mut templates = templates.into_iter();
+                let Some(first) = templates.find(|other| other.index == template.index) else {
+                    return Err(Stop::Port(Error::new(
+                        ErrorKind::BadResponse,
+                        "catalogue.templates_of",
+                        "a template's place is taken by one that can't be read",
+                    )));
+                };
+                let event = template_completed(&first);
+                self.append(event, QueueEffect::Keep).await?;
+                Ok(first)
+            }
+        }
+    }
+
     /// Stores a template; some: its place was taken by this one.
-    pub(crate) async fn put(&self, template: &Template) -> Result<Option<Template>, Stop> {
+    async fn put(&self, template: &Template) -> Result<Option<Template>, Stop> {
         let catalogue = &self.context.deps.catalogue;
         loop {
             let put = self.ask(|| catalogue.put_template(template, self.hold.lease()));
@@ -182,6 +214,16 @@ impl RunningJob {
         kind: EventKind,
         effect: QueueEffect,
     ) -> Result<(), Stop> {
+        self.write(kind, effect, None).await.map(drop)
+    }
+
+    /// As [`RunningJob::append`], with the template that the event names.
+    async fn write(
+        &mut self,
+        kind: EventKind,
+        effect: QueueEffect,
+        template: Option<Arc<Template>>,
+    ) -> Result<Written, Stop> {
         let mut has_recovered = false;
         loop {
             if self.hold.restored.notified().now_or_never().is_some() {
@@ -191,6 +233,7 @@ impl RunningJob {
                 kind: kind.clone(),
                 attempt: Some(self.hold.lease().attempt),
                 making: self.making,
+                template: template.clone(),
                 fence: Fence::Held(self.hold.lease().token.clone()),
                 effect,
             };
@@ -203,8 +246,9 @@ impl RunningJob {
             match outcome {
                 Outcome::Appended | Outcome::Already => {
                     self.hold.remember(&self.job);
-                    return Ok(());
+                    return Ok(Written::Yes);
                 }
+                Outcome::PlaceTaken => return Ok(Written::PlaceTaken),
                 Outcome::Fenced | Outcome::NoLog => self.recover().await?,
                 // Or somebody spoke of it while the store had forgotten whose it is.
                 Outcome::Ended if self.is_foreign().await? => {
@@ -220,7 +264,7 @@ impl RunningJob {
                 Outcome::Illegal(illegal) => {
                     // It is said already, or the job has had its share of progress events.
                     tracing::debug!(job.id = %self.job.id, reason = %illegal, "event left out");
-                    return Ok(());
+                    return Ok(Written::LeftOut);
                 }
             }
         }
@@ -296,6 +340,15 @@ impl RunningJob {
     }
 }
 
+/// What became of a step of an attempt.
+enum Written {
+    Yes,
+    /// Its event can't follow what the job has been through. Nothing changed.
+    LeftOut,
+    /// Another template has the place of its own. Nothing changed.
+    PlaceTaken,
+}
+
 /// The end of a job with templates.
 pub(crate) fn completed(
     template_ids: Vec<TemplateId>,
@@ -319,6 +372,18 @@ pub(crate) fn untold(job: &Job, made: &[u32], why: &str) -> Vec<EventKind> {
         .filter(|place| !made.contains(place) && !job.attempts.failed.contains_key(place))
         .map(|place| template_failed(place, why.to_owned()))
         .collect()
+}
+
+/// A template that is made.
+pub(crate) fn template_completed(template: &Template) -> EventKind {
+    EventKind::TemplateCompleted {
+        template_id: template.id.clone(),
+        template_index: template.index,
+        total_templates: TOTAL,
+        name: template.name.clone(),
+        category: template.category.as_str().to_owned(),
+        target_audience: template.target_audience.as_str().to_owned(),
+    }
 }
 
 /// A template that isn't made.

@@ -73,6 +73,7 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
             // have to go on with it.
             attempt: (begun || at == last).then_some(attempt),
             making: None,
+            template: None,
             fence: Fence::Expired(lease.token.clone()),
             effect: if at == last {
                 effect
@@ -95,7 +96,9 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
             }
             // Another worker was faster. An ended job needs nothing: every terminal event takes its job
             // out of the queue in the same step.
-            Outcome::Ended | Outcome::Fenced | Outcome::NoLog => return Ok(()),
+            Outcome::Ended | Outcome::Fenced | Outcome::NoLog | Outcome::PlaceTaken => {
+                return Ok(());
+            }
             Outcome::Illegal(illegal) => {
                 tracing::warn!(job.id = %job.id, reason = %illegal, "an event of a silent worker's job was left out");
             }

@@ -94,6 +94,7 @@ async fn go_on_unheard(world: &World, event: &Value) {
             line: encode(&event, &job),
             event_id: event.event_id.clone(),
         }],
+        templates: Vec::new(),
         fence: Fence::Foreign,
         effect: QueueEffect::Keep,
         announce: false,

@@ -97,6 +97,7 @@ async fn no_deadline_ends_a_foreign_job() {
             line: conch_wire::event::encode(&event, &job),
             event_id: event.event_id,
         }],
+        templates: Vec::new(),
         fence: Fence::Foreign,
         effect: QueueEffect::Keep,
         announce: true,

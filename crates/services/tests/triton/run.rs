@@ -151,14 +151,14 @@ async fn a_job_without_templates_is_tried_again_and_then_fails() {
 async fn a_store_s_trouble_is_not_told_to_those_who_watch_the_job() {
     let system = System::new().await;
     let faults = system.memory.faults();
-    faults.fail_next(
-        "catalogue.put_template",
-        1,
-        ErrorKind::Refused,
-        When::Before,
-    );
     let _worker = system.worker(settings("a"), &Generator::reliable());
-    let log = system.ended(&system.submitted().await).await;
+    let id = system.submitted().await;
+    system
+        .until(&id, |job| job.status == JobStatus::Running)
+        .await;
+    // Its first template's.
+    faults.fail_next("job_log.append", 1, ErrorKind::Refused, When::Before);
+    let log = system.ended(&id).await;
     let errors = field(&log, "template_failed", "error_message");
     assert_eq!(errors, ["the template could not be stored"]);
     assert_eq!(log.job.template_count, 6);

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_conformance::build::{self, Script};
-use conch_domain::{Job, JobId, JobStatus, LeaseToken};
+use conch_domain::{Job, JobId, JobStatus, LeaseToken, TemplateId};
 use conch_ports::{
     Cancelled, Idempotency, JobQueue, Lease, PutTemplate, QueuePlace, Result, Submission,
     Submitted, Sweep, Swept,
 };
 use conch_services::worker::Settings;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::system::{Call, Generator, System, count, field, settings, story};
@@ -84,8 +85,15 @@ async fn a_template_that_was_stored_and_not_told_of_is_told_of_once() {
     );
 }
 
-/// A queue as a worker sees it that is told that its lease is fine, when it is not.
-struct Deceived(Arc<dyn JobQueue>);
+/// A queue as a worker sees it that is told that its lease is fine, when it is not; and the latest lease that it was
+/// given.
+struct Deceived(Arc<dyn JobQueue>, Mutex<Option<Lease>>);
+
+impl Deceived {
+    fn of(system: &System) -> Arc<Self> {
+        Arc::new(Self(system.memory.queue(), Mutex::default()))
+    }
+}
 
 #[async_trait]
 impl JobQueue for Deceived {
@@ -101,7 +109,11 @@ impl JobQueue for Deceived {
         token: &LeaseToken,
         duration: Duration,
     ) -> Result<Option<Lease>> {
-        self.0.claim(worker, token, duration).await
+        let claimed = self.0.claim(worker, token, duration).await?;
+        if claimed.is_some() {
+            self.1.lock().clone_from(&claimed);
+        }
+        Ok(claimed)
     }
     async fn renew(&self, _lease: &Lease, _duration: Duration) -> Result<bool> {
         Ok(true)
@@ -125,6 +137,36 @@ impl JobQueue for Deceived {
     }
 }
 
+/// What another process with the same lease, or this one's lost request, has stored stays, and is what is told of.
+#[tokio::test(start_paused = true)]
+async fn a_template_whose_place_is_taken_gives_way() {
+    let system = System::new().await;
+    let generator = Generator::reliable();
+    let queue = Deceived::of(&system);
+    let mut long = settings("a");
+    long.lease = Duration::from_mins(10);
+    let _worker = system.worker_on(long, &generator, queue.clone());
+    let id = system.submitted().await;
+    let log = system.until(&id, |job| job.template_count == 1).await;
+    let first = build::template(&log.job, 2);
+    let lease = queue.1.lock().clone().expect("it was claimed");
+    let catalogue = system.memory.catalogue();
+    let put = catalogue.put_template(&first, &lease).await.unwrap();
+    assert_eq!(put, PutTemplate::Stored);
+    let log = system.ended(&id).await;
+    let kept = catalogue.templates_of(&id).await.unwrap();
+    assert_eq!(kept[1], first);
+    let kept: Vec<_> = kept.iter().map(|template| template.id.clone()).collect();
+    assert_eq!(kept.len(), 7);
+    assert_eq!(log.job.template_ids, kept);
+    let told = field(&log, "template_completed", "template_id");
+    assert_eq!(
+        told,
+        kept.iter().map(TemplateId::as_str).collect::<Vec<_>>()
+    );
+    assert_eq!(count(&log, "progress"), 7);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_zombie_writes_nothing() {
     let system = System::new().await;
@@ -132,7 +174,7 @@ async fn a_zombie_writes_nothing() {
     let mut blind = settings("zombie");
     blind.concurrency = 1;
     // It runs on for a second beyond its lease, as if it had been stopped meanwhile.
-    let queue = Arc::new(Deceived(system.memory.queue()));
+    let queue = Deceived::of(&system);
     let _zombie = system.worker_on(blind, &zombies, queue);
     let id = system.submitted().await;
     system.until(&id, |job| job.started_at.is_some()).await;
@@ -162,7 +204,7 @@ async fn nothing_is_written_after_the_lease_even_if_nobody_took_over() {
     let system = System::new().await;
     // It stores no template, so that only the fence of its events can stop it.
     let zombies = Generator::new(|_| true);
-    let queue = Arc::new(Deceived(system.memory.queue()));
+    let queue = Deceived::of(&system);
     let _zombie = system.worker_on(settings("zombie"), &zombies, queue);
     let id = system.submitted().await;
     let log = system.until(&id, |job| job.started_at.is_some()).await;
@@ -281,7 +323,6 @@ async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
         "job_queue.renew",
         "job_queue.expired",
         "job_queue.claim",
-        "catalogue.put_template",
     ] {
         faults.fail_next(
             operation,

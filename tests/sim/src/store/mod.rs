@@ -91,7 +91,13 @@ impl Store {
             commit.effect,
         );
         let expired = matches!(commit.fence, Fence::Expired(_));
+        let templates = self.templates_of(&commit);
         let answer = at_once(self.log.append(commit));
+        if let Ok(Appended::Appended) = answer {
+            for template in templates {
+                self.wrote(&id, by, template);
+            }
+        }
         if let (Ok(Appended::Appended), Ok(incoming)) = (&answer, event) {
             let releases = !matches!(effect, QueueEffect::Keep);
             let write = Write::Event {
@@ -109,6 +115,20 @@ impl Store {
         }
         self.look_at(&id);
         answer
+    }
+
+    /// What a commit writes into the catalogue beside the record.
+    fn templates_of(&self, commit: &Commit) -> Vec<Write> {
+        let Fence::Held(token) = &commit.fence else {
+            return Vec::new();
+        };
+        let token = self.history.token(token);
+        let templates = commit.templates.iter();
+        let written = templates.map(|template| Write::Template {
+            token: token.clone(),
+            index: template.index,
+        });
+        written.collect()
     }
 
     pub(crate) fn submit(&self, submission: Submission) -> Result<Submitted> {

@@ -127,6 +127,17 @@ impl JobLog for Broken {
                 }
                 return Ok(answer);
             }
+            Fault::TemplatesOfAnyCommit | Fault::DropTakenTemplates
+                if !commit.templates.is_empty() =>
+            {
+                return self.append_whatever_its_templates(commit).await;
+            }
+            Fault::TemplatesBeforeTheCommit => {
+                self.seen().templates.extend(commit.templates.clone());
+            }
+            Fault::ForgetTemplatesOfCommits if commit.templates("append").is_ok() => {
+                commit.templates.clear();
+            }
             Fault::KeepTheOldResult if commit.reopens() => {
                 let old = self.cache.get(&job_id).await?;
                 let answer = self.log.append(commit).await?;

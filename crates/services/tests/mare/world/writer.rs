@@ -56,6 +56,7 @@ impl Writer {
                     line: event::encode(&event, &self.job),
                     event_id: event.event_id.clone(),
                 }],
+                templates: Vec::new(),
                 fence: Fence::Open,
                 effect: QueueEffect::Keep,
                 announce: true,
