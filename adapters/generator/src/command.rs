@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_domain::TemplateDraft;
+use conch_domain::WrittenDraft;
 use conch_ports::{Brief, Error, ErrorKind, Result, TemplateGenerator};
 use conch_wire::draft::{self, Place};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -86,7 +86,7 @@ struct External {
 
 #[async_trait]
 impl TemplateGenerator for External {
-    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+    async fn generate(&self, brief: &Brief) -> Result<WrittenDraft> {
         let mut complaint = Vec::new();
         let limit = self.settings.timeout;
         let run = tokio::time::timeout(limit, self.run(brief, &mut complaint)).await;
@@ -196,7 +196,7 @@ impl External {
 }
 
 /// The template in an answer, or the rules that it breaks, without quoting the answer.
-fn read(output: &[u8], brief: &Brief) -> Result<TemplateDraft, String> {
+fn read(output: &[u8], brief: &Brief) -> Result<WrittenDraft, String> {
     let draft = draft::decode(output).map_err(|e| e.to_string())?;
     let (category, audience) = (brief.item.category, brief.item.audience);
     if draft.category != category {
@@ -206,7 +206,7 @@ fn read(output: &[u8], brief: &Brief) -> Result<TemplateDraft, String> {
         let asked = audience.as_str();
         return Err(format!("target_audience: must be {asked}, as asked"));
     }
-    Ok(draft)
+    Ok(draft::written(draft))
 }
 
 /// Counts a run that was stopped at a limit, under the setting's name.

@@ -336,7 +336,7 @@ async fn templates() {
         created_at: at,
     };
     let draft = build::draft(Category::RoiFocused, Audience::HealthPlan);
-    let template = record::template(heading, &draft);
+    let template = record::template(heading, &conch_wire::draft::written(draft));
     let catalogue = service.memory.catalogue();
     catalogue.put_template(&template, &lease).await.unwrap();
 

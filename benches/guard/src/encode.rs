@@ -6,7 +6,7 @@ use std::hint::black_box;
 use conch_conformance::build::{self, Script};
 use conch_domain::{Event, EventKind, Job, TemplateDraft};
 use conch_wire::record::{self, Heading};
-use conch_wire::{event, job};
+use conch_wire::{draft, event, job};
 
 pub(crate) fn run(times: usize) {
     let mut script = Script::own();
@@ -40,13 +40,13 @@ pub(crate) fn run(times: usize) {
             index: 1,
             created_at: template.created_at,
         };
-        black_box(counted_encode(heading, &draft, &event, &commit.job));
+        black_box(counted_encode(heading, draft.clone(), &event, &commit.job));
     }
 }
 
 #[inline(never)]
-fn counted_encode(heading: Heading, draft: &TemplateDraft, event: &Event, job: &Job) -> usize {
-    let template = record::template(heading, draft);
+fn counted_encode(heading: Heading, draft: TemplateDraft, event: &Event, job: &Job) -> usize {
+    let template = record::template(heading, &draft::written(draft));
     record::encode_template(&template).len()
         + event::encode(event, job).len()
         + job::encode(job).len()

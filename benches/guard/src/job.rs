@@ -8,12 +8,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use conch_conformance::build;
-use conch_domain::{Client, Schedule, TemplateDraft};
+use conch_domain::{Client, Schedule, WrittenDraft};
 use conch_ports::{Brief, NewJob, Requested, Signal, Signals, TemplateGenerator};
 use conch_services::{
     triton::submit::Submit,
     worker::{Dependencies, Settings},
 };
+use conch_wire::draft;
 use futures::StreamExt as _;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,11 @@ struct Ready;
 
 #[async_trait]
 impl TemplateGenerator for Ready {
-    async fn generate(&self, brief: &Brief) -> conch_ports::Result<TemplateDraft> {
-        Ok(build::draft(brief.item.category, brief.item.audience))
+    async fn generate(&self, brief: &Brief) -> conch_ports::Result<WrittenDraft> {
+        Ok(draft::written(build::draft(
+            brief.item.category,
+            brief.item.audience,
+        )))
     }
 }
 

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use clap::ValueEnum;
 use conch::Plant;
 use conch::config::{Program, Settings};
-use conch_domain::TemplateDraft;
+use conch_domain::WrittenDraft;
 use conch_generator::builtin;
 use conch_ports::{Brief, Error, ErrorKind, TemplateGenerator};
 use tokio::{
@@ -107,14 +107,14 @@ impl Plant for Instead {
 /// Composes each template of the plan once, and answers with it ever after.
 struct Ready {
     composer: Arc<dyn TemplateGenerator>,
-    drafts: [OnceLock<TemplateDraft>; 7],
+    drafts: [OnceLock<WrittenDraft>; 7],
     /// How long each takes.
     pace: Duration,
 }
 
 #[async_trait]
 impl TemplateGenerator for Ready {
-    async fn generate(&self, brief: &Brief) -> conch_ports::Result<TemplateDraft> {
+    async fn generate(&self, brief: &Brief) -> conch_ports::Result<WrittenDraft> {
         if !self.pace.is_zero() {
             tokio::time::sleep(self.pace).await;
         }
@@ -135,7 +135,7 @@ struct Gate {
 
 #[async_trait]
 impl TemplateGenerator for Gate {
-    async fn generate(&self, _: &Brief) -> conch_ports::Result<TemplateDraft> {
+    async fn generate(&self, _: &Brief) -> conch_ports::Result<WrittenDraft> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let released = self.released.acquire().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);

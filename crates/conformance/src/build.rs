@@ -145,7 +145,10 @@ pub fn template_of(job: &Job, index: u32, category: Category, audience: Audience
         index,
         created_at: BEGINNING.plus_millis(i64::from(index) * 1000),
     };
-    record::template(heading, &draft(category, audience))
+    record::template(
+        heading,
+        &conch_wire::draft::written(draft(category, audience)),
+    )
 }
 
 /// An idempotency key that is remembered for an hour.

@@ -36,6 +36,6 @@ pub use template::{
     DataRequirements, DataType, Filter, Group, InvalidTemplate, KEY_FEATURES, Layout, Metadata,
     Metric, Operator, PLAN, PlanItem, QueryType, Rule, TITLE_CHARS, Template, TemplateDraft,
     TimeRange, TimeRangeKind, VisualStyle, WIDGETS, Widget, WidgetPosition, WidgetRules,
-    WidgetType,
+    WidgetType, WrittenDraft,
 };
 pub use time::Timestamp;

@@ -1,7 +1,7 @@
 //! Whatever composes a template from what a client says of itself.
 
 use async_trait::async_trait;
-use conch_domain::{Client, JobId, PlanItem, TemplateDraft, ValueProposition};
+use conch_domain::{Client, JobId, PlanItem, ValueProposition, WrittenDraft};
 
 use crate::Result;
 
@@ -47,5 +47,5 @@ pub trait TemplateGenerator: Send + Sync {
     /// When this template can't be made now; `is_retryable` says whether another try may help.
     /// The message is told to the job's watchers: the kind of failure in plain words, nothing
     /// that the generator said, no path and no address. What only an operator may know is its source.
-    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft>;
+    async fn generate(&self, brief: &Brief) -> Result<WrittenDraft>;
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use conch_domain::{
     Client, Config, InvalidTemplate, JobId, PlanItem, TemplateDraft, ValueProposition, WidgetType,
+    WrittenDraft,
 };
 use serde_json::{Map, Value, json};
 
@@ -68,6 +69,11 @@ pub enum BadAnswer {
 pub fn decode(answer: &[u8]) -> Result<TemplateDraft, BadAnswer> {
     let object = template::find_object(answer).map_err(BadAnswer::NoObject)?;
     template::draft(object).map_err(BadAnswer::Invalid)
+}
+
+/// A draft with its JSON, ready to be stored under a [`Heading`](crate::record::Heading).
+pub fn written(draft: TemplateDraft) -> WrittenDraft {
+    template::write_draft(draft)
 }
 
 /// A template as a generator writes it.

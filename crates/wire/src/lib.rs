@@ -35,7 +35,7 @@ impl Invalid {
 }
 
 /// Serialises what has string keys and no fallible parts, on one line for every line reader.
-pub(crate) fn to_bytes(value: &impl serde::Serialize) -> bytes::Bytes {
+pub(crate) fn to_bytes(value: &(impl serde::Serialize + ?Sized)) -> bytes::Bytes {
     let json = serde_json::to_vec(value).expect("maps with string keys always serialise");
     let escaped = match line_breaks::escaped(&json) {
         Cow::Borrowed(_) => None,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use conch_domain::{
     Attempts, Audience, Category, Client, ClientId, Job, JobId, JobRecord, MAX_PLACES, Metadata,
-    Template, TemplateDraft, TemplateId, Timestamp, ValueProposition,
+    Template, TemplateId, Timestamp, ValueProposition, WrittenDraft,
 };
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -221,8 +221,8 @@ pub struct Heading {
     pub created_at: Timestamp,
 }
 
-/// The template of a draft. Its object is written here, once.
-pub fn template(heading: Heading, draft: &TemplateDraft) -> Template {
+/// The template of a draft.
+pub fn template(heading: Heading, draft: &WrittenDraft) -> Template {
     Template {
         object: Metadata::from_json(template::object(&heading, draft)),
         name: draft.name.clone(),

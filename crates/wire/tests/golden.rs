@@ -369,7 +369,7 @@ fn template() -> Template {
         index: 1,
         created_at: NOW,
     };
-    record::template(heading, &draft())
+    record::template(heading, &conch_wire::draft::written(draft()))
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_conformance::build;
-use conch_domain::TemplateDraft;
+use conch_domain::WrittenDraft;
 use conch_ports::{Brief, Error, ErrorKind, Result, TemplateGenerator};
+use conch_wire::draft;
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -19,7 +20,7 @@ pub(crate) struct Composer {
 
 #[async_trait]
 impl TemplateGenerator for Composer {
-    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+    async fn generate(&self, brief: &Brief) -> Result<WrittenDraft> {
         let (pace, fails) = {
             let mut rng = self.rng.lock();
             let pace = self.pace.mul_f64(rng.random_range(0.5..=1.0));
@@ -33,6 +34,9 @@ impl TemplateGenerator for Composer {
                 format!("no idea for template {}", brief.index),
             ));
         }
-        Ok(build::draft(brief.item.category, brief.item.audience))
+        Ok(draft::written(build::draft(
+            brief.item.category,
+            brief.item.audience,
+        )))
     }
 }

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conch_domain::TemplateDraft;
+use conch_domain::{TemplateDraft, WrittenDraft};
 use conch_ports::{Brief, Error, ErrorKind, Result, TemplateGenerator};
+use conch_wire::draft;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
@@ -70,7 +71,7 @@ impl Builtin {
 
 #[async_trait]
 impl TemplateGenerator for Builtin {
-    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+    async fn generate(&self, brief: &Brief) -> Result<WrittenDraft> {
         if !self.pace.is_zero() {
             tokio::time::sleep(self.pace).await;
         }
@@ -79,6 +80,6 @@ impl TemplateGenerator for Builtin {
             let what = format!("the built-in generator composed an invalid template: {e}");
             Error::new(ErrorKind::Internal, "template_generator.generate", what)
         })?;
-        Ok(draft)
+        Ok(draft::written(draft))
     }
 }

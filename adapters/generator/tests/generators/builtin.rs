@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use conch_domain::{PLAN, TemplateDraft, Timestamp};
+use conch_domain::{PLAN, Timestamp, WrittenDraft};
 use conch_generator::builtin;
 use conch_ports::{Brief, TemplateGenerator};
 use conch_wire::record::{self, Heading};
@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 
 use crate::{TEXT, brief, checker};
 
-async fn compose(brief: &Brief) -> TemplateDraft {
+async fn compose(brief: &Brief) -> WrittenDraft {
     let generator = builtin::Settings::default().build();
     generator.generate(brief).await.unwrap()
 }
 
 /// The template as in HTTP answers.
-fn served(brief: &Brief, draft: &TemplateDraft) -> Value {
+fn served(brief: &Brief, draft: &WrittenDraft) -> Value {
     let heading = Heading {
         id: "t-1".parse().unwrap(),
         job_id: brief.job_id.clone(),
@@ -93,9 +93,9 @@ fn client() -> impl Strategy<Value = (String, Option<String>, String)> {
 
 /// The plans of 147 clients, 1,029 templates: always the same, unless `PROPTEST_RNG_SEED` is set. Generated
 /// once for all tests, because this takes most of their time.
-static THOUSAND: LazyLock<Vec<(Brief, TemplateDraft)>> = LazyLock::new(make_thousand);
+static THOUSAND: LazyLock<Vec<(Brief, WrittenDraft)>> = LazyLock::new(make_thousand);
 
-fn make_thousand() -> Vec<(Brief, TemplateDraft)> {
+fn make_thousand() -> Vec<(Brief, WrittenDraft)> {
     let seed = std::env::var("PROPTEST_RNG_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
@@ -285,14 +285,14 @@ async fn the_same_input_gives_the_same_dashboard_and_another_another() {
     );
     let bakery = "Fresh bread delivered before six, with fewer errors and happier customers.";
     let other = compose(&brief("Acme", Some("Bakery"), bakery, 0)).await;
-    let titles = |d: &TemplateDraft| {
+    let titles = |d: &WrittenDraft| {
         d.widgets
             .iter()
             .map(|w| w.title.clone())
             .collect::<HashSet<_>>()
     };
     assert!(titles(&first).intersection(&titles(&other)).count() <= 4);
-    let shown = |d: &TemplateDraft, words: &[&str]| {
+    let shown = |d: &WrittenDraft, words: &[&str]| {
         let metrics = d.widgets.iter().flat_map(|w| &w.data_requirements.metrics);
         let named = |name: &String| words.iter().any(|word| name.contains(word));
         metrics.filter(|metric| named(&metric.name)).count()
@@ -363,7 +363,7 @@ async fn a_name_that_is_taken_is_not_given_again() {
             "{number}: {}",
             draft.name
         );
-        brief.names.push(draft.name);
+        brief.names.push(draft.name.clone());
     }
 }
 

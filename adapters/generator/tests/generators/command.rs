@@ -165,7 +165,7 @@ async fn the_example_program_in_python_makes_every_template_of_a_plan() {
         let draft = generator.generate(&brief).await.unwrap();
         assert!(!names.contains(&draft.name), "{}", draft.name);
         assert!(draft.meta_data.as_json().contains("reasoning"));
-        names.push(draft.name);
+        names.push(draft.name.clone());
     }
 }
 

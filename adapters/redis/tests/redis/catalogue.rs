@@ -389,7 +389,10 @@ async fn pages_of_templates_join_on() {
             // Many at one moment.
             created_at: at(i64::from(n / 30)),
         };
-        let template = record::template(heading, &build::draft(category, audience));
+        let template = record::template(
+            heading,
+            &conch_wire::draft::written(build::draft(category, audience)),
+        );
         let put = stores.catalogue.put_template(&template, &lease).await;
         assert_eq!(put.unwrap(), PutTemplate::Stored);
         made.push(template);

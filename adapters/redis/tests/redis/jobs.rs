@@ -154,5 +154,5 @@ pub(crate) fn template(id: &str, job: &str, index: u32, category: Category) -> T
         created_at: at(i64::from(index)),
     };
     let draft = build::draft(category, Audience::MedicalManagement);
-    record::template(heading, &draft)
+    record::template(heading, &conch_wire::draft::written(draft))
 }

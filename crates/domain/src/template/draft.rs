@@ -2,6 +2,7 @@
 //!
 //! Values that may be any JSON (`data`, `meta_data`, a filter's value) are kept as text.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::config::Config;
@@ -30,6 +31,43 @@ pub struct TemplateDraft {
     pub visual_style: VisualStyle,
     /// The generator's own notes; `reasoning` and `recommendedUseCase` are kept in here.
     pub meta_data: Metadata,
+}
+
+/// A draft whose JSON has been written: once, however often it is stored. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenDraft {
+    draft: Arc<TemplateDraft>,
+    fields: Arc<str>,
+    notes: Metadata,
+}
+
+impl WrittenDraft {
+    /// Joins a draft and what `wire` wrote of it.
+    pub fn new(draft: TemplateDraft, fields: impl Into<Arc<str>>, notes: Metadata) -> Self {
+        Self {
+            draft: Arc::new(draft),
+            fields: fields.into(),
+            notes,
+        }
+    }
+
+    /// Its fields from `name` to `visual_style` as a JSON object has them, without the braces.
+    pub fn fields(&self) -> &str {
+        &self.fields
+    }
+
+    /// Its `meta_data`.
+    pub fn notes(&self) -> &Metadata {
+        &self.notes
+    }
+}
+
+impl Deref for WrittenDraft {
+    type Target = TemplateDraft;
+
+    fn deref(&self) -> &TemplateDraft {
+        &self.draft
+    }
 }
 
 /// One tile of a dashboard.

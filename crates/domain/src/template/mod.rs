@@ -17,7 +17,8 @@ pub use check::{
 };
 pub use config::{Config, ConfigValue, Rule};
 pub use draft::{
-    DataRequirements, Filter, Metric, TemplateDraft, TimeRange, VisualStyle, Widget, WidgetPosition,
+    DataRequirements, Filter, Metric, TemplateDraft, TimeRange, VisualStyle, Widget,
+    WidgetPosition, WrittenDraft,
 };
 pub use metadata::Metadata;
 pub use names::{

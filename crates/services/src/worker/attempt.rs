@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use conch_domain::{
-    Client, EventKind, PLAN, Template, TemplateDraft, TemplateId, ValueProposition, clip,
+    Client, EventKind, PLAN, Template, TemplateId, ValueProposition, WrittenDraft, clip,
 };
 use conch_ports::{Brief, Error, ErrorKind, Lease, QueueEffect, Result};
 use conch_wire::record::{self, Heading};
@@ -59,6 +59,7 @@ impl RunningJob {
             Ok(source) => source,
             Err(missing) => return Ok(End::Failed(missing)),
         };
+        let mut brief = self.brief(client, value_proposition);
         self.making = self.next_after(0);
         self.begin().await?;
         let mut last_error = None;
@@ -66,13 +67,17 @@ impl RunningJob {
             if let Some(end) = self.interrupted() {
                 return Ok(end);
             }
-            let brief = self.brief(place, &client, &value_proposition);
-            match self.make(brief).await? {
+            brief.item = PLAN[place as usize - 1];
+            brief.index = place;
+            brief.try_number = 1;
+            brief.last_failure = None;
+            match self.make(&mut brief).await? {
                 Made::Template(template) => {
                     self.making = self.next_after(place);
                     match self.complete(*template).await {
                         Ok(kept) => {
                             self.done.insert(place, kept);
+                            brief.names = self.names();
                             self.say_progress().await?;
                         }
                         // What is wrong with the store is nothing for the job's watchers, and nothing that
@@ -133,28 +138,33 @@ impl RunningJob {
         })
     }
 
-    fn brief(&self, place: u32, client: &Client, value_proposition: &ValueProposition) -> Brief {
+    /// What is the same for each template, and the rest as for the first one.
+    fn brief(&self, client: Client, value_proposition: ValueProposition) -> Brief {
         Brief {
             job_id: self.job.id.clone(),
-            client: client.clone(),
-            value_proposition: value_proposition.clone(),
-            item: PLAN[place as usize - 1],
-            index: place,
+            client,
+            value_proposition,
+            item: PLAN[0],
+            index: 1,
             total: TOTAL,
             attempt: self.hold.lease().attempt,
             try_number: 1,
             last_failure: None,
-            names: self.done.values().map(|t| t.name.clone()).collect(),
+            names: self.names(),
         }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.done.values().map(|t| t.name.clone()).collect()
     }
 
     /// One template, in as many tries as the settings allow. Between two of them whatever ends an attempt
     /// ends it.
-    async fn make(&mut self, mut brief: Brief) -> Result<Made, Stop> {
+    async fn make(&mut self, brief: &mut Brief) -> Result<Made, Stop> {
         loop {
-            let error = match self.generate(&brief).await? {
+            let error = match self.generate(brief).await? {
                 Generated::Draft(draft) => {
-                    let template = self.template(&brief, &draft);
+                    let template = self.template(brief, &draft);
                     return Ok(Made::Template(Box::new(template)));
                 }
                 Generated::Nothing(error) => error,
@@ -293,7 +303,7 @@ impl RunningJob {
                 () = shutdown.cancelled() => return Ok(Generated::Interrupted(End::Shutdown)),
                 () = &mut deadline => return Ok(Generated::Interrupted(self.overdue())),
                 made = &mut generation => return Ok(match made {
-                    Ok(draft) => Generated::Draft(Box::new(draft)),
+                    Ok(draft) => Generated::Draft(draft),
                     Err(error) => Generated::Nothing(error),
                 }),
             }
@@ -310,7 +320,7 @@ impl RunningJob {
     }
 
     /// What was made, with what it is known by.
-    fn template(&self, brief: &Brief, draft: &TemplateDraft) -> Template {
+    fn template(&self, brief: &Brief, draft: &WrittenDraft) -> Template {
         let now = self.context.now(&self.job);
         let heading = Heading {
             id: TemplateId::from_uuid(entropy::uuid(now)),
@@ -325,7 +335,7 @@ impl RunningJob {
 
 /// What one try of a generator brought.
 enum Generated {
-    Draft(Box<TemplateDraft>),
+    Draft(WrittenDraft),
     Nothing(Error),
     Interrupted(End),
 }

@@ -39,7 +39,8 @@ async fn a_bad_answer_is_tried_again_with_what_was_wrong_and_the_names_so_far() 
             })
             .returning(move |brief| {
                 if answers {
-                    Ok(build::draft(brief.item.category, brief.item.audience))
+                    let draft = build::draft(brief.item.category, brief.item.audience);
+                    Ok(conch_wire::draft::written(draft))
                 } else {
                     Err(fails(ErrorKind::BadResponse))
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_conformance::build;
 use conch_domain::{
-    Client, Epoch, Job, JobId, LeaseToken, TemplateDraft, Timestamp, ValueProposition,
+    Client, Epoch, Job, JobId, LeaseToken, TemplateDraft, Timestamp, ValueProposition, WrittenDraft,
 };
 use conch_doubles::FaultyMemory;
 use conch_ports::{
@@ -18,6 +18,7 @@ use conch_services::Clock;
 use conch_services::triton::cancel::Cancel;
 use conch_services::triton::submit::Submit;
 use conch_services::worker::{Dependencies, Settings};
+use conch_wire::draft;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Barrier;
@@ -101,7 +102,7 @@ impl Drop for Watch<'_> {
 
 #[async_trait]
 impl TemplateGenerator for Generator {
-    async fn generate(&self, brief: &Brief) -> Result<TemplateDraft> {
+    async fn generate(&self, brief: &Brief) -> Result<WrittenDraft> {
         let (index, attempt) = (brief.index, brief.attempt);
         self.calls.lock().push(Call::Asked { index, attempt });
         let mut watch = Watch(self, Call::Dropped { index });
@@ -111,7 +112,7 @@ impl TemplateGenerator for Generator {
             Ok(_) => Call::Made { index },
             Err(_) => Call::Failed { index },
         };
-        made.map_err(|message| {
+        made.map(draft::written).map_err(|message| {
             Error::new(self.kind, "template_generator.generate", message)
                 .with_source(FOR_THE_OPERATOR)
         })

@@ -2,8 +2,11 @@
 //!
 //! Never in here: reading. What a generator wrote is read by `read`, which says what is wrong where.
 
+use std::sync::Arc;
+
 use conch_domain::{
     DataRequirements, Filter, Metadata, Metric, TemplateDraft, TimeRange, VisualStyle, Widget,
+    WrittenDraft,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,11 +15,14 @@ use serde_json::value::RawValue;
 
 use super::schema;
 use crate::record::Heading;
-use crate::{time, to_bytes};
+use crate::time::{self, Written};
+use crate::to_bytes;
 
-/// A template as HTTP answers show it.
-#[derive(Serialize, JsonSchema)]
+/// A template as HTTP answers show it. It is written in the parts below, in this order: the draft's own fields
+/// are written before there is an id.
+#[derive(JsonSchema)]
 #[schemars(title = "Template", rename = "Template")]
+#[allow(dead_code, reason = "only the schema is made from it")]
 pub(super) struct TemplateBody<'a> {
     #[schemars(schema_with = "schema::not_empty")]
     id: &'a str,
@@ -48,6 +54,36 @@ pub(super) struct TemplateBody<'a> {
     /// The generator's notes: `reasoning` and `recommendedUseCase` among them.
     #[schemars(schema_with = "schema::object")]
     meta_data: &'a RawValue,
+}
+
+/// What comes before a draft's fields.
+#[derive(Serialize)]
+struct HeadBody<'a> {
+    id: &'a str,
+    job_id: &'a str,
+    client_id: &'a str,
+    template_index: u32,
+}
+
+/// A draft's fields, without its notes.
+#[derive(Serialize)]
+struct DraftBody<'a> {
+    name: &'a str,
+    description: &'a str,
+    category: &'static str,
+    target_audience: &'static str,
+    key_features: &'a [String],
+    widgets: Vec<WidgetBody<'a>>,
+    widget_count: usize,
+    visual_style: StyleBody<'a>,
+}
+
+/// What comes after them, before the notes.
+#[derive(Serialize)]
+struct TailBody {
+    status: &'static str,
+    created_at: Written,
+    updated_at: Written,
 }
 
 /// A template as a generator writes it.
@@ -211,13 +247,9 @@ fn raw_object(metadata: &Metadata) -> &RawValue {
     raw(metadata.as_json(), "{}")
 }
 
-/// The whole template as everybody sees it.
-pub(crate) fn object(heading: &Heading, draft: &TemplateDraft) -> String {
-    let body = TemplateBody {
-        id: heading.id.as_str(),
-        job_id: heading.job_id.as_str(),
-        client_id: heading.client_id.as_str(),
-        template_index: heading.index,
+/// Writes what there is before a template has its heading.
+pub(crate) fn draft(draft: TemplateDraft) -> WrittenDraft {
+    let body = DraftBody {
         name: &draft.name,
         description: &draft.description,
         category: draft.category.as_str(),
@@ -226,12 +258,48 @@ pub(crate) fn object(heading: &Heading, draft: &TemplateDraft) -> String {
         widgets: draft.widgets.iter().map(WidgetBody::of).collect(),
         widget_count: draft.widgets.len(),
         visual_style: StyleBody::of(&draft.visual_style),
-        status: "completed",
-        created_at: time::format(heading.created_at),
-        updated_at: time::format(heading.created_at),
-        meta_data: raw_object(&draft.meta_data),
     };
-    written(&body)
+    let fields: Arc<str> = bare(&written(&body)).into();
+    let notes = written(raw_object(&draft.meta_data));
+    let notes = if notes == draft.meta_data.as_json() {
+        draft.meta_data.clone()
+    } else {
+        Metadata::from_json(notes)
+    };
+    WrittenDraft::new(draft, fields, notes)
+}
+
+/// The whole template as everybody sees it: the draft's fields as they are, between those of its heading.
+pub(crate) fn object(heading: &Heading, draft: &WrittenDraft) -> String {
+    let head = written(&HeadBody {
+        id: heading.id.as_str(),
+        job_id: heading.job_id.as_str(),
+        client_id: heading.client_id.as_str(),
+        template_index: heading.index,
+    });
+    let created_at = time::written(heading.created_at);
+    let tail = written(&TailBody {
+        status: "completed",
+        created_at,
+        updated_at: created_at,
+    });
+    let parts = [
+        "{",
+        bare(&head),
+        ",",
+        draft.fields(),
+        ",",
+        bare(&tail),
+        ",\"meta_data\":",
+        draft.notes().as_json(),
+        "}",
+    ];
+    parts.concat()
+}
+
+/// The fields of an object that was written, without its braces.
+fn bare(object: &str) -> &str {
+    &object[1..object.len() - 1]
 }
 
 /// The template as a generator writes it.
@@ -250,7 +318,7 @@ pub(crate) fn generated(draft: &TemplateDraft) -> String {
     written(&body)
 }
 
-fn written(body: &impl Serialize) -> String {
+fn written(body: &(impl Serialize + ?Sized)) -> String {
     String::from_utf8(to_bytes(body).into()).expect("JSON is UTF-8")
 }
 

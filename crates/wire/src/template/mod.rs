@@ -10,5 +10,5 @@ mod reader;
 pub mod schema;
 
 pub(crate) use answer::find_object;
-pub(crate) use body::{generated, object};
+pub(crate) use body::{draft as write_draft, generated, object};
 pub(crate) use read::{config_of, draft};
