@@ -326,7 +326,8 @@ async fn templates() {
         )
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     let at = Timestamp::from_micros(0);
     let heading = Heading {
         id: TemplateId::parse("t1").unwrap(),

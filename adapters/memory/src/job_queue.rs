@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken, Timestamp};
 use conch_ports::{
-    Appended, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, QueueEffect,
+    Appended, Claimed, Commit, Error, ErrorKind, Fence, Idempotency, JobQueue, Lease, QueueEffect,
     QueuePlace, Quota, Result, Submission, Submitted, Sweep, Swept,
 };
 use conch_wire::record;
@@ -109,6 +109,13 @@ impl Store {
         })
     }
 
+    fn claimed(&self, lease: Lease, now: Instant) -> Claimed {
+        let log = self.data.logs.get(&lease.job_id, now);
+        let own = log.filter(|log| log.own);
+        let job = own.and_then(|log| record::decode_job(&log.state).ok());
+        Claimed { lease, job }
+    }
+
     fn restore(&mut self, lease: &Lease, job: &Job, duration: Duration, now: Instant) -> bool {
         self.sweep(now);
         let id = &lease.job_id;
@@ -165,10 +172,11 @@ impl JobQueue for Memory {
         _worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         self.step(|store, now| {
             store.sweep(now);
-            Ok(store.data.queue.claim(token, duration, now))
+            let lease = store.data.queue.claim(token, duration, now);
+            Ok(lease.map(|lease| store.claimed(lease, now)))
         })
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, JobStatus, LeaseToken, Timestamp};
 use conch_ports::{
-    Appended, EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease, MAX_PLACES_ASKED,
-    QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
+    Appended, Claimed, EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease,
+    MAX_PLACES_ASKED, QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
 };
+use conch_wire::record;
 use serde_json::json;
 
 use crate::cache::millis;
@@ -86,7 +87,7 @@ impl JobQueue for Redis {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         const OPERATION: &str = "job_queue.claim";
         let mut call = self.scripts.claim.prepare_invoke();
         call.key(self.keys.ready())
@@ -98,7 +99,8 @@ impl JobQueue for Redis {
             .arg(worker)
             .arg(micros(duration))
             .arg(self.keys.claim(token));
-        let answer: Vec<String> = self.connections.script_shared(OPERATION, &call).await?;
+        let (fold, answer): (Vec<u8>, Vec<String>) =
+            self.connections.script_shared(OPERATION, &call).await?;
         let [id, attempt, set_aside @ ..] = &answer[..] else {
             return Err(unexpected(OPERATION));
         };
@@ -107,7 +109,11 @@ impl JobQueue for Redis {
             return Ok(None);
         }
         let attempt = attempt.parse().map_err(|_| unexpected(OPERATION))?;
-        lease(OPERATION, id, attempt, token.as_str()).map(Some)
+        let lease = lease(OPERATION, id, attempt, token.as_str())?;
+        // What can't be read is told by who reads it.
+        let job = record::decode_job(&fold).ok();
+        let job = job.filter(|job| job.own && job.id == lease.job_id);
+        Ok(Some(Claimed { lease, job }))
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {

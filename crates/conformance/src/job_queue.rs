@@ -17,7 +17,9 @@ pub use fairness::{
     places_are_those_of_claims, priority_within_a_client, requeued_keeps_its_priority,
     who_comes_back_queues_up,
 };
-pub use leasing::{lease_runs_out, renewal_needs_the_lease, waiting_jobs_never_expire};
+pub use leasing::{
+    claims_bring_the_fold, lease_runs_out, renewal_needs_the_lease, waiting_jobs_never_expire,
+};
 pub use lost::{broken_keys_block_no_other_job, claims_are_answered_again, lost_places_are_found};
 pub use restoring::{restore_only_from_nothing, restore_replaces_external_logs};
 pub use submitting::{

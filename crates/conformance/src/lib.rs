@@ -130,6 +130,7 @@ macro_rules! with_store_laws {
                 recall_asks_for_the_key_alone
                 one_holder
                 claims_are_answered_again
+                claims_bring_the_fold
                 claims_rotate_over_clients
                 who_comes_back_queues_up
                 priority_within_a_client

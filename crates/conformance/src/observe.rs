@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::{Appended, Entry, EventBus, JobLog, Lease, Log, Message, Signal, Signals};
+use conch_domain::{Job, JobId, LeaseToken, Position, Timestamp};
+use conch_ports::{
+    Appended, Claimed, Entry, EventBus, JobLog, Lease, Log, Message, Signal, Signals,
+};
 use futures::StreamExt;
 
 use crate::StoreSubject;
@@ -134,9 +136,17 @@ pub(crate) async fn claimed(subject: &dyn StoreSubject, duration: Duration) -> (
 }
 
 pub(crate) async fn claim(subject: &dyn StoreSubject, duration: Duration) -> Option<Lease> {
-    subject
-        .queue()
-        .claim("conformance", &build::token(), duration)
-        .await
-        .expect("the store answers")
+    let claimed = claim_with(subject, &build::token(), duration).await;
+    claimed.map(|claimed| claimed.lease)
+}
+
+/// As [`claim`], with that token, and what comes with the lease.
+pub(crate) async fn claim_with(
+    subject: &dyn StoreSubject,
+    token: &LeaseToken,
+    duration: Duration,
+) -> Option<Claimed> {
+    let queue = subject.queue();
+    let claim = queue.claim("conformance", token, duration).await;
+    claim.expect("the store answers")
 }

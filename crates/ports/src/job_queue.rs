@@ -1,6 +1,7 @@
 //! The queue that workers claim jobs from. Ending, requeueing and giving back are no methods here:
 //! they are the [`QueueEffect`](crate::QueueEffect) of the event that says so.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,24 @@ pub struct Lease {
     pub attempt: u32,
     /// Fences every write of this attempt.
     pub token: LeaseToken,
+}
+
+/// A job that a claim gave out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// What holds it.
+    pub lease: Lease,
+    /// The fold of its log; none where it has no log that is an own job's and can be read. Its worker then looks
+    /// for what is known of it otherwise, and needs no further read where there is one.
+    pub job: Option<Job>,
+}
+
+impl Deref for Claimed {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
 }
 
 /// One page of a search for jobs that the queue has lost.
@@ -84,6 +103,8 @@ pub enum Submitted {
 /// - **one_holder**: at one moment, by the store's clock, a job MUST have at most one lease.
 /// - **claims_are_answered_again**: a claim with a token that holds a lease which has not run out MUST
 ///   answer that lease, for `duration` from now, and take no other job.
+/// - **claims_bring_the_fold**: a claim, and one that is asked again, MUST answer the state that `read` of the
+///   log would at that moment, if it has a log of an own job, and no other.
 /// - **claims_rotate_over_clients**: claims MUST take turns over the clients that have a due job. So a client with a due job waits at most one claim of each
 ///   other client, however many jobs those have.
 /// - **who_comes_back_queues_up**: a client that had no due job and has one again MUST have its turn after
@@ -159,7 +180,7 @@ pub trait JobQueue: Send + Sync {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>>;
+    ) -> Result<Option<Claimed>>;
 
     /// Keeps the job for another `duration` from now. False: the lease is lost, stop at once.
     ///

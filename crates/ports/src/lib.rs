@@ -26,7 +26,7 @@ pub use commit::{
 pub use error::{Error, ErrorKind, Result};
 pub use event_bus::{Announcement, BusId, Carries, Channel, EventBus, Message, Signal, Signals};
 pub use job_log::{Entry, Guarantees, JobLog, Log, MAX_POSITIONS};
-pub use job_queue::{Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
+pub use job_queue::{Claimed, Idempotency, JobQueue, Lease, Submission, Submitted, Sweep, Swept};
 pub use queue_place::{EXACT_PLACES, MAX_PLACES_ASKED, QueuePlace, Rotation};
 pub use quota::{EVENT_OVERHEAD, Quota, Quotas, Weighed};
 #[cfg(feature = "testing")]

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{Job, JobId, LeaseToken, Position, Timestamp};
 use conch_ports::{
-    Announcement, Appended, BusId, Commit, EventBus, Guarantees, Idempotency, JobLog, JobQueue,
-    Lease, Log, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
+    Announcement, Appended, BusId, Claimed, Commit, EventBus, Guarantees, Idempotency, JobLog,
+    JobQueue, Lease, Log, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
 };
 use conch_wire::announcement::shorten;
 
@@ -161,7 +161,7 @@ impl JobQueue for Announcing<dyn JobQueue> {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         self.port.claim(worker, token, duration).await
     }
 

@@ -12,10 +12,10 @@ use conch_domain::{
     ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Catalogue, ClientFilter, Commit, EventBus, Guarantees,
-    Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging, PutTemplate, QueuePlace,
-    Result, ResultCache, Signals, Submission, Submitted, Sweep, Swept, TemplateFilter, TicketHash,
-    TicketStore,
+    Announcement, Appended, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit, EventBus,
+    Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging, PutTemplate,
+    QueuePlace, Result, ResultCache, Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
+    TicketHash, TicketStore,
 };
 
 use crate::Plan;
@@ -136,7 +136,7 @@ impl<P: JobQueue + ?Sized> JobQueue for Faulty<P> {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         let call = self.port.claim(worker, token, duration);
         self.plan.around("job_queue.claim", call).await
     }

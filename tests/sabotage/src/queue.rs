@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
-    Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
+    Claimed, Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
 };
 
 use super::{Broken, panics};
@@ -33,7 +33,7 @@ impl JobQueue for Broken {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         self.queue.claim(worker, token, duration).await
     }
 

@@ -11,10 +11,10 @@ use conch_domain::{
     ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Catalogue, ClientFilter, Commit, EventBus, Fence,
-    Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging, PutTemplate,
-    QueueEffect, QueuePlace, Result, ResultCache, Signals, Submission, Submitted, Sweep, Swept,
-    TemplateFilter,
+    Announcement, Appended, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit, EventBus,
+    Fence, Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging,
+    PutTemplate, QueueEffect, QueuePlace, Result, ResultCache, Signals, Submission, Submitted,
+    Sweep, Swept, TemplateFilter,
 };
 
 use crate::board::{Board, Effect, Peer};
@@ -208,7 +208,7 @@ impl JobQueue for Gate {
         _worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         let token = token.clone();
         self.call("job_queue.claim", String::new(), move |store, by| {
             store.claim(by, &token, duration)

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, LeaseToken, Position, Timestamp};
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Commit, EventBus, Fence, Guarantees, Idempotency,
-    JobLog, JobQueue, Lease, Log, QueueEffect, QueuePlace, Result, ResultCache, Signal, Signals,
-    Submission, Submitted, Sweep, Swept,
+    Announcement, Appended, BusId, Carries, Claimed, Commit, EventBus, Fence, Guarantees,
+    Idempotency, JobLog, JobQueue, Lease, Log, QueueEffect, QueuePlace, Result, ResultCache,
+    Signal, Signals, Submission, Submitted, Sweep, Swept,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -359,7 +359,7 @@ impl JobQueue for Queue {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         self.gate.claim(worker, token, duration).await
     }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, Position, Template};
 use conch_memory::{Memory, Settings};
 use conch_ports::{
-    Appended, Catalogue, Commit, EventBus, JobLog, JobQueue, Lease, Quotas, Result, ResultCache,
+    Appended, Catalogue, Claimed, Commit, EventBus, JobLog, JobQueue, Quotas, Result, ResultCache,
     TicketHash, TicketStore,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Broken {
 #[derive(Default)]
 struct Seen {
     results: Vec<(JobId, Bytes)>,
-    claims: Vec<Lease>,
+    claims: Vec<Claimed>,
     has_claimed: bool,
     /// The job that is given out before all others.
     first: Option<JobId>,
@@ -52,6 +52,7 @@ struct Seen {
     submitted: Vec<JobId>,
     held: HashMap<JobId, Bytes>,
     templates: Vec<Arc<Template>>,
+    folds: HashMap<JobId, Option<Job>>,
     tickets: Vec<TicketHash>,
     /// Jobs that lost a part of their place since the last sweep.
     lost: HashSet<JobId>,

@@ -80,6 +80,7 @@ enum Fault {
     PlacesByAge,
     PlacesForAll,
     ClaimAnotherWhenAskedAgain,
+    ClaimsBringTheFirstFold,
     FindNothing,
     RenewOnlyWhatIsListed,
     BrokenEntryStopsClaims,
@@ -127,6 +128,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::ClaimAnotherWhenAskedAgain,
         "job_queue::claims_are_answered_again",
         "a claim's token is its lease's",
+    ),
+    (
+        Fault::ClaimsBringTheFirstFold,
+        "job_queue::claims_bring_the_fold",
+        "asked again",
     ),
     (
         Fault::FindNothing,

@@ -3,29 +3,30 @@
 -- its log nor its record is there any more. Sets keys aside that something else has written to.
 -- KEYS: ready, leases. ARGV: entry, state and record prefixes, token, worker, duration, the name of the
 -- claim.
--- Answers job and attempt (both empty: none is due), then the keys that were set aside.
+-- Answers the fold of the job's log (empty: there is none), and then in a list job and attempt (both empty: none
+-- is due) and the keys that were set aside.
 
 local ready, leases, token = KEYS[1], KEYS[2], ARGV[4]
 local at = now()
-local function answer(id, attempt)
+local function answer(fold, id, attempt)
   local told = unreported(ready)
   table.insert(told, 1, id)
   table.insert(told, 2, attempt)
-  return told
+  return { fold or '', told }
 end
-local function claimed(id, entry)
+local function claimed(id, entry, fold)
   local attempts = tonumber(on('hash', 'HGET', entry, 'attempts')) or 0
   lend(entry, leases, id, at + tonumber(ARGV[6]), 'token', token, 'worker', ARGV[5])
   redis.call('SET', ARGV[7], id, 'PX', math.ceil(tonumber(ARGV[6]) / 1000))
   redis.call('PERSIST', entry)
-  return answer(id, string.format('%.0f', attempts + 1))
+  return answer(fold, id, string.format('%.0f', attempts + 1))
 end
 
 local before = redis.call('GET', ARGV[7])
 if before then
   set_aside_unless(ARGV[1] .. before, 'hash')
   if holds(ARGV[1] .. before, leases, before, token, at) then
-    return claimed(before, ARGV[1] .. before)
+    return claimed(before, ARGV[1] .. before, on('hash', 'HGET', ARGV[2] .. before, 'fold'))
   end
 end
 local order = order_of(ready)
@@ -34,14 +35,14 @@ promote(order, names, at)
 for _ = 1, 100 do
   local id, client, has_more = first_due(order, names, at)
   if not id then
-    return answer('', '')
+    return answer('', '', '')
   end
-  local state = on('hash', 'HMGET', names.state .. id, 'epoch', 'ended')
+  local state = on('hash', 'HMGET', names.state .. id, 'epoch', 'ended', 'fold')
   local alive = state[1] or redis.call('EXISTS', names.job .. id) == 1
   if alive and state[2] ~= '1' then
     end_turn(order, client, has_more)
-    return claimed(id, names.entry .. id)
+    return claimed(id, names.entry .. id, state[3])
   end
   redis.call('DEL', names.entry .. id)
 end
-return answer('', '')
+return answer('', '', '')

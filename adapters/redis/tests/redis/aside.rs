@@ -107,7 +107,7 @@ async fn whatever_is_written_over_a_held_job_it_goes_on() {
         stores.queue.submit(submission("j-1")).await.unwrap();
         let token = conch_conformance::build::token();
         let lease = stores.queue.claim("w", &token, MINUTE).await.unwrap();
-        let lease = lease.unwrap();
+        let lease = lease.unwrap().lease;
         let started = held(
             commit(&submission("j-1").commit.job, progress(1)),
             &lease.token,
@@ -147,7 +147,7 @@ async fn a_lease_ends_when_its_entry_says() {
     stores.queue.submit(submission("j-1")).await.unwrap();
     let token = conch_conformance::build::token();
     let lease = stores.queue.claim("w", &token, MINUTE).await.unwrap();
-    let lease = lease.unwrap();
+    let lease = lease.unwrap().lease;
     let renewed = async || stores.queue.renew(&lease, MINUTE).await.unwrap();
     let expired = async || stores.queue.expired(9).await.unwrap();
     let listed = || server.run::<Option<f64>>(&["ZSCORE", LEASES, "j-1"]);
@@ -275,7 +275,7 @@ async fn fill(stores: &Stores) {
     stores.queue.submit(submission("j-1")).await.unwrap();
     let token = conch_conformance::build::token();
     let lease = stores.queue.claim("w", &token, MINUTE).await.unwrap();
-    let lease = lease.unwrap();
+    let lease = lease.unwrap().lease;
     let started = commit(&submission("j-1").commit.job, progress(1));
     let published = stores.log.append(held(started, &token)).await.unwrap();
     assert_eq!(published, Appended::Appended);

@@ -108,7 +108,8 @@ async fn templates_are_fenced_and_one_per_place() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     let first = template("t-1", "j-1", 1, Category::Comprehensive);
     let mut stranger = lease.clone();
     stranger.token = conch_domain::LeaseToken::parse("stranger").unwrap();
@@ -166,7 +167,8 @@ async fn template_filters_intersect() {
             .claim("w", &conch_conformance::build::token(), MINUTE)
             .await
             .unwrap()
-            .unwrap();
+            .unwrap()
+            .lease;
         for (n, category) in [(1, Category::RoiFocused), (2, Category::Comprehensive)] {
             let template = template(&format!("{job}-{n}"), job, n, category);
             stores
@@ -376,7 +378,7 @@ async fn pages_of_templates_join_on() {
     let token = build::token();
     let minute = Duration::from_mins(1);
     let lease = stores.queue.claim("w", &token, 5 * minute).await.unwrap();
-    let lease = lease.unwrap();
+    let lease = lease.unwrap().lease;
     let mut made = Vec::new();
     for n in 0..240_u32 {
         let category = Category::ALL[n as usize % 3];

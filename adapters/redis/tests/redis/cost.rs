@@ -140,7 +140,7 @@ async fn a_deep_page_of_templates_costs_little_more() {
     let token = conch_conformance::build::token();
     let minute = Duration::from_mins(1);
     let lease = stores.queue.claim("w", &token, 5 * minute).await.unwrap();
-    let lease = lease.unwrap();
+    let lease = lease.unwrap().lease;
     let categories = [Category::RoiFocused, Category::Comprehensive];
     each(1..=2_000, |n| {
         let index = u32::try_from(n).expect("few");

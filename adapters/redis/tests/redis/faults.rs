@@ -180,7 +180,8 @@ async fn a_full_redis_costs_no_worker_its_lease() {
         .claim("w", &conch_conformance::build::token(), minute)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     let ends = || server.run::<f64>(&["ZSCORE", "triton:queue:leases", "j-1"]);
     let before = ends();
     let _: String = server.run(&["CONFIG", "SET", "maxmemory", "1"]);

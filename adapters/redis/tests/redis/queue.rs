@@ -93,7 +93,8 @@ async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
         .claim("w-1", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     assert_eq!((&lease.job_id, lease.attempt), (&job_id("j-1"), 1));
     assert_eq!(
         stores
@@ -156,7 +157,8 @@ async fn a_lease_fences_and_runs_out_by_the_clock_of_redis() {
         .claim("w-2", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     assert_eq!(second.attempt, 2);
     assert_ne!(second.token, lease.token);
 }
@@ -171,7 +173,8 @@ async fn an_attempt_that_does_not_count_is_given_out_again_in_its_time() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     let mut back = held(
         commit(&submission("j-1").commit.job, progress(1)),
         &lease.token,
@@ -209,7 +212,8 @@ async fn an_attempt_that_does_not_count_is_given_out_again_in_its_time() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     assert_eq!(lease.attempt, 1);
 }
 
@@ -232,7 +236,8 @@ async fn a_job_that_ended_in_the_queue_is_cleaned_out() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     assert_eq!(lease.job_id, job_id("j-3"));
     assert_eq!(stores.queue.next_due().await.unwrap(), None);
     for id in ["j-1", "j-2"] {
@@ -289,7 +294,8 @@ async fn nothing_of_the_queue_runs_out_and_all_of_it_goes_with_the_jobs() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     for_good(&[ENTRY, LEASES]);
     all_short();
     assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
@@ -379,7 +385,8 @@ async fn restoring_needs_a_redis_that_knows_nothing() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     assert!(!stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
     server.restart();
     assert!(stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
@@ -407,7 +414,8 @@ async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
         .claim("w", &conch_conformance::build::token(), MINUTE)
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     let gone: i64 = server.run(&[
         "DEL",
         "triton:log:j-1",
@@ -427,4 +435,37 @@ async fn a_worker_puts_its_job_back_where_only_its_own_place_is_left() {
     assert!(stores.queue.restore(&lease, &job, MINUTE).await.unwrap());
     assert!(stores.log.read(&job.id, 0, 0).await.unwrap().is_none());
     assert!(stores.queue.renew(&lease, MINUTE).await.unwrap());
+}
+
+/// What stands in a job's state may be anything: a claim says nothing of it, and is answered all the same.
+#[tokio::test]
+async fn a_claim_brings_no_fold_but_its_own_job_s() {
+    let server = Server::start();
+    let stores = server.stores();
+    stores.queue.submit(submission("j-1")).await.unwrap();
+    let other = submission("j-2").commit.job;
+    let external = Job::initial(job_id("j-1"), other.position.epoch, false);
+    let folds = [
+        conch_wire::record::encode_job(&other),
+        conch_wire::record::encode_job(&external),
+        "no JSON".into(),
+        vec![0xff, 0xfe].into(),
+    ];
+    let token = conch_conformance::build::token();
+    let claim = async || {
+        let claimed = stores.queue.claim("w", &token, MINUTE).await.unwrap();
+        claimed.expect("it waits, or is this claim's").job
+    };
+    assert_eq!(claim().await, Some(submission("j-1").commit.job));
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    for fold in folds {
+        let set = redis::cmd("HSET")
+            .arg("triton:state:j-1")
+            .arg("fold")
+            .arg(&fold[..])
+            .query(&mut connection);
+        assert_eq!(set, Ok(0));
+        assert_eq!(claim().await, None, "{fold:?}");
+    }
 }

@@ -27,7 +27,7 @@ async fn submitted(stores: &Stores, client: &str, priority: u64) -> JobId {
 
 async fn claimed(stores: &Stores) -> Option<JobId> {
     let lease = stores.queue.claim("w", &build::token(), MINUTE).await;
-    lease.unwrap().map(|lease| lease.job_id)
+    lease.unwrap().map(|claimed| claimed.lease.job_id)
 }
 
 /// How many jobs a sweep found.

@@ -94,7 +94,7 @@ impl Bench {
     async fn claim(&self, id: &str) -> Lease {
         let token = conch_conformance::build::token();
         let lease = self.stores.queue.claim("w", &token, MINUTE).await.unwrap();
-        let lease = lease.expect("one is due");
+        let lease = lease.expect("one is due").lease;
         assert_eq!(lease.job_id, job_id(id));
         lease
     }

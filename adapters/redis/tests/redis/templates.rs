@@ -52,7 +52,7 @@ async fn claimed(stores: &Stores) -> (Job, Lease) {
     stores.queue.submit(queued).await.unwrap();
     let minute = Duration::from_mins(1);
     let lease = stores.queue.claim("w", &build::token(), minute).await;
-    (job, lease.unwrap().unwrap())
+    (job, lease.unwrap().unwrap().lease)
 }
 
 async fn listed(stores: &Stores) -> Vec<Template> {

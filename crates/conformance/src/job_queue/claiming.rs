@@ -26,7 +26,7 @@ pub async fn one_holder(subject: &dyn StoreSubject) {
                 .await
                 .expect("the store answers")
             {
-                leases.push(lease);
+                leases.push(lease.lease);
                 tokio::task::yield_now().await;
             }
             leases

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use conch_domain::RetryReason;
+use conch_domain::{LeaseToken, RetryReason};
 use conch_ports::{Commit, Fence, Lease};
 
 use crate::build::{self, Script};
-use crate::observe::{AFTER_SHORT, LONG, SHORT, append_all, claim, claimed, submitted};
+use crate::observe::{
+    AFTER_SHORT, LONG, SHORT, append_all, claim, claim_with, claimed, log_of, submitted,
+};
 use crate::{Outcome, StoreSubject};
 
 /// A lease that isn't renewed shows in `expired` and only there, until `Fence::Expired` requeues it.
@@ -48,6 +50,47 @@ pub async fn lease_runs_out(subject: &dyn StoreSubject) {
         !queue.renew(&first_lease, LONG).await.unwrap(),
         "the old lease stays lost"
     );
+}
+
+/// What a claim says of its job is what a read would, asked again, too; nothing where there is no log.
+pub async fn claims_bring_the_fold(subject: &dyn StoreSubject) {
+    let logs = subject.log();
+    let mut script = submitted(subject).await;
+    let token = build::token();
+    let ask = async |token: LeaseToken| {
+        let claim = claim_with(subject, &token, LONG).await;
+        claim.expect("a job waits")
+    };
+    let claimed = ask(token.clone()).await;
+    assert_eq!(claimed.job.as_ref(), Some(script.job()), "at first");
+    script.hold(&claimed);
+    append_all(&*logs, [script.started(), script.progress(10)]).await;
+    let again = ask(token).await;
+    assert_eq!(again.lease, claimed.lease);
+    assert_eq!(again.job.as_ref(), Some(script.job()), "asked again");
+    append_all(
+        &*logs,
+        [script.retrying(RetryReason::Error, Duration::ZERO)],
+    )
+    .await;
+    let next = ask(build::token()).await;
+    assert_eq!(next.job.as_ref(), Some(script.job()), "of the next attempt");
+    let read = log_of(&*logs, script.id()).await;
+    assert_eq!(next.job, Some(read.job));
+    script.hold(&next);
+    append_all(
+        &*logs,
+        [script.retrying(RetryReason::Error, Duration::ZERO)],
+    )
+    .await;
+    if subject.outlive().await {
+        let last = ask(build::token()).await;
+        assert_eq!(
+            (&last.job_id, last.job.as_ref()),
+            (script.id(), None),
+            "it has no log"
+        );
+    }
 }
 
 /// However long no worker comes, the jobs that wait are claimed in their order, and those that were held

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use conch_domain::{
     Client, EventKind, PLAN, Template, TemplateId, ValueProposition, WrittenDraft, clip,
 };
-use conch_ports::{Brief, Error, ErrorKind, Lease, QueueEffect, Result};
+use conch_ports::{Brief, Claimed, Error, ErrorKind, QueueEffect, Result};
 use conch_wire::record::{self, Heading};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,11 +22,11 @@ use crate::worker::job_in_hand::{
 /// somebody may have asked for the job's end.
 ///
 /// Dropping it stops the generator and the renewal; the lease then runs out by itself.
-pub(crate) async fn run(context: Context, lease: Lease, since: Instant, look: Arc<Notify>) {
-    let id = lease.job_id.clone();
-    let attempt = lease.attempt;
+pub(crate) async fn run(context: Context, claimed: Claimed, since: Instant, look: Arc<Notify>) {
+    let id = claimed.job_id.clone();
+    let attempt = claimed.attempt;
     tracing::info!(job.id = %id, attempt, "job claimed");
-    let stopped = match RunningJob::take(context, lease, since, look).await {
+    let stopped = match RunningJob::take(context, claimed, since, look).await {
         Ok(mut job) => match job.work().await {
             Ok(end) => job.finish(end).await,
             Err(stop) => Err(stop),
@@ -48,10 +48,12 @@ pub(crate) async fn run(context: Context, lease: Lease, since: Instant, look: Ar
 impl RunningJob {
     /// Everything up to the end. Whatever is written here is fenced.
     async fn work(&mut self) -> Result<End, Stop> {
-        let catalogue = Arc::clone(&self.context.deps.catalogue);
         let id = self.job.id.clone();
-        let templates = self.ask(|| catalogue.templates_of(&id)).await?;
-        self.done = templates.into_iter().map(|t| (t.index, t)).collect();
+        if self.may_have_templates() {
+            let catalogue = Arc::clone(&self.context.deps.catalogue);
+            let templates = self.ask(|| catalogue.templates_of(&id)).await?;
+            self.done = templates.into_iter().map(|t| (t.index, t)).collect();
+        }
         if let Some(end) = self.interrupted() {
             return Ok(end);
         }
@@ -103,6 +105,13 @@ impl RunningJob {
             }
         }
         Ok(self.outcome(last_error))
+    }
+
+    /// Whether an earlier attempt, or this one of an earlier worker, may have made any. One of which nothing is known
+    /// keeps its place all the same: the commit of its rival answers so.
+    fn may_have_templates(&self) -> bool {
+        let has_begun = self.job.started_at.is_some() || self.hold.lease().attempt > 1;
+        has_begun || !self.job.template_ids.is_empty()
     }
 
     /// The end of an attempt in which every template had its turn. A shutdown no longer matters: the
@@ -225,11 +234,13 @@ impl RunningJob {
             return Ok(Err("the job's records were lost".to_owned()));
         };
         let catalogue = &self.context.deps.catalogue;
-        let Some(client) = self.ask(|| catalogue.client(client_id)).await? else {
+        let client = self.ask(|| catalogue.client(client_id));
+        let value_proposition = self.ask(|| catalogue.value_proposition(value_proposition_id));
+        let (client, value_proposition) = futures::try_join!(client, value_proposition)?;
+        let Some(client) = client else {
             return Ok(Err(format!("client {client_id} no longer exists")));
         };
-        let read = || catalogue.value_proposition(value_proposition_id);
-        let Some(value_proposition) = self.ask(read).await? else {
+        let Some(value_proposition) = value_proposition else {
             let missing = format!("value proposition {value_proposition_id} no longer exists");
             return Ok(Err(missing));
         };

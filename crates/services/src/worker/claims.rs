@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use conch_domain::LeaseToken;
-use conch_ports::{Lease, Result};
+use conch_ports::{Claimed, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -38,7 +38,7 @@ pub(crate) struct Claims {
 }
 
 /// A job that was claimed, and the moment before it was asked for.
-pub(crate) type Claimed = (Lease, Instant);
+pub(crate) type Answered = (Claimed, Instant);
 
 struct Answer {
     asking: Asking,
@@ -47,7 +47,7 @@ struct Answer {
 }
 
 enum Found {
-    Lease(Lease),
+    Job(Box<Claimed>),
     NothingFor(Duration),
 }
 
@@ -130,18 +130,18 @@ impl Claims {
     }
 
     /// The next answer to a claim; none: none is under way. A job in it must be run. Cancel-safe.
-    pub(crate) async fn answered(&mut self) -> Option<Option<Claimed>> {
+    pub(crate) async fn answered(&mut self) -> Option<Option<Answered>> {
         let answer = self.under_way.next().await?;
         Some(self.take_in(answer))
     }
 
-    fn take_in(&mut self, answer: Answer) -> Option<Claimed> {
+    fn take_in(&mut self, answer: Answer) -> Option<Answered> {
         match answer.found {
-            Ok(Found::Lease(lease)) => {
+            Ok(Found::Job(claimed)) => {
                 self.outage.over();
                 self.in_a_row += 1;
                 self.rests_until = None;
-                Some((lease, answer.since))
+                Some((*claimed, answer.since))
             }
             Ok(Found::NothingFor(wait)) => {
                 self.outage.over();
@@ -187,8 +187,8 @@ async fn claim(context: &Context, token: &LeaseToken) -> Result<Found> {
     let settings = &context.settings;
     let queue = &context.deps.queue;
     let answer = queue.claim(&settings.name, token, settings.lease).await?;
-    if let Some(lease) = answer {
-        return Ok(Found::Lease(lease));
+    if let Some(claimed) = answer {
+        return Ok(Found::Job(Box::new(claimed)));
     }
     let poll = entropy::shortened(settings.poll);
     let due = queue.next_due().await?.unwrap_or(poll);

@@ -12,7 +12,7 @@ use backon::Retryable;
 use conch_domain::{
     Attempts, EventKind, Illegal, Job, PLAN, RetryReason, Template, TemplateId, Timestamp,
 };
-use conch_ports::{Error, ErrorKind, Fence, Lease, PutTemplate, QueueEffect, Result};
+use conch_ports::{Claimed, Error, ErrorKind, Fence, Lease, PutTemplate, QueueEffect, Result};
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -103,18 +103,23 @@ pub(crate) struct RunningJob {
 }
 
 impl RunningJob {
-    /// Takes a claimed job in hand: its fold is read, its lease is kept from here on.
+    /// Takes a claimed job in hand: its fold is read where the claim didn't bring it, its lease is kept from here on.
     pub(crate) async fn take(
         context: Context,
-        mut lease: Lease,
+        claimed: Claimed,
         since: Instant,
         look: Arc<Notify>,
     ) -> Result<Self, Stop> {
         let duration = context.settings.lease;
+        let Claimed { mut lease, job } = claimed;
         // No renewal runs yet: what isn't read within the first lease isn't ours to run.
-        let fold = (|| context.fold(&lease))
-            .retry(patience(None))
-            .when(Error::is_retryable);
+        let fold = async {
+            if let Some(job) = job {
+                return Ok(job);
+            }
+            let read = (|| context.fold(&lease)).retry(patience(None));
+            read.when(Error::is_retryable).await
+        };
         let job = match tokio::time::timeout_at(since + duration, fold).await {
             Ok(Ok(job)) => job,
             Ok(Err(error)) => return Err(Stop::Port(error)),

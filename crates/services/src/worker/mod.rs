@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::append::Appender;
 use crate::{Clock, entropy};
-use claims::{Claimed, Claims};
+use claims::{Answered, Claims};
 use job_in_hand::Context;
 use listener::{Ears, Listed};
 
@@ -180,11 +180,11 @@ impl Worker {
 
         let mut jobs = JoinSet::new();
         let mut claims = Claims::new(context.clone());
-        let start = |jobs: &mut JoinSet<()>, (lease, since): Claimed| {
-            let listed = Listed::new(&ears, lease.job_id.clone());
+        let start = |jobs: &mut JoinSet<()>, (claimed, since): Answered| {
+            let listed = Listed::new(&ears, claimed.job_id.clone());
             let context = context.clone();
             jobs.spawn(async move {
-                attempt::run(context, lease, since, Arc::clone(&listed.look)).await;
+                attempt::run(context, claimed, since, Arc::clone(&listed.look)).await;
             });
         };
         let mut gone = None;

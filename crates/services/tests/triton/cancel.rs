@@ -115,7 +115,8 @@ async fn a_job_given_back_after_the_request_is_not_run_again() {
         )
         .await
         .unwrap()
-        .unwrap();
+        .unwrap()
+        .lease;
     system.cancel().cancel(&id, None).await.unwrap();
     let mut script = Script::of(system.job(&id).await);
     script.hold(&lease);

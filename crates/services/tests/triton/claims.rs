@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, LeaseToken};
 use conch_ports::{
-    Error, ErrorKind, Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted,
-    Sweep, Swept,
+    Claimed, Error, ErrorKind, Idempotency, JobQueue, Lease, QueuePlace, Result, Submission,
+    Submitted, Sweep, Swept,
 };
 use conch_services::worker::Settings;
 use parking_lot::Mutex;
@@ -61,7 +61,7 @@ impl JobQueue for Distant {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         let number = {
             let mut seen = self.seen.lock();
             seen.claims += 1;

@@ -270,8 +270,11 @@ async fn a_forged_end_that_meets_an_append_is_no_end() {
 async fn a_job_that_is_forged_between_its_claim_and_its_first_look_is_still_ours() {
     let system = System::new().await;
     let faults = system.memory.faults();
-    faults.fail_next("job_log.read", 1, ErrorKind::Unavailable, When::Before);
     let id = system.submitted().await;
+    // A claim brings what its log says, so that must have run out.
+    tokio::time::sleep(Duration::from_hours(200)).await;
+    assert!(system.memory.log().read(&id, 0, 0).await.unwrap().is_none());
+    faults.fail_next("job_log.read", 1, ErrorKind::Unavailable, When::Before);
     let _worker = system.worker(settings("a"), &Generator::reliable());
     called(&system, "job_log.read").await;
     faults.wipe();

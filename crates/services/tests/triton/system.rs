@@ -11,8 +11,8 @@ use conch_domain::{
 };
 use conch_doubles::FaultyMemory;
 use conch_ports::{
-    Brief, Error, ErrorKind, Idempotency, JobLog, JobQueue, Lease, Log, NewJob, QueuePlace,
-    Requested, Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
+    Brief, Claimed, Error, ErrorKind, Idempotency, JobLog, JobQueue, Lease, Log, NewJob,
+    QueuePlace, Requested, Result, Signals, Submission, Submitted, Sweep, Swept, TemplateGenerator,
 };
 use conch_services::Clock;
 use conch_services::triton::cancel::Cancel;
@@ -133,7 +133,7 @@ impl JobQueue for ClaimsNothing {
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
         self.queue.recall(idempotency).await
     }
-    async fn claim(&self, _: &str, _: &LeaseToken, _: Duration) -> Result<Option<Lease>> {
+    async fn claim(&self, _: &str, _: &LeaseToken, _: Duration) -> Result<Option<Claimed>> {
         Ok(None)
     }
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use conch_domain::{EventKind, Job, JobId, LeaseToken, Template, Timestamp};
 use conch_memory::{Backup, Faults, Memory};
 use conch_ports::{
-    Announcement, Appended, Catalogue, Commit, EventBus, Fence, JobLog, JobQueue, Lease,
+    Announcement, Appended, Catalogue, Claimed, Commit, EventBus, Fence, JobLog, JobQueue, Lease,
     PutTemplate, QueueEffect, Result, ResultCache, Signals, Submission, Submitted,
 };
 use futures::{FutureExt, StreamExt};
@@ -143,7 +143,7 @@ impl Store {
         by: &Process,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         let answer = at_once(self.queue.claim(&by.name, token, duration));
         if let Ok(Some(lease)) = &answer {
             let write = Write::Claimed {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use conch_conformance::build;
 use conch_domain::{ClientId, Job, JobId, JobRecord, LeaseToken, Priority};
 use conch_ports::{
-    ErrorKind, Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted, Sweep,
-    Swept,
+    Claimed, ErrorKind, Idempotency, JobQueue, Lease, QueuePlace, Result, Submission, Submitted,
+    Sweep, Swept,
 };
 
 use super::Broken;
@@ -67,7 +67,7 @@ impl JobQueue for Broken {
         worker: &str,
         token: &LeaseToken,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         if self.is(Fault::BrokenEntryStopsClaims) && self.seen().broken {
             return Ok(None);
         }
@@ -101,6 +101,14 @@ impl JobQueue for Broken {
             && self.log.read(&lease.job_id, 0, 0).await?.is_none()
         {
             return Ok(None);
+        }
+        if self.is(Fault::ClaimsBringTheFirstFold)
+            && let Some(Claimed { lease, job }) = lease
+        {
+            let mut seen = self.seen();
+            let first = seen.folds.entry(lease.job_id.clone()).or_insert(job);
+            let job = first.clone();
+            return Ok(Some(Claimed { lease, job }));
         }
         Ok(lease)
     }
@@ -173,7 +181,7 @@ impl Broken {
         &self,
         worker: &str,
         duration: Duration,
-    ) -> Result<Option<Lease>> {
+    ) -> Result<Option<Claimed>> {
         let mut due = std::mem::take(&mut self.seen().claims);
         while let Some(lease) = self.queue.claim(worker, &build::token(), duration).await? {
             due.push(lease);
