@@ -48,6 +48,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "conch-ports",
             "conch-services",
             "conch-memory",
+            "conch-nats",
             "conch-redis",
             "conch-triton",
             "conch-generator",

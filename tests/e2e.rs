@@ -21,6 +21,8 @@ mod lost_attempts;
 mod many_jobs;
 #[path = "e2e/memory.rs"]
 mod memory;
+#[path = "e2e/nats.rs"]
+mod nats;
 #[path = "e2e/panics.rs"]
 mod panics;
 #[path = "e2e/processes.rs"]

@@ -41,9 +41,8 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics,
         move |lost| report(format, lost),
     )
     .context("starting the log")?;
-    let panics = format!("{}=error", panic_hook::TARGET);
     let logs = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?.add_directive(panics.parse()?))
+        .with_env_filter(completed(filter)?)
         .with_writer(queue.clone())
         // It would print to standard error, and panic if that fails.
         .log_internal_errors(false);
@@ -68,6 +67,18 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics,
         recorder.render()
     });
     Ok((metrics, queue))
+}
+
+/// What an operator asked for, with panics, and without what a library says each time that it tries to connect:
+/// an outage is said once, by our own.
+fn completed(filter: &str) -> anyhow::Result<EnvFilter> {
+    const CHATTY: &str = "async_nats";
+    let panics = format!("{}=error", panic_hook::TARGET);
+    let mut completed = EnvFilter::try_new(filter)?.add_directive(panics.parse()?);
+    if !filter.contains(CHATTY) {
+        completed = completed.add_directive(format!("{CHATTY}=off").parse()?);
+    }
+    Ok(completed)
 }
 
 /// The line that says how many lines are missing before it. It is not an event, so no filter removes it.

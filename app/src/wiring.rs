@@ -71,7 +71,7 @@ pub(crate) async fn start(
     threads: &IoThreads,
     plant: &dyn Plant,
 ) -> anyhow::Result<System> {
-    let stores = plant.stores(Stores::new(settings.store.clone())?);
+    let stores = plant.stores(Stores::new(settings.store.clone(), settings.bus.clone())?);
     start_on(&stores, system_clock(), settings, metrics, threads, plant).await
 }
 
@@ -200,6 +200,7 @@ async fn add_worker(
             records,
             places: Places::new(Arc::clone(&stores.queue)),
             catalogue: Arc::clone(&stores.catalogue),
+            log: Arc::clone(&stores.log),
             bus: Arc::clone(&stores.bus),
             ops: builder.ops.clone(),
         });
@@ -322,6 +323,7 @@ async fn add_mare(
         tickets: Tickets::new(Arc::clone(&stores.tickets), Arc::clone(&builder.clock)),
         clock: Arc::clone(&builder.clock),
         gateway,
+        log: Arc::clone(&stores.log),
         bus: Arc::clone(&stores.bus),
         cache: Arc::clone(&stores.cache),
         ops: builder.ops.clone(),

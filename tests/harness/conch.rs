@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::eventually::{LOOK_AGAIN, PATIENCE};
 use crate::http::{Answer, client};
+use crate::nats::Nats;
 use crate::{Mare, Process, Redis, port};
 
 /// Within this a drain must be over: `DRAIN_SECONDS` below, and as much again.
@@ -99,6 +100,18 @@ impl Plan {
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Announces on that NATS, as one of the users that the documentation names.
+    #[must_use]
+    pub fn on_nats(self, nats: &Nats) -> Self {
+        let user = match self.program {
+            Program::Api => "conch-api",
+            Program::Worker | Program::AllInOne => "conch-worker",
+        };
+        self.env("BUS_URL", nats.url(user))
+            .env("NATS_PROBE_SECONDS", "0.5")
+            .env("NATS_TIMEOUT_SECONDS", "1")
     }
 
     /// The time that the built-in generator takes per template, in milliseconds.

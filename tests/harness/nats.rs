@@ -22,11 +22,13 @@ use crate::{Process, port};
 /// No answer takes longer from a server that is well.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Our programs, an external publisher and a reader, with the least rights that each of them needs.
-/// Every user's password is `secret`.
+/// Our programs, an external publisher and a reader, with the least rights that each of them needs: as
+/// docs/operations.md has them.
 pub const RIGHTS: &str = r#"
 authorization { users: [
-  { user: conch, password: secret, permissions: {
+  { user: conch-worker, password: secret, permissions: {
+      publish: ["triton.own.*", "triton.probe.*"], subscribe: ["triton.*.*"] } }
+  { user: conch-api, password: secret, permissions: {
       publish: ["triton.own.*", "triton.probe.*"], subscribe: ["triton.*.*"] } }
   { user: publisher, password: secret, permissions: {
       publish: ["triton.jobs.*"], subscribe: { deny: ">" } } }
@@ -73,9 +75,9 @@ impl Nats {
         self.port
     }
 
-    /// What `BUS_URL` is to say.
-    pub fn url(&self) -> String {
-        format!("nats://conch:secret@127.0.0.1:{}", self.port)
+    /// What `BUS_URL` is to say for one of the users of [`RIGHTS`].
+    pub fn url(&self, user: &str) -> String {
+        format!("nats://{user}:secret@127.0.0.1:{}", self.port)
     }
 
     /// `kill -9`.
@@ -291,6 +293,12 @@ mod tests {
             let heard = reader.next().await.unwrap();
             assert_eq!(heard, ("triton.jobs.j-1".to_owned(), bytes.to_vec()));
         }
+    }
+
+    #[test]
+    fn the_rights_are_those_that_are_documented() {
+        let documented = include_str!("../../docs/operations.md");
+        assert!(documented.contains(RIGHTS.trim()));
     }
 
     #[tokio::test]

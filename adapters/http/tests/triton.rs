@@ -44,6 +44,7 @@ fn service_with(settings: triton::Settings, ops: ops::Dependencies) -> Service {
         records: Records::new(memory.catalogue(), clock),
         places: Places::new(memory.queue()),
         catalogue: memory.catalogue(),
+        log: memory.log(),
         bus: memory.bus(),
         ops,
     });
@@ -522,4 +523,9 @@ async fn failures_of_the_store() {
     faults.fail_next("event_bus.ping", 1, ErrorKind::Unavailable, When::Before);
     let health = get(&service.router, "/health/").await.json();
     assert_eq!(health["checks"]["bus"]["status"], "unreachable");
+    assert_eq!(health["checks"]["store"]["status"], "ok");
+    faults.fail_next("job_log.ping", 1, ErrorKind::Unavailable, When::Before);
+    let health = get(&service.router, "/health").await.json();
+    assert_eq!(health["checks"]["store"]["status"], "unreachable");
+    assert_eq!(health["checks"]["bus"]["status"], "ok");
 }

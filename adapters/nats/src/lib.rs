@@ -20,11 +20,13 @@ use std::sync::Arc;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, client::PublishErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_bus_kit::{InvalidSettings, Received, To, Transport};
+use conch_bus_kit::{Received, To, Transport};
 use conch_ports::{Carries, Error, ErrorKind, EventBus, Message, Result};
 use futures::{StreamExt, stream::BoxStream};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OnceCell, watch};
+
+pub use conch_bus_kit::{InvalidSettings, Settings as KitSettings};
 
 /// What the adapter takes.
 #[derive(Clone)]

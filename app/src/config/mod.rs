@@ -28,7 +28,9 @@ use std::time::Duration;
 use clap::Command;
 use conch_http::pages::Hosts;
 use conch_http::{body, serve};
+use conch_services::mare::ingest::ForeignEvents;
 
+pub use bus::Bus;
 pub use env_file::EnvFile;
 pub use mare::{Mare, reachable};
 pub use source::Source;
@@ -95,6 +97,8 @@ pub enum LogFormat {
 pub struct Settings {
     /// Where everything is kept.
     pub store: Store,
+    /// Where it is announced.
+    pub bus: Bus,
     /// Set when the program is an edge API.
     pub mare: Option<Mare>,
     /// Set when the program is a worker.
@@ -216,10 +220,15 @@ impl Settings {
                 "must be levels and modules, as info,conch=debug",
             )
         })?;
-        let store = store::read(program, source, history_limit)?;
-        bus::check(source, &store)?;
+        let mut store = store::read(program, source, history_limit)?;
+        let takes_external = mare
+            .as_ref()
+            .is_some_and(|mare| mare.foreign_events != ForeignEvents::Ignore);
+        let bus = bus::read(program, source, &store, takes_external)?;
+        store.announces(matches!(bus, Bus::OfStore));
         Ok(Self {
             store,
+            bus,
             mare,
             worker,
             server: limits::server(source)?,

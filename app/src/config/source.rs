@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 
 use super::table::{SETTINGS, Setting};
-use super::{EnvFile, Error, Program, file, redis};
+use super::{EnvFile, Error, Program, bus, file, redis};
 
 /// Bytes of a file that holds one secret.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -139,6 +139,17 @@ impl Source {
             if is_set(name) && !is_over_tls {
                 self.warnings.push(format!(
                     "{name} is set and no address of Redis begins with rediss://: nothing is encrypted"
+                ));
+            }
+        }
+        let on_nats = self
+            .values
+            .get("BUS_URL")
+            .is_some_and(|url| bus::is_nats(url));
+        for name in ["NATS_CREDENTIALS", "NATS_CA_FILE"] {
+            if is_set(name) && !on_nats {
+                self.warnings.push(format!(
+                    "{name} is set and BUS_URL names no NATS: passed over {name}"
                 ));
             }
         }

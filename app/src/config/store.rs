@@ -17,6 +17,16 @@ pub enum Store {
     Redis(Box<conch_redis::Settings>),
 }
 
+impl Store {
+    /// Whether it announces what is appended by itself.
+    pub(super) fn announces(&mut self, announces: bool) {
+        match self {
+            Self::Memory(memory) => memory.announces = announces,
+            Self::Redis(redis) => redis.announces = announces,
+        }
+    }
+}
+
 /// What `STORE_URL` and `EVENT_BUS` choose among.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -100,7 +110,9 @@ fn kind_of(url: &str) -> Result<Kind, &'static str> {
         scheme if redis::SCHEMES.contains(&scheme) => Ok(Kind::Redis),
         "sqlite" => Err("names SQLite, which isn't built in"),
         "postgres" | "postgresql" => Err("names PostgreSQL, which isn't built in"),
-        "nats" => Err("names NATS, which is a bus and keeps nothing: it belongs in BUS_URL"),
+        "nats" | "tls" => {
+            Err("names NATS, which is a bus and keeps nothing: it belongs in BUS_URL")
+        }
         _ => Err("must be `memory:` or the URL of Redis, redis://… or rediss://…"),
     }
 }

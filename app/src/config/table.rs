@@ -121,7 +121,31 @@ pub const SETTINGS: &[Setting] = &[
         "BUS_URL",
         "the store's own",
         ALL,
-        "where events are announced; today only the same as STORE_URL",
+        "where events are announced: the same as STORE_URL, or the URL of NATS, `nats://` or `tls://`",
+    ),
+    secret(
+        "NATS_CREDENTIALS",
+        "",
+        ALL,
+        "content of a NATS credentials file (a user's JWT and seed)",
+    ),
+    setting(
+        "NATS_CA_FILE",
+        "the system's",
+        ALL,
+        "PEM file of the certificate authorities trusted for `tls://` to NATS",
+    ),
+    setting(
+        "NATS_TIMEOUT_SECONDS",
+        "3",
+        ALL,
+        "how long NATS may take to connect, or to return a message that a process sent to itself",
+    ),
+    setting(
+        "NATS_PROBE_SECONDS",
+        "5",
+        ALL,
+        "interval at which each process tests its subscription at NATS by publishing a message to itself",
     ),
     setting(
         "EVENT_BUS",

@@ -286,6 +286,7 @@ fn what_may_hold_a_secret_is_marked() {
         "TRITON_TOKEN",
         "STORE_URL",
         "BUS_URL",
+        "NATS_CREDENTIALS",
         "REDIS_URL",
         "REDIS_PASSWORD",
         "CACHE_REDIS_URL",

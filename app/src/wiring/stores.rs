@@ -1,4 +1,4 @@
-//! The store that the settings name, built: contains the only `match` on it.
+//! The store and the bus that the settings name, built: contains the only `match` on either.
 //!
 //! Never in here: who uses which port.
 
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use conch_ports::{Catalogue, EventBus, JobLog, JobQueue, ResultCache, TicketStore};
 
-use crate::config::Store;
+use conch_services::announcing::announcing;
+
+use crate::config::{Bus, Store};
 
 /// The store ports of one process, and its bus.
 pub struct Stores {
@@ -26,7 +28,29 @@ pub struct Stores {
 }
 
 impl Stores {
-    pub(super) fn new(store: Store) -> anyhow::Result<Self> {
+    pub(super) fn new(store: Store, bus: Bus) -> anyhow::Result<Self> {
+        let stores = Self::of(store)?;
+        Ok(match bus {
+            Bus::OfStore => stores,
+            Bus::Nats(settings) => stores.announced_on(settings.build()?),
+        })
+    }
+
+    /// What is appended is announced on that bus, and no longer on the store's own.
+    fn announced_on(self, bus: Arc<dyn EventBus>) -> Self {
+        if !bus.carries().ephemeral {
+            tracing::info!("this bus carries no ephemeral events: they are not sent");
+        }
+        let (log, queue) = announcing(self.log, self.queue, &bus);
+        Self {
+            log,
+            bus,
+            queue,
+            ..self
+        }
+    }
+
+    fn of(store: Store) -> anyhow::Result<Self> {
         Ok(match store {
             Store::Memory(settings) => {
                 let memory = settings.build();

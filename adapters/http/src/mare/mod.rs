@@ -18,7 +18,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use bytes::Bytes;
 use conch_domain::{Caller, Scope};
-use conch_ports::{EventBus, ResultCache, TritonGateway};
+use conch_ports::{EventBus, JobLog, ResultCache, TritonGateway};
 use conch_services::Clock;
 use conch_services::mare::access::{Access, NoPage};
 use conch_services::mare::edge_cancel::EdgeCancel;
@@ -70,6 +70,8 @@ pub struct Dependencies {
     pub clock: Clock,
     /// For the health check.
     pub gateway: Arc<dyn TritonGateway>,
+    /// For the health check.
+    pub log: Arc<dyn JobLog>,
     /// For the health check.
     pub bus: Arc<dyn EventBus>,
     /// For the health check.
@@ -205,12 +207,13 @@ fn paged(error: NoPage) -> Problem {
 }
 
 async fn health(State(edge): State<Edge>) -> Response {
-    let (bus, cache, triton) = tokio::join!(
+    let (store, bus, cache, triton) = tokio::join!(
+        Check::of("store", edge.log.ping()),
         Check::of("bus", edge.bus.ping()),
         Check::of("cache", edge.cache.ping()),
         Check::of("triton", edge.gateway.health()),
     );
-    health::answer("mare", &[bus, cache, triton])
+    health::answer("mare", &[store, bus, cache, triton])
 }
 
 async fn openapi(State(edge): State<Edge>) -> Response {

@@ -14,7 +14,7 @@ use axum::extract::{FromRef, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, patch, post};
-use conch_ports::{Catalogue, EventBus};
+use conch_ports::{Catalogue, EventBus, JobLog};
 use conch_services::places::Places;
 use conch_services::triton::cancel::Cancel;
 use conch_services::triton::records::Records;
@@ -61,6 +61,8 @@ pub struct Dependencies {
     pub catalogue: Arc<dyn Catalogue>,
     /// Where waiting jobs stand.
     pub places: Places,
+    /// For the health check.
+    pub log: Arc<dyn JobLog>,
     /// For the health check.
     pub bus: Arc<dyn EventBus>,
     /// For operators.
@@ -139,5 +141,9 @@ fn routes() -> Routes<Service> {
 }
 
 async fn health(State(service): State<Service>) -> Response {
-    health::answer("triton", &[Check::of("bus", service.bus.ping()).await])
+    let (store, bus) = tokio::join!(
+        Check::of("store", service.log.ping()),
+        Check::of("bus", service.bus.ping()),
+    );
+    health::answer("triton", &[store, bus])
 }

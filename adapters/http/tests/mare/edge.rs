@@ -102,6 +102,7 @@ pub(crate) fn edge_within(
         tickets: Tickets::new(memory.tickets(), passing),
         clock,
         gateway,
+        log: memory.log(),
         bus: memory.bus(),
         cache: memory.cache(),
         ops,

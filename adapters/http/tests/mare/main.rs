@@ -275,7 +275,7 @@ async fn health() {
     let edge = edge();
     let health = get(&edge.router, "/v1/triton/health").await.json();
     assert_eq!(health["status"], "ok");
-    for name in ["bus", "cache", "triton"] {
+    for name in ["store", "bus", "cache", "triton"] {
         assert_eq!(health["checks"][name]["status"], "ok", "{health}");
     }
     edge.memory
@@ -290,6 +290,13 @@ async fn health() {
     assert_eq!(bus["status"], "unreachable");
     // Addresses and settings are for the log alone.
     assert_eq!(bus["detail"], "it can't be used now; the log says why");
+    assert_eq!(health["checks"]["store"]["status"], "ok");
     assert_eq!(health["checks"]["cache"]["status"], "ok");
     assert_eq!(health["checks"]["triton"]["status"], "unreachable");
+    edge.memory
+        .faults()
+        .fail_next("job_log.ping", 1, ErrorKind::Unavailable, When::Before);
+    let health = get(&edge.router, "/v1/triton/health").await.json();
+    assert_eq!(health["checks"]["store"]["status"], "unreachable");
+    assert_eq!(health["checks"]["bus"]["status"], "ok");
 }

@@ -238,7 +238,7 @@ fn every_secret_may_be_in_a_file() {
             assert_eq!(value(&[], &empty), held, "an empty one is unset");
         }
     }
-    assert_eq!(secrets().count(), 8);
+    assert_eq!(secrets().count(), 9);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 
 const REDIS: &str = "redis://:secret@cache:6379/1";
+const NATS: &str = "nats://conch:secret@bus:4222";
 
 /// Where a program finds Redis; none: it keeps everything in memory.
 fn redis_of(program: Program, env: &[(&str, &str)]) -> Option<String> {
@@ -71,6 +72,55 @@ fn the_older_names_go_on_working() {
     }
 }
 
+#[test]
+fn a_bus_that_is_not_the_store_is_the_only_one_that_is_announced_on() {
+    for (env, on_nats) in [
+        (&[("STORE_URL", REDIS), ("BUS_URL", NATS)][..], true),
+        (
+            &[("STORE_URL", REDIS), ("BUS_URL", "tls://a,nats://b:4223")],
+            true,
+        ),
+        (&[("EVENT_BUS", "redis"), ("BUS_URL", " nats://bus ")], true),
+        (&[("STORE_URL", "memory:"), ("BUS_URL", NATS)], true),
+        (&[("STORE_URL", REDIS), ("BUS_URL", REDIS)], false),
+        (&[("STORE_URL", "memory:")], false),
+    ] {
+        let settings = read(Program::AllInOne, &[], env).expect("it works");
+        assert_eq!(matches!(settings.bus, Bus::Nats(_)), on_nats, "{env:?}");
+        let announces = match &settings.store {
+            Store::Memory(memory) => memory.announces,
+            Store::Redis(redis) => redis.announces,
+        };
+        assert_eq!(announces, !on_nats, "{env:?}");
+        assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
+    }
+    let nats = [
+        ("STORE_URL", REDIS),
+        ("BUS_URL", NATS),
+        ("CHANNEL_PREFIX", "own"),
+        ("NATS_PROBE_SECONDS", "1"),
+        ("NATS_TIMEOUT_SECONDS", "2"),
+    ];
+    let Bus::Nats(nats) = read(Program::Api, &[], &nats).expect("it works").bus else {
+        panic!("it names NATS");
+    };
+    assert_eq!((nats.url.as_str(), nats.prefix.as_str()), (NATS, "own"));
+    assert_eq!(nats.kit.probe_interval, Duration::from_secs(1));
+    assert_eq!(nats.kit.probe_timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn what_is_for_nats_alone_is_pointed_out_without_it() {
+    let warnings = |env: &[(&str, &str)]| source(Program::Worker, &[], env).warnings.join("\n");
+    let credentials = ("NATS_CREDENTIALS", "secret");
+    let said = warnings(&[("STORE_URL", REDIS), credentials]);
+    assert_eq!(
+        said,
+        "NATS_CREDENTIALS is set and BUS_URL names no NATS: passed over NATS_CREDENTIALS"
+    );
+    assert_eq!(warnings(&[("BUS_URL", NATS), credentials]), "");
+}
+
 /// Program, what is set, and the one line that is said.
 type Refusal<'a> = (Program, &'a [(&'a str, &'a str)], &'a str);
 
@@ -85,7 +135,9 @@ fn a_store_or_bus_that_cannot_work_is_refused_in_a_line_that_says_why() {
                     or redis+unix:///path";
     let alone = "STORE_URL names a store that processes can't share: only `conch run`, which is one process, \
                  can use it";
-    let no_bus = "BUS_URL must be the same as STORE_URL, or unset";
+    let no_bus =
+        "BUS_URL must be the same as STORE_URL, the URL of NATS, nats://… or tls://…, or unset";
+    let no_nats = "BUS_URL must be nats://[user:password@]host[:port] or tls://…, several separated by commas";
     let other_redis =
         "BUS_URL names a Redis that isn't the store, which isn't built in: leave it unset";
     let deaf = "BUS_URL can be `memory:` only where the store is too: no other process would hear of an event";
@@ -155,15 +207,41 @@ fn a_store_or_bus_that_cannot_work_is_refused_in_a_line_that_says_why() {
             &[redis, (BUS, "sqlite:secret")],
             "BUS_URL names SQLite, which is a store and no bus: it belongs in STORE_URL",
         ),
+        (Program::Worker, &[redis, (BUS, "nats://")], no_nats),
         (
             Program::Worker,
-            &[redis, (BUS, "nats://secret@bus")],
-            "BUS_URL names NATS, which isn't built in",
+            &[redis, (BUS, "nats://secret@bus:99999")],
+            no_nats,
         ),
         (
             Program::Worker,
-            &[redis, (BUS, "tls://secret@bus:4222")],
-            "BUS_URL names NATS, which isn't built in",
+            &[redis, (BUS, "nats://bus,redis://secret@bus")],
+            no_nats,
+        ),
+        (
+            Program::Worker,
+            &[redis, (BUS, NATS), ("CHANNEL_PREFIX", "secret.triton")],
+            "CHANNEL_PREFIX must be 1 to 64 characters of A-Z a-z 0-9 _ - : { }",
+        ),
+        (
+            Program::Worker,
+            &[redis, (BUS, NATS), ("NATS_CREDENTIALS", "secret")],
+            "NATS_CREDENTIALS must be what a NATS credentials file says",
+        ),
+        (
+            Program::Worker,
+            &[redis, (BUS, NATS), ("NATS_CA_FILE", "/dev/null/secret.pem")],
+            "NATS_CA_FILE names a file that can't be read: Not a directory (os error 20)",
+        ),
+        (
+            Program::Worker,
+            &[redis, (BUS, NATS), ("NATS_CA_FILE", "Cargo.toml")],
+            "NATS_CA_FILE names a file that holds no certificates in PEM",
+        ),
+        (
+            Program::Worker,
+            &[redis, (BUS, NATS), ("NATS_PROBE_SECONDS", "secret")],
+            "NATS_PROBE_SECONDS must be a number of seconds from 0.01 to 31536000",
         ),
         (
             Program::Worker,
