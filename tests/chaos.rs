@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A test that fails says why.
 
 use conch_harness::chaos::sabotage::{bugs, hunt};
-use conch_harness::chaos::scenarios::{Scale, named};
+use conch_harness::chaos::scenarios::{Scale, named, reset_on_nats};
 use conch_harness::chaos::storm::{self, Form};
 use conch_harness::every_scenario;
 
@@ -67,6 +67,16 @@ mod planted {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_idempotency_key_that_is_forgotten_is_found() {
         is_found("key-forgotten").await;
+    }
+
+    /// On NATS, which the storms don't use.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_gap_on_nats_that_is_not_told_is_found() {
+        let honest = reset_on_nats("bus-reset", None).await;
+        honest.expect_clean();
+        let broken = reset_on_nats("sabotage-bus-reset", Some("lapsed-dropped")).await;
+        let laws = broken.judgement.laws();
+        assert!(laws.contains(&"I8"), "{laws:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

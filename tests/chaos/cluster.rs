@@ -5,6 +5,8 @@
 //!                               └──► proxy ─► Triton (worker) ─► proxy ─► Redis
 //! ```
 //!
+//! With NATS as the bus, there is a proxy on each process's way to it, too.
+//!
 //! Every process has a lock: whoever does something to it holds the lock until that is undone.
 
 use std::sync::Arc;
@@ -12,8 +14,10 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::channel::Channel;
 use crate::conch::{Plan, SABOTAGE};
-use crate::{Conch, Persistence, Proxy, Redis};
+use crate::nats::RIGHTS;
+use crate::{Conch, Nats, Persistence, Proxy, Redis};
 
 /// What is started, with which intervals (in seconds).
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Shape {
     pub worker_env: Vec<(String, String)>,
     /// The APIs' user of Redis may use no channel.
     pub deaf_apis: bool,
+    /// What is in the configuration of NATS beside its users; none: Redis is the bus.
+    pub nats: Option<String>,
 }
 
 impl Default for Shape {
@@ -65,6 +71,7 @@ impl Default for Shape {
             api_env: Vec::new(),
             worker_env: Vec::new(),
             deaf_apis: false,
+            nats: None,
         }
     }
 }
@@ -98,7 +105,7 @@ impl Shape {
         Duration::from_secs(seconds.unwrap_or(unset))
     }
 
-    fn plan(&self, plan: Plan, redis: &Proxy) -> Plan {
+    fn plan(&self, plan: Plan, redis: &Proxy, nats: Option<&Proxy>) -> Plan {
         let mut plan = plan
             .env("REDIS_URL", format!("redis://127.0.0.1:{}/0", redis.port()))
             .env("LEASE_SECONDS", self.lease.to_string())
@@ -116,6 +123,15 @@ impl Shape {
             .env("TRITON_TIMEOUT_SECONDS", "2")
             .env("TRITON_COOL_DOWN_SECONDS", self.backoff_cap.to_string())
             .env("RUST_LOG", "info,conch=info");
+        if let Some(nats) = nats {
+            plan = plan
+                .env(
+                    "BUS_URL",
+                    format!("nats://conch-worker:secret@127.0.0.1:{}", nats.port()),
+                )
+                .env("NATS_TIMEOUT_SECONDS", "0.5")
+                .env("NATS_PROBE_SECONDS", "0.25");
+        }
         if let Some(bug) = &self.sabotage {
             plan = plan.env(SABOTAGE, bug.as_str());
         }
@@ -139,11 +155,21 @@ pub struct Node {
     pub conch: Mutex<Conch>,
     /// Between it and Redis.
     pub to_redis: Proxy,
+    /// Between it and NATS, where that is the bus.
+    to_nats: Option<Proxy>,
     /// Between its callers and it: watchers of an API, APIs of a worker's Triton.
     pub front: Proxy,
 }
 
 impl Node {
+    /// Its way to NATS.
+    ///
+    /// # Panics
+    /// When NATS isn't the bus.
+    pub fn to_nats(&self) -> &Proxy {
+        self.to_nats.as_ref().expect("the run has one")
+    }
+
     /// Its resident memory in KiB.
     ///
     /// # Panics
@@ -179,6 +205,10 @@ pub struct Cluster {
     pub apis: Vec<Arc<Node>>,
     /// The job service.
     pub workers: Vec<Arc<Node>>,
+    /// What announces, where that isn't Redis.
+    pub nats: Option<Mutex<Nats>>,
+    /// Its port.
+    nats_port: Option<u16>,
     /// What joins them. Last, so that it ends last.
     pub redis: Mutex<Redis>,
     /// Its port, for those who may not wait for the lock.
@@ -203,12 +233,20 @@ impl Cluster {
             ];
             assert_eq!(redis.cli(&rights), "OK");
         }
+        let nats = shape.nats.as_ref();
+        let nats = nats.map(|more| Nats::start(&format!("{RIGHTS}{more}")));
+        let nats_port = nats.as_ref().map(Nats::port);
+        let way = async || match nats_port {
+            Some(port) => Some(Proxy::to(port).await),
+            None => None,
+        };
+        let way = &way;
         let starting = (0..shape.workers).map(|i| {
             let redis = &redis;
             async move {
-                let to_redis = Proxy::to(redis_port).await;
+                let (to_redis, to_nats) = (Proxy::to(redis_port).await, way().await);
                 let plan = shape
-                    .plan(Plan::worker(redis), &to_redis)
+                    .plan(Plan::worker(redis), &to_redis, to_nats.as_ref())
                     .pace(shape.pace)
                     .env("WORKER_CONCURRENCY", shape.concurrency.to_string())
                     .env("DEMO_CLIENT", "false");
@@ -218,6 +256,7 @@ impl Cluster {
                     name: format!("worker-{i}"),
                     conch: Mutex::new(conch),
                     to_redis,
+                    to_nats,
                     front,
                 })
             }
@@ -231,8 +270,8 @@ impl Cluster {
         let starting = (0..shape.apis).map(|i| {
             let redis = &redis;
             async move {
-                let to_redis = Proxy::to(redis_port).await;
-                let mut plan = shape.plan(Plan::api(redis, triton), &to_redis);
+                let (to_redis, to_nats) = (Proxy::to(redis_port).await, way().await);
+                let mut plan = shape.plan(Plan::api(redis, triton), &to_redis, to_nats.as_ref());
                 if shape.deaf_apis {
                     let user = format!("redis://deaf:deaf@127.0.0.1:{}/0", to_redis.port());
                     plan = plan.env("REDIS_URL", user);
@@ -243,6 +282,7 @@ impl Cluster {
                     name: format!("api-{i}"),
                     conch: Mutex::new(conch),
                     to_redis,
+                    to_nats,
                     front,
                 })
             }
@@ -250,8 +290,18 @@ impl Cluster {
         Self {
             apis: futures::future::join_all(starting).await,
             workers,
+            nats: nats.map(Mutex::new),
+            nats_port,
             redis: Mutex::new(redis),
             redis_port,
+        }
+    }
+
+    /// Where events are announced.
+    pub(super) fn channel(&self) -> Channel {
+        match self.nats_port {
+            Some(port) => Channel::Nats(port),
+            None => Channel::Redis(self.redis_port),
         }
     }
 

@@ -29,6 +29,10 @@ pub enum Kind {
     RedisReset,
     /// The connections to Redis become half-open.
     RedisStrand,
+    /// The way to NATS.
+    Nats(Weather),
+    /// The connections to NATS are reset.
+    NatsReset,
     /// The way in: from watchers to an API, from APIs to Triton.
     Front(Weather),
     /// The connections of those who call are reset.
@@ -53,6 +57,8 @@ impl Kind {
             Self::Redis(w) => format!("redis-{}", weather(w)),
             Self::RedisReset => "redis-reset".to_owned(),
             Self::RedisStrand => "redis-strand".to_owned(),
+            Self::Nats(w) => format!("nats-{}", weather(w)),
+            Self::NatsReset => "nats-reset".to_owned(),
             Self::Front(w) => format!("front-{}", weather(w)),
             Self::FrontReset => "front-reset".to_owned(),
         }
@@ -105,6 +111,8 @@ pub(super) async fn strike(
         Kind::Redis(weather) => spell(&node.to_redis, weather, lasting).await,
         Kind::RedisReset => node.to_redis.reset(),
         Kind::RedisStrand => node.to_redis.strand(),
+        Kind::Nats(weather) => spell(node.to_nats(), weather, lasting).await,
+        Kind::NatsReset => node.to_nats().reset(),
         Kind::Front(weather) => spell(&node.front, weather, lasting).await,
         Kind::FrontReset => node.front.reset(),
     }
@@ -134,6 +142,20 @@ pub(super) async fn kill_redis(history: &History, cluster: &Cluster, lasting: Du
     redis.kill();
     sleep(lasting).await;
     tokio::task::block_in_place(|| redis.restart());
+    heal();
+    true
+}
+
+/// Kills NATS, and starts it again after a while. False: it is being hurt already.
+pub(super) async fn kill_nats(history: &History, cluster: &Cluster, lasting: Duration) -> bool {
+    let nats = cluster.nats.as_ref().expect("the run has one");
+    let Ok(mut nats) = nats.try_lock() else {
+        return false;
+    };
+    let heal = begin(history, "kill", "nats");
+    nats.kill();
+    sleep(lasting).await;
+    tokio::task::block_in_place(|| nats.restart());
     heal();
     true
 }

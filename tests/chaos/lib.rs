@@ -10,6 +10,7 @@
 //! Never links the system's own crates, and the checker never asks a running system anything.
 
 mod audience;
+mod channel;
 pub mod checker;
 mod cluster;
 mod dice;

@@ -11,20 +11,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Dice;
+use super::channel::Channel;
 use super::history::History;
-use crate::Resp;
 
-const EVERY_JOB: &str = "triton:jobs:all";
-
-/// Publishes on both channels, as soon as Redis takes it; false when it doesn't for long.
-async fn publish(port: u16, job: &str, line: &[u8]) -> bool {
+/// Publishes as soon as that is taken; false when it isn't for long.
+async fn publish(channel: Channel, job: &str, line: &[u8]) -> bool {
     for _ in 0..50 {
-        if let Ok(mut resp) = Resp::open(port).await {
-            let one = format!("triton:jobs:{job}");
-            let all = resp.ask(&[b"PUBLISH", EVERY_JOB.as_bytes(), line]).await;
-            if all.is_ok() && resp.ask(&[b"PUBLISH", one.as_bytes(), line]).await.is_ok() {
-                return true;
-            }
+        if channel.publish(job, line).await.is_ok() {
+            return true;
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -35,7 +29,7 @@ async fn publish(port: u16, job: &str, line: &[u8]) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct ExternalJob {
     pub(super) id: String,
-    port: u16,
+    channel: Channel,
     history: History,
     /// Which run of the job this is: one that failed is tried again by its publisher, an hour later by
     /// its own clock.
@@ -43,10 +37,10 @@ pub(super) struct ExternalJob {
 }
 
 impl ExternalJob {
-    pub(super) fn new(id: &str, port: u16, history: &History) -> Self {
+    pub(super) fn new(id: &str, channel: Channel, history: &History) -> Self {
         Self {
             id: id.to_owned(),
-            port,
+            channel,
             history: history.clone(),
             run: Arc::new(AtomicU64::new(1)),
         }
@@ -76,7 +70,7 @@ impl ExternalJob {
 
     async fn publish(&self, kind: &str, more: &Value) -> bool {
         let (mark, line) = self.line(kind, more);
-        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        let published = publish(self.channel, &self.id, line.as_bytes()).await;
         if published {
             let fields = json!({ "job": self.id, "mark": mark });
             self.history.note("published", fields);
@@ -98,7 +92,7 @@ impl ExternalJob {
             format!("{mark}/{rows}"),
             line.replace(&mark, &format!("{mark}/{rows}")),
         );
-        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        let published = publish(self.channel, &self.id, line.as_bytes()).await;
         if published {
             self.history
                 .note("published", json!({ "job": self.id, "mark": mark }));
@@ -111,7 +105,7 @@ impl ExternalJob {
         let filler = "x".repeat(bytes);
         let (mark, line) = self.line("data:generated", &json!({ "rows": rows, "filler": filler }));
         let line = line.replace(&mark, &format!("{mark}/{rows}"));
-        let published = publish(self.port, &self.id, line.as_bytes()).await;
+        let published = publish(self.channel, &self.id, line.as_bytes()).await;
         assert!(published, "Redis takes it");
     }
 
@@ -137,7 +131,7 @@ impl ExternalJob {
 }
 
 /// Publishes forgeries about these jobs of our own.
-pub(super) async fn forge(port: u16, history: &History, dice: &mut Dice, jobs: &[String]) {
+pub(super) async fn forge(channel: Channel, history: &History, dice: &mut Dice, jobs: &[String]) {
     let Some(job) = (!jobs.is_empty()).then(|| jobs[dice.place(jobs.len())].as_str()) else {
         return;
     };
@@ -166,22 +160,19 @@ pub(super) async fn forge(port: u16, history: &History, dice: &mut Dice, jobs: &
         8 => forged("../../etc", "job:completed", &json!({})),
         _ => forged("all", "job:started", &json!({ "job": [[[[]]]] })),
     };
-    forge_line(port, history, job, &line).await;
+    forge_line(channel, history, job, &line).await;
 }
 
-/// Publishes one made-up line.
-pub(super) async fn forge_line(port: u16, history: &History, job: &str, line: &[u8]) {
+/// Publishes one made-up line, and tries to do so as one of our own programs.
+pub(super) async fn forge_line(channel: Channel, history: &History, job: &str, line: &[u8]) {
     if let Ok(text) = std::str::from_utf8(line)
         && line.len() < 100_000
     {
         history.note("forged", json!({ "line": text }));
     }
-    if let Ok(mut resp) = Resp::open(port).await {
-        let one = format!("triton:jobs:{job}");
-        // Whether it arrives is the forger's own trouble.
-        drop(resp.ask(&[b"PUBLISH", EVERY_JOB.as_bytes(), line]).await);
-        drop(resp.ask(&[b"PUBLISH", one.as_bytes(), line]).await);
-    }
+    assert!(!channel.impersonate(job, line).await, "it has no right to");
+    // Whether it arrives is the forger's own trouble.
+    drop(channel.publish(job, line).await);
 }
 
 pub(super) fn forged(job: &str, kind: &str, more: &Value) -> Vec<u8> {

@@ -132,7 +132,11 @@ impl Run {
             }),
         );
         let cluster = Arc::new(Cluster::start(&shape).await);
-        let tap = tokio::spawn(store::tap(cluster.redis_port, history.clone()));
+        let tap = tokio::spawn(store::tap(
+            cluster.redis_port,
+            cluster.channel(),
+            history.clone(),
+        ));
         let run = Self {
             cluster,
             history,
@@ -203,7 +207,7 @@ impl Run {
 
     /// A job of an external publisher, begun and known; not yet watched.
     pub(super) async fn external_job(&self, id: &str) -> ExternalJob {
-        let job = ExternalJob::new(id, self.cluster.redis_port, &self.history);
+        let job = ExternalJob::new(id, self.cluster.channel(), &self.history);
         let mut person = self.person();
         let by = Instant::now() + Duration::from_secs(30);
         // An announcement that no API received is repeated, word for word.
@@ -241,6 +245,11 @@ impl Run {
             let conch = worker.conch.try_lock();
             conch.is_ok_and(|conch| conch.pid() == pid)
         })
+    }
+
+    /// How far a job's log has got.
+    pub async fn sequence(&self, job: &str) -> u64 {
+        store::sequence(self.cluster.redis_port, job).await
     }
 
     /// Waits until the n-th template of a job is done.
@@ -285,6 +294,11 @@ impl Run {
     /// Stops Redis for a while.
     pub async fn stop_redis(&self, lasting: Duration) -> bool {
         faults::stop_redis(&self.history, &self.cluster, lasting).await
+    }
+
+    /// Kills NATS, and starts it again after a while.
+    pub async fn kill_nats(&self, lasting: Duration) -> bool {
+        faults::kill_nats(&self.history, &self.cluster, lasting).await
     }
 
     /// Redis throws every subscriber out.

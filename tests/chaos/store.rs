@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::channel::Channel;
 use super::history::History;
 use crate::Resp;
 use crate::resp::Reply;
@@ -23,25 +24,25 @@ return { state[1], state[2], state[3], redis.call('EXISTS', entry),
   redis.call('HGET', entry, 'attempts') }";
 
 /// Listens to the channel of all events for as long as it is polled.
-pub(super) async fn tap(port: u16, history: History) {
+pub(super) async fn tap(port: u16, channel: Channel, history: History) {
     loop {
-        let Err(error) = listen(port, &history).await;
+        let Err(error) = listen(port, channel, &history).await;
         history.note("tap", json!({ "lost": error.to_string() }));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 
-async fn listen(port: u16, history: &History) -> Result<std::convert::Infallible> {
-    let mut channel = Resp::open(port).await?;
+async fn listen(
+    port: u16,
+    channel: Channel,
+    history: &History,
+) -> Result<std::convert::Infallible> {
+    let mut channel = channel.listen().await?;
     let mut store = Resp::open(port).await?;
-    channel.say(&["SUBSCRIBE", "triton:jobs:all"]).await?;
     loop {
-        let message = channel.next().await?;
-        let Some(Reply::Text(line)) = message.items().get(2) else {
-            continue;
-        };
+        let line = channel.next().await?;
         // What nobody could take for an event is the forger's, and written down by it.
-        let Ok(line) = std::str::from_utf8(line) else {
+        let Ok(line) = std::str::from_utf8(&line) else {
             continue;
         };
         let Ok(event) = serde_json::from_str::<Value>(line) else {
@@ -51,6 +52,14 @@ async fn listen(port: u16, history: &History) -> Result<std::convert::Infallible
             continue;
         };
         if line.len() > 100_000 {
+            continue;
+        }
+        let numbered = event["sequence"].is_u64();
+        if let (Some(kind), true) = (event["event_type"].as_str(), numbered) {
+            history.hear(job, kind);
+        }
+        // Its place alone: what was announced late says no more.
+        if numbered && event.as_object().is_some_and(|fields| fields.len() == 4) {
             continue;
         }
         let look = store.say(&["EVAL", LOOK, "0", job]).await.ok();
@@ -67,9 +76,6 @@ async fn listen(port: u16, history: &History) -> Result<std::convert::Infallible
                 "attempts": part(6).parse::<u64>().unwrap_or(0),
             })
         });
-        if let (Some(kind), true) = (event["event_type"].as_str(), event["sequence"].is_u64()) {
-            history.hear(job, kind);
-        }
         history.note(
             "announced",
             json!({ "job": job, "line": line, "look": look }),
@@ -92,13 +98,6 @@ pub(super) fn announced_lines(history: &History) -> Vec<String> {
         .filter(|line| !forged.contains(line))
         .map(str::to_owned)
         .collect()
-}
-
-/// Publishes a line as it is on the channel of all events.
-pub(super) async fn publish(port: u16, line: &str) {
-    let mut store = Resp::open(port).await.expect("it listens");
-    let sent = store.say(&["PUBLISH", "triton:jobs:all", line]).await;
-    sent.expect("it is taken");
 }
 
 /// All keys that match.
@@ -262,4 +261,17 @@ pub(super) async fn holder(port: u16, job: &str) -> Option<u32> {
     let entry = format!("triton:queue:entry:{job}");
     let worker = store.say(&["HGET", &entry, "worker"]).await.ok()?.text();
     worker.rsplit('-').next()?.parse().ok()
+}
+
+/// How far a job's log has got; 0 when there is none.
+pub(super) async fn sequence(port: u16, job: &str) -> u64 {
+    let Ok(mut store) = Resp::open(port).await else {
+        return 0;
+    };
+    let state = format!("triton:state:{job}");
+    let sequence = store.say(&["HGET", &state, "sequence"]).await;
+    sequence
+        .ok()
+        .and_then(|s| s.text().parse().ok())
+        .unwrap_or(0)
 }

@@ -201,9 +201,8 @@ async fn poller(run: Arc<Run>) {
 /// Publishes forgeries.
 async fn forger(run: Arc<Run>) {
     let mut dice = run.dice();
-    let port = run.cluster.redis_port;
     loop {
-        publishers::forge(port, &run.history, &mut dice, &run.jobs()).await;
+        publishers::forge(run.cluster.channel(), &run.history, &mut dice, &run.jobs()).await;
         sleep(dice.millis(50..=200)).await;
     }
 }

@@ -6,7 +6,7 @@ use conch_harness::conch::Plan;
 use conch_harness::eventually::eventually;
 use conch_harness::nats::{Nats, Outsider, RIGHTS};
 use conch_harness::sse::assert_whole;
-use conch_harness::{Conch, Persistence, Redis};
+use conch_harness::{Conch, Event, Persistence, Redis};
 use serde_json::{Value, json};
 
 const INTERRUPTED: &str = "event subscription interrupted";
@@ -113,7 +113,7 @@ async fn jobs_and_external_events_go_over_nats_alone() {
     }
     let events = stream.read_to_end().await;
     assert_whole(&events, 1);
-    let kinds: Vec<_> = events.iter().map(|event| event.kind()).collect();
+    let kinds: Vec<_> = events.iter().map(Event::kind).collect();
     assert_eq!(kinds, ["job:started", "data:generated", "job:completed"]);
 
     for name in ["store", "bus", "cache", "triton"] {

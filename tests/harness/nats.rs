@@ -80,6 +80,11 @@ impl Nats {
         format!("nats://{user}:secret@127.0.0.1:{}", self.port)
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -161,6 +166,7 @@ pub struct Outsider {
     stream: BufReader<TcpStream>,
     /// Messages that came before they were asked for: subject and bytes.
     early: Vec<(String, Vec<u8>)>,
+    subscriptions: u32,
 }
 
 impl Outsider {
@@ -173,6 +179,7 @@ impl Outsider {
         let mut outsider = Self {
             stream: BufReader::new(stream),
             early: Vec::new(),
+            subscriptions: 0,
         };
         let hello = json!({"verbose": false, "user": user, "pass": "secret", "name": "outsider"});
         outsider
@@ -198,7 +205,9 @@ impl Outsider {
     /// # Errors
     /// When the server refuses, or is away.
     pub async fn subscribe(&mut self, subject: &str) -> Result<()> {
-        self.say(format!("SUB {subject} 1\r\n").as_bytes()).await?;
+        self.subscriptions += 1;
+        let subscribe = format!("SUB {subject} {}\r\n", self.subscriptions);
+        self.say(subscribe.as_bytes()).await?;
         self.settle().await
     }
 

@@ -15,7 +15,7 @@ pub(super) async fn noise(scale: Scale) -> Figures {
         ..Shape::default()
     };
     let run = start("channel-noise", shape).await;
-    let port = run.cluster.redis_port;
+    let channel = run.cluster.channel();
     let mut jobs = Vec::new();
     for _ in 0..2 {
         jobs.push(run.submit_watched(4).await);
@@ -25,12 +25,13 @@ pub(super) async fn noise(scale: Scale) -> Figures {
     run.until_templates(&jobs[0], 1).await;
     let mut dice = run.dice();
     for round in 0..scale.of(25, 400) {
-        publishers::forge(port, &run.history, &mut dice, &jobs).await;
+        publishers::forge(channel, &run.history, &mut dice, &jobs).await;
         let said = store::announced_lines(&run.history);
         // What was genuine once, again and in the wrong order.
         for _ in 0..2 {
             let line = &said[dice.place(said.len())];
-            store::publish(port, line).await;
+            let sent = channel.publish("all", line.as_bytes()).await;
+            sent.expect("it is taken");
         }
         if round % 10 == 0 {
             external.data(round).await;
@@ -39,7 +40,7 @@ pub(super) async fn noise(scale: Scale) -> Figures {
     }
     let huge = "x".repeat(10 << 20);
     let line = publishers::forged(&jobs[1], "job:completed", &json!({ "filler": huge }));
-    publishers::forge_line(port, &run.history, &jobs[1], &line).await;
+    publishers::forge_line(channel, &run.history, &jobs[1], &line).await;
     external.complete().await;
     external.complete().await;
     for job in &jobs {

@@ -6,6 +6,7 @@
 
 mod api;
 mod bounds;
+mod bus;
 mod channel;
 mod clocks;
 mod deploy;
@@ -58,6 +59,7 @@ macro_rules! every_scenario {
             triton { down_slow_and_garbage },
             clocks { an_hour_apart },
             channel { noise, lost_announcements },
+            bus { killed, cut_from_some, slow_consumer_cut_off, loses_delays_and_repeats, worker_dies_before_announcing },
             ttl { lifetimes_pass_during_a_stream, finished_jobs_leave_their_records_only },
             bounds { a_watcher_that_never_reads, aborted_streams_leave_nothing },
         }
@@ -95,6 +97,12 @@ async fn start_on(name: &str, shape: Shape, terms: Terms) -> Run {
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
+}
+
+/// Every connection to NATS is reset while a job runs, with a bug or without one. No position check makes up
+/// for what isn't told.
+pub async fn reset_on_nats(name: &str, sabotage: Option<&str>) -> super::Verdict {
+    bus::reset_without_position_checks(name, sabotage).await
 }
 
 /// What a long form came to.

@@ -158,7 +158,7 @@ pub(super) async fn cuts_the_subscriber(scale: Scale) -> Figures {
         run.history.note("fault", fields.clone());
         let filler = "x".repeat(200_000);
         let line = publishers::forged(&job, "data:generated", &json!({ "filler": filler }));
-        publishers::forge_line(run.cluster.redis_port, &run.history, &job, &line).await;
+        publishers::forge_line(run.cluster.channel(), &run.history, &job, &line).await;
         let all_cut = crate::eventually::eventually("all of them are cut", async || {
             let now = subscribers().await;
             before.iter().all(|id| !now.contains(id)).then_some(())
