@@ -9,7 +9,7 @@ use conch_ports::{
     Announcement, Appended, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind,
     Fence, NewEvent, QueueEffect, Quota, Result, Weighed,
 };
-use conch_wire::{event, job, record};
+use conch_wire::{envelope, event, job, record};
 use tokio::time::Instant;
 
 use crate::queue::Standing;
@@ -40,7 +40,16 @@ impl Store {
         if commit.job.status.is_terminal() {
             self.cache_result(&job_id, job::encode(&commit.job), now);
         }
-        if commit.announce && self.settings.announces {
+        if !self.settings.announces {
+            return Ok(Appended::Appended);
+        }
+        if let Some(secret) = commit.job.secret {
+            let lines: Vec<_> = events.iter().map(|event| &event.line).collect();
+            let (first, last) = (commit.first(), commit.job.position);
+            let sealed = envelope::seal(&secret, &job_id, last, &lines);
+            let places = first.sequence..=last.sequence;
+            self.feed.announce_sealed(&job_id, places, sealed);
+        } else if commit.announce {
             for (sequence, event) in (commit.first().sequence..).zip(events) {
                 self.feed.announce(&Announcement {
                     job_id: job_id.clone(),
@@ -49,6 +58,7 @@ impl Store {
                         ..commit.job.position
                     }),
                     line: event.line.clone(),
+                    secret: None,
                 });
             }
         }

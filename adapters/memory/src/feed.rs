@@ -5,6 +5,7 @@
 
 use conch_ports::{Announcement, Message, Signal, Signals};
 use conch_wire::announcement::shorten;
+use conch_wire::envelope::seal;
 use futures::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Sender};
@@ -15,8 +16,9 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// What subscribers are told. No other program can announce in this process.
 pub(crate) fn message(announcement: &Announcement) -> Message {
     let Announcement { job_id, line, .. } = announcement;
-    Message::own(match announcement.position {
-        Some(position) if line.len() > MAX_BYTES => shorten(line, job_id, position),
+    Message::own(match (announcement.position, announcement.secret) {
+        (Some(position), _) if line.len() > MAX_BYTES => shorten(line, job_id, position),
+        (Some(position), Some(secret)) => seal(&secret, job_id, position, &[line]),
         _ => line.clone(),
     })
 }
@@ -33,8 +35,20 @@ impl Feed {
     }
 
     /// Tells subscribers of a job's event.
+    #[cfg(not(feature = "faults"))]
     pub(crate) fn announce(&self, announcement: &Announcement) {
         self.send(Signal::Message(message(announcement)));
+    }
+
+    /// Tells subscribers of a commit's events, sealed. No other program listens, so nothing else is told.
+    #[cfg(not(feature = "faults"))]
+    pub(crate) fn announce_sealed(
+        &self,
+        _: &conch_domain::JobId,
+        _: std::ops::RangeInclusive<u64>,
+        sealed: bytes::Bytes,
+    ) {
+        self.send(Signal::Message(Message::own(sealed)));
     }
 
     pub(crate) fn send(&self, signal: Signal) {

@@ -1,14 +1,16 @@
-//! The bus: the two public channels, on which each append is announced by its script. What is sent here is
-//! announced without an append.
+//! The bus: the two public channels and the one of our own, on which each append is announced by its script.
+//! What is sent here is announced without an append, on the public ones.
 //!
-//! Never in here: a pool. One that is busy says nothing of the subscription.
+//! Never in here: a pool. One that is busy says nothing of the subscription. Nor a look into a message: which
+//! channel it came on is all that says whose it is.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use conch_bus_kit::{Received, To, Transport};
-use conch_ports::{Carries, Message, Result};
+use conch_ports::{Carries, ErrorKind, Message, Result};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use redis::aio::PubSub;
 use redis::{Msg, Script};
 
 use crate::connection::{Connections, failed};
@@ -33,6 +35,24 @@ impl Channels {
             announce: Script::new(include_str!("lua/announce.lua")),
         }
     }
+
+    /// Without the last of the channels where this user has no right to it: then all is heard on the others, and
+    /// read from the log.
+    async fn subscribe(&self, channels: &[String; 3]) -> Result<PubSub> {
+        let all = self.connections.subscription(SUBSCRIBE, channels).await;
+        match all {
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                let subscription = self.connections.subscription(SUBSCRIBE, &channels[..2]);
+                let subscription = subscription.await?;
+                tracing::warn!(
+                    channel = channels[2],
+                    "the Redis user may not use this channel, so each event is read from the log: see docs/operations.md"
+                );
+                Ok(subscription)
+            }
+            done => done,
+        }
+    }
 }
 
 #[async_trait]
@@ -55,14 +75,20 @@ impl Transport for Channels {
     /// On a connection of its own.
     async fn listen(&self, probe: &str) -> Result<BoxStream<'static, Received>> {
         let probes = self.keys.probe(probe);
-        let channels = [self.keys.every_job(), probes.clone()];
-        let connection = self.connections.subscription(SUBSCRIBE, &channels).await?;
+        let sealed = self.keys.sealed();
+        let channels = [self.keys.every_job(), probes.clone(), sealed.clone()];
+        let connection = self.subscribe(&channels).await?;
         let received = move |message: Msg| {
-            if message.get_channel_name() == probes {
+            let channel = message.get_channel_name();
+            if channel == probes {
                 return Received::Probe;
             }
             let bytes = Bytes::copy_from_slice(message.get_payload_bytes());
-            Received::Message(Message::public(bytes))
+            Received::Message(if channel == sealed {
+                Message::own(bytes)
+            } else {
+                Message::public(bytes)
+            })
         };
         Ok(connection.into_on_message().map(received).boxed())
     }

@@ -8,7 +8,7 @@ use conch_domain::{ClientId, Job};
 use conch_ports::{
     Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Fence, NewEvent, QueueEffect, Weighed,
 };
-use conch_wire::{event, job, record};
+use conch_wire::{envelope, event, job, record};
 use redis::{Script, ScriptInvocation};
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,20 @@ fn slack(of: impl IntoIterator<Item = Duration>) -> Duration {
 pub(crate) fn wait_of(job: &Job) -> Duration {
     let wait = job.updated_at.map(|at| job.schedule.wait_after(at));
     Duration::from_millis(wait.unwrap_or(0))
+}
+
+/// Longest seal that is announced, in bytes: what is longer is read from the log.
+const MAX_SEALED_BYTES: usize = 256 * 1024;
+
+/// The sealed form of a commit's events; empty where its log has no secret.
+fn sealed(commit: &Commit, events: &[NewEvent]) -> Bytes {
+    let job = &commit.job;
+    let bytes: usize = events.iter().map(|event| event.line.len()).sum();
+    let Some(secret) = job.secret.filter(|_| bytes <= MAX_SEALED_BYTES) else {
+        return Bytes::new();
+    };
+    let lines: Vec<_> = events.iter().map(|event| &event.line).collect();
+    envelope::seal(&secret, &job.id, job.position, &lines)
 }
 
 impl Redis {
@@ -76,6 +90,11 @@ impl Redis {
             Bytes::new()
         };
         let base = commit.base.as_ref().map(record::encode_job);
+        let sealed = if settings.announces {
+            sealed(commit, events)
+        } else {
+            Bytes::new()
+        };
         let is_announced = commit.announce && settings.announces;
         let channel = |name: String| if is_announced { name } else { String::new() };
         let listed = if job.own {
@@ -111,7 +130,9 @@ impl Redis {
             .arg(micros(slack))
             .arg(self.seldom(commit, more))
             .arg(run.id())
-            .arg(run.append_only());
+            .arg(run.append_only())
+            .arg(keys.sealed())
+            .arg(&sealed[..]);
         for event in events {
             call.arg(event.event_id.as_str());
         }

@@ -38,6 +38,11 @@ impl Keys {
         self.name(&format!("jobs:{id}"))
     }
 
+    /// Channel of sealed announcements, where only our own programs send and listen.
+    pub(crate) fn sealed(&self) -> String {
+        self.name("bus:events")
+    }
+
     /// Channel on which one subscriber tries whether messages flow.
     pub(crate) fn probe(&self, instance: &str) -> String {
         self.name(&format!("probe:{instance}"))

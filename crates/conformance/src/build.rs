@@ -166,6 +166,7 @@ pub fn announcement(commit: &Commit) -> Announcement {
         job_id: commit.job.id.clone(),
         position: Some(commit.job.position),
         line: event_of(commit).line.clone(),
+        secret: None,
     }
 }
 

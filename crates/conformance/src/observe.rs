@@ -89,6 +89,31 @@ pub(crate) async fn next_of(signals: &mut Signals, job_id: &JobId) -> (Position,
     .await
 }
 
+/// The next message about that job; none once one about the other job comes.
+pub(crate) async fn message_before(
+    signals: &mut Signals,
+    job_id: &JobId,
+    other: &JobId,
+) -> Option<Message> {
+    soon("an announcement", async {
+        loop {
+            match signals.next().await {
+                None => panic!("a subscription must not end"),
+                Some(Signal::Gap) => {}
+                Some(Signal::Message(message)) => {
+                    if position_in(&message.bytes, job_id).is_some() {
+                        return Some(message);
+                    }
+                    if position_in(&message.bytes, other).is_some() {
+                        return None;
+                    }
+                }
+            }
+        }
+    })
+    .await
+}
+
 /// The place that a line says it has, if it is about the job.
 pub(crate) fn position_in(line: &[u8], job_id: &JobId) -> Option<Position> {
     let incoming = conch_wire::event::decode(line, Timestamp::from_micros(0)).ok()?;

@@ -7,7 +7,8 @@ use std::ops::Deref;
 
 use crate::limits::clip_some;
 use crate::{
-    Attempts, ClientId, Epoch, Event, EventCap, EventKind, JobId, Position, RetryReason, TemplateId,
+    Attempts, ClientId, Epoch, Event, EventCap, EventKind, JobId, LogSecret, Position, RetryReason,
+    TemplateId,
 };
 use crate::{Schedule, Timestamp, ValuePropositionId};
 
@@ -69,6 +70,8 @@ pub struct Record {
     pub id: JobId,
     /// The log's epoch and the last event folded in; sequence 0 before the first event.
     pub position: Position,
+    /// The secret of that epoch; none where the build that began it knew of none.
+    pub secret: Option<LogSecret>,
     /// Where its earlier epochs ended, oldest first: an external job may continue after `job:failed`.
     pub past: Vec<Position>,
     /// The time of the event that the present epoch began with, if it isn't the first epoch.
@@ -185,6 +188,7 @@ impl Job {
         Self(Record {
             id,
             position: Position { epoch, sequence: 0 },
+            secret: None,
             past: Vec::new(),
             reopened_at: None,
             own,
@@ -213,12 +217,21 @@ impl Job {
         Self(record)
     }
 
-    /// The same state at the beginning of a new epoch, for a store that lost the old log.
+    /// The same state at the beginning of a new epoch, for a store that lost the old log. That epoch's secret is
+    /// another one.
     #[must_use]
     pub fn with_epoch(&self, epoch: Epoch) -> Self {
         let mut job = self.clone();
         job.0.position = Position { epoch, sequence: 0 };
+        job.0.secret = None;
         job
+    }
+
+    /// The same with the secret of the epoch that it is about to begin.
+    #[must_use]
+    pub fn with_secret(mut self, secret: LogSecret) -> Self {
+        self.0.secret = Some(secret);
+        self
     }
 
     /// The time stamp of an event of ours that happens at `now`: never earlier than the job's latest event,

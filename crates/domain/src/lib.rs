@@ -13,6 +13,7 @@ mod job;
 mod limits;
 mod reopen;
 mod schedule;
+mod secret;
 mod template;
 mod time;
 
@@ -31,6 +32,7 @@ pub use job::{Applied, Illegal, Job, JobStatus, MAX_TEMPLATE_IDS, Record as JobR
 pub use limits::{EventCap, MAX_TEXT_CHARS, clip};
 pub use reopen::{MAX_EPOCHS, Origin};
 pub use schedule::{InvalidPriority, Priority, Schedule};
+pub use secret::{InvalidSecret, LogSecret, SECRET_BYTES};
 pub use template::{
     Audience, BrokenRule, COLUMNS, Category, ChartType, Config, ConfigValue, DESCRIPTION_CHARS,
     DataRequirements, DataType, Filter, Group, InvalidTemplate, KEY_FEATURES, Layout, Metadata,

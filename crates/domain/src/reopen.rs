@@ -68,6 +68,7 @@ impl Job {
         past.push(self.position);
         Some(Self::restore(JobRecord {
             position: Position { epoch, sequence: 0 },
+            secret: None,
             past,
             reopened_at: Some(event.timestamp),
             status: JobStatus::Pending,

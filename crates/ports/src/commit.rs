@@ -28,7 +28,8 @@ pub struct Commit {
     pub fence: Fence,
     /// What becomes of the job's queue entry.
     pub effect: QueueEffect,
-    /// Whether subscribers are told. Not for a foreign event, which its publisher announced.
+    /// Whether it is announced where other programs listen. Not an external event, which its publisher announced.
+    /// Our own programs hear of it either way, sealed, where the log has a secret.
     pub announce: bool,
     /// The log's end as the caller saw it, when `job.position` begins another incarnation of a log
     /// that lost its tail, or of one that goes on after its end ([`Commit::reopens`]): if the log still

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{JobId, Position};
+use conch_domain::{JobId, LogSecret, Position};
 use futures::stream::BoxStream;
 
 use crate::Result;
@@ -42,6 +42,9 @@ pub struct Announcement {
     pub position: Option<Position>,
     /// The event as it was appended.
     pub line: Bytes,
+    /// The secret of its log, where that has one: a bus that only our own programs hear may announce
+    /// the event sealed with it.
+    pub secret: Option<LogSecret>,
 }
 
 /// What a bus promises beyond the laws.

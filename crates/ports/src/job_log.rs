@@ -86,7 +86,10 @@ pub struct Guarantees {
 ///   who receives an announcement and then calls `read`, MUST find the event. The bytes announced MUST be
 ///   the bytes appended, and the announcements of one job MUST be handed over in the order of its
 ///   appends, by one caller at least: two that append to one log and announce in a step of their own may
-///   overtake each other. A submission is announced likewise.
+///   overtake each other. A submission is announced likewise. Where a job has a
+///   [secret](conch_domain::JobRecord::secret), each commit that isn't too long for it MUST also be announced
+///   sealed, as [`Channel::Own`](crate::Channel), before any copy that others hear, and an external event MAY be
+///   announced so; where none but our own programs listen it MAY be announced so alone.
 /// - **read_is_one_moment**: state and entries of `read` MUST be of one moment, and the state MUST
 ///   be the fold of the whole log. At least the newest `HISTORY_LIMIT` events MUST be kept while
 ///   the log lives (but see **a_full_log_is_trimmed**), and at most twice as many and one commit's: a log is

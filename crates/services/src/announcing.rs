@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use conch_domain::{Job, JobId, LeaseToken, Position, Timestamp};
+use conch_domain::{Job, JobId, LeaseToken, LogSecret, Position, Timestamp};
 use conch_ports::{
     Announcement, Appended, BusId, Claimed, Commit, EventBus, Guarantees, Idempotency, JobLog,
     JobQueue, Lease, Log, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
@@ -55,6 +55,8 @@ struct News {
     first: Position,
     /// What is announced of each.
     lines: Vec<Bytes>,
+    /// What the lines may be sealed with.
+    secret: Option<LogSecret>,
 }
 
 impl News {
@@ -64,6 +66,7 @@ impl News {
             job_id: commit.job.id.clone(),
             first: commit.first(),
             lines: commit.events.iter().map(|e| e.line.clone()).collect(),
+            secret: commit.job.secret,
         })
     }
 
@@ -72,6 +75,8 @@ impl News {
     /// this commit says: its place, its time stamp.
     fn known(mut self, first: Position) -> Self {
         self.first = first;
+        // A seal says what the log has there.
+        self.secret = None;
         for (line, position) in self.lines.iter_mut().zip(from(first)) {
             *line = shorten(line, &self.job_id, position);
         }
@@ -93,6 +98,7 @@ impl<P: ?Sized> Announcing<P> {
                 job_id: news.job_id.clone(),
                 position: Some(position),
                 line,
+                secret: news.secret,
             };
             if let Err(error) = self.bus.announce(&announcement).await {
                 metrics::counter!(FAILED).increment(1);

@@ -241,7 +241,9 @@ impl Place {
 
     /// At the beginning of another epoch, over `job`'s state.
     fn anew(job: &Job, replaces: Option<Position>) -> Self {
-        let renewed = job.with_epoch(entropy::epoch());
+        let renewed = job
+            .with_epoch(entropy::epoch())
+            .with_secret(entropy::log_secret());
         Self {
             // A job that has been through nothing begins like any other.
             base: job.updated_at.is_some().then(|| renewed.clone()),

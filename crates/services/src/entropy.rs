@@ -4,15 +4,14 @@
 //! repeated exactly. For that nothing in this crate may depend on chance elsewhere: every `select!` is
 //! `biased`, and what is gone through in turn has an order.
 //!
-//! Never in here: a secret. Nobody's safety rests on what these numbers are; `tickets` asks the system
-//! itself.
+//! Never in here: a secret that outlives its log. `tickets` asks the system itself.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use conch_domain::{EPOCH_BYTES, Epoch, JobId, Timestamp};
+use conch_domain::{EPOCH_BYTES, Epoch, JobId, LogSecret, SECRET_BYTES, Timestamp};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, RngExt, SeedableRng};
 use uuid::{Builder, Uuid};
@@ -49,6 +48,12 @@ fn draw<T>(draw: impl FnOnce(&mut dyn Rng) -> T) -> T {
 /// A fresh incarnation for a log that is about to begin.
 pub(crate) fn epoch() -> Epoch {
     Epoch::from_random(draw(|rng| rng.random::<[u8; EPOCH_BYTES]>()))
+}
+
+/// The secret of an epoch that is about to begin. Off a seeded thread from a cryptographic generator, which the
+/// system seeds.
+pub(crate) fn log_secret() -> LogSecret {
+    LogSecret::from_random(draw(|rng| rng.random::<[u8; SECRET_BYTES]>()))
 }
 
 /// A UUID of version 7.

@@ -4,8 +4,11 @@
 //! Never in here: an external event. A short form always has a number, so a reader of events
 //! ([`decode`](crate::event::decode)) takes it for a hint.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use conch_domain::{JobId, Position};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::event::event_type;
@@ -22,6 +25,48 @@ pub fn shorten(line: &[u8], job_id: &JobId, position: Position) -> Bytes {
         "epoch": position.epoch.to_string(),
     }))
 }
+
+/// What every announcement of an event that is in a log says of it, whatever form it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered<'a> {
+    /// Whose log.
+    pub job_id: Cow<'a, str>,
+    /// Where in the log.
+    pub position: Position,
+    /// Whether it ends its job.
+    pub ends: bool,
+}
+
+impl<'a> Numbered<'a> {
+    /// Looks at a message without reading all of it; none where [`decode`](crate::event::decode) has to say
+    /// what it is.
+    pub fn glance(message: &'a [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            event_type: Cow<'a, str>,
+            #[serde(borrow)]
+            job_id: Cow<'a, str>,
+            sequence: u64,
+            #[serde(borrow)]
+            epoch: Cow<'a, str>,
+        }
+        let fields: Fields<'_> = serde_json::from_slice(message).ok()?;
+        let event_type = fields.event_type.as_ref();
+        (1..=128).contains(&event_type.len()).then_some(())?;
+        Some(Self {
+            position: Position {
+                epoch: fields.epoch.parse().ok()?,
+                sequence: fields.sequence,
+            },
+            ends: ENDS.contains(&event_type),
+            job_id: fields.job_id,
+        })
+    }
+}
+
+/// The types of events that end a job.
+pub(crate) const ENDS: [&str; 3] = ["job:completed", "job:failed", "job:cancelled"];
 
 #[cfg(test)]
 mod tests {
@@ -46,6 +91,9 @@ mod tests {
                 (Some(10), Some(position.epoch))
             );
             assert_eq!(incoming.event.job_id, job_id);
+            let numbered = Numbered::glance(&short).expect("it says where it is");
+            assert_eq!((&*numbered.job_id, numbered.position), ("j-1", position));
+            assert_eq!(numbered.ends, incoming.event.kind.is_terminal());
             (short, incoming.event.kind)
         };
         let line = br#"{"data":"long","event_type":"job:cancel_requested","event_type2":1}"#;

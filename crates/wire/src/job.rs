@@ -200,6 +200,7 @@ pub(crate) fn from_object(o: &Object) -> Result<JobRecord, Invalid> {
             epoch: Epoch::from_random([0; 4]),
             sequence: 0,
         },
+        secret: None,
         past: Vec::new(),
         reopened_at: None,
         own: o.contains_key("id") && o.contains_key("job_id"),

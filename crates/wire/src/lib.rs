@@ -6,6 +6,7 @@
 pub mod announcement;
 pub mod document;
 pub mod draft;
+pub mod envelope;
 pub mod event;
 mod fields;
 pub mod grant;

@@ -45,6 +45,9 @@ impl Serialize for FoldBody<'_> {
         map.serialize_entry("position", &Text(job.position))?;
         map.serialize_entry("own", &job.own)?;
         map.serialize_entry("least_attempt", &job.least_attempt)?;
+        if let Some(secret) = job.secret {
+            map.serialize_entry("secret", &secret.to_stored())?;
+        }
         if job.attempts != Attempts::default() {
             map.serialize_entry("attempts", &AttemptsBody::of(&job.attempts))?;
         }
@@ -75,6 +78,8 @@ pub fn decode_job(bytes: &[u8]) -> Result<Job, Invalid> {
     record.position = fields::text(fold, "position")
         .and_then(|p| p.parse().ok())
         .ok_or_else(|| Invalid::new("a job record without a position"))?;
+    // Without one a log is read before its announcements are believed.
+    record.secret = fields::text(fold, "secret").and_then(|secret| secret.parse().ok());
     record.own = fold.get("own") == Some(&Value::Bool(true));
     if let Some(past) = fold.get("past") {
         let ends = past.as_array().map(Vec::as_slice).unwrap_or_default();

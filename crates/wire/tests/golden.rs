@@ -7,11 +7,11 @@ use std::path::Path;
 
 use conch_domain::{
     Attempts, Audience, Category, ChartType, Client, ClientId, DataRequirements, DataType, Epoch,
-    Event, EventId, EventKind, Filter, Job, JobId, JobStatus, Layout, Metadata, Metric, Operator,
-    Priority, QueryType, RetryReason, Schedule, Template, TemplateDraft, TimeRange, TimeRangeKind,
-    Timestamp, ValueProposition, VisualStyle, Widget, WidgetPosition, WidgetType,
+    Event, EventId, EventKind, Filter, Job, JobId, JobStatus, Layout, LogSecret, Metadata, Metric,
+    Operator, Priority, QueryType, RetryReason, Schedule, Template, TemplateDraft, TimeRange,
+    TimeRangeKind, Timestamp, ValueProposition, VisualStyle, Widget, WidgetPosition, WidgetType,
 };
-use conch_wire::{event, job, record, schema, snapshot};
+use conch_wire::{envelope, event, job, record, schema, snapshot};
 
 const NOW: Timestamp = Timestamp::from_micros(1_764_579_349_123_456);
 
@@ -370,6 +370,28 @@ fn template() -> Template {
         created_at: NOW,
     };
     record::template(heading, &conch_wire::draft::written(draft()))
+}
+
+/// A seal, and the secret in the record of the job that it was made with.
+#[test]
+fn a_sealed_announcement() {
+    let secret = LogSecret::from_random(std::array::from_fn(|n| n as u8));
+    let (job, line) = after(started());
+    let job = job.with_secret(secret);
+    let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    check(
+        "sealed",
+        &text(&envelope::seal(&secret, &job.id, job.position, &[line])),
+    );
+    let encoded = record::encode_job(&job);
+    check("job_record_with_secret", &text(&encoded));
+    assert_eq!(record::decode_job(&encoded), Ok(job.clone()));
+    for public in [
+        job::encode(&job),
+        snapshot::encode(&job, snapshot::Reason::Beginning, NOW),
+    ] {
+        assert!(!text(&public).contains(&secret.to_stored()));
+    }
 }
 
 #[test]

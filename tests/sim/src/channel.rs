@@ -25,7 +25,7 @@ pub(crate) type SubscriberId = u64;
 const CAPACITY: usize = 64;
 
 struct Message {
-    line: Bytes,
+    sent: ports::Message,
     /// Without a number its place among those of its publisher counts.
     numbered: bool,
     /// Stands for what it says.
@@ -104,7 +104,8 @@ impl Channel {
         .boxed()
     }
 
-    pub(crate) fn publish(&self, line: &Bytes) {
+    pub(crate) fn publish(&self, sent: &ports::Message) {
+        let line = &sent.bytes;
         let numbered = conch_wire::event::decode(line, Timestamp::from_micros(0))
             .is_ok_and(|incoming| incoming.is_numbered());
         let mark = self.mark(line);
@@ -118,9 +119,8 @@ impl Channel {
                 subscriber.waiting.pop_front();
                 subscriber.lapsed_at.get_or_insert(now);
             }
-            let line = line.clone();
             let message = Message {
-                line,
+                sent: sent.clone(),
                 numbered,
                 mark,
             };
@@ -202,18 +202,14 @@ impl Channel {
         let Some(message) = subscriber.waiting.get(index) else {
             return;
         };
-        let line = message.line.clone();
+        let sent = message.sent.clone();
         if !again {
             subscriber.waiting.remove(index);
         }
         let to = subscriber.process.role;
-        let signal = self.read(&line);
+        let signal = self.read(&sent.bytes);
         self.history.note(What::Signalled { to, signal });
-        drop(
-            subscriber
-                .sender
-                .send(Signal::Message(ports::Message::public(line))),
-        );
+        drop(subscriber.sender.send(Signal::Message(sent)));
     }
 
     /// Loses a message. The subscriber is told after `told_after`; none: never.
@@ -267,7 +263,7 @@ impl Channel {
                 job: self.history.job(&id),
                 epoch: epoch.to_owned(),
                 sequence,
-                forged: event["forged"] == true,
+                forged: event["forged"] == true || event["events"][0]["forged"] == true,
             },
             _ => history::Signal::Other,
         }

@@ -1,6 +1,8 @@
 //! Bugs on purpose, each a wrapper around a gate or a setting, so that it can be shown that the checker
 //! finds them. None is in the services.
 
+mod seals;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 
 use crate::gate::Gate;
+use seals::Seals;
 
 /// One bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +57,15 @@ pub enum Planted {
     AcknowledgedUnstored,
     /// State and events of a read are of two moments.
     TornRead,
+    /// The digest of a sealed announcement isn't compared.
+    SealUnread,
+    /// A sealed announcement is delivered though the events before it are missing.
+    GapJoined,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AnnouncedBeforeAppend,
         Self::NoBufferOnAttach,
         Self::FenceForgotten,
@@ -75,6 +82,8 @@ impl Planted {
         Self::KeyForgotten,
         Self::AcknowledgedUnstored,
         Self::TornRead,
+        Self::SealUnread,
+        Self::GapJoined,
     ];
 
     /// For the table.
@@ -96,6 +105,8 @@ impl Planted {
             Self::KeyForgotten => "idempotency key forgotten",
             Self::AcknowledgedUnstored => "submission acknowledged before it is stored",
             Self::TornRead => "state and events of two moments",
+            Self::SealUnread => "a seal's digest not compared",
+            Self::GapJoined => "a seal delivered across a gap",
         }
     }
 }
@@ -179,6 +190,7 @@ impl Behind {
                         job_id: commit.job.id.clone(),
                         position: Some(commit.job.position),
                         line: event.line.clone(),
+                        secret: None,
                     };
                     self.gate.announce(&announcement).await?;
                 }
@@ -318,8 +330,10 @@ impl EventBus for Behind {
             _ => true,
         };
         let mut passes = passes;
+        let mut seals = Seals::new(&self.gate, planted);
         self.gate
             .subscribe()
+            .map(move |signal| seals.forge(signal))
             .filter(move |signal| std::future::ready(passes(signal)))
             .boxed()
     }

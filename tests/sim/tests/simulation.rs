@@ -65,6 +65,8 @@ fn planted_bugs_are_found() {
         Planted::LeaseNeverTakenBack,
         Planted::KeyForgotten,
         Planted::AcknowledgedUnstored,
+        Planted::SealUnread,
+        Planted::GapJoined,
     ] {
         let found = find(planted, 1, 300);
         assert!(found.is_some(), "{}: not in 300 seeds", planted.name());

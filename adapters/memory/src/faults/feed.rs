@@ -3,6 +3,7 @@
 //! Never in here: what a subscriber is given when nothing was said; that is the feed's own.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use conch_domain::JobId;
@@ -40,17 +41,25 @@ impl Disturbed {
 
     pub(crate) fn announce(&mut self, announcement: &Announcement) {
         let sequence = announcement.position.map_or(0, |place| place.sequence);
-        let loses = self.loses.as_ref();
-        if loses.is_some_and(|loses| loses(&announcement.job_id, sequence)) {
-            return;
-        }
-        if self.held.is_some() {
+        if !self.is_lost(&announcement.job_id, sequence..=sequence) {
             self.tell(message(announcement));
-        } else if !self.disconnected {
-            for _ in 0..=self.repeats {
-                self.feed.announce(announcement);
-            }
         }
+    }
+
+    pub(crate) fn announce_sealed(
+        &mut self,
+        job_id: &JobId,
+        places: RangeInclusive<u64>,
+        sealed: Bytes,
+    ) {
+        if !self.is_lost(job_id, places) {
+            self.tell(Message::own(sealed));
+        }
+    }
+
+    fn is_lost(&self, job_id: &JobId, mut places: RangeInclusive<u64>) -> bool {
+        let loses = self.loses.as_ref();
+        loses.is_some_and(|loses| places.any(|sequence| loses(job_id, sequence)))
     }
 
     pub(crate) fn subscribe(&self) -> Signals {

@@ -23,6 +23,7 @@ pub(crate) fn event(job: &str, sequence: u64, line: &str) -> Announcement {
             sequence,
         }),
         line: Bytes::copy_from_slice(line.as_bytes()),
+        secret: None,
     }
 }
 

@@ -11,7 +11,7 @@
 -- whether it ends, what becomes of the queue.
 -- The queue and the job's record go by name, for a user that only appends external events needs no right to
 -- write there.
-local EVENTS = 23
+local EVENTS = 25
 local count = tonumber(ARGV[2])
 -- Where the arguments of the kind begin.
 local KIND = EVENTS + 2 * count
@@ -25,6 +25,7 @@ local function read_commit()
     history = tonumber(ARGV[16]), remembered = tonumber(ARGV[17]), ttl = ARGV[18], slack = tonumber(ARGV[19]),
     -- Which run of Redis this is, as far as the connection knows.
     run = ARGV[21], aof = ARGV[22],
+    sealed_channel = ARGV[23], sealed = ARGV[24],
     latest = ARGV[EVENTS + count - 1],
     reopens = false,
   }
@@ -273,7 +274,12 @@ local function append(c, kind, at, ...)
   end
 end
 
+-- To our own programs first, so that they know the event when its public copy comes.
 local function announce(c)
+  if c.sealed ~= '' then
+    -- Without a right to this channel all is announced as if there were no secret.
+    redis.pcall('PUBLISH', c.sealed_channel, c.sealed)
+  end
   if c.every_job == '' then
     return
   end

@@ -177,3 +177,42 @@ async fn dropping_the_stream_ends_its_connection() {
     .await
     .expect("the connection ends");
 }
+
+/// Which channel a message came on says whether it is of our own, and nothing in it does.
+#[tokio::test]
+async fn what_is_sent_on_our_own_channel_is_told_apart() {
+    let server = Server::start();
+    let mut signals = server.stores().bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Gap);
+    for text in ["{}", "not even JSON"] {
+        server.publish("triton:bus:events", text.as_bytes());
+        let own = Signal::Message(Message::own(text.as_bytes()));
+        assert_eq!(next(&mut signals).await, own);
+        publishes(&server, &mut signals, text).await;
+    }
+}
+
+/// A user with the rights of earlier builds hears what they heard, and announces as they did.
+#[tokio::test]
+async fn without_a_right_to_our_own_channel_all_is_heard_on_the_public_one() {
+    let server = Server::start();
+    let user = [
+        "ACL",
+        "SETUSER",
+        "default",
+        "resetchannels",
+        "&triton:jobs:*",
+        "&triton:probe:*",
+    ];
+    let _: String = server.run(&user);
+    let stores = server.stores();
+    let mut signals = stores.bus.subscribe();
+    assert_eq!(next(&mut signals).await, Signal::Gap);
+    let secret = conch_domain::LogSecret::from_random([1; 16]);
+    let commit = commit(&initial("j-1").with_secret(secret), queued());
+    let line = event_of(&commit).line.clone();
+    let appended = stores.log.append(commit).await.unwrap();
+    assert_eq!(appended, conch_ports::Appended::Appended);
+    let heard = Signal::Message(Message::public(line));
+    assert_eq!(next(&mut signals).await, heard);
+}

@@ -23,6 +23,7 @@ fn event(job: &str, sequence: u64, length: usize) -> Announcement {
             sequence,
         }),
         line: line(length),
+        secret: None,
     }
 }
 
@@ -38,6 +39,7 @@ fn ephemeral(length: usize) -> Announcement {
         job_id: JobId::parse("j-1").expect("a job id"),
         position: None,
         line: line(length),
+        secret: None,
     }
 }
 

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conch_domain::{JobId, JobStatus, Position, RetryReason};
-use conch_ports::{Appended, Commit, EventBus, Fence, JobLog};
+use conch_domain::{JobId, JobStatus, LogSecret, Position, RetryReason};
+use conch_ports::{Appended, Channel, Commit, EventBus, Fence, JobLog};
+use conch_wire::envelope::Sealed;
 
-use crate::build::{self, Script, event_of};
+use crate::build::{self, Script, event_of, together};
 use crate::event_bus::hear_in_order;
-use crate::observe::{LONG, append_all, claim, claimed, flowing, log_of, next_of, soon, submitted};
+use crate::observe::{
+    LONG, append_all, claim, claimed, flowing, log_of, message_before, next_of, position_in, soon,
+    submitted,
+};
 use crate::{Outcome, StoreSubject};
 
 /// Appends in a task of its own, so that subscribers run in between.
@@ -29,7 +33,50 @@ pub async fn announce_follows_append(subject: &dyn StoreSubject) -> Outcome {
     appends_are_heard_in_order(subject, &*bus).await;
     a_submission_is_heard(subject, &*bus).await;
     only_what_is_appended_is_heard(subject, &*bus).await;
+    what_is_sealed_was_appended(subject, &*bus).await;
     Outcome::Held
+}
+
+/// Where a job has a secret, our own programs are told sealed, in order and before any copy that is public. So
+/// they may be of an event that isn't announced publicly.
+async fn what_is_sealed_was_appended(subject: &dyn StoreSubject, bus: &dyn EventBus) {
+    let logs = subject.log();
+    let secret = LogSecret::from_random([7; 16]);
+    for announce in [true, false] {
+        let mut signals = flowing(bus).await;
+        let mut script = Script::of(Script::foreign().job().clone().with_secret(secret));
+        let id = script.id().clone();
+        let mut commits = vec![script.queued(), script.started()];
+        commits.push(together([script.progress(10), script.progress(20)]));
+        commits.push(script.completed());
+        let commits = commits.into_iter().map(|c| Commit { announce, ..c });
+        append_all(&*logs, commits.collect::<Vec<_>>()).await;
+        let mut after = Script::foreign();
+        append_all(&*logs, [after.queued(), after.completed()]).await;
+        let mut told = 0;
+        while let Some(message) = message_before(&mut signals, &id, after.id()).await {
+            let place = position_in(&message.bytes, &id).expect("it is this job's");
+            let Some(sealed) = Sealed::read(&message.bytes) else {
+                assert!(announce, "an event was announced where others listen");
+                assert!(place.sequence <= told, "a public copy came first");
+                continue;
+            };
+            assert_eq!(message.channel, Channel::Own);
+            assert!(sealed.is_made_with(&secret));
+            assert_eq!(sealed.first().sequence, told + 1);
+            let log = logs.read(&id, told, sealed.lines.len()).await.unwrap();
+            let log = log.expect("heard of an event before it was appended");
+            assert_eq!(log.job.secret, Some(secret));
+            let appended: Vec<_> = log.entries.into_iter().map(|entry| entry.line).collect();
+            assert_eq!(sealed.lines, appended);
+            told = sealed.last.sequence;
+        }
+        let all = script.job().position.sequence;
+        assert!(
+            told == all || !announce && told == 0,
+            "{told} of {all} were sealed"
+        );
+    }
 }
 
 /// A job that is submitted is announced once it is in the log.

@@ -1,5 +1,6 @@
-//! What comes in on the channels. An announcement is a hint and nothing more; an event of a program
-//! that knows no logs (law 6) is offered to its job's log, and streamed from there.
+//! What comes in on the channels. An announcement is a hint; one that came on a channel of our own, sealed, is
+//! the hub's to judge. An event of a program that knows no logs (law 6) is offered to its job's log, and
+//! streamed from there.
 //!
 //! Nothing in here trusts a byte of what it gets, and nothing in here streams it.
 
@@ -10,8 +11,10 @@ use std::time::Duration;
 
 use backon::Retryable;
 use bytes::Bytes;
-use conch_domain::{EventCap, EventKind, Illegal, JobId};
+use conch_domain::{EventCap, EventKind, Illegal, JobId, Position};
 use conch_ports::{Channel, Error, ErrorKind, JobLog, Message, Signal, Signals};
+use conch_wire::announcement::Numbered;
+use conch_wire::envelope::Sealed;
 use conch_wire::event::{self, Incoming};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -67,6 +70,35 @@ impl Listeners {
     fn hint(&self, job_id: &JobId, sequence: Option<u64>) {
         self.lookup.hint(job_id);
         self.hub.hint(job_id, sequence);
+    }
+
+    /// An event that should be in a log was announced. Its public copy comes after the sealed one.
+    fn hear_numbered(
+        &self,
+        job_id: &JobId,
+        position: Position,
+        ends_it: bool,
+        ends: &mpsc::Sender<JobId>,
+    ) {
+        self.lookup.hint(job_id);
+        if !self.hub.knows(job_id.as_str(), position) {
+            self.hub.hint(job_id, Some(position.sequence));
+        }
+        self.cache_end(job_id, ends_it, ends);
+    }
+
+    fn hear_sealed(&self, sealed: &Sealed, ends: &mpsc::Sender<JobId>) {
+        self.lookup.hint(&sealed.job_id);
+        let outcome = self.hub.join(sealed).as_str();
+        metrics::counter!("conch_sealed_announcements_total", "outcome" => outcome).increment(1);
+        self.cache_end(&sealed.job_id, sealed.ends, ends);
+    }
+
+    fn cache_end(&self, job_id: &JobId, ends_it: bool, ends: &mpsc::Sender<JobId>) {
+        if self.cache_results && ends_it {
+            // Without room for it the result is cached by the first who asks for it.
+            drop(ends.try_send(job_id.clone()));
+        }
     }
 
     fn lapsed(&self) {
@@ -201,20 +233,29 @@ fn hear(
     ends: &mpsc::Sender<JobId>,
     clock: &Clock,
 ) {
-    let bytes = message.bytes;
+    let Message { channel, bytes } = message;
+    // By the channel, never by what it says of itself.
+    if channel == Channel::Own
+        && let Some(sealed) = Sealed::read(&bytes)
+    {
+        return listeners.hear_sealed(&sealed, ends);
+    }
+    if bytes.len() <= event::MAX_EVENT_BYTES
+        && let Some(numbered) = Numbered::glance(&bytes)
+        && let Ok(job_id) = JobId::parse(&numbered.job_id)
+    {
+        return listeners.hear_numbered(&job_id, numbered.position, numbered.ends, ends);
+    }
     let Some(incoming) = read(&bytes, clock) else {
         return;
     };
     let job_id = &incoming.event.job_id;
-    if incoming.is_numbered() {
-        listeners.hint(job_id, incoming.sequence);
-        if listeners.cache_results && incoming.event.kind.is_terminal() {
-            // Without room for it the result is cached by the first who asks for it.
-            drop(ends.try_send(job_id.clone()));
-        }
-        return;
+    if let (Some(sequence), Some(epoch)) = (incoming.sequence, incoming.epoch) {
+        let position = Position { epoch, sequence };
+        let ends_it = incoming.event.kind.is_terminal();
+        return listeners.hear_numbered(job_id, position, ends_it, ends);
     }
-    if message.channel == Channel::Own {
+    if channel == Channel::Own {
         // Of our own programs, and in no log. No part of Mare reads such events yet.
         return dropped("ephemeral");
     }

@@ -137,7 +137,8 @@ pub(crate) async fn offer(
         let is_new = found.is_none();
         let mut job = match found {
             Some(found) => found.job,
-            None => Job::initial(event.job_id.clone(), entropy::epoch(), false),
+            None => Job::initial(event.job_id.clone(), entropy::epoch(), false)
+                .with_secret(entropy::log_secret()),
         };
         if fence == Fence::Foreign && job.own {
             return Ok(Offered::OwnJob);
@@ -147,9 +148,11 @@ pub(crate) async fn offer(
         let reopened = job.reopen(event, entropy::epoch());
         if let Some(reopened) = reopened.filter(|_| fence == Fence::Foreign) {
             replaces = Some(job.position);
-            job = reopened;
+            job = reopened.with_secret(entropy::log_secret());
         } else if replaces.is_some() {
-            job = job.with_epoch(entropy::epoch());
+            job = job
+                .with_epoch(entropy::epoch())
+                .with_secret(entropy::log_secret());
             base = Some(job.clone());
         }
         // A repeated end is a duplicate where the log remembers it: let the log say so.

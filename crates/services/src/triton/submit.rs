@@ -171,7 +171,8 @@ impl Submit {
 
 /// The job after its first event, and what begins its log.
 fn born(event: &Event) -> (Job, Commit) {
-    let mut job = Job::initial(event.job_id.clone(), entropy::epoch(), true);
+    let mut job = Job::initial(event.job_id.clone(), entropy::epoch(), true)
+        .with_secret(entropy::log_secret());
     job.apply(job.position.next(), event)
         .expect("a job that is not born yet may be queued");
     let commit = Commit {

@@ -52,7 +52,10 @@ impl Context {
         tracing::warn!(job.id = %lease.job_id, "the job is in the queue and has no log");
         let record = self.deps.catalogue.job(&lease.job_id).await?;
         // Without a record either, all that is left to do for it is to say that it failed.
-        Ok(record.unwrap_or_else(|| Job::initial(lease.job_id.clone(), entropy::epoch(), true)))
+        Ok(record.unwrap_or_else(|| {
+            Job::initial(lease.job_id.clone(), entropy::epoch(), true)
+                .with_secret(entropy::log_secret())
+        }))
     }
 }
 

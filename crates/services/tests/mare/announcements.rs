@@ -139,6 +139,7 @@ async fn a_place_alone_shows_the_event_at_once() {
         job_id: job_id("j"),
         position: None,
         line: short(line, "j", 3),
+        secret: None,
     };
     world.faults.lose_no_announcements();
     let announced = world.memory.bus().announce(&announcement).await;
@@ -161,6 +162,7 @@ async fn a_place_alone_begins_no_log_whoever_sends_it() {
         job_id: job_id("own"),
         position: None,
         line: short(queued, "own", 1),
+        secret: None,
     };
     let announced = world.memory.bus().announce(&announcement).await;
     announced.expect("memory takes it");

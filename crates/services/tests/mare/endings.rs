@@ -132,6 +132,8 @@ async fn a_pump_that_panicked_sends_its_watchers_to_a_fresh_topic() {
         eyes.events(2).await;
     }
     world.faults.panic_next("job_log.read", 1);
+    world.forge("j", 9);
+    world.has_heard().await;
     let begun = tokio::time::Instant::now();
     job.progress(50).await;
     for eyes in &mut eyes {

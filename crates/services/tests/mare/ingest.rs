@@ -76,6 +76,7 @@ async fn what_our_own_programs_say_without_a_log_is_no_external_event() {
         job_id: job_id("own"),
         position: None,
         line: event("own").to_string().into(),
+        secret: None,
     };
     let announced = world.memory.bus().announce(&ephemeral).await;
     announced.expect("memory carries it");

@@ -19,6 +19,7 @@ mod hidden;
 mod hub;
 mod ingest;
 mod introduction;
+mod joining;
 mod limits;
 #[path = "../support/lines.rs"]
 mod lines;

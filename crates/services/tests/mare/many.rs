@@ -235,6 +235,8 @@ async fn a_job_that_nothing_follows_any_more_ends_the_streams_that_are_about_it(
     about_all.events(2).await;
     about_b.events(1).await;
     world.faults.panic_next("job_log.read", 1);
+    world.forge("a", 9);
+    world.has_heard().await;
     a.progress(50).await;
     for eyes in [&mut about_a, &mut about_all] {
         let (frames, next) = eyes.frames().await;

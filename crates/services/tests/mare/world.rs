@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conch_domain::{
-    Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, JobRecord, JobStatus, Scopes,
-    Timestamp,
+    Caller, ClientId, Clients, Epoch, EventCap, Identity, Job, JobId, JobRecord, JobStatus,
+    LogSecret, Scopes, Timestamp,
 };
 use conch_doubles::{Faults, FaultyMemory, ScriptedTriton, When};
 use conch_ports::{ErrorKind, JobLog};
@@ -235,7 +235,7 @@ impl World {
         Writer {
             memory: self.memory.clone(),
             clock: Arc::clone(&self.clock),
-            job: Job::initial(job_id(id), epoch, own),
+            job: Job::initial(job_id(id), epoch, own).with_secret(secret(1)),
             client: client_id(client),
         }
     }
@@ -260,6 +260,11 @@ impl World {
             r#"{{"event_type":"job:failed","timestamp":"2025-12-01T08:55:49","job_id":"{id}","status":"failed","error_message":"forged","sequence":{sequence},"epoch":"0000abcd"}}"#
         ));
     }
+}
+
+/// The secret of a log's first epoch, or of another one.
+pub(crate) fn secret(number: u8) -> LogSecret {
+    LogSecret::from_random([number; 16])
 }
 
 pub(crate) fn name(attached: &Attached) -> &'static str {

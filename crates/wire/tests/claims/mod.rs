@@ -9,9 +9,10 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use conch_domain::{
-    Applied, ClientId, Epoch, EventId, Job, JobId, LeaseToken, Position, TemplateId, Timestamp,
-    ValuePropositionId,
+    Applied, ClientId, Epoch, EventId, Job, JobId, LeaseToken, LogSecret, Position, TemplateId,
+    Timestamp, ValuePropositionId,
 };
+use conch_wire::envelope::{Sealed, seal};
 use conch_wire::event::{self, Incoming, MAX_EVENT_BYTES};
 use conch_wire::request::{GenerateTemplates, NewClient, NewJob, NewValueProposition};
 use conch_wire::snapshot::{self, Reason};
@@ -121,6 +122,34 @@ fn adopted(line: &[u8], incoming: &Incoming, before: &Job, after: &Job) {
             .apply(after.position, &again.event)
             .expect("as legal as before");
         assert_eq!(&replayed, after);
+    }
+    let ours = event::encode(&incoming.event, after);
+    for line in [adopted, ours] {
+        joins_on(&line, before, after);
+    }
+}
+
+/// Whoever is told the line alone, and doesn't know when it was received, comes to the same state, unless the
+/// line says no time.
+fn joins_on(line: &Bytes, before: &Job, after: &Job) {
+    const UNSTATED: Timestamp = Timestamp::from_micros(i64::MIN);
+    if line.len() > MAX_EVENT_BYTES {
+        return;
+    }
+    let secret = LogSecret::from_random([1; 16]);
+    let sealed = seal(&secret, &after.id, after.position, &[line]);
+    let sealed = Sealed::read(&sealed).expect("our own");
+    assert!(sealed.is_made_with(&secret));
+    assert_eq!(sealed.lines, [line]);
+    assert_eq!(
+        (&sealed.job_id, sealed.first()),
+        (&after.id, after.position)
+    );
+    let told = event::decode(&sealed.lines[0], UNSTATED).expect("an event");
+    if told.event.timestamp != UNSTATED {
+        let mut job = before.clone();
+        let applied = job.apply(after.position, &told.event);
+        assert_eq!((applied, &job), (Ok(Applied::Applied), after));
     }
 }
 

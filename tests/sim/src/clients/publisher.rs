@@ -110,6 +110,16 @@ impl Client {
             let mut forged = json!({"event_type": "job:failed", "timestamp": "2025-12-01T08:55:49",
                 "job_id": id.as_str(), "client_id": "client", "status": "failed",
                 "error_message": "forged", "forged": true, "nonce": self.rng.random::<u32>()});
+            if self.rng.random_ratio(1, 3) {
+                let (store, job) = (Arc::clone(&self.crowd.world.store), id.clone());
+                let about = format!("{} sealed", self.name(&id));
+                let forge = move || {
+                    store.forge_seal(&job, &forged);
+                    Ok(())
+                };
+                drop(self.step(Peer::Store, "PUBLISH", about, forge).await);
+                continue;
+            }
             if self.rng.random_ratio(1, 2) {
                 forged["sequence"] = json!(self.rng.random_range(1..40));
                 forged["epoch"] = json!("00000bad");

@@ -118,7 +118,7 @@ impl Store {
         let mut announced = self.announced.lock();
         while let Some(Some(signal)) = announced.next().now_or_never() {
             match signal {
-                Signal::Message(message) => self.channel.publish(&message.bytes),
+                Signal::Message(message) => self.channel.publish(&message),
                 Signal::Gap => self.channel.interrupt_all(),
             }
         }

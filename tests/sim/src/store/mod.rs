@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conch_domain::{EventKind, Job, JobId, LeaseToken, Template, Timestamp};
+use conch_domain::{EventKind, Job, JobId, LeaseToken, LogSecret, Template, Timestamp};
 use conch_memory::{Backup, Faults, Memory};
 use conch_ports::{
     Announcement, Appended, Catalogue, Claimed, Commit, EventBus, Fence, JobLog, JobQueue, Lease,
     PutTemplate, QueueEffect, Result, ResultCache, Signals, Submission, Submitted,
 };
+use conch_wire::envelope::seal;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 
@@ -238,6 +239,27 @@ impl Store {
     /// What a foreign program publishes.
     pub(crate) fn publish_raw(&self, line: Bytes) {
         self.faults.announce_raw(line);
+        self.pass_on();
+    }
+
+    /// What a foreign program makes up on the channel of ours that it should have no right to: the next event of
+    /// this job, sealed with a secret that isn't its log's.
+    pub(crate) fn forge_seal(&self, id: &JobId, event: &serde_json::Value) {
+        let Ok(Some(log)) = at_once(self.log.read(id, 0, 0)) else {
+            return;
+        };
+        let position = log.job.position.next();
+        let mut event = event.clone();
+        event["sequence"] = position.sequence.into();
+        event["epoch"] = position.epoch.to_string().into();
+        let secret = LogSecret::from_random([0; 16]);
+        let announcement = Announcement {
+            job_id: id.clone(),
+            position: None,
+            line: seal(&secret, id, position, &[event.to_string()]),
+            secret: None,
+        };
+        drop(at_once(self.bus.announce(&announcement)));
         self.pass_on();
     }
 

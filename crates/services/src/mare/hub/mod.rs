@@ -5,8 +5,9 @@
 //!   silence   ─┘                        └─ nothing new, still silent: ask Triton, once per job
 //! ```
 //!
-//! What is streamed comes out of the log and from nowhere else: an announcement only says that the
-//! log is worth reading (law 1), so a forged one changes nothing. Knows nothing of HTTP or sockets.
+//! What is streamed comes out of the log: an announcement only says that the log is worth reading (law 1), so a
+//! forged one changes nothing. One that is sealed with the log's secret and joins on to what is known is
+//! taken in without a read (`join`). Knows nothing of HTTP or sockets.
 
 mod announced;
 mod asking;
@@ -22,6 +23,7 @@ mod hearing;
 mod held;
 mod inquiry;
 mod interest;
+mod join;
 mod looks;
 mod many;
 mod owner;
@@ -67,6 +69,7 @@ use calls::Reason;
 use expiry::{Due, Expiries};
 use feed::Feed;
 use interest::Interest;
+pub use join::Joined;
 use looks::Looks;
 pub use selection::Selection;
 pub use settings::{Dependencies, Settings};

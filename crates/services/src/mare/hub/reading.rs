@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use conch_domain::Position;
-use conch_ports::Error;
+use conch_ports::{Error, Log};
 
 use super::asking::read_to_end;
 use super::calls::Reason;
@@ -53,35 +53,48 @@ async fn read_and_absorb(shared: &Shared, topic: &Arc<Topic>) -> Result<Round, E
         if let Some(origin) = &origin {
             log.job.learn(origin);
         }
-        let check = shared.settings.position_check;
-        let is_triton_due = after == 0 && shared.reconcile.is_due(&topic.job_id, check);
-        let first = if topic.state().is_unshelved_by(&log) {
-            before.map(|before| before.sequence + 1)
-        } else {
-            log.entries.first().map(|entry| entry.sequence)
-        };
-        let keep = History {
-            events: shared.settings.history_limit,
-            bytes: shared.settings.external_history_bytes,
-        };
-        match topic.absorb(log, after, keep, is_triton_due) {
+        match take_in(shared, topic, log, before, after) {
             Absorbed::Nothing => {
                 owner::learn(shared, topic, origin.as_ref());
                 introduce(shared, topic);
                 return Ok(Round::Nothing);
             }
-            Absorbed::News => {
-                topic.inquire_owner_after(check);
-                // Asked only now: who came before this may have seen the state before it.
-                if shared.feed.is_watched() {
-                    tell_feed(shared, topic, before, first);
-                }
-                introduce(shared, topic);
-                return Ok(Round::News);
-            }
+            Absorbed::News => return Ok(Round::News),
             Absorbed::Elsewhere => after = 0,
         }
     }
+}
+
+/// Takes in what follows sequence `after` of a log whose topic stands at `before`, and tells of news. To be
+/// called while the topic's `reading` is held.
+pub(super) fn take_in(
+    shared: &Shared,
+    topic: &Arc<Topic>,
+    log: Log,
+    before: Option<Position>,
+    after: u64,
+) -> Absorbed {
+    let check = shared.settings.position_check;
+    let is_triton_due = after == 0 && shared.reconcile.is_due(&topic.job_id, check);
+    let first = if topic.state().is_unshelved_by(&log) {
+        before.map(|before| before.sequence + 1)
+    } else {
+        log.entries.first().map(|entry| entry.sequence)
+    };
+    let keep = History {
+        events: shared.settings.history_limit,
+        bytes: shared.settings.external_history_bytes,
+    };
+    let absorbed = topic.absorb(log, after, keep, is_triton_due);
+    if absorbed == Absorbed::News {
+        topic.inquire_owner_after(check);
+        // Asked only now: who came before this may have seen the state before it.
+        if shared.feed.is_watched() {
+            tell_feed(shared, topic, before, first);
+        }
+        introduce(shared, topic);
+    }
+    absorbed
 }
 
 /// Tells the watchers of many jobs what is new of one whose topic stood at `before` and has taken in what

@@ -24,7 +24,10 @@ impl Writer {
     pub(crate) async fn begin_again(&mut self, epoch: &str, kind: EventKind) {
         let log = self.memory.log().read(&self.job.id, 0, 0).await;
         let replaces = log.expect("memory answers").map(|log| log.job.position);
-        self.job = self.job.with_epoch(epoch.parse().expect("an epoch"));
+        self.job = self
+            .job
+            .with_epoch(epoch.parse().expect("an epoch"))
+            .with_secret(super::secret(2));
         let published = self.try_append(kind, replaces).await;
         assert_eq!(published, Appended::Appended);
     }
