@@ -155,9 +155,12 @@ local function refusal(c, kind, at)
   end
   -- Where the latest event isn't among those seen, they were lost, and so was their lifetime.
   c.renewed = tonumber(state[10]) or 0
-  c.renews = c.begins or c.ended or not goes_on or at >= c.renewed + c.slack
+  -- Whether nothing that was written before is taken to be there still.
+  c.anew = c.begins or not goes_on or not state[9] or at >= c.renewed + c.slack
+  c.renews = c.ended or c.anew
   c.whole = c.whole or c.renews or c.listed ~= state[9]
-  if c.begins then
+  c.is_new = not epoch and redis.call('EXISTS', c.log, c.seen) == 0
+  if c.begins and not c.is_new then
     -- Nothing that isn't ours is deleted.
     expect(c.log, 'stream')
     expect(c.seen, 'zset')
@@ -188,13 +191,14 @@ local function trim(c)
   end
 end
 
--- Makes room for another epoch. The first write is one that Redis refuses when it is out of memory: once a
--- script has written anything, `DEL` included, Redis lets all the rest through.
+-- Makes room for another epoch, where there is anything. The first write is one that Redis refuses when it is out
+-- of memory: once a script has written anything, `DEL` included, Redis lets all the rest through.
 local function begin(c)
-  redis.call('HSET', c.state, 'epoch', c.epoch)
-  redis.call('DEL', c.log, c.state)
   c.bytes, c.cut, c.mark = 0, 0, 0
-  redis.call('DEL', c.reopens and c.result or c.seen)
+  if not c.is_new then
+    redis.call('HSET', c.state, 'epoch', c.epoch)
+    redis.call('DEL', c.log, c.state, c.reopens and c.result or c.seen)
+  end
   if c.past then
     redis.call('HSET', c.state, 'past', c.past)
   end
@@ -210,7 +214,7 @@ local function add(c, kind)
       from = 2
     else
       -- No log where there is a state: it was evicted, or deleted.
-      c.whole, c.renews = true, true
+      c.whole, c.renews, c.anew = true, true, true
       if kind.prepare then
         kind.prepare(c)
       end

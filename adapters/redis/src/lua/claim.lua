@@ -8,8 +8,9 @@
 
 local ready, leases, token = KEYS[1], KEYS[2], ARGV[4]
 local at = now()
+-- What was set aside is told of by the claim that did so, and by one that has nothing else to say.
 local function answer(fold, id, attempt)
-  local told = unreported(ready)
+  local told = (id == '' or has_set_aside) and unreported(ready) or {}
   table.insert(told, 1, id)
   table.insert(told, 2, attempt)
   return { fold or '', told }
@@ -18,7 +19,6 @@ local function claimed(id, entry, fold)
   local attempts = tonumber(on('hash', 'HGET', entry, 'attempts')) or 0
   lend(entry, leases, id, at + tonumber(ARGV[6]), 'token', token, 'worker', ARGV[5])
   redis.call('SET', ARGV[7], id, 'PX', math.ceil(tonumber(ARGV[6]) / 1000))
-  redis.call('PERSIST', entry)
   return answer(fold, id, string.format('%.0f', attempts + 1))
 end
 

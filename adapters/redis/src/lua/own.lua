@@ -27,7 +27,7 @@ end
 local function record_of(c)
   local r = {
     key = c.job, expiry = ARGV[KIND + 3], indexes = {}, scores = {}, member = c.job_id, body = c.fold,
-    retention = tonumber(ARGV[KIND + 2]), touches = {},
+    retention = tonumber(ARGV[KIND + 2]), touches = {}, stays = not c.anew,
   }
   for i = 5, #KEYS do
     r.indexes[i - 4], r.scores[i - 4] = KEYS[i], ARGV[KIND]
@@ -69,6 +69,7 @@ local function move_record(c, at)
     and type(redis.pcall('ZADD', updated, ARGV[KIND + 1], c.job_id)) == 'number' then
     return
   end
+  c.anew = true
   put_record(record_of(c), at)
 end
 

@@ -42,6 +42,9 @@ local function aside_of(key)
   return prefix .. ':set-aside'
 end
 
+-- Whether this script has moved any key out of the way.
+local has_set_aside = false
+
 -- Moves `key` out of the way unless it is absent or of type `kind`, so that one key that something else
 -- has written to holds up no other job. It is kept for an operator to look at, bounded in number and time,
 -- and named once to the process that asks with `unreported`. What the caller then finds is an absent key.
@@ -50,6 +53,7 @@ local function set_aside_unless(key, kind)
   if found == 'none' or found == kind then
     return
   end
+  has_set_aside = true
   local aside = aside_of(key)
   local kept = aside .. ':' .. key
   redis.call('RENAME', key, kept)
@@ -78,11 +82,10 @@ local function on(kind, command, key, ...)
 end
 
 -- Lists a job in one of the queue's sets. Nothing of the queue has a time to live: a job leaves it when
--- it ends, however long no worker comes, and quotas bound how many do. A set that an earlier build
--- made had one.
+-- it ends, however long no worker comes, and quotas bound how many do. One that an earlier build gave is
+-- taken off by the sweep.
 local function enlist(set, moment, job_id)
   on('zset', 'ZADD', set, moment, job_id)
-  redis.call('PERSIST', set)
 end
 
 -- When a lease ends that is in an entry as `noted`; nothing if that was lost. An earlier build noted it in

@@ -6,12 +6,13 @@ local function queue_effect(c, at)
     attempts = string.format('%.0f', attempts + (c.counts and 1 or 0))
     redis.call('HSET', c.entry, 'attempts', attempts, 'client', c.client, 'priority', c.priority)
     redis.call('HDEL', c.entry, 'token', 'worker', 'until')
-    redis.call('PERSIST', c.entry)
     on('zset', 'ZREM', c.leases, c.job_id)
     wait(order_of(c.ready), c.job_id, c.client, c.priority, at + c.after, at)
   elseif c.effect == 'remove' then
     redis.call('DEL', c.entry)
     on('zset', 'ZREM', c.leases, c.job_id)
-    wait_no_more(order_of(c.ready), c.job_id, c.client)
+    if c.fence ~= 'held' then
+      wait_no_more(order_of(c.ready), c.job_id, c.client)
+    end
   end
 end

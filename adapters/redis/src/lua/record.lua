@@ -60,19 +60,23 @@ local function is_full(r, most, at)
 end
 
 -- r: key, expiry, indexes, scores, member, body, retention (microseconds, 0: for ever),
--- touches (records that this one needs: their retention begins anew)
+-- touches (records that this one needs: their retention begins anew), stays (whether the indexes that it was
+-- in before, but for the last one, can be taken to have it still)
 local function put_record(r, at)
-  local listed = {}
+  local before = on('hash', 'HGET', r.key, 'indexes') or ''
+  local had, listed = {}, {}
+  for index in string.gmatch(before, '%S+') do
+    had[index] = true
+  end
   for position, index in ipairs(r.indexes) do
     listed[index] = true
-    on('zset', 'ZADD', index, r.scores[position], r.member)
+    if not (r.stays and had[index] and position < #r.indexes) then
+      on('zset', 'ZADD', index, r.scores[position], r.member)
+    end
   end
-  local before = on('hash', 'HGET', r.key, 'indexes')
-  if before then
-    for index in string.gmatch(before, '%S+') do
-      if not listed[index] then
-        on('zset', 'ZREM', index, r.member)
-      end
+  for index in pairs(had) do
+    if not listed[index] then
+      on('zset', 'ZREM', index, r.member)
     end
   end
   redis.call('HSET', r.key, 'body', r.body, 'member', r.member,

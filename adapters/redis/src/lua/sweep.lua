@@ -15,8 +15,9 @@ local at = now()
 local order, names = order_of(ready), { entry = ARGV[1], state = ARGV[2], job = ARGV[3] }
 set_aside_unless(ready, 'zset')
 set_aside_unless(leases, 'zset')
--- An earlier build gave it a lifetime, which would be that of all who wait.
+-- An earlier build gave them a lifetime, which would be that of all who wait or are held.
 redis.call('PERSIST', ready)
+redis.call('PERSIST', leases)
 local first = redis.call('ZCARD', running)
 local total = first + redis.call('ZCARD', pending)
 
@@ -28,6 +29,7 @@ local function look(id, runs)
   if redis.call('HGET', state, 'ended') == '1' then
     return
   end
+  redis.call('PERSIST', entry)
   local lease = redis.call('HMGET', entry, 'token', 'until')
   local token = lease[1]
   local waits, held = redis.call('ZSCORE', ready, id), redis.call('ZSCORE', leases, id)
