@@ -1,5 +1,5 @@
-//! Appending one event of ours: fold, check, stamp, encode, publish; lost races are folded again and
-//! time-outs asked again, under the same event id, so that a time-out that hid a success is no
+//! Appending events of ours: fold, check, stamp, encode, publish; lost races are folded again and
+//! time-outs asked again, under the same event ids, so that a time-out that hid a success is no
 //! duplicate.
 //!
 //! Never in here: a decision about what happens to a job. For foreign and derived events see `offer`.
@@ -53,21 +53,38 @@ pub(crate) fn log_published(event: &Event, at: Position) {
     );
 }
 
-/// An event of ours on its way.
+/// Events of ours on their way, which are appended in one step.
 #[derive(Debug, Clone)]
 pub(crate) struct Append {
-    /// What happened.
-    pub(crate) kind: EventKind,
+    /// What happened, in order; at most [`MAX_COMMIT_EVENTS`](conch_ports::MAX_COMMIT_EVENTS).
+    pub(crate) happened: Vec<Happened>,
     /// The attempt that it belongs to.
     pub(crate) attempt: Option<u32>,
-    /// The template that the attempt makes next.
-    pub(crate) making: Option<u32>,
-    /// The template that the event names, where it is to be kept with it.
-    pub(crate) template: Option<Arc<Template>>,
     /// Who may say so. The holder of the lease knows the job better than a store that lost events.
     pub(crate) fence: Fence,
     /// What becomes of the job's queue entry.
     pub(crate) effect: QueueEffect,
+}
+
+/// One event of an [`Append`].
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    /// What happened.
+    pub(crate) kind: EventKind,
+    /// The template that the attempt makes next.
+    pub(crate) making: Option<u32>,
+    /// The template that the event names, where it is to be kept with it.
+    pub(crate) template: Option<Arc<Template>>,
+}
+
+impl From<EventKind> for Happened {
+    fn from(kind: EventKind) -> Self {
+        Self {
+            kind,
+            making: None,
+            template: None,
+        }
+    }
 }
 
 /// What became of an [`Append`].
@@ -81,10 +98,10 @@ pub(crate) enum Outcome {
     Ended,
     /// The fence refuses. Nothing changed.
     Fenced,
-    /// It can't follow what the job has been through. Nothing changed.
+    /// None of it can follow what the job has been through, or its attempt is over. Nothing changed.
     Illegal(Illegal),
-    /// Another template has the place of the one that it names. Nothing changed.
-    PlaceTaken,
+    /// Another template has this place of the plan. Nothing changed.
+    PlaceTaken(u32),
     /// There is no log, and this is nothing to begin one with. Nothing changed.
     NoLog,
 }
@@ -103,10 +120,25 @@ impl Appender {
         Self { log, clock, cap }
     }
 
-    /// Appends the event after what `job`, a fold of its log, has been through, and folds it in.
+    /// As [`Appender::append_all`], where only the outcome matters.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn append(
+        &self,
+        job: &mut Job,
+        append: Append,
+        total: Option<Duration>,
+    ) -> Result<Outcome> {
+        let (outcome, _) = self.append_all(job, &append, total).await?;
+        Ok(outcome)
+    }
+
+    /// Appends the events after what `job`, a fold of its log, has been through, and folds them in; all of them in one
+    /// step, but for those that can't follow what is before them, whose numbers are in the answer.
     ///
     /// Where the log is not what `job` is the fold of:
-    /// - it went on: `job` becomes its fold, and the event is tried after that;
+    /// - it went on: `job` becomes its fold, and the events are tried after that;
     /// - it is gone: a new epoch begins over `job`'s state, unless anybody may append this: a job that
     ///   nobody holds would have a log then, and nobody to end it;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
@@ -114,54 +146,28 @@ impl Appender {
     ///   takes nothing of it over if it is a foreign one;
     /// - the store says that it may have lost events: a new epoch over the log's state replaces it.
     ///
-    /// Cancel-safe: dropped, the event was appended or not; `job` is then as it was or an older fold.
+    /// Cancel-safe: dropped, the events were appended or not; `job` is then as it was or an older fold.
     ///
     /// # Errors
     /// When the store was out of reach for `total` (none: tried for ever) or refuses.
-    pub(crate) async fn append(
+    pub(crate) async fn append_all(
         &self,
         job: &mut Job,
-        append: Append,
+        append: &Append,
         total: Option<Duration>,
-    ) -> Result<Outcome> {
-        let event_id = EventId::from_uuid(entropy::uuid((self.clock)()));
+    ) -> Result<(Outcome, Vec<usize>)> {
+        let new_id = |_: &Happened| EventId::from_uuid(entropy::uuid((self.clock)()));
+        let ids: Vec<EventId> = append.happened.iter().map(new_id).collect();
         let holds = matches!(append.fence, Fence::Held(_));
-        // Whatever a generator said: an event of ours can be read by everybody.
-        let kind = append.kind.clipped();
         let mut log = Place::here(job);
         for _ in 0..RACES {
-            let Place {
-                mut next,
-                replaces,
-                base,
-            } = log;
-            let event = Event {
-                job_id: job.id.clone(),
-                client_id: job.client_id.clone(),
-                timestamp: next.not_before((self.clock)()),
-                attempt: append.attempt,
-                event_id: event_id.clone(),
-                making: append.making,
-                derived: false,
-                kind: kind.clone(),
-            };
-            if let Err(illegal) = next.check(&event, self.cap) {
-                return Ok(refused(illegal));
-            }
-            let applied = next.apply(next.position.next(), &event);
-            debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
-            let commit = Commit {
-                events: vec![NewEvent {
-                    line: conch_wire::event::encode(&event, &next),
-                    event_id: event_id.clone(),
-                }],
-                job: next.clone(),
-                templates: append.template.iter().cloned().collect(),
-                fence: append.fence.clone(),
-                effect: append.effect,
-                announce: true,
-                replaces,
-                base,
+            let Folded {
+                commit,
+                told,
+                left_out,
+            } = match self.fold(append, &ids, log) {
+                Ok(folded) => folded,
+                Err((outcome, left_out)) => return Ok((outcome, left_out)),
             };
             // The very same commit again: the log answers `Duplicate` before all else, so what comes
             // back is certain even when an earlier try did its work and only its answer was lost.
@@ -169,36 +175,105 @@ impl Appender {
                 .retry(patience(total))
                 .when(Error::is_retryable)
                 .await?;
-            match appended {
+            let outcome = match appended {
                 Appended::Appended => {
-                    log_published(&event, next.position);
-                    *job = next;
-                    return Ok(Outcome::Appended);
+                    told.log(commit.first());
+                    *job = commit.job;
+                    Outcome::Appended
                 }
                 Appended::Duplicate(place) => {
-                    // The id is this call's own: it was this call that appended it.
-                    log_published(&event, place);
-                    if place == next.position {
-                        *job = next;
+                    // The ids are this call's own: it was this call that appended them.
+                    told.log(place);
+                    if place == commit.first() {
+                        *job = commit.job;
                     } else if let Some(log) = self.read(job, total).await? {
                         *job = log;
                     }
-                    return Ok(Outcome::Already);
+                    Outcome::Already
                 }
-                Appended::Ended => return Ok(Outcome::Ended),
-                Appended::Fenced => return Ok(Outcome::Fenced),
-                Appended::PlaceTaken(_) => return Ok(Outcome::PlaceTaken),
+                Appended::Ended => Outcome::Ended,
+                Appended::Fenced => Outcome::Fenced,
+                Appended::PlaceTaken(place) => Outcome::PlaceTaken(place),
                 Appended::Conflict(_) | Appended::Doubtful(_) => {
                     let found = self.read(job, total).await?;
                     if found.is_none() && append.fence == Fence::Open {
-                        return Ok(Outcome::NoLog);
+                        Outcome::NoLog
+                    } else {
+                        let doubtful = matches!(appended, Appended::Doubtful(_));
+                        log = refold(job, found, holds, doubtful);
+                        continue;
                     }
-                    let doubtful = matches!(appended, Appended::Doubtful(_));
-                    log = refold(job, found, holds, doubtful);
                 }
-            }
+            };
+            return Ok((outcome, left_out));
         }
         Err(lost_races())
+    }
+
+    /// The commit of these events at that place, each checked after the one before it; or what becomes of them, where
+    /// there is nothing to commit.
+    fn fold(
+        &self,
+        append: &Append,
+        ids: &[EventId],
+        place: Place,
+    ) -> std::result::Result<Folded, (Outcome, Vec<usize>)> {
+        let Place {
+            mut next,
+            replaces,
+            base,
+        } = place;
+        let (mut events, mut templates) = (Vec::new(), Vec::new());
+        let (mut told, mut left_out, mut refusal) = (Told(Vec::new()), Vec::new(), None);
+        for (number, (happened, event_id)) in append.happened.iter().zip(ids).enumerate() {
+            let event = Event {
+                job_id: next.id.clone(),
+                client_id: next.client_id.clone(),
+                timestamp: next.not_before((self.clock)()),
+                attempt: append.attempt,
+                event_id: event_id.clone(),
+                making: happened.making,
+                derived: false,
+                // Whatever a generator said: an event of ours can be read by everybody.
+                kind: happened.kind.clone().clipped(),
+            };
+            if let Err(illegal) = next.check(&event, self.cap) {
+                let outcome = refused(illegal);
+                left_out.push(number);
+                let is_over = matches!(illegal, Illegal::Ended(_) | Illegal::StaleAttempt { .. });
+                if is_over {
+                    return Err((outcome, left_out));
+                }
+                refusal = Some(outcome);
+                continue;
+            }
+            let applied = next.apply(next.position.next(), &event);
+            debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
+            events.push(NewEvent {
+                line: conch_wire::event::encode(&event, &next),
+                event_id: event_id.clone(),
+            });
+            templates.extend(happened.template.clone());
+            told.0.push(event);
+        }
+        if let (true, Some(outcome)) = (events.is_empty(), refusal) {
+            return Err((outcome, left_out));
+        }
+        let commit = Commit {
+            events,
+            job: next,
+            templates,
+            fence: append.fence.clone(),
+            effect: append.effect,
+            announce: true,
+            replaces,
+            base,
+        };
+        Ok(Folded {
+            commit,
+            told,
+            left_out,
+        })
     }
 
     async fn read(&self, job: &Job, total: Option<Duration>) -> Result<Option<Job>> {
@@ -207,6 +282,28 @@ impl Appender {
             .when(Error::is_retryable)
             .await?;
         Ok(log.map(|log| log.job))
+    }
+}
+
+/// Events as one commit.
+struct Folded {
+    commit: Commit,
+    told: Told,
+    /// The numbers of those that aren't in it.
+    left_out: Vec<usize>,
+}
+
+/// The events of a commit.
+struct Told(Vec<Event>);
+
+impl Told {
+    /// Tells the operator, now that they are in the log from this place on.
+    fn log(&self, first: Position) {
+        let mut place = first;
+        for event in &self.0 {
+            log_published(event, place);
+            place = place.next();
+        }
     }
 }
 

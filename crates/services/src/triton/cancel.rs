@@ -99,13 +99,14 @@ impl Cancel {
             _ => return Ok(Some(Cancelled::AlreadyEnded)),
         }
         let append = Append {
-            kind: EventKind::Cancelled {
-                template_ids: job.template_ids.clone(),
-                completed_at: job.not_before((self.clock)()),
-            },
+            happened: vec![
+                EventKind::Cancelled {
+                    template_ids: job.template_ids.clone(),
+                    completed_at: job.not_before((self.clock)()),
+                }
+                .into(),
+            ],
             attempt: None,
-            making: None,
-            template: None,
             fence: Fence::Unclaimed,
             effect: QueueEffect::Remove,
         };
@@ -113,7 +114,7 @@ impl Cancel {
             match self.appender.append(job, append, Some(PATIENCE)).await? {
                 Outcome::Appended | Outcome::Already => Some(Cancelled::Requested),
                 Outcome::Ended => Some(Cancelled::AlreadyEnded),
-                Outcome::Fenced | Outcome::Illegal(_) | Outcome::NoLog | Outcome::PlaceTaken => {
+                Outcome::Fenced | Outcome::Illegal(_) | Outcome::NoLog | Outcome::PlaceTaken(_) => {
                     None
                 }
             },
@@ -123,10 +124,8 @@ impl Cancel {
     /// None: there is no log to put the request into.
     async fn request(&self, job: &mut Job, reason: Option<String>) -> Result<Option<Cancelled>> {
         let append = Append {
-            kind: EventKind::CancelRequested { reason },
+            happened: vec![EventKind::CancelRequested { reason }.into()],
             attempt: None,
-            making: None,
-            template: None,
             fence: Fence::Open,
             effect: QueueEffect::Keep,
         };
@@ -136,7 +135,7 @@ impl Cancel {
             | Outcome::Illegal(Illegal::AlreadyCancelRequested) => Ok(Some(Cancelled::Requested)),
             Outcome::Ended => Ok(Some(Cancelled::AlreadyEnded)),
             Outcome::NoLog => Ok(None),
-            refused @ (Outcome::Fenced | Outcome::Illegal(_) | Outcome::PlaceTaken) => {
+            refused @ (Outcome::Fenced | Outcome::Illegal(_) | Outcome::PlaceTaken(_)) => {
                 Err(Error::new(
                     ErrorKind::Internal,
                     "job_log.append",

@@ -1,6 +1,6 @@
 //! What an attempt at a job consists of: its plan, step by step, and what ends it.
 //!
-//! Never in here: how a step is written down; that is `job_in_hand`'s.
+//! Never in here: how a step is written down; that is `commits`'.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use conch_domain::{
     Client, EventKind, PLAN, Template, TemplateId, ValueProposition, WrittenDraft, clip,
 };
-use conch_ports::{Brief, Claimed, Error, ErrorKind, QueueEffect, Result};
+use conch_ports::{Brief, Claimed, Error, ErrorKind, Result};
 use conch_wire::record::{self, Heading};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::entropy;
 use crate::worker::job_in_hand::{
     Context, End, RunningJob, Stop, TOTAL, template_completed, template_failed,
 };
+use crate::worker::steps::Step;
 
 /// Runs the attempt to its end. `since` is the moment before the claim, `look` wakes it when
 /// somebody may have asked for the job's end.
@@ -52,10 +53,13 @@ impl RunningJob {
         if self.may_have_templates() {
             let catalogue = Arc::clone(&self.context.deps.catalogue);
             let templates = self.ask(|| catalogue.templates_of(&id)).await?;
-            self.done = templates.into_iter().map(|t| (t.index, t)).collect();
+            let done = templates.into_iter().map(|t| (t.index, Arc::new(t)));
+            self.done = done.collect();
+            let names = self.done.iter().map(|(place, t)| (*place, t.name.clone()));
+            self.names = names.collect();
         }
-        if let Some(end) = self.interrupted() {
-            return Ok(end);
+        if let Some(why) = self.interrupted() {
+            return self.interruption(why).await;
         }
         let (client, value_proposition) = match self.source().await? {
             Ok(source) => source,
@@ -64,47 +68,43 @@ impl RunningJob {
         let mut brief = self.brief(client, value_proposition);
         self.making = self.next_after(0);
         self.begin().await?;
-        let mut last_error = None;
         while let Some(place) = self.making {
-            if let Some(end) = self.interrupted() {
-                return Ok(end);
+            self.keep_pace().await?;
+            if let Some(why) = self.interrupted() {
+                return self.interruption(why).await;
             }
             brief.item = PLAN[place as usize - 1];
             brief.index = place;
             brief.try_number = 1;
             brief.last_failure = None;
+            brief.names = self.names.values().cloned().collect();
             match self.make(&mut brief).await? {
                 Made::Template(template) => {
                     self.making = self.next_after(place);
-                    match self.complete(*template).await {
-                        Ok(kept) => {
-                            self.done.insert(place, kept);
-                            brief.names = self.names();
-                            self.say_progress().await?;
-                        }
-                        // What is wrong with the store is nothing for the job's watchers, and nothing that
-                        // another draft could help.
-                        Err(Stop::Port(error)) => {
-                            let told = "the template could not be stored".to_owned();
-                            let cause = error.source().map(ToString::to_string);
-                            tracing::warn!(job.id = %id, template.index = place, %error, cause, "{told}");
-                            let event = template_failed(place, told.clone());
-                            self.append(event, QueueEffect::Keep).await?;
-                            last_error = Some(told);
-                        }
-                        Err(stop) => return Err(stop),
-                    }
+                    self.names.insert(place, template.name.clone());
+                    self.step(Step::Template(template)).await?;
                 }
                 Made::Nothing(reason) => {
                     self.making = self.next_after(place);
                     let event = template_failed(place, reason.clone());
-                    self.append(event, QueueEffect::Keep).await?;
-                    last_error = Some(reason);
+                    self.step(Step::Event(event)).await?;
+                    self.last_error = Some(reason);
                 }
-                Made::Interrupted(end) => return Ok(end),
+                Made::Interrupted(why) => return self.interruption(why).await,
             }
         }
-        Ok(self.outcome(last_error))
+        self.flush().await?;
+        Ok(self.outcome())
+    }
+
+    /// How an attempt ends that something ended between two of its steps.
+    async fn interruption(&mut self, why: Interruption) -> Result<End, Stop> {
+        self.flush().await?;
+        Ok(match why {
+            Interruption::Cancel => End::Cancelled,
+            Interruption::Shutdown => End::Shutdown,
+            Interruption::Deadline => self.overdue(),
+        })
     }
 
     /// Whether an earlier attempt, or this one of an earlier worker, may have made any. One of which nothing is known
@@ -116,7 +116,7 @@ impl RunningJob {
 
     /// The end of an attempt in which every template had its turn. A shutdown no longer matters: the
     /// work is done.
-    fn outcome(&self, last_error: Option<String>) -> End {
+    fn outcome(&mut self) -> End {
         if self.job.cancel_requested {
             return End::Cancelled;
         }
@@ -125,10 +125,10 @@ impl RunningJob {
                 why_untold: "it was not made",
             };
         }
-        let attempts = &self.job.attempts;
-        let told = attempts.failed.values().next_back().cloned();
-        let error = last_error.or(told).unwrap_or_default();
+        let told = self.job.attempts.failed.values().next_back().cloned();
+        let error = self.last_error.take().or(told).unwrap_or_default();
         let max_attempts = self.context.settings.max_attempts;
+        let attempts = &self.job.attempts;
         let others = (1..=TOTAL).any(|place| attempts.lost_at(place) < max_attempts);
         if others && attempts.lost_at(0) + 1 < max_attempts {
             End::Retry(error)
@@ -159,12 +159,8 @@ impl RunningJob {
             attempt: self.hold.lease().attempt,
             try_number: 1,
             last_failure: None,
-            names: self.names(),
+            names: Vec::new(),
         }
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.done.values().map(|t| t.name.clone()).collect()
     }
 
     /// One template, in as many tries as the settings allow. Between two of them whatever ends an attempt
@@ -174,10 +170,10 @@ impl RunningJob {
             let error = match self.generate(brief).await? {
                 Generated::Draft(draft) => {
                     let template = self.template(brief, &draft);
-                    return Ok(Made::Template(Box::new(template)));
+                    return Ok(Made::Template(Arc::new(template)));
                 }
                 Generated::Nothing(error) => error,
-                Generated::Interrupted(end) => return Ok(Made::Interrupted(end)),
+                Generated::Interrupted(why) => return Ok(Made::Interrupted(why)),
             };
             // As much as the event tells of it: a generator may say much.
             let mut told = error.message().to_owned();
@@ -191,8 +187,8 @@ impl RunningJob {
             if !may_do_better(&error) || brief.try_number >= tries {
                 return Ok(Made::Nothing(told));
             }
-            if let Some(end) = self.interrupted() {
-                return Ok(Made::Interrupted(end));
+            if let Some(why) = self.interrupted() {
+                return Ok(Made::Interrupted(why));
             }
             metrics::counter!("conch_template_tries_repeated_total").increment(1);
             brief.try_number += 1;
@@ -201,13 +197,13 @@ impl RunningJob {
     }
 
     /// Whether the run should stop between two steps.
-    fn interrupted(&self) -> Option<End> {
+    fn interrupted(&self) -> Option<Interruption> {
         if self.job.cancel_requested {
-            Some(End::Cancelled)
+            Some(Interruption::Cancel)
         } else if self.context.shutdown.is_cancelled() {
-            Some(End::Shutdown)
+            Some(Interruption::Shutdown)
         } else if Instant::now() >= self.deadline {
-            Some(self.overdue())
+            Some(Interruption::Deadline)
         } else {
             None
         }
@@ -252,17 +248,17 @@ impl RunningJob {
     async fn begin(&mut self) -> Result<(), Stop> {
         if self.job.started_at.is_none() {
             let started_at = self.context.now(&self.job);
-            self.append(EventKind::Started { started_at }, QueueEffect::Keep)
-                .await?;
+            let started = EventKind::Started { started_at };
+            self.step(Step::Event(started)).await?;
         } else {
-            self.say_progress().await?;
+            self.step(Step::Progress).await?;
         }
         // A worker may have died between storing a template and saying so.
         let unsaid: Vec<_> = self
             .done
             .values()
             .filter(|template| !self.job.template_ids.contains(&template.id))
-            .map(template_completed)
+            .map(|template| template_completed(template))
             .collect();
         let max_attempts = self.context.settings.max_attempts;
         let given_up: Vec<_> = (1..=TOTAL)
@@ -274,23 +270,12 @@ impl RunningJob {
             .map(|place| template_failed(place, silent_in_each(self.job.attempts.lost_at(place))))
             .collect();
         for event in unsaid.into_iter().chain(given_up) {
-            self.append(event, QueueEffect::Keep).await?;
+            self.step(Step::Event(event)).await?;
         }
         Ok(())
     }
 
-    async fn say_progress(&mut self) -> Result<(), Stop> {
-        let completed = self.done.len() as u32;
-        let event = EventKind::Progress {
-            progress: (completed * 100 / TOTAL) as u8,
-            completed_templates: completed,
-            total_templates: TOTAL,
-            message: None,
-        };
-        self.append(event, QueueEffect::Keep).await
-    }
-
-    /// Waits for the generator, and for whatever makes it pointless.
+    /// Waits for the generator, and for whatever makes it pointless. Meanwhile the steps before go on their way.
     async fn generate(&mut self, brief: &Brief) -> Result<Generated, Stop> {
         let generator = Arc::clone(&self.context.deps.generator);
         let shutdown = self.context.shutdown.clone();
@@ -304,15 +289,21 @@ impl RunningJob {
                 () = hold.lost.cancelled() => return Err(Stop::Lost),
                 () = hold.restored.notified() => {
                     self.put_back().await?;
-                    self.say_progress().await?;
+                    self.step(Step::Progress).await?;
+                }
+                answer = self.steps.answered() => {
+                    self.settle(answer).await?;
+                    if self.job.cancel_requested {
+                        return Ok(Generated::Interrupted(Interruption::Cancel));
+                    }
                 }
                 () = hold.look.notified() => {
                     if self.is_cancel_requested().await {
-                        return Ok(Generated::Interrupted(End::Cancelled));
+                        return Ok(Generated::Interrupted(Interruption::Cancel));
                     }
                 }
-                () = shutdown.cancelled() => return Ok(Generated::Interrupted(End::Shutdown)),
-                () = &mut deadline => return Ok(Generated::Interrupted(self.overdue())),
+                () = shutdown.cancelled() => return Ok(Generated::Interrupted(Interruption::Shutdown)),
+                () = &mut deadline => return Ok(Generated::Interrupted(Interruption::Deadline)),
                 made = &mut generation => return Ok(match made {
                     Ok(draft) => Generated::Draft(draft),
                     Err(error) => Generated::Nothing(error),
@@ -344,19 +335,30 @@ impl RunningJob {
     }
 }
 
+/// What ends an attempt before its time.
+#[derive(Debug, Clone, Copy)]
+enum Interruption {
+    /// Somebody asked for the job's end.
+    Cancel,
+    /// The worker stops.
+    Shutdown,
+    /// The job's deadline has passed.
+    Deadline,
+}
+
 /// What one try of a generator brought.
 enum Generated {
     Draft(WrittenDraft),
     Nothing(Error),
-    Interrupted(End),
+    Interrupted(Interruption),
 }
 
 /// What became of a template.
 enum Made {
-    Template(Box<Template>),
+    Template(Arc<Template>),
     /// Nothing, and why, for whoever watches the job.
     Nothing(String),
-    Interrupted(End),
+    Interrupted(Interruption),
 }
 
 /// Whether another try may bring a template: after an answer that is none, and where the generator was

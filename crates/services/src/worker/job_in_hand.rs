@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable;
-use conch_domain::{
-    Attempts, EventKind, Illegal, Job, PLAN, RetryReason, Template, TemplateId, Timestamp,
-};
-use conch_ports::{Claimed, Error, ErrorKind, Fence, Lease, PutTemplate, QueueEffect, Result};
-use futures::FutureExt;
+use conch_domain::{Attempts, EventKind, Job, PLAN, RetryReason, Template, TemplateId, Timestamp};
+use conch_ports::{Claimed, Error, Lease, PutTemplate, QueueEffect, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::append::{Append, Appender, Outcome, patience};
+use crate::append::{Appender, patience};
 use crate::entropy;
 use crate::worker::lease_keeper::Hold;
+use crate::worker::steps::{Step, Steps};
 use crate::worker::{Dependencies, Ended, Settings};
 
 /// Templates of a job.
@@ -97,7 +95,16 @@ pub(crate) struct RunningJob {
     /// The fold of the log, as far as this worker knows it.
     pub(crate) job: Job,
     /// By place in the plan.
-    pub(crate) done: BTreeMap<u32, Template>,
+    pub(crate) done: BTreeMap<u32, Arc<Template>>,
+    /// The names of these, and of those on their way into the log.
+    pub(crate) names: BTreeMap<u32, String>,
+    /// What is on its way into the log.
+    pub(crate) steps: Steps,
+    /// Each step is in the log before the next template is begun, so that an attempt that ends in silence is charged
+    /// to the right one.
+    pub(crate) is_careful: bool,
+    /// Why the latest template failed.
+    pub(crate) last_error: Option<String>,
     /// The template that is made next: rides on every event, so that whoever finds the attempt ended in
     /// silence knows what it was at.
     pub(crate) making: Option<u32>,
@@ -135,6 +142,9 @@ impl RunningJob {
         let age = since_when.map_or(0, |at| context.now(&job).millis_since(at));
         let left = context.settings.deadline;
         let left = left.saturating_sub(Duration::from_millis(age));
+        let is_careful = lease.attempt > 1
+            || job.attempts != Attempts::default()
+            || context.settings.max_attempts == 1;
         let (hold, keeper) = Hold::keep(&context.deps, lease, duration, since, job.clone(), look);
         Ok(Self {
             context,
@@ -142,45 +152,17 @@ impl RunningJob {
             _keeper: keeper,
             job,
             done: BTreeMap::new(),
+            names: BTreeMap::new(),
+            steps: Steps::default(),
+            is_careful,
+            last_error: None,
             making: None,
             deadline: Instant::now() + left,
         })
     }
 
-    /// Says that a template is made, and keeps it in the same step; answers the one that is kept at its place, which
-    /// may be an earlier one.
-    pub(crate) async fn complete(&mut self, template: Template) -> Result<Template, Stop> {
-        let template = Arc::new(template);
-        let event = template_completed(&template);
-        let kept = Some(Arc::clone(&template));
-        match self.write(event, QueueEffect::Keep, kept).await? {
-            Written::Yes => Ok(Arc::unwrap_or_clone(template)),
-            // What its watchers can't be told any more is kept all the same.
-            Written::LeftOut => {
-                let first = self.put(&template).await?;
-                Ok(first.unwrap_or_else(|| Arc::unwrap_or_clone(template)))
-            }
-            Written::PlaceTaken => {
-                let catalogue = Arc::clone(&self.context.deps.catalogue);
-                let id = self.job.id.clone();
-                let templates = self.ask(|| catalogue.templates_of(&id)).await?;
-                let mut templates = templates.into_iter();
-                let Some(first) = templates.find(|other| other.index == template.index) else {
-                    return Err(Stop::Port(Error::new(
-                        ErrorKind::BadResponse,
-                        "catalogue.templates_of",
-                        "a template's place is taken by one that can't be read",
-                    )));
-                };
-                let event = template_completed(&first);
-                self.append(event, QueueEffect::Keep).await?;
-                Ok(first)
-            }
-        }
-    }
-
     /// Stores a template; some: its place was taken by this one.
-    async fn put(&self, template: &Template) -> Result<Option<Template>, Stop> {
+    pub(crate) async fn put(&self, template: &Template) -> Result<Option<Template>, Stop> {
         let catalogue = &self.context.deps.catalogue;
         loop {
             let put = self.ask(|| catalogue.put_template(template, self.hold.lease()));
@@ -201,7 +183,7 @@ impl RunningJob {
     }
 
     /// After the store refused the lease: goes on only if it had merely forgotten it.
-    async fn recover(&self) -> Result<(), Stop> {
+    pub(crate) async fn recover(&self) -> Result<(), Stop> {
         if self.ask(|| self.hold.recover()).await? {
             Ok(())
         } else {
@@ -210,72 +192,10 @@ impl RunningJob {
     }
 
     /// Whether the log under the job's id is none of ours.
-    async fn is_foreign(&self) -> Result<bool, Stop> {
+    pub(crate) async fn is_foreign(&self) -> Result<bool, Stop> {
         let log = &self.context.deps.log;
         let log = self.ask(|| log.read(&self.job.id, 0, 0)).await?;
         Ok(log.is_some_and(|log| !log.job.own))
-    }
-
-    /// Appends an event of this attempt, for as long as the lease may still be ours.
-    pub(crate) async fn append(
-        &mut self,
-        kind: EventKind,
-        effect: QueueEffect,
-    ) -> Result<(), Stop> {
-        self.write(kind, effect, None).await.map(drop)
-    }
-
-    /// As [`RunningJob::append`], with the template that the event names.
-    async fn write(
-        &mut self,
-        kind: EventKind,
-        effect: QueueEffect,
-        template: Option<Arc<Template>>,
-    ) -> Result<Written, Stop> {
-        let mut has_recovered = false;
-        loop {
-            if self.hold.restored.notified().now_or_never().is_some() {
-                self.put_back().await?;
-            }
-            let append = Append {
-                kind: kind.clone(),
-                attempt: Some(self.hold.lease().attempt),
-                making: self.making,
-                template: template.clone(),
-                fence: Fence::Held(self.hold.lease().token.clone()),
-                effect,
-            };
-            let appended = self.context.appender.append(&mut self.job, append, None);
-            let outcome = tokio::select! {
-                biased;
-                () = self.hold.lost.cancelled() => return Err(Stop::Lost),
-                outcome = appended => outcome.map_err(Stop::Port)?,
-            };
-            match outcome {
-                Outcome::Appended | Outcome::Already => {
-                    self.hold.remember(&self.job);
-                    return Ok(Written::Yes);
-                }
-                Outcome::PlaceTaken => return Ok(Written::PlaceTaken),
-                Outcome::Fenced | Outcome::NoLog => self.recover().await?,
-                // Or somebody spoke of it while the store had forgotten whose it is.
-                Outcome::Ended if self.is_foreign().await? => {
-                    // Once: what can't be put back is lost.
-                    if has_recovered {
-                        return Err(Stop::Lost);
-                    }
-                    has_recovered = true;
-                    self.recover().await?;
-                }
-                Outcome::Ended => return Err(Stop::Ended),
-                Outcome::Illegal(Illegal::StaleAttempt { .. }) => return Err(Stop::Lost),
-                Outcome::Illegal(illegal) => {
-                    // It is said already, or the job has had its share of progress events.
-                    tracing::debug!(job.id = %self.job.id, reason = %illegal, "event left out");
-                    return Ok(Written::LeftOut);
-                }
-            }
-        }
     }
 
     /// Asks a port until it answers or the lease is lost.
@@ -294,11 +214,13 @@ impl RunningJob {
     /// Ends the attempt. Nothing of it can be written afterwards: the handle is gone.
     pub(crate) async fn finish(mut self, end: End) -> Result<(), Stop> {
         self.making = None;
+        self.flush().await?;
         if let End::Completed { why_untold } = &end {
             let settled: Vec<_> = self.done.keys().copied().collect();
             for kind in untold(&self.job, &settled, why_untold) {
-                self.append(kind, QueueEffect::Keep).await?;
+                self.step(Step::Event(kind)).await?;
             }
+            self.flush().await?;
         }
         let now = self.context.now(&self.job);
         let template_ids: Vec<_> = self.done.values().map(|t| t.id.clone()).collect();
@@ -344,17 +266,8 @@ impl RunningJob {
         );
         metrics::counter!("conch_attempts_ended_total", "event" => kind.event_type().to_owned())
             .increment(1);
-        self.append(kind, effect).await
+        self.last_step(kind, effect).await
     }
-}
-
-/// What became of a step of an attempt.
-enum Written {
-    Yes,
-    /// Its event can't follow what the job has been through. Nothing changed.
-    LeftOut,
-    /// Another template has the place of its own. Nothing changed.
-    PlaceTaken,
 }
 
 /// The end of a job with templates.

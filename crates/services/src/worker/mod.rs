@@ -7,10 +7,12 @@
 
 mod attempt;
 mod claims;
+mod commits;
 mod job_in_hand;
 mod lease_keeper;
 mod listener;
 mod reap;
+mod steps;
 mod sweep;
 
 use std::sync::Arc;

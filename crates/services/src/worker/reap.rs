@@ -68,12 +68,10 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
     for (at, kind) in kinds.into_iter().enumerate() {
         let event_type = kind.event_type().to_owned();
         let append = Append {
-            kind,
+            happened: vec![kind.into()],
             // Before its last event an end must not look like an attempt that began: another reaper may
             // have to go on with it.
             attempt: (begun || at == last).then_some(attempt),
-            making: None,
-            template: None,
             fence: Fence::Expired(lease.token.clone()),
             effect: if at == last {
                 effect
@@ -96,7 +94,7 @@ async fn take_back(context: &Context, lease: &Lease) -> Result<()> {
             }
             // Another worker was faster. An ended job needs nothing: every terminal event takes its job
             // out of the queue in the same step.
-            Outcome::Ended | Outcome::Fenced | Outcome::NoLog | Outcome::PlaceTaken => {
+            Outcome::Ended | Outcome::Fenced | Outcome::NoLog | Outcome::PlaceTaken(_) => {
                 return Ok(());
             }
             Outcome::Illegal(illegal) => {

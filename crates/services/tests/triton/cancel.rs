@@ -178,9 +178,13 @@ async fn a_request_begins_no_log() {
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_for_a_job_that_is_being_put_back() {
     let system = System::new().await;
-    let _worker = system.worker(settings("a"), &Generator::reliable());
+    let mut renewing = settings("a");
+    // Renewed while the third template is made: that puts the job back, and its event doesn't get through.
+    renewing.lease = PACE * 15 / 2;
+    let _worker = system.worker(renewing, &Generator::reliable());
     let id = system.submitted().await;
     system.until(&id, |job| job.template_count == 2).await;
+    tokio::time::sleep(PACE / 4).await;
     let faults = system.memory.faults();
     faults.fail_next("job_log.append", 4, ErrorKind::Timeout, When::Before);
     faults.wipe();

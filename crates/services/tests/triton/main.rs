@@ -10,6 +10,7 @@ mod counters;
 #[path = "../support/distant.rs"]
 mod distant;
 mod faults;
+mod groups;
 mod limits;
 #[path = "../support/lines.rs"]
 mod lines;

@@ -88,11 +88,15 @@ async fn a_template_that_was_stored_and_not_told_of_is_told_of_once() {
 
 /// A queue as a worker sees it that is told that its lease is fine, when it is not; and the latest lease that it was
 /// given.
-struct Deceived(Arc<dyn JobQueue>, Mutex<Option<Lease>>);
+pub(crate) struct Deceived(Arc<dyn JobQueue>, Mutex<Option<Lease>>);
 
 impl Deceived {
-    fn of(system: &System) -> Arc<Self> {
+    pub(crate) fn of(system: &System) -> Arc<Self> {
         Arc::new(Self(system.memory.queue(), Mutex::default()))
+    }
+
+    pub(crate) fn lease(&self) -> Lease {
+        self.1.lock().clone().expect("it was claimed")
     }
 }
 
@@ -150,7 +154,7 @@ async fn a_template_whose_place_is_taken_gives_way() {
     let id = system.submitted().await;
     let log = system.until(&id, |job| job.template_count == 1).await;
     let first = build::template(&log.job, 2);
-    let lease = queue.1.lock().clone().expect("it was claimed");
+    let lease = queue.lease();
     let catalogue = system.memory.catalogue();
     let put = catalogue.put_template(&first, &lease).await.unwrap();
     assert_eq!(put, PutTemplate::Stored);
@@ -337,8 +341,8 @@ async fn a_worker_that_can_not_renew_stops_when_its_lease_must_have_run_out() {
     let calls = generator.calls();
     assert_eq!(
         calls.last(),
-        Some(&Call::Made { index: 2 }),
-        "the third wasn't begun"
+        Some(&Call::Made { index: 3 }),
+        "the fourth wasn't begun while the second's commit had no answer"
     );
     drop(cut_off);
     faults.fail_no_more();

@@ -352,7 +352,8 @@ impl System {
         self.start_over(self.memory.log(), settings, generator, queue, signals)
     }
 
-    fn start_over(
+    /// A worker on a log of its own.
+    pub(crate) fn start_over(
         &self,
         log: Arc<dyn JobLog>,
         settings: Settings,
