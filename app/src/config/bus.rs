@@ -4,8 +4,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use conch_ports::Carries;
+use conch_ports::{Carries, EventBus};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -38,14 +39,17 @@ pub(super) fn read(
     if own {
         return Ok(Bus::OfStore);
     }
-    if is_nats(url) {
-        let nats = in_nats(source, url)?;
-        // Building connects to nothing: it is how the adapter checks what it is given.
-        let built = nats.clone().build().map_err(|e| wrong(&e))?;
-        suits(built.carries(), program, takes_external)?;
-        return Ok(Bus::Nats(Box::new(nats)));
-    }
-    let wrong = match scheme(url).as_str() {
+    let (bus, built) = match scheme(url).as_str() {
+        "nats" | "tls" => in_nats(source, url)?,
+        other => return Err(Error::new("BUS_URL", no_bus(url, other))),
+    };
+    suits(built.carries(), program, takes_external)?;
+    Ok(bus)
+}
+
+/// Why that is no bus for this store.
+fn no_bus(url: &str, scheme: &str) -> &'static str {
+    match scheme {
         _ if is_memory(url) => {
             "can be `memory:` only where the store is too: no other process would hear of an event"
         }
@@ -55,8 +59,7 @@ pub(super) fn read(
         "postgres" | "postgresql" => "names PostgreSQL, which isn't built in",
         "sqlite" => "names SQLite, which is a store and no bus: it belongs in STORE_URL",
         _ => "must be the same as STORE_URL, the URL of NATS, nats://… or tls://…, or unset",
-    };
-    Err(Error::new("BUS_URL", wrong))
+    }
 }
 
 /// What a bus must carry for what the settings ask of it.
@@ -76,17 +79,20 @@ pub(super) fn is_nats(url: &str) -> bool {
     matches!(scheme(url).as_str(), "nats" | "tls")
 }
 
-fn in_nats(source: &Source, url: &str) -> Result<conch_nats::Settings, Error> {
+/// The settings of NATS, checked by building with them, which connects to nothing.
+fn in_nats(source: &Source, url: &str) -> Result<(Bus, Arc<dyn EventBus>), Error> {
     let mut kit = conch_nats::KitSettings::default();
     kit.probe_interval = source.parse("NATS_PROBE_SECONDS", kit.probe_interval, seconds)?;
     kit.probe_timeout = source.parse("NATS_TIMEOUT_SECONDS", kit.probe_timeout, seconds)?;
-    Ok(conch_nats::Settings {
+    let nats = conch_nats::Settings {
         url: url.trim().to_owned(),
         credentials: source.text("NATS_CREDENTIALS").map(str::to_owned),
         authorities: authorities(source)?,
         prefix: source.text("CHANNEL_PREFIX").unwrap_or("triton").to_owned(),
         kit,
-    })
+    };
+    let built = nats.clone().build().map_err(|e| wrong(&e))?;
+    Ok((Bus::Nats(Box::new(nats)), built))
 }
 
 /// The file of whom to trust, which the adapter reads itself each time that it connects.
