@@ -26,9 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::Clock;
 use crate::append::patience;
 use crate::mare::backlog::{Backlog, Bounds, Due, Heard};
+use crate::mare::folds::Folds;
 use crate::mare::hub::Hub;
 use crate::mare::lookup::Lookup;
-use crate::mare::offer::{NoRoom, Offered, Origins, Source, offer};
+use crate::mare::offer::{InLog, NoRoom, Offered, Origins, Source, offer};
 
 /// Events of different jobs that are offered at the same time; those of one job go one by one.
 const LANES: usize = 16;
@@ -80,11 +81,16 @@ impl Listeners {
         ends_it: bool,
         ends: &mpsc::Sender<JobId>,
     ) {
+        self.hear_place(job_id, position);
+        self.cache_end(job_id, ends_it, ends);
+    }
+
+    /// An event is said to be in a log at this place.
+    fn hear_place(&self, job_id: &JobId, position: Position) {
         self.lookup.hint(job_id);
         if !self.hub.knows(job_id.as_str(), position) {
             self.hub.hint(job_id, Some(position.sequence));
         }
-        self.cache_end(job_id, ends_it, ends);
     }
 
     fn hear_sealed(&self, sealed: &Sealed, ends: &mpsc::Sender<JobId>) {
@@ -106,10 +112,9 @@ impl Listeners {
         self.hub.lapsed();
     }
 
-    /// `turns` says that the job may have ended, or gone on after an end. It may be forged: it only makes
-    /// somebody look.
-    async fn tell(&self, job_id: &JobId, sequence: Option<u64>, turns: bool) {
-        self.hint(job_id, sequence);
+    /// `turns` says that the job may have ended, or gone on after an end. It may be forged: it only causes a
+    /// look at the log.
+    async fn cache_result(&self, job_id: &JobId, turns: bool) {
         if turns
             && self.cache_results
             && let Err(error) = self.lookup.cache_result(job_id).await
@@ -155,6 +160,7 @@ pub async fn run(
         ForeignEvents::Ignore => EventCap::default(),
     };
     let backlog = Arc::new(Backlog::new(Bounds::default()));
+    let folds = Arc::new(Folds::default());
     for _ in 0..LANES {
         let lane = Lane {
             log: Arc::clone(&log),
@@ -163,6 +169,7 @@ pub async fn run(
             no_room: Arc::clone(&no_room),
             cap,
             backlog: Arc::clone(&backlog),
+            folds: Arc::clone(&folds),
         };
         tasks.spawn(lane.run(stop.clone()));
     }
@@ -188,7 +195,9 @@ pub async fn run(
         match signal {
             Some(Signal::Gap) => listeners.lapsed(),
             Some(Signal::Message(message)) => {
-                hear(message, &listeners, foreign, &backlog, &ends, &clock);
+                hear(
+                    message, &listeners, foreign, &backlog, &folds, &ends, &clock,
+                );
             }
             None => break,
         }
@@ -230,6 +239,7 @@ fn hear(
     listeners: &Listeners,
     foreign: ForeignEvents,
     backlog: &Backlog,
+    folds: &Folds,
     ends: &mpsc::Sender<JobId>,
     clock: &Clock,
 ) {
@@ -238,6 +248,7 @@ fn hear(
     if channel == Channel::Own
         && let Some(sealed) = Sealed::read(&bytes)
     {
+        folds.hear(&sealed);
         return listeners.hear_sealed(&sealed, ends);
     }
     if bytes.len() <= event::MAX_EVENT_BYTES
@@ -292,6 +303,7 @@ struct Lane {
     no_room: Arc<NoRoom>,
     cap: EventCap,
     backlog: Arc<Backlog>,
+    folds: Arc<Folds>,
 }
 
 impl Lane {
@@ -347,7 +359,8 @@ impl Lane {
         let attempt = || async {
             let origins = Origins::Asked(listeners.lookup.origins(), &self.no_room);
             let source = Source::Publisher(self.cap);
-            offer(log, &incoming.event, source, origins, |job| {
+            let (event, folds) = (&incoming.event, Some(&*self.folds));
+            offer(log, event, source, origins, folds, |job| {
                 incoming.adopt(job)
             })
             .await
@@ -357,8 +370,16 @@ impl Lane {
             .when(Error::is_retryable)
             .await;
         match offered {
-            Ok(Offered::Appended(at) | Offered::Duplicate(at)) => {
-                listeners.tell(job_id, Some(at.sequence), turns).await;
+            Ok(Offered::Appended(appended)) => {
+                let InLog { job, line } = *appended;
+                listeners.lookup.hint(job_id);
+                listeners.hub.join_appended(&job, &line);
+                listeners.cache_result(job_id, turns).await;
+            }
+            // What is kept is brought up to it by its announcement.
+            Ok(Offered::Duplicate(at)) => {
+                listeners.hear_place(job_id, at);
+                listeners.cache_result(job_id, turns).await;
             }
             Ok(Offered::Illegal(Illegal::Behind)) => dropped("superseded"),
             Ok(Offered::Illegal(illegal)) => {

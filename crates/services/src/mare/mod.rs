@@ -7,6 +7,8 @@
 pub mod access;
 mod backlog;
 pub mod edge_cancel;
+mod folds;
+mod following;
 pub mod hub;
 pub mod ingest;
 pub mod lookup;

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::append::{RACES, log_published, lost_races};
+use crate::mare::folds::Folds;
 use crate::mare::origins::KnownOrigins;
 use crate::{entropy, limits};
 
@@ -104,11 +105,20 @@ impl NoRoom {
     }
 }
 
+/// An event that this offer appended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InLog {
+    /// The fold after it.
+    pub(crate) job: Job,
+    /// As it was appended.
+    pub(crate) line: Bytes,
+}
+
 /// What became of an offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Offered {
-    /// It is in the log now, here.
-    Appended(Position),
+    /// It is in the log now, at the end of this.
+    Appended(Box<InLog>),
     /// It was there already.
     Duplicate(Position),
     /// It can't follow what the job has been through.
@@ -119,7 +129,7 @@ pub(crate) enum Offered {
 
 /// Appends the event where it fits, if its job takes so many; if the job goes on with it after its end,
 /// in a new epoch. `encode` writes it down, given the fold after it; `origins` say where a job comes from that
-/// lacks it.
+/// lacks it; `folds` are where the fold of its log is kept.
 ///
 /// # Errors
 /// When the store is out of reach; offering again is safe.
@@ -128,15 +138,28 @@ pub(crate) async fn offer(
     event: &Event,
     source: Source,
     origins: Origins<'_>,
+    folds: Option<&Folds>,
     encode: impl Fn(&Job) -> Bytes,
 ) -> Result<Offered, Error> {
     let fence = source.fence();
     let mut doubtful = None;
-    for _ in 0..RACES {
-        let found = log.read(&event.job_id, 0, 0).await?;
+    for race in 0..RACES {
+        // Once: whatever refuses it may do so because that fold is behind.
+        let kept = folds.filter(|_| race == 0);
+        let kept = kept.and_then(|folds| folds.get(&event.job_id));
+        let is_certain = kept.is_none();
+        let found = if is_certain {
+            let found = log.read(&event.job_id, 0, 0).await?.map(|log| log.job);
+            if let Some(folds) = folds {
+                folds.see(&event.job_id, found.as_ref());
+            }
+            found
+        } else {
+            kept
+        };
         let is_new = found.is_none();
         let mut job = match found {
-            Some(found) => found.job,
+            Some(found) => found,
             None => Job::initial(event.job_id.clone(), entropy::epoch(), false)
                 .with_secret(entropy::log_secret()),
         };
@@ -158,6 +181,8 @@ pub(crate) async fn offer(
         // A repeated end is a duplicate where the log remembers it: let the log say so.
         match source.check(&job, event) {
             Ok(()) | Err(Illegal::Ended(_)) => {}
+            // By a fold that may be behind.
+            Err(_) if !is_certain => continue,
             Err(illegal) => {
                 if matches!(illegal, Illegal::TooManyEvents { .. }) {
                     limits::hit(limits::EVENTS_PER_JOB);
@@ -190,9 +215,11 @@ pub(crate) async fn offer(
             debug_assert_eq!(applied, Ok(Applied::Applied), "checked right before");
         }
         let announce = fence != Fence::Foreign;
+        let line = encode(&job);
+        let after = job.clone();
         let commit = Commit {
             events: vec![NewEvent {
-                line: encode(&job),
+                line: line.clone(),
                 event_id: event.event_id.clone(),
             }],
             // Of what isn't ours nothing is in the queue.
@@ -214,9 +241,14 @@ pub(crate) async fn offer(
                 if announce {
                     log_published(event, position);
                 }
-                return Ok(Offered::Appended(position));
+                if let Some(folds) = folds {
+                    folds.keep(after.clone());
+                }
+                return Ok(Offered::Appended(Box::new(InLog { job: after, line })));
             }
             Appended::Duplicate(place) => return Ok(Offered::Duplicate(place)),
+            // A fold that goes on is behind.
+            Appended::Ended if !is_certain => {}
             Appended::Ended => return Ok(Offered::Illegal(Illegal::Ended(ended))),
             Appended::Fenced => return Ok(Offered::OwnJob),
             Appended::Conflict(_) | Appended::PlaceTaken(_) => {}
@@ -307,9 +339,9 @@ mod tests {
             let event = failure(error);
             let source = Source::Publisher(EventCap::default());
             let origin = Origin::default();
-            let offered = offer(log, &event, source, Origins::Told(&origin), line).await;
+            let offered = offer(log, &event, source, Origins::Told(&origin), None, line).await;
             match offered.expect("memory answers") {
-                Offered::Appended(position) => position,
+                Offered::Appended(appended) => appended.job.position,
                 other => panic!("{other:?}"),
             }
         };

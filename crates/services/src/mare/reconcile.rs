@@ -135,7 +135,15 @@ impl Reconcile {
         let mut asked = Asked::Nothing;
         for event in self.missing(told, known.as_ref()) {
             let encode = |job: &Job| event::encode(&event, job);
-            let offered = offer(&self.log, &event, source, Origins::Told(&origin), encode).await;
+            let offered = offer(
+                &self.log,
+                &event,
+                source,
+                Origins::Told(&origin),
+                None,
+                encode,
+            )
+            .await;
             let offered = match offered {
                 Err(error)
                     if told.status.is_terminal()

@@ -20,6 +20,7 @@ mod hub;
 mod ingest;
 mod introduction;
 mod joining;
+mod kept_folds;
 mod limits;
 #[path = "../support/lines.rs"]
 mod lines;

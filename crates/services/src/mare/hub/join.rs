@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use conch_domain::{Applied, Job, JobId, Position, Timestamp};
-use conch_ports::{Entry, Log};
+use bytes::Bytes;
+use conch_domain::{Job, JobId, LogSecret, Position};
 use conch_wire::envelope::Sealed;
-use conch_wire::event;
 
 use super::calls::Reason;
 use super::reading::take_in;
@@ -16,9 +15,7 @@ use super::shelf::Shelf;
 use super::state::{Phase, State};
 use super::topic::Absorbed;
 use super::{Hub, Shared};
-
-/// Stands in for the time that an event doesn't state: the reader of its log can't know it.
-const UNSTATED: Timestamp = Timestamp::from_micros(i64::MIN);
+use crate::mare::following::follow;
 
 /// What became of a sealed announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +33,10 @@ pub enum Joined {
 }
 
 impl Joined {
+    fn is_delivered(self) -> bool {
+        matches!(self, Self::Joined | Self::Known)
+    }
+
     /// For the counter.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,11 +53,25 @@ impl Hub {
     /// Takes in the events of a seal that came on a channel of our own, if they join on; otherwise it is a
     /// [hint](Hub::hint).
     pub fn join(&self, sealed: &Sealed) -> Joined {
-        let joined = self.0.join(sealed);
-        if !matches!(joined, Joined::Joined | Joined::Known) {
+        let is_genuine = |secret: &LogSecret| sealed.is_made_with(secret);
+        let joined = self
+            .0
+            .join(&sealed.job_id, sealed.last, &sealed.lines, is_genuine);
+        if !joined.is_delivered() {
             self.0.hint(&sealed.job_id, Some(sealed.last.sequence));
         }
         joined
+    }
+
+    /// The same for an event that this process has just appended: the fold after it says where it stands, and
+    /// in which log.
+    pub(crate) fn join_appended(&self, after: &Job, line: &Bytes) {
+        let is_genuine = |secret: &LogSecret| after.secret.as_ref() == Some(secret);
+        let lines = std::slice::from_ref(line);
+        let joined = self.0.join(&after.id, after.position, lines, is_genuine);
+        if !joined.is_delivered() {
+            self.0.hint(&after.id, Some(after.position.sequence));
+        }
     }
 
     /// Whether a watched job's event was delivered before, so that its announcement has nothing to say.
@@ -74,8 +89,14 @@ impl Shared {
         !self.feed.is_open_ended() || told().is_some_and(|told| told.position == head)
     }
 
-    fn join(self: &Arc<Self>, sealed: &Sealed) -> Joined {
-        let Some(topic) = self.topics.lock().get(&sealed.job_id).cloned() else {
+    fn join(
+        self: &Arc<Self>,
+        job_id: &JobId,
+        last: Position,
+        lines: &[Bytes],
+        is_genuine: impl Fn(&LogSecret) -> bool,
+    ) -> Joined {
+        let Some(topic) = self.topics.lock().get(job_id).cloned() else {
             return Joined::Unwatched;
         };
         // A read that began before this and ends after it would find an older log than the topic's, and take
@@ -85,9 +106,9 @@ impl Shared {
         };
         let (head, job) = {
             let state = topic.state();
-            (state.covers(sealed.last), state.may_be_joined().cloned())
+            (state.covers(last), state.may_be_joined().cloned())
         };
-        if head.is_some_and(|head| self.is_told(sealed.job_id.as_str(), head)) {
+        if head.is_some_and(|head| self.is_told(job_id.as_str(), head)) {
             return Joined::Known;
         }
         let Some(job) = job else {
@@ -96,15 +117,15 @@ impl Shared {
         let Some(secret) = job.secret else {
             return Joined::Hint;
         };
-        if !sealed.is_made_with(&secret) {
+        if !is_genuine(&secret) {
             return Joined::Forged;
         }
         let before = job.position;
-        let Some(log) = follow(job, sealed) else {
+        let Some(log) = follow(job, last, lines) else {
             return Joined::Hint;
         };
         if self.feed.is_open_ended() {
-            topic.announce(Some(sealed.last.sequence));
+            topic.announce(Some(last.sequence));
         }
         // As good as a read, but for a doubt: that only a read settles.
         topic.begin_read();
@@ -139,42 +160,4 @@ impl State {
             && self.shelf != Shelf::Wanted;
         self.job.as_ref().filter(|_| is_settled)
     }
-}
-
-/// What a read of the log after `job` would find, if the events of the seal are all that follows it; none where
-/// they don't follow it.
-fn follow(mut job: Job, sealed: &Sealed) -> Option<Log> {
-    // Whose such a job is may be learned from Triton in the step that ends it.
-    let lacks_origin = !job.own && (job.client_id.is_none() || job.created_at.is_none());
-    let first = sealed.first();
-    if first != job.position.next() {
-        return None;
-    }
-    let mut entries = Vec::with_capacity(sealed.lines.len());
-    for line in &sealed.lines {
-        let position = job.position.next();
-        let incoming = event::decode(line, UNSTATED).ok()?;
-        let is_at = (incoming.sequence, incoming.epoch);
-        let event = incoming.event;
-        let is_of_it = event.job_id == job.id && event.timestamp != UNSTATED;
-        if !is_of_it || is_at != (Some(position.sequence), Some(position.epoch)) {
-            return None;
-        }
-        if job.apply(position, &event) != Ok(Applied::Applied) {
-            return None;
-        }
-        entries.push(Entry {
-            sequence: position.sequence,
-            line: line.clone(),
-        });
-    }
-    if lacks_origin && job.status.is_terminal() {
-        return None;
-    }
-    Some(Log {
-        job,
-        oldest: first.sequence,
-        base: None,
-        entries,
-    })
 }
