@@ -11,12 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How long the writer waits before it retries a sink that is not ready.
 const NOT_READY: Duration = Duration::from_millis(20);
+
+/// How long the writer leaves other lines the time to come after it has written some. Waking it costs a program that
+/// logs much more than the lines themselves.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Limits of the queue.
 #[derive(Debug, Clone, Copy)]
@@ -154,8 +158,8 @@ impl Shared {
         self.filled.notify_one();
     }
 
-    /// Waits for work. `owes_report`: lost lines have not been reported yet.
-    fn next(&self, owes_report: bool) -> Step {
+    /// Waits for work. `owes_report`: lost lines have not been reported yet. `lingers`: it has just written a line.
+    fn next(&self, owes_report: bool, mut lingers: bool) -> Step {
         let mut state = self.state.lock();
         loop {
             state.writing = true;
@@ -168,6 +172,10 @@ impl Shared {
             }
             state.writing = false;
             self.emptied.notify_all();
+            if std::mem::take(&mut lingers) {
+                MutexGuard::unlocked(&mut state, || thread::sleep(LINGER));
+                continue;
+            }
             if !owes_report {
                 self.filled.wait(&mut state);
             } else if self
@@ -185,8 +193,11 @@ impl Shared {
 /// The writer thread's loop; runs as long as the process.
 fn write_out<W: Write>(shared: &Shared, mut sink: Sink<W>, report: &dyn Fn(u64) -> String) {
     let mut unreported = 0;
+    let mut has_written = false;
     loop {
-        let line = match shared.next(unreported > 0) {
+        let step = shared.next(unreported > 0, has_written);
+        has_written = matches!(step, Step::Write(_));
+        let line = match step {
             Step::Write(line) => {
                 unreported += line.dropped_before;
                 Some(line.text)
