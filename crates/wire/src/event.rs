@@ -10,7 +10,7 @@ mod write;
 use serde_json::Value;
 
 pub(crate) use glance::event_type;
-pub use glance::{Glance, glance, is_line};
+pub use glance::{Glance, glance, is_line, is_none_of};
 pub use read::{Incoming, MAX_EVENT_BYTES, decode};
 pub use write::encode;
 

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use conch_domain::{EventKind, JobId};
 use conch_ports::{Signal, Signals};
+use conch_wire::event;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::Clock;
+
+/// The types of events that make a worker look.
+const HEARD: [&str; 3] = ["job:queued", "job:retrying", "job:cancel_requested"];
 
 /// Who in this worker wants to hear of which announcements.
 #[derive(Default)]
@@ -33,8 +37,10 @@ impl Ears {
                         look.notify_one();
                     }
                 }
+                // Most of what is announced is progress, much of it this worker's own.
+                Signal::Message(message) if event::is_none_of(&message.bytes, &HEARD) => {}
                 Signal::Message(message) => {
-                    let Ok(incoming) = conch_wire::event::decode(&message.bytes, clock()) else {
+                    let Ok(incoming) = event::decode(&message.bytes, clock()) else {
                         continue;
                     };
                     match incoming.event.kind {

@@ -37,6 +37,18 @@ pub fn glance(line: &[u8]) -> Glance {
     }
 }
 
+/// Whether an event that begins with its type, as ours do, is of none of these. False where more of it would have to
+/// be read to know.
+pub fn is_none_of(line: &[u8], types: &[&str]) -> bool {
+    let Some(rest) = line.strip_prefix(br#"{"event_type":""#) else {
+        return false;
+    };
+    let Some(end) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+        return false;
+    };
+    rest[end] == b'"' && !types.iter().any(|name| name.as_bytes() == &rest[..end])
+}
+
 /// The type of an event, if it says one.
 pub(crate) fn event_type(line: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
@@ -46,4 +58,28 @@ pub(crate) fn event_type(line: &[u8]) -> Option<Cow<'_, str>> {
     }
     let head = serde_json::from_slice::<Head<'_>>(line).ok()?;
     Some(head.event_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_begins_with_another_type_is_known_at_once() {
+        let is_none = |line: &str| is_none_of(line.as_bytes(), &["job:queued", "job:retrying"]);
+        assert!(is_none(r#"{"event_type":"job:progress","job_id":"j"}"#));
+        assert!(is_none(r#"{"event_type":"job:queue","job_id":"j"}"#));
+        assert!(is_none(r#"{"event_type":"","job_id":"j"}"#));
+        for may_be_one in [
+            r#"{"event_type":"job:queued","job_id":"j"}"#,
+            r#"{"event_type":"job:retrying"}"#,
+            r#"{"job_id":"j","event_type":"job:progress"}"#,
+            r#"{"event_type": "job:progress"}"#,
+            r#"{"event_type":"job\u003aqueued"}"#,
+            r#"{"event_type":"job:progress"#,
+            "",
+        ] {
+            assert!(!is_none(may_be_one), "{may_be_one}");
+        }
+    }
 }
