@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use conch_domain::{Job, JobId, JobStatus, Position, Timestamp};
 use conch_ports::{
-    Announcement, Appended, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error, ErrorKind,
-    Fence, NewEvent, QueueEffect, Quota, Result, Weighed,
+    Announcement, Appended, Bucket, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Entry, Error,
+    ErrorKind, Fence, NewEvent, QueueEffect, Quota, Result, Stamp, Weighed,
 };
 use conch_wire::{envelope, event, job, record};
 use tokio::time::Instant;
@@ -226,6 +226,8 @@ impl Store {
         };
         let (ended, bytes) = (log.ended, log.bytes());
         logs.insert(job.id.clone(), log, now + lifetime);
+        let stamp = Stamp::of(&job.id, job.position);
+        self.data.latest.insert(Bucket::of(&job.id), stamp);
         if is_bounded {
             self.data
                 .list_foreign(&job.id, ended, bytes, now + lifetime);

@@ -9,7 +9,7 @@ mod feed;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
-use conch_ports::QueueEffect;
+use conch_ports::{Bucket, QueueEffect, Stamp};
 use conch_wire::{event, record};
 
 use crate::Memory;
@@ -142,7 +142,8 @@ impl Faults {
     }
 
     /// Takes the last `count` events off a job's log, and their effect off its state: a store that
-    /// failed over to a copy that lagged. Record, queue and cached result stay. False, and nothing
+    /// failed over to a copy that lagged. If those are all, it goes without a trace, as if an operator had
+    /// deleted it. Record, queue and cached result stay. False, and nothing
     /// is changed, when the log isn't whole, or its job has gone on after an end: then the state before
     /// them can't be told.
     pub fn cut_log(&self, job_id: &JobId, count: usize) -> bool {
@@ -161,6 +162,9 @@ impl Faults {
             logs.remove(job_id);
             data.unlist_foreign(job_id);
         } else {
+            // As the copy has it.
+            let stamp = Stamp::of(job_id, log.end);
+            data.latest.insert(Bucket::of(job_id), stamp);
             let (own, ended, bytes) = (log.own, log.ended, log.bytes());
             logs.insert(job_id.clone(), log, until);
             if !own {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use conch_domain::{JobId, Position, Timestamp};
-use conch_ports::{Appended, BusId, Commit, Guarantees, JobLog, Log, Result};
+use conch_ports::{Appended, Bucket, BusId, Commit, Guarantees, JobLog, Log, Result, Stamp};
 use conch_wire::record;
 
 use crate::Memory;
@@ -60,6 +60,13 @@ impl JobLog for Memory {
             let logs = &store.data.logs;
             let end = |id| logs.get(id, now).map(|log| log.end);
             Ok(job_ids.iter().map(end).collect())
+        })
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        self.step(|store, _| {
+            let latest = |bucket| store.data.latest.get(bucket).cloned();
+            Ok(buckets.iter().map(latest).collect())
         })
     }
 

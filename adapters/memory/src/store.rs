@@ -8,7 +8,7 @@ use conch_domain::{
     Audience, Category, ClientId, EventId, JobId, JobStatus, Position, TemplateId, Timestamp,
     ValuePropositionId,
 };
-use conch_ports::{Entry, Error, ErrorKind};
+use conch_ports::{Bucket, Entry, Error, ErrorKind, Stamp};
 use tokio::time::Instant;
 
 use crate::Settings;
@@ -33,6 +33,8 @@ pub(crate) struct Store {
 #[derive(Clone)]
 pub(crate) struct Data {
     pub(crate) logs: Expiring<JobId, JobLog>,
+    /// The latest commit of each bucket of logs.
+    pub(crate) latest: HashMap<Bucket, Stamp>,
     /// Jobs that are not our own, as long as their log, and its bytes.
     pub(crate) unfinished_foreign: Expiring<JobId, usize>,
     pub(crate) ended_foreign: Expiring<JobId, usize>,
@@ -165,6 +167,7 @@ impl Data {
     /// Takes the log of a job that is not our own away, with the result that its end left.
     pub(crate) fn forget_foreign(&mut self, job_id: &JobId) {
         self.logs.remove(job_id);
+        self.latest.remove(&Bucket::of(job_id));
         self.unlist_foreign(job_id);
         self.results.remove(job_id);
     }
@@ -172,6 +175,7 @@ impl Data {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             logs: Expiring::default(),
+            latest: HashMap::new(),
             unfinished_foreign: Expiring::default(),
             ended_foreign: Expiring::default(),
             foreign_bytes: 0,

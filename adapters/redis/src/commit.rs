@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conch_domain::{ClientId, Job};
 use conch_ports::{
-    Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Fence, NewEvent, QueueEffect, Weighed,
+    Bucket, Commit, EVENT_IDS_REMEMBERED, EVENT_OVERHEAD, Fence, NewEvent, QueueEffect, Weighed,
 };
 use conch_wire::{envelope, event, job, record};
 use redis::{Script, ScriptInvocation};
@@ -132,7 +132,9 @@ impl Redis {
             .arg(run.id())
             .arg(run.append_only())
             .arg(keys.sealed())
-            .arg(&sealed[..]);
+            .arg(&sealed[..])
+            .arg(keys.latest())
+            .arg(Bucket::of(&job.id).number());
         for event in events {
             call.arg(event.event_id.as_str());
         }

@@ -69,6 +69,12 @@ impl Keys {
         self.name(&format!("state:{id}"))
     }
 
+    /// Hash: the latest commit of each bucket of logs. No id has a colon, so it is no job's log; its name begins
+    /// like theirs, so that whoever may append may write it.
+    pub(crate) fn latest(&self) -> String {
+        self.name("log::latest")
+    }
+
     /// Sorted set: the latest event ids of a log by sequence.
     pub(crate) fn seen(&self, id: &JobId) -> String {
         self.name(&format!("seen:{id}"))

@@ -4,13 +4,14 @@
 //! Redis publishes inside the script, after the writes, so announcements have the order of appends.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Appended, BusId, Commit, Entry, Error, ErrorKind, Guarantees, JobLog, Log, MAX_COMMIT_EVENTS,
-    Quota, Result,
+    Appended, Bucket, BusId, Commit, Entry, Error, ErrorKind, Guarantees, JobLog, Log,
+    MAX_COMMIT_EVENTS, Quota, Result, Stamp,
 };
 use conch_wire::{event, record};
-use redis::{Script, Value};
+use redis::{Cmd, Pipeline, Script, Value};
 
 use crate::connection::{Connections, failed};
 use crate::keys::Keys;
@@ -179,11 +180,16 @@ impl JobLog for Redis {
         if job_ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut questions = redis::pipe();
+        let mut questions = Pipeline::with_capacity(job_ids.len());
         questions.ignore_errors();
+        let mut key = self.keys.state_of("");
+        let prefix = key.len();
         for job_id in job_ids {
-            let question = questions.cmd("HMGET").arg(self.keys.state(job_id));
-            question.arg("epoch").arg("sequence");
+            key.truncate(prefix);
+            key.push_str(job_id.as_str());
+            let mut question = Cmd::with_capacity(4, 32 + key.len());
+            question.arg("HMGET").arg(&key).arg("epoch").arg("sequence");
+            questions.add_command(question);
         }
         let answers = self
             .connections
@@ -202,6 +208,28 @@ impl JobLog for Redis {
                 Err(error) => Err(failed(OPERATION, error)),
             })
             .collect()
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        const OPERATION: &str = "job_log.latest";
+        if buckets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut question = redis::cmd("HMGET");
+        question.arg(self.keys.latest());
+        for bucket in buckets {
+            question.arg(bucket.number());
+        }
+        let answer = self.connections.run_shared(OPERATION, &question).await?;
+        let stamps: Vec<Option<Bytes>> = match answer {
+            Ok(stamps) => stamps,
+            // Another program has written to the key, or this user may not read it.
+            Err(error) if matches!(error.code(), Some("WRONGTYPE" | "NOPERM")) => Vec::new(),
+            Err(error) => return Err(failed(OPERATION, error)),
+        };
+        let mut stamps = stamps.into_iter().map(|stamp| stamp.map(Stamp::from));
+        let answers = buckets.iter().map(|_| stamps.next().flatten());
+        Ok(answers.collect())
     }
 
     async fn now(&self) -> Result<Timestamp> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conch_domain::{Job, JobId, JobStatus, LeaseToken, Timestamp};
 use conch_ports::{
-    Appended, Claimed, EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease,
+    Appended, Bucket, Claimed, EXACT_PLACES, Error, ErrorKind, Idempotency, JobQueue, Lease,
     MAX_PLACES_ASKED, QueuePlace, Quota, Result, Rotation, Submission, Submitted, Sweep, Swept,
 };
 use conch_wire::record;
@@ -225,13 +225,15 @@ impl JobQueue for Redis {
             .key(self.keys.seen(&job.id))
             .key(self.keys.result(&job.id))
             .key(self.keys.unfinished_foreign())
-            .key(self.keys.ended_foreign());
+            .key(self.keys.ended_foreign())
+            .key(self.keys.latest());
         call.arg(lease.job_id.as_str())
             .arg(lease.token.as_str())
             .arg("restored")
             .arg(lease.attempt.saturating_sub(1))
             .arg(micros(duration))
-            .arg(u8::from(job.own));
+            .arg(u8::from(job.own))
+            .arg(Bucket::of(&job.id).number());
         let retention = self.settings.retention.map(|kept| kept + wait_of(job));
         record.append_to(&mut call, retention);
         self.connections

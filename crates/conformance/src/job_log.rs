@@ -4,6 +4,7 @@ mod announcing;
 mod appending;
 mod bounds;
 mod fencing;
+mod latest;
 mod reading;
 mod reopening;
 mod telling_time;
@@ -16,6 +17,7 @@ pub use appending::{
 };
 pub use bounds::{a_full_log_is_trimmed, external_bytes_are_bounded, external_logs_are_bounded};
 pub use fencing::fence_is_checked_in_the_step;
+pub use latest::an_append_changes_its_buckets_stamp;
 pub use reading::{
     a_lost_log_is_absent, positions_are_those_of_reads, read_is_one_moment, the_base_joins_on,
 };

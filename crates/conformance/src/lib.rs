@@ -109,6 +109,7 @@ macro_rules! with_store_laws {
                 the_base_joins_on
                 a_lost_log_is_absent
                 positions_are_those_of_reads
+                an_append_changes_its_buckets_stamp
                 replacing_begins_an_epoch
                 what_may_have_lost_begins_anew
                 external_logs_are_bounded

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
 
-use crate::{Appended, BusId, Commit, Result};
+use crate::{Appended, Bucket, BusId, Commit, Result, Stamp};
 
 /// Jobs that one call of [`JobLog::positions`] may ask about.
 pub const MAX_POSITIONS: usize = 500;
@@ -100,6 +100,10 @@ pub struct Guarantees {
 /// - **positions_are_those_of_reads**: `positions` MUST answer for each job the position that `read`
 ///   would, in the order in which they were asked about, repeated ones included, and `None` where
 ///   `read` would. A key that another program has written to MUST NOT fail the call for the others.
+/// - **an_append_changes_its_buckets_stamp**: once an append is answered, `latest` MUST NOT answer for its
+///   log's bucket with a stamp that it answered before the append, nor with another job's or another
+///   position's. It MUST say `None` where the store doesn't know of the bucket's latest commit. Appends to other
+///   buckets MUST NOT change it.
 /// - **replacing_begins_an_epoch**: a commit at sequence 1 with `replaces` MUST replace a log that
 ///   stands exactly there, and no other; the old events MUST be gone in the same step.
 /// - **what_may_have_lost_begins_anew**: after a restart or a failover in which acknowledged appends
@@ -160,6 +164,16 @@ pub trait JobLog: Send + Sync {
     /// # Errors
     /// When the store is out of reach.
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>>;
+
+    /// Which commits to the logs of these buckets were the latest, in the order of `buckets`. As long as a
+    /// bucket's is the same, nothing was appended to any of its logs. None: there may be something, and
+    /// [`positions`](JobLog::positions) has to be asked; so it is for a store that keeps no such notes.
+    ///
+    /// # Errors
+    /// When the store is out of reach.
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        Ok(vec![None; buckets.len()])
+    }
 
     /// The store's own clock, the one that leases are measured by.
     ///

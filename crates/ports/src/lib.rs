@@ -3,6 +3,7 @@
 //!
 //! Never in here: the name of a technology, an encoding, a policy.
 
+mod bucket;
 mod catalogue;
 mod commit;
 mod error;
@@ -16,6 +17,7 @@ mod template_generator;
 mod ticket_store;
 mod triton_gateway;
 
+pub use bucket::{Bucket, Stamp};
 pub use catalogue::{
     Catalogue, ClientFilter, JobFilter, Page, Paging, PutTemplate, TemplateFilter,
 };

@@ -12,10 +12,10 @@ use conch_domain::{
     ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit, EventBus,
-    Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging, PutTemplate,
-    QueuePlace, Result, ResultCache, Signals, Submission, Submitted, Sweep, Swept, TemplateFilter,
-    TicketHash, TicketStore,
+    Announcement, Appended, Bucket, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit,
+    EventBus, Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging,
+    PutTemplate, QueuePlace, Result, ResultCache, Signals, Stamp, Submission, Submitted, Sweep,
+    Swept, TemplateFilter, TicketHash, TicketStore,
 };
 
 use crate::Plan;
@@ -55,6 +55,11 @@ impl<P: JobLog + ?Sized> JobLog for Faulty<P> {
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         let call = self.port.read(job_id, after, limit);
         self.plan.around("job_log.read", call).await
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        let call = self.port.latest(buckets);
+        self.plan.around("job_log.latest", call).await
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {

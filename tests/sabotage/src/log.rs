@@ -8,7 +8,8 @@ use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, Position, TemplateId, Timestamp};
 use conch_harness::Resp;
 use conch_ports::{
-    Appended, BusId, Catalogue, Commit, Fence, Guarantees, JobLog, Lease, Log, QueueEffect, Result,
+    Appended, Bucket, BusId, Catalogue, Commit, Fence, Guarantees, JobLog, Lease, Log, QueueEffect,
+    Result, Stamp,
 };
 
 use super::{Broken, panics};
@@ -132,6 +133,10 @@ impl JobLog for Broken {
             }
             _ => self.log.read(job_id, after, limit).await,
         }
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        self.log.latest(buckets).await
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {

@@ -11,10 +11,10 @@ use conch_domain::{
     ValueProposition, ValuePropositionId,
 };
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit, EventBus,
-    Fence, Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page, Paging,
-    PutTemplate, QueueEffect, QueuePlace, Result, ResultCache, Signals, Submission, Submitted,
-    Sweep, Swept, TemplateFilter,
+    Announcement, Appended, Bucket, BusId, Carries, Catalogue, Claimed, ClientFilter, Commit,
+    EventBus, Fence, Guarantees, Idempotency, JobFilter, JobLog, JobQueue, Lease, Log, Page,
+    Paging, PutTemplate, QueueEffect, QueuePlace, Result, ResultCache, Signals, Stamp, Submission,
+    Submitted, Sweep, Swept, TemplateFilter,
 };
 
 use crate::board::{Board, Effect, Peer};
@@ -132,6 +132,15 @@ impl JobLog for Gate {
         };
         self.call(what, about, move |store, _| {
             at_once(store.log.read(&id, after, limit))
+        })
+        .await
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        let asked = buckets.to_vec();
+        let about: Vec<String> = asked.iter().map(ToString::to_string).collect();
+        self.call("job_log.latest", about.join(" "), move |store, _| {
+            at_once(store.log.latest(&asked))
         })
         .await
     }

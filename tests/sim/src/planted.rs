@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{EventId, Job, JobId, JobRecord, JobStatus, LeaseToken, Position, Timestamp};
 use conch_ports::{
-    Announcement, Appended, BusId, Carries, Claimed, Commit, EventBus, Fence, Guarantees,
+    Announcement, Appended, Bucket, BusId, Carries, Claimed, Commit, EventBus, Fence, Guarantees,
     Idempotency, JobLog, JobQueue, Lease, Log, QueueEffect, QueuePlace, Result, ResultCache,
-    Signal, Signals, Submission, Submitted, Sweep, Swept,
+    Signal, Signals, Stamp, Submission, Submitted, Sweep, Swept,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -284,6 +284,10 @@ impl JobLog for Behind {
         }
         let _first = (after == 0 && limit > 0).then(|| Reading::of(&self.reading, job_id));
         self.gate.read(job_id, after, limit).await
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        self.gate.latest(buckets).await
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {

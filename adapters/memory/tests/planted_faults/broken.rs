@@ -17,8 +17,8 @@ use bytes::Bytes;
 use conch_domain::{Job, JobId, JobRecord, Position, Template};
 use conch_memory::{Memory, Settings};
 use conch_ports::{
-    Appended, Catalogue, Claimed, Commit, EventBus, JobLog, JobQueue, Quotas, Result, ResultCache,
-    TicketHash, TicketStore,
+    Appended, Bucket, Catalogue, Claimed, Commit, EventBus, JobLog, JobQueue, Quotas, Result,
+    ResultCache, Stamp, TicketHash, TicketStore,
 };
 
 use crate::Fault;
@@ -53,6 +53,8 @@ struct Seen {
     held: HashMap<JobId, Bytes>,
     templates: Vec<Arc<Template>>,
     folds: HashMap<JobId, Option<Job>>,
+    /// The first stamp of each bucket.
+    stamps: HashMap<Bucket, Stamp>,
     tickets: Vec<TicketHash>,
     /// Jobs that lost a part of their place since the last sweep.
     lost: HashSet<JobId>,

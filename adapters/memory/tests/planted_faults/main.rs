@@ -59,6 +59,8 @@ enum Fault {
     TrimTheState,
     EmptyLogForNone,
     PassOverAbsentLogs,
+    /// A bucket's stamp stays the first one.
+    KeepStamps,
     ReplaceAnyLog,
     GoOnAfterALoss,
     LoseTheBase,
@@ -323,6 +325,11 @@ const FOUND_BY: &[(Fault, &str, &str)] = &[
         Fault::EmptyLogForNone,
         "job_log::a_lost_log_is_absent",
         "is_none()",
+    ),
+    (
+        Fault::KeepStamps,
+        "job_log::an_append_changes_its_buckets_stamp",
+        "the stamp of an earlier commit",
     ),
     (
         Fault::PassOverAbsentLogs,

@@ -11,7 +11,7 @@
 -- whether it ends, what becomes of the queue.
 -- The queue and the job's record go by name, for a user that only appends external events needs no right to
 -- write there.
-local EVENTS = 25
+local EVENTS = 27
 local count = tonumber(ARGV[2])
 -- Where the arguments of the kind begin.
 local KIND = EVENTS + 2 * count
@@ -26,6 +26,8 @@ local function read_commit()
     -- Which run of Redis this is, as far as the connection knows.
     run = ARGV[21], aof = ARGV[22],
     sealed_channel = ARGV[23], sealed = ARGV[24],
+    -- What is noted of the latest commit, for whoever follows many logs.
+    stamps = ARGV[25], bucket = ARGV[26],
     latest = ARGV[EVENTS + count - 1],
     reopens = false,
   }
@@ -262,10 +264,16 @@ local function remember(c)
   end
 end
 
+-- Notes that this was the latest commit of its bucket. An append doesn't fail for want of this note.
+local function stamp(c)
+  redis.pcall('HSET', c.stamps, c.bucket, c.job_id .. ' ' .. c.epoch .. '-' .. c.sequence)
+end
+
 -- Writes the events, and where the log stands with them.
 local function append(c, kind, at, ...)
   add(c, kind)
   note(c, kind, at, ...)
+  stamp(c)
   trim(c)
   remember(c)
   if c.renews then

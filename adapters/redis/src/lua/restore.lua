@@ -1,8 +1,8 @@
 -- The lease and the record of a job of which Redis knows nothing but, at most, what a foreign program
 -- announced: that goes, with the result that its end left.
 -- KEYS: log, state, entry, ready, leases, record, retention index, event ids, result, the lists of
--- unfinished and of ended foreign logs, then the record's indexes.
--- ARGV: job, token, worker, attempts that counted, duration, own, then the record.
+-- unfinished and of ended foreign logs, the latest commits, then the record's indexes.
+-- ARGV: job, token, worker, attempts that counted, duration, own, its bucket, then the record.
 -- Answers 1 or 0.
 
 local log, state, entry, ready, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -15,7 +15,7 @@ set_aside_unless(leases, 'zset')
 set_aside_unless(entry, 'hash')
 expect(KEYS[10], 'zset')
 expect(KEYS[11], 'zset')
-local record = record_from(KEYS[6], KEYS[7], 12, 7)
+local record = record_from(KEYS[6], KEYS[7], 13, 8)
 set_aside_unless(KEYS[6], 'hash')
 local forged = own and redis.call('HGET', state, 'own') == '0'
 -- An entry has no lifetime, log and record do: what is left may be the caller's own place.
@@ -30,6 +30,7 @@ end
 lend(entry, leases, id, at + tonumber(ARGV[5]), 'token', ARGV[2], 'worker', ARGV[3], 'attempts', ARGV[4])
 if forged then
   redis.call('DEL', log, state, KEYS[8], KEYS[9])
+  redis.pcall('HDEL', KEYS[12], ARGV[7])
   -- It has run out: the next append takes its bytes off.
   redis.call('ZADD', KEYS[10], 'XX', 0, id)
   redis.call('ZADD', KEYS[11], 'XX', 0, id)

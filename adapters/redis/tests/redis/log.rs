@@ -117,12 +117,14 @@ async fn another_type_under_the_result_key_is_no_result() {
     assert_eq!(foreign, "\u{fffd} not JSON", "bytes come as they are");
 }
 
-/// Keys that serve the moment. The rest is the catalogue, and the queue: who waits does not run out.
+/// Keys that serve the moment. The rest is the catalogue, the queue, for who waits does not run out, and the
+/// latest commits, which are so many at most.
 fn serving_keys(server: &Server) -> Vec<(String, i64)> {
     server
         .run::<Vec<String>>(&["KEYS", "*"])
         .into_iter()
         .filter(|key| !key.starts_with("triton:catalogue:") && !key.starts_with("triton:queue:"))
+        .filter(|key| key != "triton:log::latest")
         .map(|key| {
             let ttl = server.run(&["TTL", &key]);
             (key, ttl)

@@ -209,19 +209,19 @@ async fn of_a_job_that_a_worker_runs() {
     bench.end(&job, &lease).await;
     bench.cost("the end");
     bench.costs(&[
-        "submit, 26: evalsha 1, exists 1, hget 1, hmget 1, hset 3, pexpire 3, publish 2, time 1, xadd 1, zadd 9, zcard 3, zrange 1",
+        "submit, 27: evalsha 1, exists 1, hget 1, hmget 1, hset 4, pexpire 3, publish 2, time 1, xadd 1, zadd 9, zcard 3, zrange 1",
         "claim, 14: evalsha 1, get 1, hget 1, hmget 1, hset 1, set 1, time 1, zadd 1, zrange 3, zrem 3, zscore 1",
-        "the first event of a running job, 16: evalsha 1, hget 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 4, zmscore 1, zrem 2",
+        "the first event of a running job, 17: evalsha 1, hget 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 4, zmscore 1, zrem 2",
         "a template by itself, 8: evalsha 1, hmget 2, hset 1, persist 1, set 1, time 1, zadd 2",
-        "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "one more event, 12: evalsha 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "renew, 5: evalsha 1, hmget 1, hset 1, persist 1, time 1, zadd 1",
-        "an event whose fold is the first mark, 13: evalsha 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
-        "three events, 33: evalsha 3, hmget 6, hset 6, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
-        "an event at which the log is cut off, 15: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
-        "three events in one commit, 17: evalsha 1, hmget 2, hset 2, publish 6, time 1, xadd 3, zadd 2, zmscore 1",
-        "a template with two events, 25: evalsha 1, exists 1, hmget 4, hset 5, persist 1, publish 4, set 1, time 1, xadd 2, xtrim 1, zadd 4, zmscore 1",
-        "three templates with two events each, 45: evalsha 1, exists 1, hmget 4, hset 5, persist 3, publish 12, set 3, time 1, xadd 6, xtrim 1, zadd 8, zmscore 1",
-        "the end, 22: del 1, evalsha 1, hget 1, hmget 2, hset 2, pexpire 3, publish 2, set 1, time 1, xadd 1, zadd 4, zmscore 1, zrem 3",
+        "an event whose fold is the first mark, 14: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "three events, 36: evalsha 3, hmget 6, hset 9, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
+        "an event at which the log is cut off, 16: evalsha 1, hmget 3, hset 5, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
+        "three events in one commit, 18: evalsha 1, hmget 2, hset 3, publish 6, time 1, xadd 3, zadd 2, zmscore 1",
+        "a template with two events, 26: evalsha 1, exists 1, hmget 4, hset 6, persist 1, publish 4, set 1, time 1, xadd 2, xtrim 1, zadd 4, zmscore 1",
+        "three templates with two events each, 46: evalsha 1, exists 1, hmget 4, hset 6, persist 3, publish 12, set 3, time 1, xadd 6, xtrim 1, zadd 8, zmscore 1",
+        "the end, 23: del 1, evalsha 1, hget 1, hmget 2, hset 3, pexpire 3, publish 2, set 1, time 1, xadd 1, zadd 4, zmscore 1, zrem 3",
     ]);
 }
 
@@ -254,7 +254,7 @@ async fn of_a_job_that_is_given_back() {
     bench.sweep().await;
     bench.cost("a sweep over one held job");
     bench.costs(&[
-        "requeue, 19: evalsha 1, hdel 1, hget 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 5, zmscore 1, zrange 1, zrem 1",
+        "requeue, 20: evalsha 1, hdel 1, hget 1, hmget 2, hset 4, publish 2, time 1, xadd 1, zadd 5, zmscore 1, zrange 1, zrem 1",
         "claim, 14: evalsha 1, get 1, hget 1, hmget 1, hset 1, set 1, time 1, zadd 1, zrange 3, zrem 3, zscore 1",
         "a claim when nothing is due, 6: evalsha 1, get 1, time 1, zrange 4",
         "when the next is due, 2: evalsha 1, type 1, zrange 1",
@@ -290,13 +290,13 @@ async fn of_an_external_job() {
     bench.external(commit(&job, completed())).await;
     bench.cost("the end");
     bench.costs(&[
-        "the first event, 24: evalsha 1, exists 2, hmget 2, hset 2, pexpire 6, time 1, type 3, xadd 1, zadd 2, zcount 2, zrangebyscore 2, zrem 1",
-        "one more event, 9: evalsha 1, exists 1, hmget 2, hset 2, time 1, xadd 1, zadd 1, zmscore 1",
+        "the first event, 25: evalsha 1, exists 2, hmget 2, hset 3, pexpire 6, time 1, type 3, xadd 1, zadd 2, zcount 2, zrangebyscore 2, zrem 1",
+        "one more event, 10: evalsha 1, exists 1, hmget 2, hset 3, time 1, xadd 1, zadd 1, zmscore 1",
         "the same once more, 3: evalsha 1, hmget 1, time 1, zmscore 1",
         "a read of all, 4: evalsha 1, hget 1, hmget 1, xrange 2",
         "a read of what is new, 3: evalsha 1, hmget 1, xrange 2",
         "three positions, 3: hmget 3",
-        "the end, 23: evalsha 1, exists 1, hmget 2, hset 2, pexpire 6, set 1, time 1, type 3, xadd 1, zadd 2, zmscore 1, zrangebyscore 2, zrem 1",
+        "the end, 24: evalsha 1, exists 1, hmget 2, hset 3, pexpire 6, set 1, time 1, type 3, xadd 1, zadd 2, zmscore 1, zrangebyscore 2, zrem 1",
     ]);
 }
 
@@ -315,7 +315,7 @@ async fn of_an_epoch() {
     bench.append(replacing).await;
     bench.cost("an epoch that replaces another");
     bench.costs(&[
-        "an epoch that replaces another, 25: del 1, evalsha 1, hget 1, hmget 1, hset 4, pexpire 3, publish 2, time 1, type 2, xadd 1, zadd 6, zmscore 1, zrem 2",
+        "an epoch that replaces another, 26: del 1, evalsha 1, hget 1, hmget 1, hset 5, pexpire 3, publish 2, time 1, type 2, xadd 1, zadd 6, zmscore 1, zrem 2",
     ]);
 }
 
@@ -340,7 +340,7 @@ async fn of_a_log_from_another_run() {
     bench.own(&job, &lease).await;
     bench.cost("one more event");
     bench.costs(&[
-        "the first event after a restart, 15: evalsha 1, hmget 2, hset 3, info 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
-        "one more event, 11: evalsha 1, hmget 2, hset 2, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "the first event after a restart, 16: evalsha 1, hmget 2, hset 4, info 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "one more event, 12: evalsha 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
     ]);
 }

@@ -67,6 +67,76 @@ async fn an_unheard_event_is_found_whatever_the_number_of_silent_jobs() {
     }
 }
 
+/// Questions for the latest commits of buckets.
+fn stamps(world: &World) -> u64 {
+    world.faults.calls("job_log.latest")
+}
+
+/// Between the checks that ask about every log, only jobs in whose buckets something was appended are asked
+/// about: an end that was not announced is found all the same, and each other job stays where it is.
+#[tokio::test(start_paused = true)]
+async fn an_unheard_event_among_silent_jobs_is_found_by_its_stamp() {
+    let world = World::new();
+    let mut watched = watched(&world, true, 500).await;
+    tokio::time::sleep(POSITION_CHECK * 2).await;
+    world.faults.lose_announcements(|_, _| true);
+    for n in 0..20 {
+        let (job, eyes) = &mut watched[n * 25];
+        let reads = looks(&world).0;
+        // At other moments of a period.
+        tokio::time::sleep(POSITION_CHECK * 7 / 20).await;
+        let begun = Instant::now();
+        job.complete().await;
+        let rest = timeout(POSITION_CHECK * 5, eyes.rest()).await;
+        assert!(rest.is_ok(), "{n} was forgotten");
+        let took = begun.elapsed();
+        assert!(took <= POSITION_CHECK, "{n}: {took:?}");
+        assert_eq!(looks(&world).0 - reads, 1, "{n}: one log is read");
+    }
+}
+
+/// The store went back to an older copy: the stamp is the one of the last check again, and the topic has heard
+/// of what was lost since.
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_and_lost_again_between_two_checks_is_noticed() {
+    let (world, mut job, mut eyes) = World::watched().await;
+    // Between two checks.
+    tokio::time::sleep(POSITION_CHECK * 7 / 2).await;
+    job.progress(50).await;
+    eyes.events(1).await;
+    // Whatever else is read for its announcement has been read.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.faults.lose_announcements(|_, _| true);
+    let begun = Instant::now();
+    assert!(world.faults.cut_log(&job.job.id, 1));
+    let seen = timeout(POSITION_CHECK * 5, eyes.events(1)).await;
+    let seen = seen.expect("it is noticed");
+    assert_eq!(data(&seen[0])["reset"], true);
+    assert!(begun.elapsed() <= POSITION_CHECK, "{:?}", begun.elapsed());
+}
+
+/// What no append did leaves the stamps as they were: it is found by the sixth check at the latest.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_deleted_is_missed_within_six_checks() {
+    let world = World::new();
+    let mut watched = watched(&world, true, 50).await;
+    tokio::time::sleep(POSITION_CHECK * 3).await;
+    let begun = Instant::now();
+    let reads = looks(&world).0;
+    for (job, _) in &watched {
+        assert!(world.faults.cut_log(&job.job.id, 2), "it has two events");
+    }
+    let lost = POSITION_CHECK * 3;
+    for (n, (_, eyes)) in watched.iter_mut().enumerate() {
+        let seen = timeout(POSITION_CHECK * 20, eyes.rest()).await;
+        let seen = seen.unwrap_or_else(|_| panic!("{n}: not noticed"));
+        assert_eq!(ids(&seen)[0], "lost-0", "{n}");
+        let took = begun.elapsed();
+        assert!(took <= POSITION_CHECK * 6 + lost * 2, "{n}: {took:?}");
+    }
+    assert!(looks(&world).0 > reads);
+}
+
 /// A log that took the place of another one is as long as that was.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_began_anew_unheard_and_is_as_long_is_noticed() {
@@ -93,12 +163,15 @@ async fn silent_jobs_of_our_own_cost_a_question_for_hundreds_of_them_and_no_task
     let watched = watched(&world, true, 1000).await;
     tokio::time::sleep(POSITION_CHECK * 2).await;
     assert_eq!(runtime.metrics().num_alive_tasks(), tasks);
-    let (reads, asked) = looks(&world);
+    let ((reads, asked), of_stamps) = (looks(&world), stamps(&world));
     tokio::time::sleep(POSITION_CHECK * 10).await;
     let (reads_after, asked_after) = looks(&world);
     assert_eq!(reads_after, reads);
+    // Of each check, the parts whose sixth it is: some 170 jobs.
     let questions = asked_after - asked;
-    assert!((20..=33).contains(&questions), "{questions} questions");
+    assert!((10..=25).contains(&questions), "{questions} questions");
+    let questions = stamps(&world) - of_stamps;
+    assert!((20..=33).contains(&questions), "{questions} of stamps");
     assert_eq!(world.triton.total_calls(), 0);
     drop(watched);
     tokio::time::sleep(Settings::default().linger * 2).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conch_domain::{JobId, Position, Timestamp};
-use conch_ports::{Appended, BusId, Commit, Guarantees, JobLog, Log, Result};
+use conch_ports::{Appended, Bucket, BusId, Commit, Guarantees, JobLog, Log, Result, Stamp};
 
 /// A store whose answers take that long each way.
 pub(crate) struct Distant(pub(crate) Arc<dyn JobLog>, pub(crate) Duration);
@@ -36,6 +36,13 @@ impl JobLog for Distant {
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
         self.way().await;
         let answer = self.0.read(job_id, after, limit).await;
+        self.way().await;
+        answer
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        self.way().await;
+        let answer = self.0.latest(buckets).await;
         self.way().await;
         answer
     }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use conch_conformance::build;
 use conch_domain::{Job, JobId, Position, Timestamp};
 use conch_ports::{
-    Appended, BusId, Commit, Fence, Guarantees, JobLog, Lease, Log, QueueEffect, Quota, Result,
+    Appended, Bucket, BusId, Commit, Fence, Guarantees, JobLog, Lease, Log, QueueEffect, Quota,
+    Result, Stamp,
 };
 
 use super::{Broken, at};
@@ -215,6 +216,19 @@ impl JobLog for Broken {
             positions.retain(Option::is_some);
         }
         Ok(positions)
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        let latest = self.log.latest(buckets).await?;
+        if self.is(Fault::KeepStamps) {
+            let stamps = &mut self.seen().stamps;
+            let first = |(bucket, stamp): (&Bucket, Option<Stamp>)| {
+                let kept = stamps.entry(*bucket).or_insert(stamp?);
+                Some(kept.clone())
+            };
+            return Ok(buckets.iter().zip(latest).map(first).collect());
+        }
+        Ok(latest)
     }
 
     async fn now(&self) -> Result<Timestamp> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use conch_domain::{Job, JobId, Origin, Position};
-use conch_ports::{Error, ErrorKind, Log};
+use conch_ports::{Bucket, Error, ErrorKind, Log, Stamp};
 
 use super::topic::Topic;
 use super::{Shared, owner};
@@ -94,10 +94,27 @@ pub(super) async fn positions_in_the_end(
     shared: &Shared,
     job_ids: &[JobId],
 ) -> Vec<Option<Position>> {
+    in_the_end(shared, || positions(shared, job_ids)).await
+}
+
+/// The latest commits of these buckets; asks until the store answers. Cancel-safe.
+pub(super) async fn latest_in_the_end(shared: &Shared, buckets: &[Bucket]) -> Vec<Option<Stamp>> {
+    in_the_end(shared, || async {
+        let permit = shared.reads.acquire().await;
+        let _permit = permit.expect("it is never closed");
+        shared.log.latest(buckets).await
+    })
+    .await
+}
+
+async fn in_the_end<T, F: Future<Output = Result<T, Error>>>(
+    shared: &Shared,
+    ask: impl Fn() -> F,
+) -> T {
     let mut backoff = BACKOFF;
     loop {
-        match positions(shared, job_ids).await {
-            Ok(positions) => return positions,
+        match ask().await {
+            Ok(answer) => return answer,
             Err(error) => {
                 tracing::debug!(%error, "the store can't be asked where logs end: trying again");
                 tokio::time::sleep(backoff).await;

@@ -2,72 +2,133 @@
 //! them. What has moved is then read by its own topic; a job that says nothing costs no question, no task
 //! and no timer of its own.
 //!
+//! Logs fall into [buckets](Bucket). Where a bucket's latest commit is the one of the last check, none of its
+//! logs has moved, and no more is asked: a check of silent jobs costs the same however many they are. Only
+//! each sixth check asks about every log, for what no commit did: a key that was deleted, evicted or
+//! overwritten.
+//!
 //! Never in here: Triton. An announcement that was lost is made up for in time, however slow it is.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use conch_domain::Position;
-use conch_ports::MAX_POSITIONS;
+use conch_ports::{Bucket, MAX_POSITIONS, Stamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::asking::positions_in_the_end;
+use super::asking::{latest_in_the_end, positions_in_the_end};
 use super::calls::Reason;
 use super::topic::Topic;
 
-/// Parts into which the topics are divided. Those of one part are looked for together, at the latest when a
+/// Parts into which the buckets are divided. Those of one part are looked for together, at the latest when a
 /// period has gone since they were last, whichever topics come and go.
 const PARTS: usize = 32;
+/// Buckets of a part.
+const EACH: usize = Bucket::COUNT / PARTS;
+/// One in so many checks of a part asks about every log.
+const WHOLE: usize = 6;
 /// No timer is finer.
 const FINEST: Duration = Duration::from_millis(1);
 
-/// The topics in their parts.
-pub(super) struct Checks {
-    parts: [Mutex<Vec<Weak<Topic>>>; PARTS],
-    next: AtomicUsize,
+/// Among the topics of a part may be such.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Among {
+    /// A job that, as far as is known, doesn't exist yet.
+    ToCome = 1,
+    /// A job of which Triton may know more than its log.
+    Beyond = 1 << 1,
 }
 
-impl Default for Checks {
-    fn default() -> Self {
-        Self {
-            parts: std::array::from_fn(|_| Mutex::default()),
-            next: AtomicUsize::new(0),
-        }
-    }
+/// The topics in their buckets, in their parts.
+#[derive(Default)]
+pub(super) struct Checks {
+    parts: [Mutex<Part>; PARTS],
+    /// What is [among](Among) each part: what its last turn found, and what was noted since.
+    among: [AtomicU8; PARTS],
+}
+
+/// Those of one part.
+#[derive(Default)]
+struct Part {
+    buckets: [Vec<Weak<Topic>>; EACH],
+}
+
+/// A bucket whose turn has come, with topics in it.
+struct Due {
+    bucket: Bucket,
+    /// Each with whether the last check found its log where the topic is.
+    topics: Vec<(Arc<Topic>, bool)>,
+    /// Every log is asked about.
+    is_whole: bool,
 }
 
 impl Checks {
     /// Has the topic looked for once per period, for as long as it is there.
     pub(super) fn add(&self, topic: &Arc<Topic>) {
-        let part = self.next.fetch_add(1, Ordering::Relaxed) % PARTS;
-        let mut part = self.parts[part].lock();
+        let bucket = Bucket::of(&topic.job_id).number();
+        let bucket = &mut self.parts[bucket % PARTS].lock().buckets[bucket / PARTS];
         // Before it grows: those that are gone leave no memory behind, however many come and go.
-        if part.len() == part.capacity() {
-            part.retain(|topic| topic.strong_count() > 0);
+        if bucket.len() == bucket.capacity() {
+            bucket.retain(|topic| topic.strong_count() > 0);
         }
-        part.push(Arc::downgrade(topic));
+        bucket.push(Arc::downgrade(topic));
+        self.note(topic, Among::ToCome as u8 | Among::Beyond as u8);
+    }
+
+    /// The topic has become such a one, or may be.
+    fn note(&self, topic: &Topic, among: u8) {
+        let part = Bucket::of(&topic.job_id).number() % PARTS;
+        self.among[part].fetch_or(among, Ordering::AcqRel);
+    }
+
+    /// The topic's job doesn't exist yet, as far as is known.
+    pub(super) fn is_to_come(&self, topic: &Topic) {
+        self.note(topic, Among::ToCome as u8);
+    }
+
+    /// Whether there may be such a topic; so that those who look for them don't look in vain.
+    pub(super) fn may_have(&self, among: Among) -> bool {
+        let is_there = |part: &AtomicU8| part.load(Ordering::Acquire) & among as u8 != 0;
+        self.among.iter().any(is_there)
     }
 
     /// At most so many topics are in that part.
     fn len(&self, part: usize) -> usize {
-        self.parts[part].lock().len()
+        self.parts[part].lock().buckets.iter().map(Vec::len).sum()
     }
 
-    /// The topics of that part.
-    fn turn(&self, part: usize) -> Vec<Arc<Topic>> {
+    /// The buckets of that part that have topics.
+    fn turn(&self, part: usize, is_whole: bool) -> Vec<Due> {
+        let among = &self.among[part];
         let mut part = self.parts[part].lock();
-        let mut topics = Vec::with_capacity(part.len());
-        part.retain(|topic| {
-            let topic = topic.upgrade();
-            let is_there = topic.is_some();
-            topics.extend(topic);
-            is_there
-        });
-        topics
+        among.store(0, Ordering::Release);
+        let mut found = 0;
+        let mut due = Vec::new();
+        for topics in &mut part.buckets {
+            let mut there = Vec::with_capacity(topics.len());
+            topics.retain(|topic| {
+                let topic = topic.upgrade();
+                let is_there = topic.is_some();
+                if let Some(topic) = topic {
+                    let is_confirmed = topic.begin_turn(&mut found);
+                    there.push((topic, is_confirmed));
+                }
+                is_there
+            });
+            if let Some((first, _)) = there.first() {
+                due.push(Due {
+                    bucket: Bucket::of(&first.job_id),
+                    topics: there,
+                    is_whole,
+                });
+            }
+        }
+        among.fetch_or(found, Ordering::AcqRel);
+        due
     }
 }
 
@@ -83,25 +144,27 @@ pub(super) async fn keep_checking(shared: Arc<Shared>) {
 async fn check_in_turn(shared: &Shared) {
     let period = shared.settings.position_check.max(FINEST);
     let begun = Instant::now();
-    let mut due: VecDeque<_> = (0..PARTS).map(|part| (part, begun)).collect();
-    while let Some((_, at)) = due.front() {
+    // The parts, when their turns come, and how many they have had, from another number on each.
+    let mut due: VecDeque<_> = (0..PARTS).map(|part| (part, begun, part)).collect();
+    let mut known = vec![None; Bucket::COUNT];
+    while let Some((_, at, _)) = due.front() {
         tokio::time::sleep_until(*at).await;
         let sizes: Vec<_> = due
             .iter()
-            .map(|(part, _)| shared.checks.len(*part))
+            .map(|(part, ..)| shared.checks.len(*part))
             .collect();
         let (first, questions) = in_questions(&sizes);
         let parts: Vec<_> = due.drain(..first).collect();
         // Spread over the period, but none later than a whole one after its last turn.
         let now = Instant::now();
-        let last = due.back().map_or(now, |(_, at)| now.max(*at));
+        let last = due.back().map_or(now, |(_, at, _)| now.max(*at));
         let next = (last + period / questions).min(now + period);
-        let mut topics = Vec::new();
-        for (part, _) in parts {
-            topics.extend(shared.checks.turn(part));
-            due.push_back((part, next));
+        let mut buckets = Vec::new();
+        for (part, _, turns) in parts {
+            buckets.extend(shared.checks.turn(part, turns % WHOLE == 0));
+            due.push_back((part, next, turns + 1));
         }
-        check(shared, &topics).await;
+        check(shared, &buckets, &mut known).await;
     }
 }
 
@@ -128,15 +191,29 @@ struct Looked<'a> {
     reads: u64,
 }
 
-/// Looks for the logs of those of the topics whose silence says nothing.
-async fn check(shared: &Shared, topics: &[Arc<Topic>]) {
-    let looked: Vec<_> = topics
-        .iter()
-        .filter_map(|topic| {
-            let reads = topic.begin_check()?;
-            Some(Looked { topic, reads })
-        })
-        .collect();
+/// Looks for the logs of those of the topics whose silence says nothing, where the buckets' latest commits
+/// aren't the `known` ones of the last check.
+async fn check(shared: &Shared, due: &[Due], known: &mut [Option<Stamp>]) {
+    if due.is_empty() {
+        return;
+    }
+    let buckets: Vec<_> = due.iter().map(|due| due.bucket).collect();
+    // Before the positions: a commit in between is asked about now, and changes the stamp for the next check.
+    let latest = latest_in_the_end(shared, &buckets).await;
+    let mut looked = Vec::new();
+    for (due, latest) in due.iter().zip(latest) {
+        let known = &mut known[due.bucket.number()];
+        let has_moved = latest.is_none() || *known != latest;
+        *known = latest;
+        for (topic, is_confirmed) in &due.topics {
+            if *is_confirmed && !has_moved && !due.is_whole {
+                continue;
+            }
+            if let Some(reads) = topic.begin_check() {
+                looked.push(Looked { topic, reads });
+            }
+        }
+    }
     for looked in looked.chunks(MAX_POSITIONS) {
         let job_ids: Vec<_> = looked.iter().map(|l| l.topic.job_id.clone()).collect();
         let positions = positions_in_the_end(shared, &job_ids).await;
@@ -149,12 +226,26 @@ async fn check(shared: &Shared, topics: &[Arc<Topic>]) {
 }
 
 impl Topic {
-    /// Its turn in the position check has come: how many reads of its log have begun, if it is to be looked
-    /// for. Otherwise its pump does so, or nothing more can come.
-    fn begin_check(&self) -> Option<u64> {
+    /// Its turn in the position check has come: whether it is where the last check found its log. Adds to
+    /// `among` what it is.
+    fn begin_turn(&self, among: &mut u8) -> bool {
         let is_claimed = self.claimed.load(Ordering::Acquire);
         let mut state = self.state();
         state.shelve_if_idle();
+        if state.is_to_come(is_claimed) {
+            *among |= Among::ToCome as u8;
+        }
+        if state.may_know_less_than_triton() {
+            *among |= Among::Beyond as u8;
+        }
+        state.is_followed() && state.confirmed == Some(self.version())
+    }
+
+    /// How many reads of its log have begun, if it is to be looked for. Otherwise its pump does so, or nothing
+    /// more can come.
+    fn begin_check(&self) -> Option<u64> {
+        let is_claimed = self.claimed.load(Ordering::Acquire);
+        let state = self.state();
         let is_looked_for =
             state.is_followed() || state.is_to_come(is_claimed) || state.may_have_gone_on();
         is_looked_for.then(|| state.reads)
@@ -173,6 +264,9 @@ impl Topic {
         // A read that began after the question says more than its answer.
         if state.reads > reads {
             return false;
+        }
+        if state.is_followed() && position.is_some() && position == state.head() {
+            state.confirmed = Some(self.version());
         }
         match position {
             // Of an ended job whose log is gone there is nothing to read.
@@ -198,9 +292,14 @@ mod tests {
             checks.add(topic);
         }
         for _ in 0..2 {
-            let turns: Vec<_> = (0..PARTS).map(|part| checks.turn(part)).collect();
-            assert!(turns.iter().all(|turn| (5..=6).contains(&turn.len())));
-            let mut all: Vec<_> = turns.iter().flatten().map(|t| t.job_id.clone()).collect();
+            let turns = (0..PARTS).flat_map(|part| checks.turn(part, false));
+            let mut all = Vec::new();
+            for due in turns {
+                for (topic, _) in due.topics {
+                    assert_eq!(Bucket::of(&topic.job_id), due.bucket);
+                    all.push(topic.job_id.clone());
+                }
+            }
             all.sort();
             all.dedup();
             assert_eq!(all.len(), topics.len());
@@ -229,13 +328,13 @@ mod tests {
         for n in 1..10_000 {
             checks.add(&topic(n));
         }
-        let held = || checks.parts.iter().map(|part| part.lock().capacity());
-        assert!(
-            held().sum::<usize>() <= 8 * PARTS,
-            "{}",
-            held().sum::<usize>()
-        );
-        let turns = (0..PARTS).flat_map(|part| checks.turn(part));
-        assert_eq!(turns.count(), 1);
+        let capacity = |part: &Mutex<Part>| {
+            let part = part.lock();
+            part.buckets.iter().map(Vec::capacity).sum::<usize>()
+        };
+        let held: usize = checks.parts.iter().map(capacity).sum();
+        assert!(held <= 4 * Bucket::COUNT, "{held}");
+        let turns = (0..PARTS).flat_map(|part| checks.turn(part, false));
+        assert_eq!(turns.map(|due| due.topics.len()).sum::<usize>(), 1);
     }
 }

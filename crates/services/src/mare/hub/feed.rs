@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Shared;
+use super::batched_check::Among;
 use super::calls::Reason;
 use super::held::Held;
 use super::ring::{News, Ring, Told};
@@ -248,6 +249,9 @@ impl Shared {
 
     /// Whether a stream names a job that, as far as is known, doesn't exist yet.
     fn is_any_to_come(&self) -> bool {
+        if !self.checks.may_have(Among::ToCome) {
+            return false;
+        }
         let topics: Vec<_> = self.topics.lock().values().cloned().collect();
         topics.iter().any(|topic| topic.is_to_come())
     }

@@ -364,6 +364,7 @@ fn give_up_or_wait(shared: &Shared, topic: &Topic) {
             state.phase = Phase::Lost;
         }
     });
+    shared.checks.is_to_come(topic);
     let lost = {
         let state = topic.state();
         (state.phase == Phase::Lost)

@@ -86,6 +86,8 @@ pub(super) struct State {
     pub(super) reads: u64,
     /// How many there were at the last position check.
     pub(super) reads_at_check: u64,
+    /// The topic's version when the position check found its log where this state is.
+    pub(super) confirmed: Option<u64>,
     /// Another source knows more than this state: only a read after that many may be believed.
     doubted: Option<u64>,
     /// From when on the job counts as silent, and Triton is asked what it knows beyond the log.
@@ -118,6 +120,7 @@ impl State {
             absent: None,
             reads: 0,
             reads_at_check: 0,
+            confirmed: None,
             doubted: None,
             silent_from: Instant::now(),
             is_unknown_to_triton: false,
@@ -159,6 +162,16 @@ impl State {
     pub(super) fn may_have_gone_on(&self) -> bool {
         let can = self.job.as_ref().is_some_and(Job::may_go_on);
         can && self.phase == Phase::Ended(JobStatus::Failed)
+    }
+
+    /// Whether Triton may know more than the log.
+    pub(super) fn may_know_less_than_triton(&self) -> bool {
+        match self.phase {
+            Phase::Loading => true,
+            Phase::Live => self.job.as_ref().is_none_or(|job| !job.own),
+            Phase::Ended(_) => self.lacks_owner(),
+            Phase::EndedWithoutLog(_) | Phase::Lost => false,
+        }
     }
 
     /// Whether its log is here and goes on, as far as is known.

@@ -161,6 +161,9 @@ impl Topic {
             });
             state.lose_shelved();
         });
+        if let Some(hub) = self.hub.upgrade() {
+            hub.checks.is_to_come(self);
+        }
     }
 
     /// Its log was looked for just now, and there is none.
@@ -243,13 +246,7 @@ impl Topic {
     /// its log, if there is one, isn't our own Triton's and shows no end; or the log doesn't say whose the
     /// job is.
     pub(super) fn may_know_less_than_triton(&self) -> bool {
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Loading => true,
-            Phase::Live => state.job.as_ref().is_none_or(|job| !job.own),
-            Phase::Ended(_) => state.lacks_owner(),
-            Phase::EndedWithoutLog(_) | Phase::Lost => false,
-        }
+        self.state.lock().may_know_less_than_triton()
     }
 
     /// Has the job looked for again, if it was given up: a new caller asks for it.

@@ -5,7 +5,7 @@
 //! Never in here: a change of what is known of a job. A list is read while it changes, so it may only say
 //! that there is nothing to ask.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use conch_domain::{Job, JobStatus};
@@ -13,6 +13,7 @@ use conch_ports::{Error, JobFilter, Paging};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
+use super::batched_check::Among;
 use super::calls::Reason;
 use super::topic::Topic;
 
@@ -34,9 +35,10 @@ pub(super) async fn keep_comparing(shared: Arc<Shared>) {
     let mut looks = tokio::time::interval(period);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let compare = async {
+        let mut left = Vec::new();
         loop {
             looks.tick().await;
-            look(&shared).await;
+            left = look(&shared, left).await;
         }
     };
     tokio::select! {
@@ -46,28 +48,46 @@ pub(super) async fn keep_comparing(shared: Arc<Shared>) {
     }
 }
 
-async fn look(shared: &Shared) {
-    let mut silent = silent(shared);
-    if silent.len() > FEW {
-        match compare_with_list(shared, silent.len()).await {
-            // Those that are on it count as silent no more.
-            Ok(()) => silent.retain(|topic| topic.silence().is_some()),
-            Err(error) => {
-                tracing::debug!(%error, "Triton's list of unfinished jobs could not be looked through");
-                // It isn't asked for each job whether it is out of reach.
-                if error.is_retryable() {
-                    silent.truncate(FEW);
-                }
-            }
+/// Has the silent jobs compared and asked about. Takes those that the last look `left`, and answers those that
+/// this one leaves because the list is out of reach: all others are silent for a shorter time, so they aren't
+/// looked for before so few are left.
+async fn look(shared: &Shared, left: Vec<Weak<Topic>>) -> Vec<Weak<Topic>> {
+    let silent = if left.len() > FEW {
+        left
+    } else if shared.checks.may_have(Among::Beyond) {
+        silent(shared)
+    } else {
+        return Vec::new();
+    };
+    let mut most = silent.len();
+    if silent.len() > FEW
+        && let Err(error) = compare_with_list(shared, silent.len()).await
+    {
+        tracing::debug!(%error, "Triton's list of unfinished jobs could not be looked through");
+        // It isn't asked for each job whether it is out of reach.
+        if error.is_retryable() {
+            most = FEW;
         }
-        let mut unknown = 0;
-        silent.retain(|topic| {
-            let is_unknown = topic.silence().is_some_and(|silence| silence.is_unknown);
-            unknown += usize::from(is_unknown);
-            !is_unknown || unknown <= UNKNOWN
-        });
     }
-    for (n, topics) in silent.chunks(AT_ONCE).enumerate() {
+    let mut unknown = 0;
+    let mut silent = silent.into_iter();
+    let mut asked = Vec::new();
+    while asked.len() < most
+        && let Some(topic) = silent.next()
+    {
+        // Those that are on the list count as silent no more.
+        let Some((topic, silence)) = topic.upgrade().and_then(|topic| {
+            let silence = topic.silence()?;
+            Some((topic, silence))
+        }) else {
+            continue;
+        };
+        unknown += usize::from(silence.is_unknown);
+        if !silence.is_unknown || unknown <= UNKNOWN {
+            asked.push(topic);
+        }
+    }
+    for (n, topics) in asked.chunks(AT_ONCE).enumerate() {
         if n > 0 {
             tokio::time::sleep(PAUSE).await;
         }
@@ -75,17 +95,21 @@ async fn look(shared: &Shared) {
             topic.call(Reason::Silence);
         }
     }
+    silent.collect()
 }
 
 /// The jobs that are silent, the longest first.
-fn silent(shared: &Shared) -> Vec<Arc<Topic>> {
+fn silent(shared: &Shared) -> Vec<Weak<Topic>> {
     let topics: Vec<_> = shared.topics.lock().values().cloned().collect();
     let mut silent: Vec<_> = topics
         .into_iter()
         .filter_map(|topic| Some((topic.silence()?.since, topic)))
         .collect();
     silent.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.job_id.cmp(&y.job_id)));
-    silent.into_iter().map(|(_, topic)| topic).collect()
+    silent
+        .iter()
+        .map(|(_, topic)| Arc::downgrade(topic))
+        .collect()
 }
 
 /// Goes through Triton's list of unfinished jobs, if that takes fewer questions than asking about `most` jobs
