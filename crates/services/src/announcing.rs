@@ -3,7 +3,7 @@
 //! ```text
 //!   append ─► the log's step ─► Appended: each event   ┐
 //!   submit ─► the queue's step ─► New: each event      ├─► bus.announce, one after the other ─► the answer
-//!                               Duplicate: their places ┘
+//!      Duplicate, or New of an earlier attempt: places ┘
 //! ```
 //!
 //! The caller's answer waits for the bus, which bounds that wait, so that one caller's events are announced
@@ -35,16 +35,15 @@ pub fn announcing(
     if log.announces() == Some(bus.id()) {
         return (log, queue);
     }
-    let (on, bus) = (Arc::clone(bus), Arc::clone(bus));
-    (
-        Arc::new(Announcing { port: log, bus: on }),
-        Arc::new(Announcing { port: queue, bus }),
-    )
+    let bus = Arc::clone(bus);
+    let announcing = Arc::new(Announcing { log, queue, bus });
+    (announcing.clone(), announcing)
 }
 
-/// A port that appends, and the bus on which that is announced.
-struct Announcing<P: ?Sized> {
-    port: Arc<P>,
+/// What appends, and the bus on which that is announced.
+struct Announcing {
+    log: Arc<dyn JobLog>,
+    queue: Arc<dyn JobQueue>,
     bus: Arc<dyn EventBus>,
 }
 
@@ -89,7 +88,25 @@ fn from(first: Position) -> impl Iterator<Item = Position> {
     (first.sequence..).map(move |sequence| Position { sequence, ..first })
 }
 
-impl<P: ?Sized> Announcing<P> {
+impl Announcing {
+    /// `New` is also said of a job that an earlier attempt has submitted, with another commit: it began another
+    /// epoch, and may have got no further.
+    async fn announce_submission(&self, news: News) {
+        let ids = std::slice::from_ref(&news.job_id);
+        match self.log.positions(ids).await.as_deref() {
+            Ok([Some(end)]) if end.epoch == news.first.epoch => self.announce(news).await,
+            Ok([Some(end)]) => {
+                let first = Position {
+                    epoch: end.epoch,
+                    ..news.first
+                };
+                self.announce(news.known(first)).await;
+            }
+            // There is no log any more, or nothing is known of it.
+            _ => metrics::counter!(FAILED).increment(1),
+        }
+    }
+
     /// Announces each, whatever the bus says of one: it is in the log, and a bus that is out of reach owes its
     /// place.
     async fn announce(&self, news: News) {
@@ -109,9 +126,9 @@ impl<P: ?Sized> Announcing<P> {
 }
 
 #[async_trait]
-impl JobLog for Announcing<dyn JobLog> {
+impl JobLog for Announcing {
     fn guarantees(&self) -> Guarantees {
-        self.port.guarantees()
+        self.log.guarantees()
     }
 
     fn announces(&self) -> Option<BusId> {
@@ -120,7 +137,7 @@ impl JobLog for Announcing<dyn JobLog> {
 
     async fn append(&self, commit: Commit) -> Result<Appended> {
         let news = News::of(&commit);
-        let appended = self.port.append(commit).await?;
+        let appended = self.log.append(commit).await?;
         match (news, appended) {
             (Some(news), Appended::Appended) => self.announce(news).await,
             (Some(news), Appended::Duplicate(first)) => self.announce(news.known(first)).await,
@@ -130,36 +147,35 @@ impl JobLog for Announcing<dyn JobLog> {
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
-        self.port.read(job_id, after, limit).await
+        self.log.read(job_id, after, limit).await
     }
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
-        self.port.positions(job_ids).await
+        self.log.positions(job_ids).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        self.port.now().await
+        self.log.now().await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.port.ping().await
+        self.log.ping().await
     }
 }
 
 #[async_trait]
-impl JobQueue for Announcing<dyn JobQueue> {
+impl JobQueue for Announcing {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let news = News::of(&submission.commit);
-        let submitted = self.port.submit(submission).await?;
-        // Also when an earlier attempt had submitted it, and may have got no further.
+        let submitted = self.queue.submit(submission).await?;
         if let (Some(news), Submitted::New) = (news, &submitted) {
-            self.announce(news).await;
+            self.announce_submission(news).await;
         }
         Ok(submitted)
     }
 
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {
-        self.port.recall(idempotency).await
+        self.queue.recall(idempotency).await
     }
 
     async fn claim(
@@ -168,30 +184,30 @@ impl JobQueue for Announcing<dyn JobQueue> {
         token: &LeaseToken,
         duration: Duration,
     ) -> Result<Option<Claimed>> {
-        self.port.claim(worker, token, duration).await
+        self.queue.claim(worker, token, duration).await
     }
 
     async fn sweep(&self, sweep: &Sweep) -> Result<Swept> {
-        self.port.sweep(sweep).await
+        self.queue.sweep(sweep).await
     }
 
     async fn renew(&self, lease: &Lease, duration: Duration) -> Result<bool> {
-        self.port.renew(lease, duration).await
+        self.queue.renew(lease, duration).await
     }
 
     async fn expired(&self, limit: usize) -> Result<Vec<Lease>> {
-        self.port.expired(limit).await
+        self.queue.expired(limit).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>> {
-        self.port.next_due().await
+        self.queue.next_due().await
     }
 
     async fn places(&self, job_ids: &[JobId]) -> Result<Vec<Option<QueuePlace>>> {
-        self.port.places(job_ids).await
+        self.queue.places(job_ids).await
     }
 
     async fn restore(&self, lease: &Lease, job: &Job, duration: Duration) -> Result<bool> {
-        self.port.restore(lease, job, duration).await
+        self.queue.restore(lease, job, duration).await
     }
 }

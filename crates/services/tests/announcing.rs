@@ -272,6 +272,41 @@ async fn a_bus_that_fails_keeps_no_event_from_its_log_and_no_other_from_being_an
 }
 
 #[tokio::test]
+async fn a_submission_that_was_made_before_is_announced_where_it_is() {
+    let mut world = World::new();
+    let mut script = Script::own();
+    let mut submission = script.submission();
+    submission.idempotency = Some(build::idempotency("key", "digest"));
+    let submitted = world.queue.submit(submission.clone()).await;
+    assert_eq!(submitted.expect("nothing fails"), Submitted::New);
+    assert_eq!(world.heard(), lines(&submission.commit));
+
+    // Its caller has learned nothing, and makes the same job anew: in another epoch.
+    let mut again = submission.clone();
+    again.commit.job = submission.commit.job.with_epoch(build::epoch());
+    again.commit.job = conch_domain::Job::restore(conch_domain::JobRecord {
+        position: conch_domain::Position {
+            sequence: 1,
+            ..again.commit.job.position
+        },
+        ..(*again.commit.job).clone()
+    });
+    let submitted = world.queue.submit(again).await;
+    assert_eq!(submitted.expect("nothing fails"), Submitted::New);
+    let heard = world.heard();
+    assert_eq!(heard.len(), 1);
+    assert_eq!(short(&heard[0]), ("job:queued".to_owned(), 1));
+    let position = submission.commit.job.position;
+    assert_eq!(decoded(&heard[0]).epoch, Some(position.epoch));
+
+    let faults = world.store.faults();
+    faults.fail_next("job_log.positions", 1, ErrorKind::Timeout, When::Before);
+    let submitted = world.queue.submit(submission).await;
+    assert_eq!(submitted.expect("that is no failure"), Submitted::New);
+    assert!(world.heard().is_empty(), "nothing is known of its log");
+}
+
+#[tokio::test]
 async fn a_log_that_announces_on_that_bus_is_left_as_it_is() {
     let memory = Settings::default().build();
     let (log, queue) = (memory.log(), memory.queue());

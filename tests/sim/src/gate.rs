@@ -18,6 +18,7 @@ use conch_ports::{
 };
 
 use crate::board::{Board, Effect, Peer};
+use crate::history::What;
 use crate::process::Process;
 use crate::store::{Store, at_once};
 
@@ -41,6 +42,18 @@ impl Gate {
         self.board
             .call(&self.process, Peer::Store, operation, about, effect)
             .await
+    }
+
+    /// The process knows that this event is in the log. Where that announces nothing, the process has to.
+    fn owes(&self, job_id: &JobId, place: Position, at_once: bool) {
+        if self.store.log.announces().is_none() {
+            self.store.history.note(What::Owed {
+                by: self.process.role,
+                job: self.job(job_id),
+                place: place.to_string(),
+                at_once,
+            });
+        }
     }
 
     fn job(&self, id: &JobId) -> String {
@@ -85,7 +98,7 @@ impl JobLog for Gate {
     }
 
     fn announces(&self) -> Option<BusId> {
-        Some(self.id())
+        self.store.log.announces().map(|_| self.id())
     }
 
     async fn append(&self, commit: Commit) -> Result<Appended> {
@@ -116,10 +129,17 @@ impl JobLog for Gate {
                 ""
             },
         );
-        self.call("job_log.append", about, move |store, by| {
+        let (job_id, first, announce) = (commit.job.id.clone(), commit.first(), commit.announce);
+        let appended = self.call("job_log.append", about, move |store, by| {
             store.append(by, commit)
-        })
-        .await
+        });
+        let appended = appended.await?;
+        match appended {
+            Appended::Appended if announce => self.owes(&job_id, first, true),
+            Appended::Duplicate(first) if announce => self.owes(&job_id, first, true),
+            _ => {}
+        }
+        Ok(appended)
     }
 
     async fn read(&self, job_id: &JobId, after: u64, limit: usize) -> Result<Option<Log>> {
@@ -177,6 +197,13 @@ impl EventBus for Gate {
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
         let about = self.job(&announcement.job_id);
+        if let Some(place) = announcement.position {
+            self.store.history.note(What::Announced {
+                by: self.process.role,
+                job: about.clone(),
+                place: place.to_string(),
+            });
+        }
         let announcement = announcement.clone();
         self.call("event_bus.announce", about, move |store, _| {
             store.announce(&announcement)
@@ -198,10 +225,20 @@ impl EventBus for Gate {
 impl JobQueue for Gate {
     async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let about = self.job(&submission.commit.job.id);
-        self.call("job_queue.submit", about, move |store, _| {
+        let job_id = submission.commit.job.id.clone();
+        let submitted = self.call("job_queue.submit", about, move |store, _| {
             store.submit(submission)
-        })
-        .await
+        });
+        let submitted = submitted.await?;
+        let log = at_once(self.store.log.read(&job_id, 0, 0)).ok().flatten();
+        if let (Submitted::New, Some(log)) = (&submitted, log) {
+            let first = Position {
+                sequence: 1,
+                ..log.job.position
+            };
+            self.owes(&job_id, first, false);
+        }
+        Ok(submitted)
     }
 
     async fn recall(&self, idempotency: &Idempotency) -> Result<Option<Submitted>> {

@@ -38,6 +38,16 @@ pub(crate) enum What {
     Wrote { job: Job, by: String, write: Write },
     /// A signal came out of a process's subscription.
     Signalled { to: Role, signal: Signal },
+    /// A process was told that this event is in the log, which doesn't announce it. It has to, at once; or, of a
+    /// submission, once it knows where the log stands.
+    Owed {
+        by: Role,
+        job: Job,
+        place: String,
+        at_once: bool,
+    },
+    /// A process announces an event.
+    Announced { by: Role, job: Job, place: String },
     /// A call of a process failed or was held up.
     Disturbed { who: Role },
     /// What the run did to the system.

@@ -106,6 +106,8 @@ pub(crate) struct Plan {
     /// Clocks of processes are wrong by up to so many minutes.
     pub(crate) skew_minutes: i64,
     pub(crate) odds: Odds,
+    /// Whether the store announces nothing by itself, and each process does after its appends.
+    pub(crate) announces_beside: bool,
     /// When the faults end.
     pub(crate) chaos: Duration,
     /// Clients lose no time, and all do the same in each run.
@@ -181,6 +183,8 @@ impl Plan {
             kills: rng.random_range(1..=6),
             history_limit: if rng.random_ratio(1, 6) { 6 } else { 100 },
             skew_minutes: if rng.random_ratio(1, 2) { 60 } else { 0 },
+            // Not by chance, which would make another run of each seed.
+            announces_beside: seed.is_multiple_of(3),
             odds: if quiet { Odds::QUIET } else { odds },
             hurry: false,
             chaos: if quiet {

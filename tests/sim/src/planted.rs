@@ -16,6 +16,7 @@ use conch_ports::{
     Idempotency, JobLog, JobQueue, Lease, Log, QueueEffect, QueuePlace, Result, ResultCache,
     Signal, Signals, Stamp, Submission, Submitted, Sweep, Swept,
 };
+use conch_services::announcing::announcing;
 use futures::StreamExt;
 use parking_lot::Mutex;
 
@@ -61,11 +62,15 @@ pub enum Planted {
     SealUnread,
     /// A sealed announcement is delivered though the events before it are missing.
     GapJoined,
+    /// An event that an earlier attempt had appended is not announced.
+    DuplicateUnannounced,
+    /// A submission is not announced.
+    SubmissionUnannounced,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AnnouncedBeforeAppend,
         Self::NoBufferOnAttach,
         Self::FenceForgotten,
@@ -84,6 +89,8 @@ impl Planted {
         Self::TornRead,
         Self::SealUnread,
         Self::GapJoined,
+        Self::DuplicateUnannounced,
+        Self::SubmissionUnannounced,
     ];
 
     /// For the table.
@@ -107,6 +114,8 @@ impl Planted {
             Self::TornRead => "state and events of two moments",
             Self::SealUnread => "a seal's digest not compared",
             Self::GapJoined => "a seal delivered across a gap",
+            Self::DuplicateUnannounced => "announcement skipped on a duplicate",
+            Self::SubmissionUnannounced => "submission not announced",
         }
     }
 }
@@ -121,10 +130,7 @@ struct Behind {
 }
 
 /// The process's logs and the bus that they announce on, with the bug if it is there.
-pub(crate) fn log_and_bus(
-    gate: &Gate,
-    planted: Option<Planted>,
-) -> (Arc<dyn JobLog>, Arc<dyn EventBus>) {
+fn log_and_bus(gate: &Gate, planted: Option<Planted>) -> (Arc<dyn JobLog>, Arc<dyn EventBus>) {
     match planted {
         Some(planted) => {
             let behind = Arc::new(Behind {
@@ -139,8 +145,19 @@ pub(crate) fn log_and_bus(
     }
 }
 
+/// What a process writes to and hears of, with the bug if it is there: its log and its queue, which are announced
+/// beside where the store doesn't announce, and its bus.
+pub(crate) fn ports(
+    gate: &Gate,
+    planted: Option<Planted>,
+) -> (Arc<dyn JobLog>, Arc<dyn JobQueue>, Arc<dyn EventBus>) {
+    let (log, bus) = log_and_bus(gate, planted);
+    let (log, queue) = announcing(log, queue(gate, planted), &bus);
+    (log, queue, bus)
+}
+
 /// The process's queue, with the bug if it is there.
-pub(crate) fn queue(gate: &Gate, planted: Option<Planted>) -> Arc<dyn JobQueue> {
+fn queue(gate: &Gate, planted: Option<Planted>) -> Arc<dyn JobQueue> {
     match planted {
         Some(planted) => Arc::new(Queue {
             gate: gate.clone(),
@@ -314,7 +331,14 @@ impl EventBus for Behind {
     }
 
     async fn announce(&self, announcement: &Announcement) -> Result<()> {
-        self.gate.announce(announcement).await
+        let begins = announcement.position.is_some_and(|at| at.sequence == 1);
+        // The place alone is what is announced of an event that was there before.
+        let is_short = || !announcement.line.windows(11).any(|w| w == b"\"timestamp\"");
+        match self.planted {
+            Planted::DuplicateUnannounced if is_short() => Ok(()),
+            Planted::SubmissionUnannounced if begins => Ok(()),
+            _ => self.gate.announce(announcement).await,
+        }
     }
 
     fn subscribe(&self) -> Signals {

@@ -67,6 +67,8 @@ fn planted_bugs_are_found() {
         Planted::AcknowledgedUnstored,
         Planted::SealUnread,
         Planted::GapJoined,
+        Planted::DuplicateUnannounced,
+        Planted::SubmissionUnannounced,
     ] {
         let found = find(planted, 1, 300);
         assert!(found.is_some(), "{}: not in 300 seeds", planted.name());

@@ -3,6 +3,7 @@
 //!
 //! Never in here: anything that is asked of the system while it runs, but whether all is over.
 
+mod announced;
 mod cursor;
 mod leases;
 mod ledger;
@@ -145,6 +146,7 @@ pub(crate) fn judge(plan: &Plan, records: &[Record], endless: bool) -> Verdict {
     leases::judge(&mut court);
     submissions::judge(&mut court);
     prompt::judge(&mut court);
+    announced::judge(&mut court);
     let counts = settled::judge(&mut court);
     court.found.sort_by_key(|violation| violation.at);
     Verdict {

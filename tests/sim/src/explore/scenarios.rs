@@ -39,6 +39,7 @@ fn small(workers: usize, apis: usize) -> Plan {
         foreign_known: true,
         forger: false,
         silent_loss: false,
+        announces_beside: false,
         loss: Loss::Nothing,
         losses: 0,
         kills: 1,
@@ -68,6 +69,13 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     };
     vec![
         usual.clone(),
+        many(
+            Scenario {
+                name: "a job that is announced beside the log: calls fail, programs die",
+                ..usual.clone()
+            },
+            |plan| plan.announces_beside = true,
+        ),
         many(
             Scenario {
                 name: "two edges, two watchers each: announcements lost, late, out of turn",

@@ -79,6 +79,7 @@ impl World {
         let memory: Memory = conch_memory::Settings {
             history_limit: plan.history_limit,
             begins: Some(BEGINNING),
+            announces: !plan.announces_beside,
             ..conch_memory::Settings::default()
         }
         .build();

@@ -34,8 +34,7 @@ impl World {
     pub(super) fn service(&self, process: &Arc<Process>, clock: &Clock) -> Arc<Service> {
         let gate = self.gate(process);
         let catalogue: Arc<dyn Catalogue> = Arc::new(gate.clone());
-        let (log, _) = planted::log_and_bus(&gate, self.planted);
-        let queue = planted::queue(&gate, self.planted);
+        let (log, queue, _) = planted::ports(&gate, self.planted);
         Arc::new(Service {
             submit: Submit::new(queue, Arc::clone(&catalogue), Arc::clone(clock)),
             cancel: Cancel::new(log, Arc::clone(&catalogue), Arc::clone(clock)),
@@ -51,7 +50,7 @@ impl World {
         shutdown: CancellationToken,
     ) {
         let gate = self.gate(&process);
-        let (log, bus) = planted::log_and_bus(&gate, self.planted);
+        let (log, queue, bus) = planted::ports(&gate, self.planted);
         clock.begin(&*log, FIRST_LOOK_AT_THE_CLOCK).await;
         let worker = worker::Settings {
             name: process.name.clone(),
@@ -67,7 +66,7 @@ impl World {
         }
         .build(worker::Dependencies {
             log: Arc::clone(&log),
-            queue: planted::queue(&gate, self.planted),
+            queue,
             catalogue: Arc::new(gate),
             generator: Arc::new(Composer {
                 pace: self.plan.pace,
@@ -100,7 +99,7 @@ impl World {
         shutdown: CancellationToken,
     ) {
         let gate = self.gate(&process);
-        let (log, bus) = planted::log_and_bus(&gate, self.planted);
+        let (log, _, bus) = planted::ports(&gate, self.planted);
         clock.begin(&*log, FIRST_LOOK_AT_THE_CLOCK).await;
         let time = clock.clock();
         let gateway: Arc<dyn TritonGateway> = Arc::new(Gateway {
