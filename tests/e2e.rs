@@ -15,6 +15,8 @@ mod ends;
 mod generator;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/log_secrets.rs"]
+mod log_secrets;
 #[path = "e2e/lost_attempts.rs"]
 mod lost_attempts;
 #[path = "e2e/many_jobs.rs"]

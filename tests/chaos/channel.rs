@@ -9,6 +9,8 @@ use crate::nats::Outsider;
 use crate::resp::Reply;
 
 const EVERY_JOB: &str = "triton:jobs:all";
+/// Where our own programs announce what is sealed.
+const SEALED: &str = "triton:bus:events";
 
 /// Where events are announced, by its port.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,24 @@ impl Channel {
                     .publish(&format!("triton.jobs.{name}"), line)
                     .await
             }
+        }
+    }
+
+    /// Publishes on Redis where our own programs announce what is sealed, as one that was given a right to it.
+    pub(super) async fn seal(self, message: &[u8]) {
+        if let Self::Redis(port) = self
+            && let Ok(mut resp) = Resp::open(port).await
+        {
+            // Whether it arrives is the forger's own trouble.
+            drop(resp.ask(&[b"PUBLISH", SEALED.as_bytes(), message]).await);
+        }
+    }
+
+    /// The port of the Redis whose channels these are.
+    pub(super) fn redis(self) -> Option<u16> {
+        match self {
+            Self::Redis(port) => Some(port),
+            Self::Nats(_) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::Dice;
 use super::channel::Channel;
 use super::history::History;
+use super::store;
 
 /// Publishes as soon as that is taken; false when it isn't for long.
 async fn publish(channel: Channel, job: &str, line: &[u8]) -> bool {
@@ -135,6 +136,9 @@ pub(super) async fn forge(channel: Channel, history: &History, dice: &mut Dice, 
     let Some(job) = (!jobs.is_empty()).then(|| jobs[dice.place(jobs.len())].as_str()) else {
         return;
     };
+    if dice.place(3) == 0 {
+        return forge_seal(channel, dice, job).await;
+    }
     let sequence = dice.number(1..=30);
     let line: Vec<u8> = match dice.place(10) {
         0 => b"this is not JSON".to_vec(),
@@ -161,6 +165,27 @@ pub(super) async fn forge(channel: Channel, history: &History, dice: &mut Dice, 
         _ => forged("all", "job:started", &json!({ "job": [[[[]]]] })),
     };
     forge_line(channel, history, job, &line).await;
+}
+
+/// Seals the next event of a job, which was made up, with anything but the secret of its log.
+async fn forge_seal(channel: Channel, dice: &mut Dice, job: &str) {
+    let Some(port) = channel.redis() else {
+        return;
+    };
+    let Some((epoch, sequence)) = store::head(port, job).await else {
+        return;
+    };
+    // What joins on, and now and then what doesn't.
+    let sequence = sequence + if dice.place(4) == 0 { 2 } else { 1 };
+    let (kind, progress) = [("job:progress", 99), ("job:completed", 100)][dice.place(2)];
+    let place = json!({ "sequence": sequence, "epoch": epoch, "progress": progress });
+    let line = String::from_utf8(forged(job, kind, &place)).expect("it is JSON");
+    let digit = dice.number(0..=9);
+    let mac = digit.to_string().repeat(32);
+    let seal = format!(
+        r#"{{"event_type":"{kind}","job_id":"{job}","sequence":{sequence},"epoch":"{epoch}","v":1,"mac":"{mac}","events":[{line}]}}"#
+    );
+    channel.seal(seal.as_bytes()).await;
 }
 
 /// Publishes one made-up line, and tries to do so as one of our own programs.

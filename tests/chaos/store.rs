@@ -264,6 +264,20 @@ pub(super) async fn holder(port: u16, job: &str) -> Option<u32> {
 }
 
 /// How far a job's log has got; 0 when there is none.
+pub(super) async fn head(port: u16, job: &str) -> Option<(String, u64)> {
+    let mut store = Resp::open(port).await.ok()?;
+    let state = format!("triton:state:{job}");
+    let head = store
+        .say(&["HMGET", &state, "epoch", "sequence"])
+        .await
+        .ok()?;
+    let [epoch, sequence] = head.items() else {
+        return None;
+    };
+    Some((epoch.text(), sequence.text().parse().ok()?))
+}
+
+/// How many events a job's log has had.
 pub(super) async fn sequence(port: u16, job: &str) -> u64 {
     let Ok(mut store) = Resp::open(port).await else {
         return 0;

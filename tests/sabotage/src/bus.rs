@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use conch_domain::JobId;
-use conch_ports::{Announcement, BusId, Carries, EventBus, Result, Signal, Signals};
+use conch_ports::{
+    Announcement, BusId, Carries, Channel, EventBus, JobLog, Message, Result, Signal, Signals,
+};
+use conch_wire::envelope::{Sealed, seal};
 use futures::StreamExt as _;
 
 use super::log::job_of;
@@ -62,6 +66,18 @@ impl EventBus for Broken {
                     })
                     .boxed()
             }
+            "seal-unread" => {
+                let log = Arc::clone(&self.log);
+                signals
+                    .then(move |signal| {
+                        let log = Arc::clone(&log);
+                        async move {
+                            let resealed = resealed(&*log, &signal).await;
+                            resealed.map_or(signal, |bytes| Signal::Message(Message::own(bytes)))
+                        }
+                    })
+                    .boxed()
+            }
             "panics" => signals.inspect(panics::hear).boxed(),
             _ => signals,
         }
@@ -70,4 +86,20 @@ impl EventBus for Broken {
     async fn ping(&self) -> Result<()> {
         self.bus.ping().await
     }
+}
+
+/// The seal with the right digest, whatever it came with.
+async fn resealed(log: &dyn JobLog, signal: &Signal) -> Option<Bytes> {
+    let Signal::Message(message) = signal else {
+        return None;
+    };
+    let sealed = Sealed::read(&message.bytes).filter(|_| message.channel == Channel::Own)?;
+    let secret = log.read(&sealed.job_id, 0, 0).await.ok()??.job.secret?;
+    let Sealed {
+        job_id,
+        last,
+        lines,
+        ..
+    } = &sealed;
+    Some(seal(&secret, job_id, *last, lines))
 }
