@@ -49,8 +49,9 @@ pub(crate) fn judge(court: &mut Court<'_>) {
 /// Whether something was in the way of a look.
 fn excuses(record: &Record, by: Role, job: &str) -> bool {
     match &record.what {
-        What::Disturbed { who } => *who == by,
-        What::Fault(Fault::Crashed(who) | Fault::Drained(who)) => *who == by,
+        What::Disturbed { who } | What::Fault(Fault::Crashed(who) | Fault::Drained(who)) => {
+            *who == by
+        }
         What::Fault(Fault::Unreachable(_) | Fault::Stood) => true,
         // It stands elsewhere than it did.
         What::Log { job: of, change } => {
