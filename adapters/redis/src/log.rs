@@ -63,6 +63,9 @@ impl Scripts {
     fn new() -> Self {
         Self {
             append_own: script!(
+                "layout",
+                "own_layout",
+                "move_on",
                 "prelude",
                 "record",
                 "templates",
@@ -72,9 +75,18 @@ impl Scripts {
                 "own",
                 "append_own"
             ),
-            append_external: script!("prelude", "rotation", "queue", "append", "append_external"),
+            append_external: script!(
+                "layout",
+                "prelude",
+                "rotation",
+                "queue",
+                "append",
+                "append_external"
+            ),
             read: script!("read"),
             submit: script!(
+                "layout",
+                "own_layout",
                 "prelude",
                 "record",
                 "templates",

@@ -11,10 +11,6 @@
 -- whether it ends, what becomes of the queue.
 -- The queue and the job's record go by name, for a user that only appends external events needs no right to
 -- write there.
-local EVENTS = 27
-local count = tonumber(ARGV[2])
--- Where the arguments of the kind begin.
-local KIND = EVENTS + 2 * count
 local function read_commit()
   local c = {
     log = KEYS[1], state = KEYS[2], seen = KEYS[3], result = KEYS[4],

@@ -5,11 +5,6 @@
 -- places' lifetime, the prefix of their keys, their retention, and of each its id, place, score and two indexes;
 -- and then the records that the job's needs.
 
-local TEMPLATES = KIND + 5
-local templates_count = tonumber(ARGV[KIND + 4])
--- Where the records begin that the job's needs.
-local NEEDS = TEMPLATES + (templates_count > 0 and 4 + 5 * templates_count or 0)
-
 -- The templates of a commit, and what `keep` needs to keep them.
 local function templates_of()
   local kept = {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use conch_domain::Job;
+use conch_domain::{Job, LeaseToken};
 use conch_ports::{Appended, ErrorKind, Fence, JobFilter, Paging};
 use conch_redis::Stores;
 
@@ -27,8 +27,16 @@ pub(crate) fn an_hour_later(server: &Server, id: &str) {
 }
 
 async fn append(stores: &Stores, job: &Job) -> Job {
+    append_as(stores, job, None).await
+}
+
+/// By the holder of that lease, or by anybody.
+async fn append_as(stores: &Stores, job: &Job, token: Option<&LeaseToken>) -> Job {
     let sequence = u8::try_from(job.position.sequence).expect("few");
-    let next = commit(job, progress(sequence));
+    let mut next = commit(job, progress(sequence));
+    if let Some(token) = token {
+        next = held(next, token);
+    }
     let job = next.job.clone();
     let published = stores.log.append(next).await.unwrap();
     assert_eq!(published, Appended::Appended);
@@ -40,6 +48,17 @@ async fn running(stores: &Stores) -> Job {
     stores.queue.submit(submission("j-1")).await.unwrap();
     let job = append(stores, &submission("j-1").commit.job).await;
     append(stores, &job).await
+}
+
+/// The token of a lease on the only job there is, if it is to be held.
+async fn token_if(is_held: bool, stores: &Stores) -> Option<LeaseToken> {
+    let token = conch_conformance::build::token();
+    if !is_held {
+        return None;
+    }
+    let minute = Duration::from_mins(1);
+    let claimed = stores.queue.claim("w", &token, minute).await.unwrap();
+    claimed.map(|claimed| claimed.lease.token)
 }
 
 /// How many jobs run, as the catalogue lists them, and their latest ones.
@@ -74,15 +93,16 @@ async fn what_was_lost_beside_a_log_is_there_again_with_its_next_event() {
         &["HDEL", "triton:state:j-1", "renewed"],
         &["HSET", "triton:state:j-1", "renewed", "never"],
     ];
-    for way in ways {
+    for (way, is_held) in ways.iter().flat_map(|way| [(way, false), (way, true)]) {
         let server = Server::start();
         let stores = server.stores();
         let job = running(&stores).await;
+        let token = token_if(is_held, &stores).await;
         let _: redis::Value = server.run(way);
         if way[1].contains("state") {
             let _: u64 = server.run(&["ZREM", "triton:catalogue:jobs:status:running", "j-1"]);
         }
-        let job = append(&stores, &job).await;
+        let job = append_as(&stores, &job, token.as_ref()).await;
         for key in ["log", "state", "seen"] {
             let ttl: i64 = server.run(&["TTL", &format!("triton:{key}:j-1")]);
             assert!(ttl > 2 * DAY, "{way:?}: {key} has {ttl}");
@@ -113,11 +133,18 @@ async fn what_was_lost_beside_a_log_is_there_again_with_its_next_event() {
 
 #[tokio::test]
 async fn lifetimes_and_lists_are_written_again_after_an_hour() {
+    for is_held in [false, true] {
+        lifetimes_are_renewed_after_an_hour(is_held).await;
+    }
+}
+
+async fn lifetimes_are_renewed_after_an_hour(is_held: bool) {
     let server = Server::start();
     let mut settings = server.settings();
     settings.retention = Some(Duration::from_hours(48));
     let stores = settings.build().unwrap();
     let job = running(&stores).await;
+    let token = token_if(is_held, &stores).await;
     let ttl = |key: &str| server.run::<i64>(&["TTL", &format!("triton:{key}:j-1")]);
     let record = "triton:catalogue:job:j-1";
     let due = || server.run::<f64>(&["ZSCORE", "triton:catalogue:retention", record]) as i64;
@@ -129,10 +156,10 @@ async fn lifetimes_and_lists_are_written_again_after_an_hour() {
     }
     let _: u64 = server.run(&["ZREM", "triton:catalogue:jobs", "j-1"]);
     let before = due();
-    let job = append(&stores, &job).await;
+    let job = append_as(&stores, &job, token.as_ref()).await;
     assert!(ttl("log") <= 1000 && due() == before, "not yet");
     an_hour_later(&server, "j-1");
-    let job = append(&stores, &job).await;
+    let job = append_as(&stores, &job, token.as_ref()).await;
     for key in ["log", "state", "seen"] {
         assert!((2 * DAY..=2 * DAY + 3600).contains(&ttl(key)), "{key}");
     }

@@ -211,16 +211,16 @@ async fn of_a_job_that_a_worker_runs() {
     bench.costs(&[
         "submit, 27: evalsha 1, exists 1, hget 1, hmget 1, hset 4, pexpire 3, publish 2, time 1, xadd 1, zadd 9, zcard 3, zrange 1",
         "claim, 14: evalsha 1, get 1, hget 1, hmget 1, hset 1, set 1, time 1, zadd 1, zrange 3, zrem 3, zscore 1",
-        "the first event of a running job, 17: evalsha 1, hget 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 4, zmscore 1, zrem 2",
+        "the first event of a running job, 18: evalsha 1, hget 1, hmget 3, hset 3, publish 2, time 1, xadd 1, zadd 4, zmscore 1, zrem 2",
         "a template by itself, 8: evalsha 1, hmget 2, hset 1, persist 1, set 1, time 1, zadd 2",
         "one more event, 12: evalsha 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "renew, 5: evalsha 1, hmget 1, hset 1, persist 1, time 1, zadd 1",
-        "an event whose fold is the first mark, 14: evalsha 1, hmget 3, hset 4, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "an event whose fold is the first mark, 15: evalsha 1, hmget 4, hset 4, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "three events, 36: evalsha 3, hmget 6, hset 9, publish 6, time 3, xadd 3, zadd 6, zmscore 3",
-        "an event at which the log is cut off, 16: evalsha 1, hmget 3, hset 5, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
+        "an event at which the log is cut off, 17: evalsha 1, hmget 4, hset 5, publish 2, time 1, xadd 1, xtrim 1, zadd 2, zmscore 1",
         "three events in one commit, 18: evalsha 1, hmget 2, hset 3, publish 6, time 1, xadd 3, zadd 2, zmscore 1",
-        "a template with two events, 26: evalsha 1, exists 1, hmget 4, hset 6, persist 1, publish 4, set 1, time 1, xadd 2, xtrim 1, zadd 4, zmscore 1",
-        "three templates with two events each, 46: evalsha 1, exists 1, hmget 4, hset 6, persist 3, publish 12, set 3, time 1, xadd 6, xtrim 1, zadd 8, zmscore 1",
+        "a template with two events, 27: evalsha 1, exists 1, hmget 5, hset 6, persist 1, publish 4, set 1, time 1, xadd 2, xtrim 1, zadd 4, zmscore 1",
+        "three templates with two events each, 47: evalsha 1, exists 1, hmget 5, hset 6, persist 3, publish 12, set 3, time 1, xadd 6, xtrim 1, zadd 8, zmscore 1",
         "the end, 23: del 1, evalsha 1, hget 1, hmget 2, hset 3, pexpire 3, publish 2, set 1, time 1, xadd 1, zadd 4, zmscore 1, zrem 3",
     ]);
 }
@@ -340,7 +340,7 @@ async fn of_a_log_from_another_run() {
     bench.own(&job, &lease).await;
     bench.cost("one more event");
     bench.costs(&[
-        "the first event after a restart, 16: evalsha 1, hmget 2, hset 4, info 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
+        "the first event after a restart, 17: evalsha 1, hmget 3, hset 4, info 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
         "one more event, 12: evalsha 1, hmget 2, hset 3, publish 2, time 1, xadd 1, zadd 2, zmscore 1",
     ]);
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use conch_conformance::build::{self, together, with_templates};
 use conch_domain::{Category, EventKind, Job, JobId, Template};
-use conch_ports::{Appended, Commit, ErrorKind, Fence, Lease, Paging, TemplateFilter};
+use conch_ports::{Appended, Commit, ErrorKind, Fence, Lease, Paging, Signal, TemplateFilter};
 use conch_redis::Stores;
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -53,6 +54,17 @@ async fn claimed(stores: &Stores) -> (Job, Lease) {
     let minute = Duration::from_mins(1);
     let lease = stores.queue.claim("w", &build::token(), minute).await;
     (job, lease.unwrap().unwrap().lease)
+}
+
+/// Two events that only move a job on: what follows is usual.
+async fn moved_on(stores: &Stores, job: &Job, lease: &Lease) -> Job {
+    let mut job = job.clone();
+    for sequence in 1..=2 {
+        let next = held(commit(&job, progress(sequence)), &lease.token);
+        job = next.job.clone();
+        stores.log.append(next).await.unwrap();
+    }
+    job
 }
 
 async fn listed(stores: &Stores) -> Vec<Template> {
@@ -218,6 +230,7 @@ async fn bodies_that_are_gone_before_their_commit_are_sent_again() {
     let server = Server::start();
     let direct = server.stores();
     let (job, lease) = claimed(&direct).await;
+    let job = moved_on(&direct, &job, &lease).await;
     let template = made(1);
     for (times, answer) in [(9, None), (2, Some(Appended::Appended))] {
         let (url, _way) = astray(&server, times).await;
@@ -244,6 +257,7 @@ async fn templates_go_with_their_retention_and_leave_no_index_behind() {
     settings.retention = Some(Duration::from_millis(600));
     let stores = settings.build().unwrap();
     let (job, lease) = claimed(&stores).await;
+    let job = moved_on(&stores, &job, &lease).await;
     let (committed, put) = (made(1), made(2));
     stores
         .log
@@ -309,6 +323,130 @@ async fn a_template_of_an_earlier_build_is_read_as_ever() {
     stores.log.append(step(&job, &next, &lease)).await.unwrap();
     let of_it = stores.catalogue.templates_of(&job_id("j-1")).await.unwrap();
     assert_eq!(of_it, [old, next]);
+}
+
+/// Whatever is written over what lists a template, it is kept, listed and told of, of a job that has moved on as
+/// usual before.
+#[tokio::test]
+async fn a_broken_list_keeps_no_template_away() {
+    let kind = "category:roi-focused:audience:Medical-Management";
+    let index = format!("triton:catalogue:templates:{kind}");
+    let of_client = format!("triton:catalogue:templates:client:c-1:{kind}");
+    for broken in [
+        None,
+        Some(&index),
+        Some(&of_client),
+        Some(&PLACES.to_owned()),
+    ] {
+        let server = Server::start();
+        let stores = server.stores();
+        let (mut job, lease) = claimed(&stores).await;
+        job = moved_on(&stores, &job, &lease).await;
+        if let Some(broken) = broken {
+            server.set(broken, b"x");
+        }
+        let template = made(1);
+        let mut signals = stores.bus.subscribe();
+        signals.next().await;
+        let step = step(&job, &template, &lease);
+        let answer = stores.log.append(step.clone()).await.unwrap();
+        assert_eq!(answer, Appended::Appended, "{broken:?}");
+        let mut heard = Vec::new();
+        while heard.len() < step.events.len() {
+            if let Some(Signal::Message(message)) = signals.next().await
+                && message.bytes.starts_with(b"{\"event_type\"")
+            {
+                heard.push(message.bytes);
+            }
+        }
+        let lines: Vec<_> = step.events.iter().map(|event| event.line.clone()).collect();
+        assert_eq!(heard, lines, "{broken:?}");
+        assert_eq!(
+            listed(&stores).await,
+            std::slice::from_ref(&template),
+            "{broken:?}"
+        );
+        let filter = TemplateFilter {
+            client_id: Some(template.client_id.clone()),
+            ..TemplateFilter::default()
+        };
+        let paging = Paging {
+            page: 1,
+            page_size: 9,
+        };
+        let page = stores.catalogue.templates(&filter, paging).await.unwrap();
+        assert_eq!(page.items, std::slice::from_ref(&template), "{broken:?}");
+        let of_it = stores.catalogue.templates_of(&job.id).await.unwrap();
+        assert_eq!(of_it, [template], "{broken:?}");
+        let aside: bool = server.run(&["EXISTS", "triton:set-aside"]);
+        assert_eq!(aside, broken.is_some());
+    }
+}
+
+/// The usual append refuses whatever any other does.
+#[tokio::test]
+async fn what_only_moves_a_job_on_is_looked_at_like_the_rest() {
+    const STATE: &str = "triton:state:j-1";
+    const ENTRY: &str = "triton:queue:entry:j-1";
+    let server = Server::start();
+    let stores = server.stores();
+    let (job, lease) = claimed(&stores).await;
+    let job = moved_on(&stores, &job, &lease).await;
+    let next = held(commit(&job, progress(3)), &lease.token);
+    let append = async |commit: Commit| stores.log.append(commit).await.unwrap();
+    let set = |key: &str, field: &str, value: &str| {
+        let before: String = server.run(&["HGET", key, field]);
+        let _: u64 = server.run(&["HSET", key, field, value]);
+        before
+    };
+
+    let stranger = held(next.clone(), &build::token());
+    assert_eq!(append(stranger).await, Appended::Fenced);
+    let end = set(ENTRY, "until", "1");
+    assert_eq!(append(next.clone()).await, Appended::Fenced, "run out");
+    set(ENTRY, "until", &end);
+    for (field, value, answer) in [
+        ("run", "another", Appended::Doubtful(job.position)),
+        ("ended", "1", Appended::Ended),
+    ] {
+        let before = set(STATE, field, value);
+        assert_eq!(append(next.clone()).await, answer, "{field}");
+        set(STATE, field, &before);
+    }
+    let conflict = Appended::Conflict(Some(job.position));
+    let ahead = held(commit(&next.job, progress(4)), &lease.token);
+    assert_eq!(append(ahead.clone()).await, conflict, "a place left out");
+    let anew = job.with_epoch("0a0b0c0d".parse().unwrap());
+    let anew = conch_domain::Job::restore(conch_domain::JobRecord {
+        position: conch_domain::Position {
+            sequence: job.position.sequence,
+            ..anew.position
+        },
+        ..(*anew).clone()
+    });
+    let anew = held(commit(&anew, progress(3)), &lease.token);
+    assert_eq!(append(anew).await, conflict, "another epoch");
+    let known = build::with_event_id(
+        &commit(&submission("j-1").commit.job, progress(1)).events[0].event_id,
+        next.clone(),
+    );
+    let first = conch_domain::Position {
+        sequence: 2,
+        ..job.position
+    };
+    assert_eq!(append(known.clone()).await, Appended::Duplicate(first));
+    let mut torn = together([next.clone(), ahead]);
+    torn.events[1].event_id = known.events[0].event_id.clone();
+    let torn = stores.log.append(torn).await.unwrap_err();
+    assert_eq!(torn.kind(), ErrorKind::Refused, "{torn}");
+
+    let log = stores.log.read(&job.id, 0, 9).await.unwrap().unwrap();
+    assert_eq!(
+        (log.job, log.entries.len()),
+        (job, 3),
+        "nothing was written"
+    );
+    assert_eq!(append(next).await, Appended::Appended);
 }
 
 /// A place whose template can't be read is given to the next.
