@@ -2,6 +2,8 @@
 //!
 //! Never in here: sample values (`sample`), a widget's texts (`widget`), or a client's text at full length.
 
+use std::sync::LazyLock;
+
 use conch_domain::{Audience, Category, Layout, Metadata, TITLE_CHARS, TemplateDraft, VisualStyle};
 use conch_ports::Brief;
 use serde_json::{Value, json};
@@ -66,7 +68,7 @@ pub(crate) fn compose(brief: &Brief, reading: &Reading, digest: &[u8; 32]) -> Te
 
 /// Indexes of metrics in the library, the most suitable first.
 fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<usize> {
-    let audience = audience_words(brief.item.audience);
+    let is_for_audience = metrics_for(brief.item.audience);
     let mut scored: Vec<(f64, usize)> = METRICS
         .iter()
         .enumerate()
@@ -79,7 +81,7 @@ fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<usize> {
             } else {
                 0.0
             };
-            if shares_a_word(metric.words, audience) {
+            if is_for_audience[at] {
                 score += 1.5;
             }
             if metric.health && !reading.is_health {
@@ -94,6 +96,25 @@ fn ranked(brief: &Brief, reading: &Reading, dice: &mut Dice) -> Vec<usize> {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     let best = scored.into_iter().take(MAX_METRICS);
     best.map(|(_, at)| at).collect()
+}
+
+/// Per metric of the library: whether it speaks to that audience.
+fn metrics_for(audience: Audience) -> &'static [bool] {
+    static FOR: LazyLock<Vec<(Audience, Vec<bool>)>> = LazyLock::new(|| {
+        let for_one = |audience| {
+            let words = audience_words(audience);
+            let metrics = METRICS.iter();
+            metrics
+                .map(|metric| shares_a_word(metric.words, words))
+                .collect()
+        };
+        Audience::ALL
+            .iter()
+            .map(|one| (*one, for_one(*one)))
+            .collect()
+    });
+    let found = FOR.iter().find(|(one, _)| *one == audience);
+    &found.expect("all of them are there").1
 }
 
 fn shares_a_word(words: &str, others: &str) -> bool {

@@ -54,6 +54,8 @@ pub(crate) struct Reading {
     pub(crate) quotes: Vec<String>,
     /// Per metric of the library: how often the text and the industry suggest it.
     calls: Vec<u32>,
+    /// Per metric of the library: the promise about it, by its place in `promises`.
+    promised: Vec<Option<usize>>,
     /// Whether it is about health at all.
     pub(crate) is_health: bool,
 }
@@ -75,6 +77,9 @@ impl Reading {
         }
         Self {
             topics: topics(text, &quotes),
+            promised: (0..METRICS.len())
+                .map(|metric| promise_about(&promises, metric))
+                .collect(),
             promises,
             quotes,
             calls: METRICS
@@ -90,15 +95,20 @@ impl Reading {
         self.calls[metric]
     }
 
-    /// The promise about the metric with this index in the library: the first one in the metric's own unit
-    /// or, if there is none, the first percentage. A promise in months says nothing about money.
+    /// The promise about the metric with this index in the library.
     pub(crate) fn promise_about(&self, metric: usize) -> Option<&Promise> {
-        let promises = || self.promises.iter().filter(|p| p.about[metric]);
-        let unit = METRICS[metric].unit;
-        promises()
-            .find(|promise| promise.is_in(unit))
-            .or_else(|| promises().find(|promise| promise.is_in("%")))
+        self.promised[metric].map(|at| &self.promises[at])
     }
+}
+
+/// The promise about that metric: the first one in the metric's own unit or, if there is none, the first percentage.
+/// A promise in months says nothing about money.
+fn promise_about(promises: &[Promise], metric: usize) -> Option<usize> {
+    let first_in = |unit| {
+        let mut promises = promises.iter();
+        promises.position(|promise| promise.about[metric] && promise.is_in(unit))
+    };
+    first_in(METRICS[metric].unit).or_else(|| first_in("%"))
 }
 
 impl Promise {
