@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::config::LogFormat;
 
+mod described;
 mod line_queue;
 mod panic_hook;
 
@@ -53,13 +54,10 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<(Metrics,
     .map_err(anyhow::Error::from_boxed)
     .context("starting the log")?;
     panic_hook::install();
-    let recorder = PrometheusBuilder::new()
-        .install_recorder()
+    let recorder = described::with_buckets(PrometheusBuilder::new())
+        .and_then(PrometheusBuilder::install_recorder)
         .context("starting the counters")?;
-    metrics::describe_counter!(
-        DROPPED,
-        "Log lines that standard error did not take, or that found the queue to it full"
-    );
+    described::describe_all();
     let lines = queue.clone();
     let metrics: Metrics = Arc::new(move || {
         metrics::counter!(DROPPED).absolute(lines.dropped());

@@ -15,6 +15,7 @@ use tracing::Level;
 
 use crate::pages::Rules;
 use crate::problem::{Code, Problem};
+use crate::timing::Counted;
 
 /// The layer, for `axum::middleware::from_fn_with_state`. The rules are there where nobody brings
 /// credentials.
@@ -23,10 +24,11 @@ pub(crate) async fn envelope(
     request: Request,
     next: Next,
 ) -> Response {
+    let (counted, begun) = (Counted::of(&request), Instant::now());
     let asked = tracing::enabled!(Level::DEBUG).then(|| {
         // The path only: a query may carry what belongs in no log.
         let path = request.uri().path().to_owned();
-        (request.method().clone(), path, Instant::now())
+        (request.method().clone(), path)
     });
     let objection =
         rules.and_then(|rules| rules.objection(request.method(), request.uri(), request.headers()));
@@ -50,12 +52,14 @@ pub(crate) async fn envelope(
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    if let Some((method, path, since)) = asked {
+    let took = begun.elapsed();
+    counted.answered(response.status(), took);
+    if let Some((method, path)) = asked {
         tracing::debug!(
             http.method = %method,
             http.path = path,
             http.status = response.status().as_u16(),
-            duration_ms = since.elapsed().as_millis() as u64,
+            duration_ms = took.as_millis() as u64,
             "answered"
         );
     }

@@ -18,4 +18,5 @@ pub mod problem;
 mod query;
 mod routes;
 pub mod serve;
+mod timing;
 pub mod triton;

@@ -19,6 +19,7 @@ use crate::run::Run;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::staging::Staged;
+use crate::timing::timed;
 
 /// A peer that vanished is given up after about this much silence, by the kernel.
 const DEAD_PEER: Duration = Duration::from_secs(10);
@@ -110,10 +111,13 @@ impl Connections {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<T> {
-        let mut connection = self.checkout(operation).await?;
-        let answer = command.query_async(&mut connection).await;
-        self.check_in(connection, &answer);
-        answer.map_err(|error| failed(operation, error))
+        let call = async {
+            let mut connection = self.checkout(operation).await?;
+            let answer = command.query_async(&mut connection).await;
+            self.check_in(connection, &answer);
+            answer.map_err(|error| failed(operation, error))
+        };
+        timed(operation, call).await
     }
 
     /// Runs one cheap command, whose refusal the caller wants to look at, on a connection that all such
@@ -125,7 +129,7 @@ impl Connections {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<RedisResult<T>> {
-        self.shared.run(operation, command).await
+        timed(operation, self.shared.run(operation, command)).await
     }
 
     /// As [`Connections::run_shared`], where a refusal is an error.
@@ -144,7 +148,7 @@ impl Connections {
         operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        self.shared.script(operation, script).await
+        timed(operation, self.shared.script(operation, script)).await
     }
 
     /// Runs many commands at once on the shared connection, each of which may be refused by itself; see
@@ -154,7 +158,7 @@ impl Connections {
         operation: &'static str,
         commands: &Pipeline,
     ) -> Result<Vec<RedisResult<T>>> {
-        self.shared.all(operation, commands).await
+        timed(operation, self.shared.all(operation, commands)).await
     }
 
     /// As [`Connections::script_shared`], for a script that is told of the run of Redis that it goes to, and after
@@ -165,7 +169,11 @@ impl Connections {
         bodies: &[Staged<'_>],
         script: impl Fn(&Run) -> ScriptInvocation<'a>,
     ) -> Result<Vec<String>> {
-        self.shared.script_of_run(operation, bodies, script).await
+        timed(
+            operation,
+            self.shared.script_of_run(operation, bodies, script),
+        )
+        .await
     }
 
     /// Runs a script by its digest, and loads it where Redis has forgotten it.
@@ -174,10 +182,13 @@ impl Connections {
         operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        let mut connection = self.checkout(operation).await?;
-        let answer = script.invoke_async(&mut connection).await;
-        self.check_in(connection, &answer);
-        answer.map_err(|error| failed(operation, error))
+        let call = async {
+            let mut connection = self.checkout(operation).await?;
+            let answer = script.invoke_async(&mut connection).await;
+            self.check_in(connection, &answer);
+            answer.map_err(|error| failed(operation, error))
+        };
+        timed(operation, call).await
     }
 
     /// Whether Redis answers.

@@ -26,6 +26,7 @@ mod shared;
 mod staging;
 mod templates;
 mod tickets;
+mod timing;
 mod tls;
 
 pub use conch_bus_kit::InvalidSettings;

@@ -20,6 +20,7 @@ mod append;
 pub mod entropy;
 mod limits;
 pub mod mare;
+mod measured;
 pub mod places;
 pub mod store_clock;
 pub mod subscription;

@@ -256,3 +256,36 @@ async fn a_submission_too_many_is_429() {
         assert!(other.starts_with(&begins), "{other}");
     }
 }
+
+/// Whatever a caller makes up, an id, a path, a method, is no label.
+#[tokio::test]
+async fn requests_are_timed_by_method_route_and_status() {
+    let counters = Counters::start();
+    let edge = edge_within(
+        mare::Settings::default(),
+        support::ops(),
+        hub::Settings::default(),
+        SubmissionRate::unlimited(),
+    );
+    let server = serve(&edge).await;
+    for (method, path, status) in [
+        ("GET", "/jobs/a%20b", 400),
+        ("GET", "/jobs/a%20c/", 400),
+        ("GET", "/made/up", 404),
+        ("MADEUP", "/jobs/a%20b", 405),
+    ] {
+        let answer = exchange(&server, &request(method, path, "", "")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+    let of = |method: &str, route: &str, status: u16| {
+        counters.of(&format!(
+            "conch_http_request_seconds_count{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"
+        ))
+    };
+    assert_eq!(of("GET", "/v1/triton/jobs/{job_id}", 400), 2);
+    assert_eq!(of("GET", "none", 404), 1);
+    assert_eq!(of("other", "/v1/triton/jobs/{job_id}", 405), 1);
+}

@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conch_domain::{
     Client, EventKind, PLAN, Template, TemplateId, ValueProposition, WrittenDraft, clip,
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::entropy;
+use crate::measured;
 use crate::worker::job_in_hand::{
     Context, End, RunningJob, Stop, TOTAL, template_completed, template_failed,
 };
@@ -167,7 +169,10 @@ impl RunningJob {
     /// ends it.
     async fn make(&mut self, brief: &mut Brief) -> Result<Made, Stop> {
         loop {
-            let error = match self.generate(brief).await? {
+            let begun = Instant::now();
+            let generated = self.generate(brief).await?;
+            measured::tried_template(begun.elapsed());
+            let error = match generated {
                 Generated::Draft(draft) => {
                     let template = self.template(brief, &draft);
                     return Ok(Made::Template(Arc::new(template)));
@@ -248,6 +253,11 @@ impl RunningJob {
     async fn begin(&mut self) -> Result<(), Stop> {
         if self.job.started_at.is_none() {
             let started_at = self.context.now(&self.job);
+            if let Some(at) = self.job.created_at {
+                let waited = started_at.millis_since(at);
+                let due = self.job.schedule.wait_after(at);
+                measured::waited_in_queue(Duration::from_millis(waited.saturating_sub(due)));
+            }
             let started = EventKind::Started { started_at };
             self.step(Step::Event(started)).await?;
         } else {

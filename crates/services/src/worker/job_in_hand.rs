@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::append::{Appender, patience};
 use crate::entropy;
+use crate::measured;
 use crate::worker::lease_keeper::Hold;
 use crate::worker::steps::{Step, Steps};
 use crate::worker::{Dependencies, Ended, Settings};
@@ -264,6 +265,11 @@ impl RunningJob {
             event.kind = kind.event_type(),
             "attempt ended"
         );
+        if let Some(started_at) = self.job.started_at
+            && effect == QueueEffect::Remove
+        {
+            measured::ran_job(Duration::from_millis(now.millis_since(started_at)));
+        }
         metrics::counter!("conch_attempts_ended_total", "event" => kind.event_type().to_owned())
             .increment(1);
         self.last_step(kind, effect).await

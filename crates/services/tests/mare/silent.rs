@@ -9,6 +9,7 @@ use conch_ports::ErrorKind;
 use conch_services::mare::hub::Settings;
 use tokio::time::{Instant, timeout};
 
+use crate::counters::Counters;
 use crate::world::{Eyes, POSITION_CHECK, World, Writer, data, ids, only_triton_knows};
 
 const CLOSING: &str = ": Connection closing - job completed";
@@ -76,6 +77,7 @@ fn stamps(world: &World) -> u64 {
 /// about: an end that was not announced is found all the same, and each other job stays where it is.
 #[tokio::test(start_paused = true)]
 async fn an_unheard_event_among_silent_jobs_is_found_by_its_stamp() {
+    let counters = Counters::start();
     let world = World::new();
     let mut watched = watched(&world, true, 500).await;
     tokio::time::sleep(POSITION_CHECK * 2).await;
@@ -93,6 +95,14 @@ async fn an_unheard_event_among_silent_jobs_is_found_by_its_stamp() {
         assert!(took <= POSITION_CHECK, "{n}: {took:?}");
         assert_eq!(looks(&world).0 - reads, 1, "{n}: one log is read");
     }
+    let checks = r#"conch_backstop_deliveries_total{source="position_check"}"#;
+    assert_eq!(counters.of(checks), 20);
+    world.faults.lose_no_announcements();
+    let (job, eyes) = &mut watched[1];
+    job.complete().await;
+    eyes.rest().await;
+    tokio::time::sleep(POSITION_CHECK * 7).await;
+    assert_eq!(counters.of(checks), 20, "that one was announced");
 }
 
 /// The store went back to an older copy: the stamp is the one of the last check again, and the topic has heard

@@ -23,6 +23,7 @@ use super::Shared;
 use super::asking::{latest_in_the_end, positions_in_the_end};
 use super::calls::Reason;
 use super::topic::Topic;
+use crate::measured::{self, Backstop};
 
 /// Parts into which the buckets are divided. Those of one part are looked for together, at the latest when a
 /// period has gone since they were last, whichever topics come and go.
@@ -219,6 +220,9 @@ async fn check(shared: &Shared, due: &[Due], known: &mut [Option<Stamp>]) {
         let positions = positions_in_the_end(shared, &job_ids).await;
         for (looked, position) in looked.iter().zip(positions) {
             if looked.topic.end_check(position, looked.reads) {
+                if position.is_some() {
+                    measured::delivered_by(Backstop::PositionCheck);
+                }
                 looked.topic.call(Reason::Hint);
             }
         }

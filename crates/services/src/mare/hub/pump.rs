@@ -19,6 +19,7 @@ use super::state::Phase;
 use super::topic::Topic;
 use super::{Shared, owner};
 use crate::mare::reconcile::Asked;
+use crate::measured::{self, Backstop};
 
 /// First wait after a failed read; doubles up to the position check.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -152,8 +153,9 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
         // No log has been heard of: all such jobs are looked for with one question.
         is_known_absent |= silent && topic.is_to_come();
         // What was announced up to here is in what is read now.
+        let mut follows_gap = false;
         if topic.calls.take(Reason::Hint) {
-            topic.lapsed.store(false, Ordering::Release);
+            follows_gap = topic.lapsed.swap(false, Ordering::AcqRel);
             // The log may have begun since it was looked for.
             is_known_absent = false;
         }
@@ -164,6 +166,13 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
                 }
                 failures = 0;
                 is_stale = false;
+                if round == Round::News {
+                    if follows_gap {
+                        measured::delivered_by(Backstop::Gap);
+                    } else if silent {
+                        measured::delivered_by(Backstop::Reconcile);
+                    }
+                }
                 match round {
                     Round::Gone => return End::Gone,
                     Round::News | Round::Nothing if topic.is_at_rest() => Next::Rest,
