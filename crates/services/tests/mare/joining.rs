@@ -104,6 +104,8 @@ async fn what_does_not_join_on_is_a_hint() {
     .await;
     let gap = right("0000abcd-4", vec![progress("0000abcd-4")]);
     is_a_hint("a gap", true, gap).await;
+    let ahead = right("0000abcd-4", vec![progress("0000abcd-3")]);
+    is_a_hint("another place than its line", true, ahead).await;
     let old = right("0000abcc-3", vec![progress("0000abcc-3")]);
     is_a_hint("another epoch", true, old).await;
     let known = right("0000abcd-2", vec![progress("0000abcd-2")]);
