@@ -10,6 +10,7 @@ use conch_ports::{MAX_RESULT_BYTES, Result, ResultCache};
 
 use crate::connection::{Connections, failed};
 use crate::keys::Keys;
+use crate::records::millis;
 
 /// Results under `<prefix>:job:result:<job>`.
 pub(crate) struct Cache {
@@ -75,9 +76,4 @@ impl ResultCache for Cache {
     async fn ping(&self) -> Result<()> {
         self.connections.ping("result_cache.ping").await
     }
-}
-
-/// As Redis takes a time to live; never zero, which it refuses.
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -12,9 +12,8 @@ use conch_wire::{envelope, event, job, record};
 use redis::{Script, ScriptInvocation};
 use serde_json::{Map, Value, json};
 
-use crate::cache::millis;
 use crate::log::Redis;
-use crate::records::{self, micros};
+use crate::records::{self, micros, millis};
 use crate::run::Run;
 
 /// By how much longer than promised what a commit writes may live: so seldom are lifetimes renewed. An eighth

@@ -10,7 +10,8 @@ use crate::connection::Connections;
 use crate::keys::Keys;
 use crate::log::Redis;
 use crate::run::Run;
-use crate::settings::{Settings, client};
+use crate::settings::Settings;
+use crate::stores::client;
 
 /// Makes arguments.
 pub struct Arguments(Redis);

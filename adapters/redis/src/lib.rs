@@ -24,11 +24,13 @@ mod run;
 mod settings;
 mod shared;
 mod staging;
+mod stores;
 mod templates;
 mod tickets;
 mod timing;
 mod tls;
 
 pub use conch_bus_kit::InvalidSettings;
-pub use settings::{Settings, Stores};
+pub use settings::Settings;
+pub use stores::Stores;
 pub use tls::{Identity, Tls};

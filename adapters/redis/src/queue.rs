@@ -13,10 +13,9 @@ use conch_ports::{
 use conch_wire::record;
 use serde_json::json;
 
-use crate::cache::millis;
 use crate::commit::wait_of;
 use crate::log::{Redis, outcome, unexpected};
-use crate::records::{Record, micros};
+use crate::records::{Record, micros, millis};
 use crate::run::Run;
 
 #[async_trait]

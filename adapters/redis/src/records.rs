@@ -8,7 +8,6 @@ use conch_ports::Commit;
 use conch_wire::record;
 use redis::ScriptInvocation;
 
-use crate::cache::millis;
 use crate::keys::Keys;
 
 /// By how much a job's places outlive its templates.
@@ -183,4 +182,9 @@ pub(crate) fn list(
 /// As the scripts count time.
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// As Redis takes a time to live; never zero, which it refuses.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

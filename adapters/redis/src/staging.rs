@@ -10,7 +10,7 @@ use conch_domain::Template;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Value, pipe};
 
-use crate::cache::millis;
+use crate::records::millis;
 
 /// How long a body waits for its commit: longer than any commit is repeated.
 const WAITS: Duration = Duration::from_mins(10);

@@ -10,10 +10,9 @@ use conch_ports::{Error, ErrorKind, Result, TicketHash, TicketStore};
 use conch_wire::grant;
 use redis::ScriptInvocation;
 
-use crate::cache::millis;
 use crate::connection::failed;
 use crate::log::{Redis, unexpected};
-use crate::records::micros;
+use crate::records::{micros, millis};
 
 #[async_trait]
 impl TicketStore for Redis {
