@@ -16,8 +16,9 @@ use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
+use crate::errors::corrupt;
 use crate::shelf::Shelf;
-use crate::store::{JobRow, Store, TemplateRow, corrupt};
+use crate::store::{JobRow, Store, TemplateRow};
 
 /// Whether what a filter asks for, if it asks, is what the record has.
 fn meets<T: PartialEq>(asked: Option<&T>, has: Option<&T>) -> bool {

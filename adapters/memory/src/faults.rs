@@ -5,7 +5,7 @@
 //! announcements may be lost and repeated, a store without persistence may forget. That calls fail is no
 //! fault of a store: `conch-doubles` has a plan for any port.
 
-mod feed;
+pub(crate) mod feed;
 
 use bytes::Bytes;
 use conch_domain::{Job, JobId, Position, Timestamp};
@@ -14,8 +14,6 @@ use conch_wire::{event, record};
 
 use crate::Memory;
 use crate::store::{Data, JobLog};
-
-pub(crate) use feed::Disturbed;
 
 /// What a store held at some moment.
 pub struct Backup(Data);

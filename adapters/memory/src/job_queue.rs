@@ -12,8 +12,9 @@ use conch_wire::record;
 use tokio::time::Instant;
 
 use crate::Memory;
+use crate::errors::corrupt;
 use crate::queue::Lost;
-use crate::store::{self, Store, corrupt};
+use crate::store::{self, Store};
 use crate::waiting::Claimant;
 
 impl Store {

@@ -14,6 +14,7 @@ mod cache;
 mod catalogue;
 mod clock;
 mod commit;
+mod errors;
 mod expiring;
 #[cfg(feature = "faults")]
 mod faults;

@@ -6,7 +6,7 @@ use conch_ports::{Appended, Bucket, BusId, Commit, Guarantees, JobLog, Log, Resu
 use conch_wire::record;
 
 use crate::Memory;
-use crate::store::corrupt;
+use crate::errors::corrupt;
 
 #[async_trait]
 impl JobLog for Memory {

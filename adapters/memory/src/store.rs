@@ -8,14 +8,14 @@ use conch_domain::{
     Audience, Category, ClientId, EventId, JobId, JobStatus, Position, TemplateId, Timestamp,
     ValuePropositionId,
 };
-use conch_ports::{Bucket, Entry, Error, ErrorKind, Stamp};
+use conch_ports::{Bucket, Entry, Stamp};
 use tokio::time::Instant;
 
 use crate::Settings;
 use crate::clock::Clock;
 use crate::expiring::Expiring;
 #[cfg(feature = "faults")]
-use crate::faults::Disturbed as Feed;
+use crate::faults::feed::Disturbed as Feed;
 #[cfg(not(feature = "faults"))]
 use crate::feed::Feed;
 use crate::queue::Queue;
@@ -190,16 +190,5 @@ impl Data {
             places: HashMap::new(),
             tickets: Tickets::default(),
         }
-    }
-}
-
-/// What this store wrote doesn't read back: a defect, never an input.
-pub(crate) fn corrupt(operation: &'static str) -> impl Fn(conch_wire::Invalid) -> Error {
-    move |invalid| {
-        Error::new(
-            ErrorKind::Internal,
-            operation,
-            format!("a record in memory doesn't read back: {invalid}"),
-        )
     }
 }

@@ -12,8 +12,8 @@ use conch_wire::grant;
 use tokio::time::Instant;
 
 use crate::Memory;
+use crate::errors::corrupt;
 use crate::expiring::Expiring;
-use crate::store::corrupt;
 
 /// What is kept of all tickets: those that are bound to a stream are counted apart.
 #[derive(Default, Clone)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::schema;
+use super::rules;
 use crate::record::Heading;
 use crate::time::{self, Written};
 use crate::to_bytes;
@@ -24,7 +24,7 @@ use crate::to_bytes;
 #[schemars(title = "Template", rename = "Template")]
 #[allow(dead_code, reason = "only the schema is made from it")]
 pub(super) struct TemplateBody<'a> {
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     id: &'a str,
     job_id: &'a str,
     client_id: &'a str,
@@ -35,11 +35,11 @@ pub(super) struct TemplateBody<'a> {
     name: &'a str,
     #[schemars(length(min = 20, max = 500))]
     description: &'a str,
-    #[schemars(schema_with = "schema::category")]
+    #[schemars(schema_with = "rules::category")]
     category: &'static str,
-    #[schemars(schema_with = "schema::audience")]
+    #[schemars(schema_with = "rules::audience")]
     target_audience: &'static str,
-    #[schemars(schema_with = "schema::key_features")]
+    #[schemars(schema_with = "rules::key_features")]
     key_features: &'a [String],
     #[schemars(length(min = 6, max = 12))]
     widgets: Vec<WidgetBody<'a>>,
@@ -47,12 +47,12 @@ pub(super) struct TemplateBody<'a> {
     widget_count: usize,
     visual_style: StyleBody<'a>,
     status: &'static str,
-    #[schemars(schema_with = "schema::date_time")]
+    #[schemars(schema_with = "rules::date_time")]
     created_at: String,
-    #[schemars(schema_with = "schema::date_time")]
+    #[schemars(schema_with = "rules::date_time")]
     updated_at: String,
     /// The generator's notes: `reasoning` and `recommendedUseCase` among them.
-    #[schemars(schema_with = "schema::object")]
+    #[schemars(schema_with = "rules::object")]
     meta_data: &'a RawValue,
 }
 
@@ -95,11 +95,11 @@ pub(super) struct GeneratedBody<'a> {
     name: &'a str,
     #[schemars(length(min = 20, max = 500))]
     description: &'a str,
-    #[schemars(schema_with = "schema::category")]
+    #[schemars(schema_with = "rules::category")]
     category: &'static str,
-    #[schemars(schema_with = "schema::audience")]
+    #[schemars(schema_with = "rules::audience")]
     target_audience: &'static str,
-    #[schemars(schema_with = "schema::key_features")]
+    #[schemars(schema_with = "rules::key_features")]
     key_features: &'a [String],
     #[schemars(length(min = 6, max = 12))]
     widgets: Vec<WidgetBody<'a>>,
@@ -111,37 +111,37 @@ pub(super) struct GeneratedBody<'a> {
 
 /// One tile.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Widget", transform = schema::add_rules_by_type)]
+#[schemars(rename = "Widget", transform = rules::add_rules_by_type)]
 struct WidgetBody<'a> {
     /// Unique in its template.
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     id: &'a str,
     #[serde(rename = "type")]
-    #[schemars(schema_with = "schema::widget_type")]
+    #[schemars(schema_with = "rules::widget_type")]
     widget_type: &'static str,
     #[schemars(length(min = 5, max = 100))]
     title: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     position: PositionBody,
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     analytics_question: &'a str,
     data_requirements: RequirementsBody<'a>,
     #[serde(rename = "chartType", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::chart_type")]
+    #[schemars(schema_with = "rules::chart_type")]
     chart_type: Option<&'static str>,
     /// Presentation; what it must have depends on the type.
-    #[schemars(schema_with = "schema::object")]
+    #[schemars(schema_with = "rules::object")]
     config: &'a RawValue,
     /// Sample data, or an empty object: docs/templates.md has the shape for each type.
-    #[schemars(schema_with = "schema::object")]
+    #[schemars(schema_with = "rules::object")]
     data: &'a RawValue,
 }
 
 /// Where it stands on the 12-column grid: `col + colSpan` is at most 13. No two widgets share a cell.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "WidgetPosition", transform = schema::keep_on_grid)]
+#[schemars(rename = "WidgetPosition", transform = rules::keep_on_grid)]
 struct PositionBody {
     #[schemars(range(min = 1))]
     row: u32,
@@ -157,7 +157,7 @@ struct PositionBody {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DataRequirements")]
 struct RequirementsBody<'a> {
-    #[schemars(schema_with = "schema::query_type")]
+    #[schemars(schema_with = "rules::query_type")]
     query_type: &'static str,
     #[schemars(length(min = 1))]
     metrics: Vec<MetricBody<'a>>,
@@ -176,18 +176,18 @@ struct RequirementsBody<'a> {
 
 /// One figure. It has a `metric_ref`, an `expression`, or both.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Metric", transform = schema::add_metric_source)]
+#[schemars(rename = "Metric", transform = rules::add_metric_source)]
 struct MetricBody<'a> {
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     metric_ref: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expression: Option<&'a str>,
-    #[schemars(schema_with = "schema::data_type")]
+    #[schemars(schema_with = "rules::data_type")]
     data_type: &'static str,
     /// A pattern such as `0,0`, `$0.0a`, `0.0%`.
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     format: &'a str,
 }
 
@@ -195,9 +195,9 @@ struct MetricBody<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Filter")]
 struct FilterBody<'a> {
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     field: &'a str,
-    #[schemars(schema_with = "schema::operator")]
+    #[schemars(schema_with = "rules::operator")]
     operator: &'static str,
     #[schemars(with = "Value")]
     value: &'a RawValue,
@@ -208,7 +208,7 @@ struct FilterBody<'a> {
 #[schemars(rename = "TimeRange")]
 struct TimeRangeBody<'a> {
     #[serde(rename = "type")]
-    #[schemars(schema_with = "schema::time_range_kind")]
+    #[schemars(schema_with = "rules::time_range_kind")]
     kind: &'static str,
     /// Such as `last_12_months`.
     #[schemars(with = "Value")]
@@ -218,21 +218,21 @@ struct TimeRangeBody<'a> {
 /// Colours, font and density.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "VisualStyle", transform = schema::relax_style)]
+#[schemars(rename = "VisualStyle", transform = rules::relax_style)]
 struct StyleBody<'a> {
-    #[schemars(schema_with = "schema::color")]
+    #[schemars(schema_with = "rules::color")]
     primary_color: &'a str,
-    #[schemars(schema_with = "schema::color")]
+    #[schemars(schema_with = "rules::color")]
     secondary_color: &'a str,
-    #[schemars(schema_with = "schema::color")]
+    #[schemars(schema_with = "rules::color")]
     accent_color: &'a str,
-    #[schemars(schema_with = "schema::color")]
+    #[schemars(schema_with = "rules::color")]
     background_color: &'a str,
-    #[schemars(schema_with = "schema::color")]
+    #[schemars(schema_with = "rules::color")]
     text_color: &'a str,
-    #[schemars(schema_with = "schema::not_empty")]
+    #[schemars(schema_with = "rules::not_empty")]
     font_family: &'a str,
-    #[schemars(schema_with = "schema::layout")]
+    #[schemars(schema_with = "rules::layout")]
     layout: &'static str,
 }
 

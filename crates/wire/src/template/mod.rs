@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod read;
 mod reader;
+mod rules;
 pub mod schema;
 
 pub(crate) use answer::find_object;
