@@ -78,6 +78,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "conch-sabotage",
         &[
             "conch-domain",
+            "conch-wire",
             "conch-ports",
             "conch-services",
             "conch-http",

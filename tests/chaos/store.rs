@@ -150,6 +150,8 @@ impl Lifetimes {
         let of_a_log = of_a_log.iter().find_map(|kind| name.strip_prefix(kind));
         let begins = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
         match of_a_log {
+            // The stamps of all logs: a field per bucket.
+            Some(":latest") => Limit::ForEver,
             Some(job) if ended.contains(job) => Limit::Within(self.history.max(self.result)),
             Some(_) => Limit::Within(UNFINISHED),
             None if begins(&["job:result:"]) => Limit::Within(self.result),
