@@ -58,7 +58,9 @@ impl Settings {
         let parse = |text: &str| {
             let known = text.starts_with("nats://") || text.starts_with("tls://");
             let server: Option<ServerAddr> = text.parse().ok().filter(|_| known);
-            server.filter(|server| !server.host().is_empty())
+            let names_a_user =
+                |server: &ServerAddr| server.password().is_none() || server.username().is_some();
+            server.filter(|server| !server.host().is_empty() && names_a_user(server))
         };
         let servers: Option<Vec<_>> = self.url.split(',').map(parse).collect();
         let reason =

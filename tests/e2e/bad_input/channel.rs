@@ -371,7 +371,7 @@ async fn of_jobs_that_are_made_up() {
         table.row(&job_id, claim).await;
     }
     let claim = async {
-        let logs = redis.cli(&["KEYS", "triton:log:*"]);
+        let logs = redis.cli(&["KEYS", "triton:log:made-up-*"]);
         assert_eq!(logs.lines().count(), 2, "{logs}");
         let log = api.log();
         let told = log.matches("further foreign jobs are dropped").count();

@@ -16,6 +16,7 @@ async fn a_setting_that_cannot_work_is_named_without_its_value() {
         "tls:///hunter2",
         "nats://x,",
         "nats://x,redis://u:hunter2@y",
+        "nats://:hunter2@x",
     ] {
         let error = settings(url).build().err().expect(url);
         assert_eq!(error.setting(), "url", "{url}");
