@@ -13,7 +13,7 @@ local function templates_of()
   }
   local templates, prefix = {}, ARGV[TEMPLATES + 2]
   for i = 1, templates_count do
-    local id, place, score, index, of_client = unpack(ARGV, TEMPLATES + 5 * i - 1, TEMPLATES + 5 * i + 3)
+    local id, place, score, index, of_client = unpack(ARGV, FIRST_TEMPLATE + 5 * (i - 1), FIRST_TEMPLATE + 5 * i - 1)
     templates[i] = { id = id, key = prefix .. id, place = place, score = score, indexes = { index, of_client } }
   end
   return templates, kept, prefix

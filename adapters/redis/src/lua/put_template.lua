@@ -20,6 +20,8 @@ end
 redis.call('SET', template.key, ARGV[7])
 keep(kept, { template }, at)
 if kept.retention > 0 then
+  -- The entry of an earlier build, by which what it takes out is a hash.
+  redis.call('ZREM', kept.expiry, template.key)
   need(kept.expiry, at + kept.retention, { unpack(ARGV, 10) })
   purge(kept.expiry, at)
 end

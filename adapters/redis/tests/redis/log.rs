@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use conch_conformance::build::{Script, event_of, with_event_id};
 use conch_domain::{Epoch, EventId};
-use conch_ports::{Appended, Commit, EVENT_IDS_REMEMBERED, Fence, Submitted};
+use conch_ports::{Appended, Bucket, Commit, EVENT_IDS_REMEMBERED, Fence, Stamp, Submitted};
 use conch_redis::Settings;
 use futures::StreamExt;
 
 use crate::jobs::{
-    commit, completed, initial, job_id, position, progress, queued, retrying, submission,
+    commit, completed, held, initial, job_id, position, progress, queued, retrying, submission,
 };
 use crate::renewal::an_hour_later;
 use crate::server::Server;
@@ -117,8 +117,8 @@ async fn another_type_under_the_result_key_is_no_result() {
     assert_eq!(foreign, "\u{fffd} not JSON", "bytes come as they are");
 }
 
-/// Keys that serve the moment. The rest is the catalogue, the queue, for who waits does not run out, and the
-/// latest commits, which are so many at most.
+/// Keys that serve the moment. The rest is the catalogue, the queue, where a job waits as long as it must, and the
+/// latest commits, whose number is bounded.
 fn serving_keys(server: &Server) -> Vec<(String, i64)> {
     server
         .run::<Vec<String>>(&["KEYS", "*"])
@@ -495,6 +495,41 @@ async fn two_prefixes_in_one_redis_know_nothing_of_each_other() {
     assert!(ours.queue.next_due().await.unwrap().is_none());
     let keys: Vec<String> = server.run(&["KEYS", "*"]);
     assert!(keys.iter().all(|key| key.starts_with("other:")), "{keys:?}");
+}
+
+/// Each append is noted, the usual one of a lease's holder too. Where it can't be, nothing is known, and appends
+/// go on.
+#[tokio::test]
+async fn the_latest_commit_of_a_bucket_is_noted() {
+    const LATEST: &str = "triton:log::latest";
+    let server = Server::start();
+    let stores = server.stores();
+    let queued = submission("j-1");
+    let mut job = queued.commit.job.clone();
+    let bucket = Bucket::of(&job.id);
+    let latest = async || stores.log.latest(&[bucket, bucket]).await.unwrap();
+    assert_eq!(latest().await, [None, None]);
+    stores.queue.submit(queued).await.unwrap();
+    let token = conch_conformance::build::token();
+    let minute = std::time::Duration::from_mins(1);
+    let claimed = stores.queue.claim("w", &token, minute).await.unwrap();
+    assert!(claimed.is_some());
+    for n in 1..=3 {
+        let stamp = Some(Stamp::of(&job.id, job.position));
+        assert_eq!(latest().await, [stamp.clone(), stamp]);
+        let next = held(commit(&job, progress(n)), &token);
+        job = next.job.clone();
+        assert_eq!(stores.log.append(next).await.unwrap(), Appended::Appended);
+    }
+    server.set(LATEST, b"another program's");
+    let next = held(commit(&job, progress(4)), &token);
+    assert_eq!(stores.log.append(next).await.unwrap(), Appended::Appended);
+    assert_eq!(latest().await, [None, None], "it can't be noted");
+    let _: u64 = server.run(&["DEL", LATEST]);
+    let _: u64 = server.run(&["HSET", LATEST, &bucket.to_string(), "x"]);
+    assert_ne!(latest().await, [None, None]);
+    let _: String = server.run(&["ACL", "SETUSER", "default", "-hmget"]);
+    assert_eq!(latest().await, [None, None], "this user may not read it");
 }
 
 #[tokio::test]

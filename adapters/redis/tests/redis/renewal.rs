@@ -30,7 +30,7 @@ async fn append(stores: &Stores, job: &Job) -> Job {
     append_as(stores, job, None).await
 }
 
-/// By the holder of that lease, or by anybody.
+/// By the holder of that lease, or without one.
 async fn append_as(stores: &Stores, job: &Job, token: Option<&LeaseToken>) -> Job {
     let sequence = u8::try_from(job.position.sequence).expect("few");
     let mut next = commit(job, progress(sequence));

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use conch_conformance::build::{self, together, with_templates};
 use conch_domain::{Category, EventKind, Job, JobId, Template};
-use conch_ports::{Appended, Commit, ErrorKind, Fence, Lease, Paging, Signal, TemplateFilter};
+use conch_ports::{
+    Appended, Commit, ErrorKind, Fence, Lease, Paging, PutTemplate, Signal, TemplateFilter,
+};
 use conch_redis::Stores;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,9 +141,18 @@ async fn an_orphan_is_in_no_answer_and_runs_out() {
 /// Also where the bodies are there already: taking a time to live off is never refused.
 #[tokio::test]
 async fn a_full_redis_keeps_nothing_of_a_commit() {
+    for is_usual in [false, true] {
+        a_full_redis_keeps_nothing(is_usual).await;
+    }
+}
+
+async fn a_full_redis_keeps_nothing(is_usual: bool) {
     let server = Server::start();
     let stores = server.stores();
-    let (job, lease) = claimed(&stores).await;
+    let (mut job, lease) = claimed(&stores).await;
+    if is_usual {
+        job = moved_on(&stores, &job, &lease).await;
+    }
     let template = made(1);
     for is_staged in [false, true] {
         let step = step(&job, &template, &lease);
@@ -323,6 +334,28 @@ async fn a_template_of_an_earlier_build_is_read_as_ever() {
     stores.log.append(step(&job, &next, &lease)).await.unwrap();
     let of_it = stores.catalogue.templates_of(&job_id("j-1")).await.unwrap();
     assert_eq!(of_it, [old, next]);
+}
+
+/// One that is put back has one end, also where an earlier build stored it, and noted that otherwise.
+#[tokio::test]
+async fn what_an_earlier_build_noted_of_an_end_is_replaced() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.retention = Some(Duration::from_hours(48));
+    let stores = settings.build().unwrap();
+    let (_, lease) = claimed(&stores).await;
+    let template = made(1);
+    let key = key(&template);
+    let _: u64 = server.run(&["HSET", &key, "body", template.object.as_json()]);
+    let _: u64 = server.run(&["ZADD", "triton:catalogue:retention", "9e15", &key]);
+    let put = stores.catalogue.put_template(&template, &lease).await;
+    assert_eq!(put.unwrap(), PutTemplate::Stored);
+    let due: Vec<String> = server.run(&["ZRANGE", "triton:catalogue:retention", "0", "-1"]);
+    let of_it: Vec<_> = due.iter().filter(|entry| entry.contains(&key)).collect();
+    assert!(
+        matches!(of_it[..], [entry] if entry.starts_with(&format!("{key} "))),
+        "{due:?}"
+    );
 }
 
 /// Whatever is written over what lists a template, it is kept, listed and told of, of a job that has moved on as

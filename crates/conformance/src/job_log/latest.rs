@@ -5,7 +5,7 @@ use conch_ports::{Appended, Bucket, JobLog, Stamp};
 
 use crate::StoreSubject;
 use crate::build::{self, Script};
-use crate::observe::append_all;
+use crate::observe::{LONG, append_all, claim};
 
 async fn latest(logs: &dyn JobLog, job_id: &JobId) -> Option<Stamp> {
     let stamps = logs.latest(&[Bucket::of(job_id)]).await.unwrap();
@@ -13,7 +13,8 @@ async fn latest(logs: &dyn JobLog, job_id: &JobId) -> Option<Stamp> {
     stamps.into_iter().next().flatten()
 }
 
-/// Every kind of append, two jobs of one bucket in turn, and one beside them whose bucket is another one.
+/// Every kind of append, those of a lease's holder too, two jobs of one bucket in turn, and one beside them whose
+/// bucket is another one.
 pub async fn an_append_changes_its_buckets_stamp(subject: &dyn StoreSubject) {
     let logs = subject.log();
     assert_eq!(logs.latest(&[]).await.unwrap(), []);
@@ -30,6 +31,8 @@ pub async fn an_append_changes_its_buckets_stamp(subject: &dyn StoreSubject) {
 
     let submitted = subject.queue().submit(own.submission()).await;
     submitted.expect("the store answers");
+    let lease = claim(subject, LONG).await.expect("it waits");
+    own.hold(&lease);
     let mut commits = vec![own.started(), beside.started(), own.progress(10)];
     commits.push(build::together([own.progress(20), own.progress(30)]));
     commits.extend([beside.progress(10), own.in_new_epoch(), beside.failed()]);
