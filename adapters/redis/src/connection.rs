@@ -161,8 +161,8 @@ impl Connections {
         timed(operation, self.shared.all(operation, commands)).await
     }
 
-    /// As [`Connections::script_shared`], for a script that is told of the run of Redis that it goes to, and after
-    /// the bodies of the templates that it keeps.
+    /// As [`Connections::script_shared`], for a script that is told which run of Redis it goes to. The bodies of the
+    /// templates that it keeps are sent ahead of it.
     pub(crate) async fn script_of_run<'a>(
         &self,
         operation: &'static str,

@@ -228,7 +228,7 @@ impl Keys {
         self.name("catalogue:jobs:updated")
     }
 
-    /// Hash: a template.
+    /// String: a template. That of an earlier build is a hash.
     pub(crate) fn template(&self, id: &TemplateId) -> String {
         self.template_of("") + id.as_str()
     }

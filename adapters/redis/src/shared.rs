@@ -110,8 +110,8 @@ impl Shared {
         answers.map_err(|error| failed(operation, error))
     }
 
-    /// As [`Shared::script`], for one that is told of the run of Redis that it goes to, and after the bodies of the
-    /// templates that it keeps.
+    /// As [`Shared::script`], for one that is told which run of Redis it goes to. The bodies of the templates that
+    /// it keeps are sent ahead of it.
     pub(crate) async fn script_of_run<'a>(
         &self,
         operation: &'static str,

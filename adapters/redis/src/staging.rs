@@ -12,7 +12,7 @@ use redis::{FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, Valu
 
 use crate::records::millis;
 
-/// How long a body waits for its commit: longer than any commit is repeated.
+/// How long a body waits for its commit. One that comes later is sent with its bodies again.
 const WAITS: Duration = Duration::from_mins(10);
 /// How often a commit is sent whose bodies were gone before it.
 const TRIES: usize = 3;

@@ -25,8 +25,8 @@ pub struct Lease {
 pub struct Claimed {
     /// What holds it.
     pub lease: Lease,
-    /// The fold of its log; none where it has no log that is an own job's and can be read. Its worker then looks
-    /// for what is known of it otherwise, and needs no further read where there is one.
+    /// The fold of its log, so that its worker needs no further read; none where it has no log of an own job that
+    /// can be read. Its worker then looks for what else is known of it.
     pub job: Option<Job>,
 }
 
