@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use conch_domain::{Job, JobId, LeaseToken, LogSecret, Position, Timestamp};
 use conch_ports::{
-    Announcement, Appended, BusId, Claimed, Commit, EventBus, Guarantees, Idempotency, JobLog,
-    JobQueue, Lease, Log, QueuePlace, Result, Submission, Submitted, Sweep, Swept,
+    Announcement, Appended, Bucket, BusId, Claimed, Commit, EventBus, Guarantees, Idempotency,
+    JobLog, JobQueue, Lease, Log, QueuePlace, Result, Stamp, Submission, Submitted, Sweep, Swept,
 };
 use conch_wire::announcement::shorten;
 
@@ -152,6 +152,10 @@ impl JobLog for Announcing {
 
     async fn positions(&self, job_ids: &[JobId]) -> Result<Vec<Option<Position>>> {
         self.log.positions(job_ids).await
+    }
+
+    async fn latest(&self, buckets: &[Bucket]) -> Result<Vec<Option<Stamp>>> {
+        self.log.latest(buckets).await
     }
 
     async fn now(&self) -> Result<Timestamp> {

@@ -18,8 +18,8 @@ use conch_domain::{JobId, Timestamp};
 use conch_doubles::{FaultyMemory, When};
 use conch_memory::Settings;
 use conch_ports::{
-    Appended, Catalogue, Commit, ErrorKind, EventBus, JobLog, JobQueue, Message, ResultCache,
-    Signal, Signals, Submitted, TicketStore,
+    Appended, Bucket, Catalogue, Commit, ErrorKind, EventBus, JobLog, JobQueue, Message,
+    ResultCache, Signal, Signals, Submitted, TicketStore,
 };
 use conch_services::announcing::announcing;
 use conch_wire::event::Incoming;
@@ -304,6 +304,18 @@ async fn a_submission_that_was_made_before_is_announced_where_it_is() {
     let submitted = world.queue.submit(submission).await;
     assert_eq!(submitted.expect("that is no failure"), Submitted::New);
     assert!(world.heard().is_empty(), "nothing is known of its log");
+}
+
+/// The law allows a log that knows of no latest commits, and would not notice that the answer gets lost here.
+#[tokio::test]
+async fn what_the_log_knows_of_latest_commits_is_answered() {
+    let world = World::new();
+    let mut script = Script::foreign();
+    world.append(&script.started()).await;
+    let bucket = [Bucket::of(script.id())];
+    let known = world.store.log().latest(&bucket).await.unwrap();
+    assert!(known[0].is_some());
+    assert_eq!(world.log.latest(&bucket).await.unwrap(), known);
 }
 
 #[tokio::test]
