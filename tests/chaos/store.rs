@@ -265,7 +265,7 @@ pub(super) async fn holder(port: u16, job: &str) -> Option<u32> {
     worker.rsplit('-').next()?.parse().ok()
 }
 
-/// How far a job's log has got; 0 when there is none.
+/// The epoch and the latest sequence of a job's log, if there is one.
 pub(super) async fn head(port: u16, job: &str) -> Option<(String, u64)> {
     let mut store = Resp::open(port).await.ok()?;
     let state = format!("triton:state:{job}");

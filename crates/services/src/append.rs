@@ -20,7 +20,7 @@ use crate::{Clock, entropy, limits};
 /// Lost races after which an append or an offer gives up; each loss means that another event was appended.
 pub(crate) const RACES: usize = 64;
 
-/// What then is said.
+/// The error after that many.
 pub(crate) fn lost_races() -> Error {
     Error::new(
         ErrorKind::Internal,
@@ -139,8 +139,8 @@ impl Appender {
     ///
     /// Where the log is not what `job` is the fold of:
     /// - it went on: `job` becomes its fold, and the events are tried after that;
-    /// - it is gone: a new epoch begins over `job`'s state, unless anybody may append this: a job that
-    ///   nobody holds would have a log then, and nobody to end it;
+    /// - it is gone: a new epoch begins over `job`'s state, unless the fence is open: the job would then
+    ///   have a log again, and no worker that ends it;
     /// - it is shorter or of another epoch, and the caller holds the lease: the store lost events
     ///   that this caller saw acknowledged, so a new epoch over `job`'s state replaces the log, and
     ///   takes nothing of it over if it is a foreign one;
@@ -364,7 +364,7 @@ fn refold(job: &mut Job, log: Option<Job>, holds: bool, doubtful: bool) -> Place
             "the store lost events of this job: a new epoch begins"
         );
         let known = Job::restore(JobRecord {
-            // Somebody may have asked for the end of what the store made of the job.
+            // The end may have been requested of the job as the store has it.
             cancel_requested: job.cancel_requested || (log.own && log.cancel_requested),
             ..(**job).clone()
         });

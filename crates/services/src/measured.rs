@@ -1,4 +1,4 @@
-//! How long things took, and how often the slow way was the one that brought them. Handles are made once and kept:
+//! How long things took, and how often a check found what no announcement had told. Handles are made once and kept:
 //! on an event's way nothing is looked up by name.
 //!
 //! Never in here: a label that a caller can make up.
@@ -39,7 +39,7 @@ pub(crate) enum Backstop {
     Reconcile,
 }
 
-/// Watchers of a job got events that no announcement brought.
+/// A check found that a watched log has more than was announced.
 pub(crate) fn delivered_by(backstop: Backstop) {
     fn counter(source: &'static str) -> Counter {
         metrics::counter!("conch_backstop_deliveries_total", "source" => source)

@@ -22,7 +22,7 @@ use crate::worker::job_in_hand::{
 use crate::worker::steps::Step;
 
 /// Runs the attempt to its end. `since` is the moment before the claim, `look` wakes it when
-/// somebody may have asked for the job's end.
+/// the job's end may have been requested.
 ///
 /// Dropping it stops the generator and the renewal; the lease then runs out by itself.
 pub(crate) async fn run(context: Context, claimed: Claimed, since: Instant, look: Arc<Notify>) {
@@ -348,7 +348,7 @@ impl RunningJob {
 /// What ends an attempt before its time.
 #[derive(Debug, Clone, Copy)]
 enum Interruption {
-    /// Somebody asked for the job's end.
+    /// The job's end was requested.
     Cancel,
     /// The worker stops.
     Shutdown,

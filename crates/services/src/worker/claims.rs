@@ -30,7 +30,7 @@ pub(crate) struct Claims {
     under_way: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Each may hold a lease already, so each keeps its slot until it is answered.
     unanswered: Vec<Asking>,
-    /// Leases since a claim last found nothing or failed: so many claims may be under way.
+    /// Jobs claimed since a claim last found nothing or failed: as many claims may be under way.
     in_a_row: usize,
     /// When the queue is asked again after a claim that found nothing or failed.
     rests_until: Option<Instant>,
@@ -161,7 +161,7 @@ impl Claims {
         }
     }
 
-    /// Waits until the queue is to be asked again; for ever while it isn't left alone. Cancel-safe.
+    /// Waits until the queue is to be asked again; for ever if no pause is set. Cancel-safe.
     pub(crate) fn rested(&self) -> impl Future<Output = ()> + use<> {
         let until = self.rests_until;
         async move {

@@ -148,7 +148,7 @@ impl RunningJob {
                 self.steps.again(group);
                 self.recover().await?;
             }
-            // Or somebody spoke of it while the store had forgotten whose it is.
+            // Or the store had forgotten the job, and what has ended is a log of an external job under its id.
             Ok((Outcome::Ended, _)) => {
                 if !self.is_foreign().await? {
                     return Err(Stop::Ended);

@@ -81,7 +81,7 @@ pub(crate) enum End {
     Failed(String),
     /// With none: another attempt may help.
     Retry(String),
-    /// Somebody asked.
+    /// It was requested.
     Cancelled,
     /// The worker shuts down.
     Shutdown,

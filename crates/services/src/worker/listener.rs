@@ -1,6 +1,6 @@
-//! What a worker hears: what is announced makes somebody look, and nothing more.
+//! What a worker hears: an announcement wakes the task that it concerns, and does nothing more.
 //!
-//! Never in here: trust in a message. Anybody may have announced anything.
+//! Never in here: trust in a message. Any program may have announced anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct Ears {
 
 impl Ears {
     /// Passes on what the bus says, until it says no more. Nothing in a message is believed: it only
-    /// makes somebody look.
+    /// makes a task look.
     pub(crate) async fn listen(&self, mut signals: Signals, clock: Clock) {
         while let Some(signal) = signals.next().await {
             match signal {
@@ -64,7 +64,7 @@ impl Ears {
 pub(crate) struct Listed {
     ears: Arc<Ears>,
     job_id: JobId,
-    /// Somebody may have asked for the job's end.
+    /// Notified when the job's end may have been requested.
     pub(crate) look: Arc<Notify>,
 }
 

@@ -21,9 +21,9 @@ const MAX_PENDING: usize = MAX_COMMIT_EVENTS / 2;
 /// Once a commit takes that long, no further template is begun before its answer: what it costs may be lost.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// What an attempt has to say.
+/// A step of an attempt.
 pub(crate) enum Step {
-    /// This.
+    /// An event.
     Event(EventKind),
     /// How far the job is, as of the step before.
     Progress,
@@ -69,13 +69,13 @@ pub(crate) struct Pending {
 #[derive(Default)]
 pub(crate) struct Steps {
     pub(crate) pending: VecDeque<Pending>,
-    /// Never locked: it makes what only `&mut` reaches shareable.
+    /// Never locked: the mutex only makes the future `Sync`.
     under_way: Option<Mutex<BoxFuture<'static, Answer>>>,
     /// When the commit that is under way began, or the latest one.
     since: Option<Instant>,
-    /// So many of the pending ones go into a commit of their own: their group was refused, and one of them is why.
+    /// How many of the pending steps are committed one at a time: the store refused them as a group.
     pub(crate) apart: usize,
-    /// Since the last commit that came to something, the store had forgotten whose the job is.
+    /// The store had forgotten the job, and no commit has succeeded since.
     pub(crate) has_recovered: bool,
 }
 
@@ -106,7 +106,7 @@ impl Steps {
         self.under_way.is_some()
     }
 
-    /// Has this commit under way.
+    /// Begins this commit.
     pub(crate) fn begin(&mut self, commit: BoxFuture<'static, Answer>) {
         self.since = Some(Instant::now());
         self.under_way = Some(Mutex::new(commit));
@@ -122,7 +122,7 @@ impl Steps {
         self.under_way.is_none() && self.pending.is_empty()
     }
 
-    /// Puts them back where they came from.
+    /// Puts these steps back at the front, in their order.
     pub(crate) fn again(&mut self, group: Vec<Pending>) {
         for step in group.into_iter().rev() {
             self.pending.push_front(step);
