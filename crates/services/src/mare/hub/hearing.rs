@@ -72,12 +72,14 @@ pub(super) async fn rest(shared: &Shared, topic: &Arc<Topic>) -> Heard {
     }
 }
 
-/// After an interruption all topics have to be read again, but not all at once.
-pub(super) async fn spread_out(topic: &Topic) {
-    if topic.lapsed.swap(false, Ordering::AcqRel) {
+/// After an interruption all topics have to be read again, but not all at once. Whether there was one.
+pub(super) async fn spread_out(topic: &Topic) -> bool {
+    let follows_gap = topic.lapsed.swap(false, Ordering::AcqRel);
+    if follows_gap {
         let spread = entropy::up_to(SPREAD_MS);
         tokio::time::sleep(Duration::from_millis(spread)).await;
     }
+    follows_gap
 }
 
 /// Waits until there has been no interest for the linger time:

@@ -138,14 +138,14 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
             Next::Rest => Some(rest(shared, topic).await),
             Next::Wait(most) => Some(listen(shared, topic, most).await),
         };
-        let mut silent = false;
+        let (mut silent, mut follows_gap) = (false, false);
         match heard {
             None | Some(Heard::Returned) => {}
             Some(Heard::Gone) => return End::Gone,
             Some(Heard::AtRest) => return End::AtRest,
             Some(Heard::Called(Reason::Stale)) => is_stale = true,
             Some(Heard::Called(Reason::Silence) | Heard::Waited) => silent = failures == 0,
-            Some(Heard::Called(_)) => spread_out(topic).await,
+            Some(Heard::Called(_)) => follows_gap = spread_out(topic).await,
         }
         let Some(mut is_known_absent) = look_together(shared, topic).await else {
             return End::Gone;
@@ -153,9 +153,8 @@ async fn keep_up(shared: &Arc<Shared>, topic: &Arc<Topic>) -> End {
         // No log has been heard of: all such jobs are looked for with one question.
         is_known_absent |= silent && topic.is_to_come();
         // What was announced up to here is in what is read now.
-        let mut follows_gap = false;
         if topic.calls.take(Reason::Hint) {
-            follows_gap = topic.lapsed.swap(false, Ordering::AcqRel);
+            follows_gap |= topic.lapsed.swap(false, Ordering::AcqRel);
             // The log may have begun since it was looked for.
             is_known_absent = false;
         }
@@ -275,7 +274,9 @@ async fn round(
             Heard::Gone => return Ok(Round::Gone),
             // All such jobs are looked for with one question.
             Heard::Waited if topic.is_to_come() => continue,
-            Heard::Called(Reason::Hint) => spread_out(topic).await,
+            Heard::Called(Reason::Hint) => {
+                spread_out(topic).await;
+            }
             Heard::Returned | Heard::Called(_) | Heard::Waited | Heard::AtRest => {}
         }
         let round = catch_up(shared, topic).await;
