@@ -10,7 +10,7 @@
 //! Never in here: Triton. An announcement that was lost is made up for in time, however slow it is.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -48,14 +48,14 @@ pub(super) enum Among {
 #[derive(Default)]
 pub(super) struct Checks {
     parts: [Mutex<Part>; PARTS],
-    /// What is [among](Among) each part: what its last turn found, and what was noted since.
-    among: [AtomicU8; PARTS],
 }
 
 /// Those of one part.
 #[derive(Default)]
 struct Part {
     buckets: [Vec<Weak<Topic>>; EACH],
+    /// What is [among](Among) them: what the last turn found, and what was noted since.
+    among: u8,
 }
 
 /// A bucket whose turn has come, with topics in it.
@@ -71,30 +71,26 @@ impl Checks {
     /// Has the topic looked for once per period, for as long as it is there.
     pub(super) fn add(&self, topic: &Arc<Topic>) {
         let bucket = Bucket::of(&topic.job_id).number();
-        let bucket = &mut self.parts[bucket % PARTS].lock().buckets[bucket / PARTS];
+        let mut part = self.parts[bucket % PARTS].lock();
+        part.among |= Among::ToCome as u8 | Among::Beyond as u8;
+        let bucket = &mut part.buckets[bucket / PARTS];
         // Before it grows: those that are gone leave no memory behind, however many come and go.
         if bucket.len() == bucket.capacity() {
             bucket.retain(|topic| topic.strong_count() > 0);
         }
         bucket.push(Arc::downgrade(topic));
-        self.note(topic, Among::ToCome as u8 | Among::Beyond as u8);
-    }
-
-    /// The topic has become such a one, or may be.
-    fn note(&self, topic: &Topic, among: u8) {
-        let part = Bucket::of(&topic.job_id).number() % PARTS;
-        self.among[part].fetch_or(among, Ordering::AcqRel);
     }
 
     /// The topic's job doesn't exist yet, as far as is known.
     pub(super) fn is_to_come(&self, topic: &Topic) {
-        self.note(topic, Among::ToCome as u8);
+        let part = Bucket::of(&topic.job_id).number() % PARTS;
+        self.parts[part].lock().among |= Among::ToCome as u8;
     }
 
     /// Whether there may be such a topic; so that those who look for them don't look in vain.
     pub(super) fn may_have(&self, among: Among) -> bool {
-        let is_there = |part: &AtomicU8| part.load(Ordering::Acquire) & among as u8 != 0;
-        self.among.iter().any(is_there)
+        let is_there = |part: &Mutex<Part>| part.lock().among & among as u8 != 0;
+        self.parts.iter().any(is_there)
     }
 
     /// At most so many topics are in that part.
@@ -104,9 +100,7 @@ impl Checks {
 
     /// The buckets of that part that have topics.
     fn turn(&self, part: usize, is_whole: bool) -> Vec<Due> {
-        let among = &self.among[part];
         let mut part = self.parts[part].lock();
-        among.store(0, Ordering::Release);
         let mut found = 0;
         let mut due = Vec::new();
         for topics in &mut part.buckets {
@@ -128,7 +122,7 @@ impl Checks {
                 });
             }
         }
-        among.fetch_or(found, Ordering::AcqRel);
+        part.among = found;
         due
     }
 }
@@ -249,7 +243,9 @@ impl Topic {
     /// more can come.
     fn begin_check(&self) -> Option<u64> {
         let is_claimed = self.claimed.load(Ordering::Acquire);
-        let state = self.state();
+        let mut state = self.state();
+        // Until an answer says so again: there may be none that counts.
+        state.confirmed = None;
         let is_looked_for =
             state.is_followed() || state.is_to_come(is_claimed) || state.may_have_gone_on();
         is_looked_for.then(|| state.reads)
@@ -282,6 +278,7 @@ impl Topic {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::Phase;
     use super::*;
 
     fn topic(n: usize) -> Arc<Topic> {
@@ -340,5 +337,36 @@ mod tests {
         assert!(held <= 4 * Bucket::COUNT, "{held}");
         let turns = (0..PARTS).flat_map(|part| checks.turn(part, false));
         assert_eq!(turns.map(|due| due.topics.len()).sum::<usize>(), 1);
+    }
+
+    /// Its log moved, and the answer that says so doesn't count: the stamp of the next check is the same.
+    #[test]
+    fn a_topic_is_passed_over_only_after_an_answer_that_found_it_where_it_is() {
+        let topic = topic(0);
+        let mut job = conch_domain::Job::initial(
+            topic.job_id.clone(),
+            "0000abcd".parse().expect("an epoch"),
+            true,
+        );
+        let at = job.position.next();
+        job = conch_domain::Job::restore(conch_domain::JobRecord {
+            position: at,
+            ..(*job).clone()
+        });
+        {
+            let mut state = topic.state();
+            state.phase = Phase::Live;
+            state.job = Some(job);
+        }
+        let is_passed_over = || topic.begin_turn(&mut 0);
+        assert!(!is_passed_over(), "it was never asked about");
+        let reads = topic.begin_check().expect("it is followed");
+        assert!(!topic.end_check(Some(at), reads));
+        assert!(is_passed_over());
+        let reads = topic.begin_check().expect("it is followed");
+        // One that is given up on before it brings anything.
+        topic.begin_read();
+        assert!(!topic.end_check(Some(at.next()), reads));
+        assert!(!is_passed_over());
     }
 }
