@@ -1,7 +1,7 @@
 //! The latest folds of external jobs, so that a further event is offered without reading its job's log first.
 //!
-//! Never in here: a last word. A fold that is behind can't be appended to; that an event is illegal, or its job
-//! our own, is only said after a read.
+//! Never in here: a last word. A fold that is behind can't be appended to; that an event is illegal, or that its
+//! log has ended, is only said after a read.
 
 use std::sync::Arc;
 
@@ -83,17 +83,18 @@ struct Weigh;
 
 impl Weighter<JobId, Arc<Job>> for Weigh {
     fn weight(&self, _: &JobId, job: &Arc<Job>) -> u64 {
-        let text = job.error_message.as_ref().map_or(0, String::len);
+        let texts = job.attempts.failed.values().chain(&job.error_message);
+        let texts: usize = texts.map(String::len).sum();
         let places = job.attempts.lost.len() + job.attempts.failed.len();
         let ids = job.template_ids.len() + job.past.len() + places;
         // An entry at least, so that both bounds hold.
-        (OVERHEAD + text + ids * PER_ID).max(BYTES as usize / JOBS) as u64
+        (OVERHEAD + texts + ids * PER_ID).max(BYTES as usize / JOBS) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use conch_domain::{JobRecord, JobStatus};
+    use conch_domain::{Attempts, JobRecord, JobStatus};
 
     use super::*;
 
@@ -117,6 +118,26 @@ mod tests {
         assert_eq!(folds.get(&running.id), Some(running.clone()));
         folds.keep(job(1, JobStatus::Failed, 0));
         assert_eq!(folds.get(&running.id), None);
+    }
+
+    /// Why each of many templates failed is most of such a fold.
+    #[test]
+    fn reasons_count_as_bytes() {
+        const REASON: usize = 300;
+        let folds = Folds::default();
+        let failed = (1..=64).map(|place| (place, "r".repeat(REASON))).collect();
+        let attempts = Attempts {
+            failed,
+            ..Attempts::default()
+        };
+        for n in 0..2000 {
+            folds.keep(Job::restore(JobRecord {
+                attempts: attempts.clone(),
+                ..(*job(n, JobStatus::Running, 0)).clone()
+            }));
+        }
+        let all = folds.0.len();
+        assert!(all > 0 && all * 64 * REASON <= BYTES as usize, "{all}");
     }
 
     #[test]
