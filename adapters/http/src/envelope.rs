@@ -1,6 +1,7 @@
 //! What every request goes through: what pages may not do is refused, a panic becomes a 500, the answer
-//! gets its security headers, a trace line says what happened. One layer for all of it, because it stands
-//! in the hottest path; nothing in here may block, lock or read a body.
+//! gets its security headers, how long it took is counted, a trace line says what happened. One layer for all
+//! of it, because it stands in the hottest path; nothing in here may block or read a body, nor take a lock that
+//! is held for longer than a look into a map.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

@@ -376,7 +376,7 @@ impl Lane {
                 listeners.hub.join_appended(&job, &line);
                 listeners.cache_result(job_id, turns).await;
             }
-            // What is kept is brought up to it by its announcement.
+            // The fold that is kept is brought up to it by its seal, if there is one.
             Ok(Offered::Duplicate(at)) => {
                 listeners.hear_place(job_id, at);
                 listeners.cache_result(job_id, turns).await;

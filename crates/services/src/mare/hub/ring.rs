@@ -1,7 +1,7 @@
 //! The ring of events that all watchers of many jobs read, and the memory of how far each job was told.
 //!
 //! An event is here under an id of its own, and its data are the bytes that its topic's watchers get.
-//! Nothing in here belongs to one watcher, and nothing in here comes from an announcement.
+//! Nothing in here belongs to one watcher, and nothing comes from an announcement but by way of its topic.
 
 use std::collections::VecDeque;
 
