@@ -156,12 +156,12 @@ async fn waiting(redis: &mut Resp) -> usize {
     all
 }
 
-/// Keys beside the catalogue's.
+/// Keys beside the catalogue's and the stamps of all logs.
 async fn leftovers(redis: &mut Resp) -> usize {
     let keys = store::keys(redis, "triton:*").await.expect("it answers");
     let others = keys
         .iter()
-        .filter(|key| !key.starts_with("triton:catalogue:"));
+        .filter(|key| !key.starts_with("triton:catalogue:") && *key != "triton:log::latest");
     others.count()
 }
 

@@ -253,13 +253,19 @@ async fn records_and_the_queue() {
     ] {
         let key = format!("triton:catalogue:{key}");
         let is_text = key.contains(":template:");
-        let read = || match is_text {
-            true => redis.cli(&["GET", &key]),
-            false => redis.cli(&["HGET", &key, "body"]),
+        let read = || {
+            if is_text {
+                redis.cli(&["GET", &key])
+            } else {
+                redis.cli(&["HGET", &key, "body"])
+            }
         };
-        let write = |body: &[u8]| match is_text {
-            true => redis.send(&[b"SET", key.as_bytes(), body]),
-            false => redis.send(&[b"HSET", key.as_bytes(), b"body", body]),
+        let write = |body: &[u8]| {
+            if is_text {
+                redis.send(&[b"SET", key.as_bytes(), body])
+            } else {
+                redis.send(&[b"HSET", key.as_bytes(), b"body", body])
+            }
         };
         for (what, body) in [
             ("empty", &b""[..]),
